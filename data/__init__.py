@@ -1,0 +1,1 @@
+"""Datasets: episodes, how they are stored, collected, drawn, and read for training."""

@@ -1,0 +1,208 @@
+"""The behaviour learner: soft actor-critic on states (Stable-Baselines3), with its whole experience kept.
+
+A behaviour folder holds `episodes-NNNNNN.npz`, twenty episodes each in order of collection (`state` and `physics`
+(n, T+1, ...), `action` (n, T, A), `reward` (n, T)); `actor-NNNNNN.safetensors`, the policy after that many agent steps;
+`learner.pt`, from which training continues; and `behaviour.json`, the measured returns.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from envs.make import make
+from envs.tasks import Task
+from latent_combo.run.errors import UserError
+
+EPISODES_A_FILE = 20
+SNAPSHOT_EVERY = 40
+"""Episodes between snapshots of the policy (20,000 agent steps)."""
+
+
+class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Keeps every episode that passes through an environment: states, physics, actions and rewards."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.episodes: list[dict[str, NDArray[Any]]] = []
+        self._rows: dict[str, list[Any]] = {}
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; one that was cut short is dropped."""
+        observation, info = self.env.reset(**kwargs)
+        self._rows = {"state": [info["state"]], "physics": [info["physics"]], "action": [], "reward": []}
+        return observation, info
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Pass an action on and keep what it led to."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        new = {"state": info["state"], "physics": info["physics"], "action": action, "reward": reward}
+        for name, value in new.items():
+            self._rows[name].append(value)
+        if terminated or truncated:
+            self.episodes.append({name: np.asarray(rows) for name, rows in self._rows.items()})
+        return observation, reward, terminated, truncated, info
+
+
+def snapshot_policy(path: Path, generator: torch.Generator | None) -> "Snapshot":
+    """Load a snapshot of the actor; with a generator it acts stochastically, without by its mode."""
+    return Snapshot(load_file(path), generator)
+
+
+class Snapshot:
+    """A tanh-Gaussian policy of two hidden layers (ReLU), as Stable-Baselines3 trains it."""
+
+    def __init__(self, weights: dict[str, Tensor], generator: torch.Generator | None) -> None:
+        self.weights, self.generator = weights, generator
+
+    @torch.no_grad()
+    def __call__(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A state (S,) to an action (A,) in [-1, 1]."""
+        w = self.weights
+        x = torch.from_numpy(state)
+        for layer in ("latent_pi.0", "latent_pi.2"):
+            x = functional.relu(functional.linear(x, w[f"{layer}.weight"], w[f"{layer}.bias"]))
+        action = functional.linear(x, w["mu.weight"], w["mu.bias"])
+        if self.generator is not None:
+            log_std = functional.linear(x, w["log_std.weight"], w["log_std.bias"]).clamp(-20.0, 2.0)
+            action = action + log_std.exp() * torch.randn(action.shape, generator=self.generator)
+        result: NDArray[np.float32] = action.tanh().numpy()
+        return result
+
+
+def episode_files(folder: Path) -> list[Path]:
+    """The replay's files, in order of collection."""
+    return sorted(folder.glob("episodes-*.npz"))
+
+
+def read_replay(folder: Path) -> dict[str, NDArray[Any]]:
+    """The whole replay: columns (E, T or T+1, ...), episodes in order of collection."""
+    parts = [np.load(file, allow_pickle=False) for file in episode_files(folder)]
+    if not parts:
+        raise UserError(f"{folder} holds no episodes-*.npz; let data.collect train the behaviour policy first")
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0].files}
+
+
+def train_behaviour(task: Task, folder: Path, steps: int, seed: int, threads: int) -> None:
+    """Train soft actor-critic for `steps` agent steps, or continue an earlier run to that number.
+
+    It is saved every 20 episodes, so Ctrl-C loses at most those. Raises UserError without Stable-Baselines3.
+    """
+    try:
+        from stable_baselines3 import SAC
+        from stable_baselines3.common.callbacks import BaseCallback
+    except ImportError as error:
+        raise UserError('collecting needs Stable-Baselines3: pip install "latent-combo[collect]"') from error
+
+    class Progress(BaseCallback):
+        """Moves the bar, and shows the mean return of the last episodes."""
+
+        def _on_step(self) -> bool:
+            bar.update(1)
+            if env.episodes and self.num_timesteps % task.horizon == 0:
+                bar.set_postfix(episode_return=f"{env.episodes[-1]['reward'].sum():.0f}", refresh=False)
+            return True
+
+    chunk = EPISODES_A_FILE * task.horizon
+    total = -(-steps // chunk) * chunk
+    folder.mkdir(parents=True, exist_ok=True)
+    done = len(episode_files(folder)) * chunk
+    if done >= total:
+        return
+    torch.set_num_threads(threads)
+    env = Recorder(make(task.name, "state"))
+    model = SAC(
+        "MlpPolicy", env, learning_rate=3e-4, batch_size=256, learning_starts=2000, buffer_size=total, seed=seed + done,
+        policy_kwargs={"net_arch": [256, 256]}, device="cpu",
+    )  # fmt: skip
+    if done:
+        _restore(model, folder, task)
+    with tqdm(total=total, initial=done, unit="step", desc=f"SAC on {task.name}", smoothing=0.05) as bar:
+        while done < total:
+            model.learn(chunk, callback=Progress(), reset_num_timesteps=False)
+            done += chunk
+            if done % (SNAPSHOT_EVERY * task.horizon) == 0 or done >= total:
+                weights = {name: value.contiguous() for name, value in model.actor.state_dict().items()}
+                save_file(weights, folder / f"actor-{done:07d}.safetensors")
+            _save(model, env.episodes, folder, done)
+            env.episodes.clear()
+
+
+def _save(model: Any, episodes: list[dict[str, NDArray[Any]]], folder: Path, done: int) -> None:
+    """Write the learner, then the episodes: the files of episodes count the steps, so they come last."""
+    temporary = folder / "learner.tmp"
+    torch.save({"parameters": model.get_parameters(), "updates": model._n_updates}, temporary)
+    os.replace(temporary, folder / "learner.pt")
+    columns = {name: np.stack([episode[name] for episode in episodes]) for name in episodes[0]}
+    columns["reward"] = columns["reward"].astype(np.float32)
+    temporary = folder / "episodes.tmp.npz"
+    np.savez_compressed(temporary, **columns)
+    os.replace(temporary, folder / f"episodes-{done:07d}.npz")
+
+
+def _restore(model: Any, folder: Path, task: Task) -> None:
+    """Put weights, optimisers and the replay buffer back as they were."""
+    saved = torch.load(folder / "learner.pt", weights_only=True)
+    model.set_parameters(saved["parameters"])
+    model._n_updates = saved["updates"]
+    replay = read_replay(folder)
+    count = replay["reward"].size
+    buffer = model.replay_buffer
+    shape = (count, 1, -1)
+    buffer.observations[:count] = replay["state"][:, :-1].reshape(shape)
+    buffer.next_observations[:count] = replay["state"][:, 1:].reshape(shape)
+    buffer.actions[:count] = replay["action"].reshape(shape)
+    buffer.rewards[:count] = replay["reward"].reshape(count, 1)
+    ends = np.arange(1, count + 1) % task.horizon == 0
+    buffer.dones[:count, 0] = ends
+    buffer.timeouts[:count, 0] = ends
+    buffer.pos, buffer.full = count % buffer.buffer_size, count >= buffer.buffer_size
+    model.num_timesteps = count
+
+
+def mean_return(task: Task, policy: Snapshot | None, episodes: int, seed: int) -> float:
+    """Mean return of a snapshot, or of uniform random actions for None, over seeded episodes."""
+    env = make(task.name, "state")
+    rng = np.random.default_rng(seed)
+    total = 0.0
+    for episode in range(episodes):
+        state, _ = env.reset(seed=seed + episode)
+        ended = False
+        while not ended:
+            action = (
+                policy(state) if policy is not None else rng.uniform(-1.0, 1.0, task.action_dim).astype(np.float32)
+            )
+            state, reward, terminated, truncated, _ = env.step(action)
+            total += reward
+            ended = terminated or truncated
+    return total / episodes
+
+
+def measure(task: Task, folder: Path, episodes: int = 5, reference_episodes: int = 20) -> dict[str, Any]:
+    """The mean return of each snapshot, of random actions and of the last snapshot (the expert); kept in a file.
+
+    Snapshots act by their mode, over `episodes` episodes of fixed seeds; the references over `reference_episodes`.
+    """
+    path = folder / "behaviour.json"
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"snapshots": {}}
+    snapshots = sorted(folder.glob("actor-*.safetensors"))
+    for file in tqdm([s for s in snapshots if s.name not in known["snapshots"]], desc="measuring snapshots"):
+        known["snapshots"][file.name] = mean_return(task, snapshot_policy(file, None), episodes, seed=10_000)
+    if known.get("expert") != snapshots[-1].name:
+        known["expert"] = snapshots[-1].name
+        known["expert_return"] = mean_return(task, snapshot_policy(snapshots[-1], None), reference_episodes, 20_000)
+        known["random_return"] = mean_return(task, None, reference_episodes, 20_000)
+        known["reference_episodes"] = reference_episodes
+    temporary = folder / "behaviour.tmp"
+    temporary.write_text(json.dumps(known, indent=2))
+    os.replace(temporary, path)
+    return known

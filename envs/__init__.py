@@ -1,0 +1,1 @@
+"""The simulated tasks: what they are, how they are drawn, and how they are made."""

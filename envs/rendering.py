@@ -1,0 +1,60 @@
+"""Drawing MuJoCo scenes without a screen."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs import gl
+from latent_combo.run.errors import UserError
+
+gl.choose()  # mujoco decides by it when it is imported
+
+import mujoco  # noqa: E402
+
+BLACK = 8
+"""A frame whose brightest value is below this was not drawn."""
+
+
+class Renderer:
+    """Draws square pictures of one model from one camera, (size, size, 3) uint8."""
+
+    def __init__(self, model: mujoco.MjModel, size: int, look: str, camera: str) -> None:
+        self._look = look
+        self._camera = camera
+        self._option = mujoco.MjvOption()
+        # Read when the context is made, and only then: the caller's model is left as it was.
+        samples = model.vis.quality.offsamples
+        if look == "fast":
+            model.vis.quality.offsamples = 0
+        try:
+            self._renderer: Any = mujoco.Renderer(model, size, size)
+        except (RuntimeError, ImportError, AttributeError, mujoco.FatalError) as error:
+            raise UserError(f"no GL context ({error}); `python -m envs.doctor` says what to install") from error
+        finally:
+            model.vis.quality.offsamples = samples
+
+    def render(self, data: mujoco.MjData) -> NDArray[np.uint8]:
+        """Draw the state in `data`. Raises UserError when the frame is black."""
+        self._renderer.update_scene(data, self._camera, self._option)
+        if self._look == "fast":
+            flags = self._renderer.scene.flags
+            flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+            flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        frame: NDArray[np.uint8] = self._renderer.render()
+        if int(frame.max()) < BLACK:
+            raise UserError(
+                "the renderer drew a black frame, as it does after another GL context was closed; "
+                "run again in a fresh process, and see `python -m envs.doctor`"
+            )
+        return frame
+
+    def close(self) -> None:
+        """Free the GL context; a second call does nothing."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_renderer", None) is not None and mujoco is not None:
+            self.close()

@@ -1,0 +1,1 @@
+"""Offline reinforcement learning from camera images: world models and conservative actor-critics in their latents."""

@@ -1,0 +1,257 @@
+"""The conservative actor-critic: COMBO and, by its settings, the algorithms around it.
+
+Symbols: S agents in a stack, B rows of a batch, N actions per state, F feature size, A action size.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from latent_combo.agent.conservative import conservative_gap, log_sum_exp, weighted_mean
+from latent_combo.agent.networks import Actor, NetworkConfig, TwinCritic
+from latent_combo.agent.optimise import StackedAdam
+from latent_combo.run.guard import check_finite
+
+RHO = ("model", "mix", "dataset")
+MU = ("uniform", "policy")
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Settings of the actor-critic; the defaults are the paper's for images (B.1, B.2)."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    stack: int = 1
+    """S, independent agents (seeds) trained side by side over one world model."""
+    beta: float = 1.0
+    """Weight of the conservative term (eq. 2); the paper has 0.5 on walker-walk medium-replay."""
+    f: float = 0.5
+    """Share of a batch that comes from the dataset; 1 uses no model data."""
+    rho: str = "mix"
+    """States at which values are pushed down: of "model" rollouts, of the whole batch ("mix", d_f), of the "dataset"."""
+    mu: str = "uniform"
+    """Actions of model rollouts: "uniform" or the current "policy"'s."""
+    actions: int = 10
+    """N, sampled actions for the log-sum-exp, of the uniform and of the current policy each (B.1)."""
+    batch: int = 256
+    """B, transitions in an update."""
+    discount: float = 0.99
+    """gamma, per agent step."""
+    target_rate: float = 5e-3
+    """tau, share of the critics that the target critics take over at each update."""
+    critic_learning_rate: float = 3e-4
+    """Adam's, for the critics."""
+    actor_learning_rate: float = 3e-4
+    """Adam's, for the policy."""
+    alpha_learning_rate: float = 3e-4
+    """Adam's, for the logarithm of the temperature."""
+    initial_alpha: float = 0.1
+    """The temperature's start: near the size that it will have."""
+    target_entropy_per_action: float = -1.0
+    """Nats per action dimension that the temperature is tuned to."""
+    entropy_in_target: bool = False
+    """Subtract alpha log pi in the critics' target, as SAC does; CQL does not."""
+
+    def __post_init__(self) -> None:
+        if self.rho not in RHO:
+            raise ValueError(f"rho is {self.rho!r}; it is one of {', '.join(RHO)}")
+        if self.mu not in MU:
+            raise ValueError(f"mu is {self.mu!r}; it is one of {', '.join(MU)}")
+        if not 0.0 < self.f <= 1.0:
+            raise ValueError(f"f is {self.f}; the dataset's share of a batch lies in (0, 1]")
+        if self.f == 1.0 and self.rho == "model":
+            raise ValueError('rho is "model", but f = 1 uses no model data; set rho to "dataset" or f below 1')
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What may differ from agent to agent of a stack; each a tensor (S,)."""
+
+    beta: Tensor
+    f: Tensor
+    rho_model: Tensor
+    """Weight, 0 or 1, of the model's states in rho(s)."""
+    rho_real: Tensor
+    """Weight, 0 or 1, of the dataset's states in rho(s)."""
+    mu_uniform: Tensor
+    """bool; rollouts take uniform actions, else the policy's."""
+    critic_learning_rate: Tensor
+    actor_learning_rate: Tensor
+    alpha_learning_rate: Tensor
+
+    @classmethod
+    def stacked(cls, configs: list[AgentConfig], device: torch.device) -> "AgentSettings":
+        """Collect the settings of S configs that agree in everything else."""
+
+        def column(values: list[float]) -> Tensor:
+            return torch.tensor(values, device=device)
+
+        return cls(
+            beta=column([c.beta for c in configs]),
+            f=column([c.f for c in configs]),
+            rho_model=column([float(c.rho in ("model", "mix")) for c in configs]),
+            rho_real=column([float(c.rho in ("dataset", "mix")) for c in configs]),
+            mu_uniform=torch.tensor([c.mu == "uniform" for c in configs], device=device),
+            critic_learning_rate=column([c.critic_learning_rate for c in configs]),
+            actor_learning_rate=column([c.actor_learning_rate for c in configs]),
+            alpha_learning_rate=column([c.alpha_learning_rate for c in configs]),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions for each agent of a stack."""
+
+    feature: Tensor
+    """(S, B, F)."""
+    action: Tensor
+    """(S, B, A)."""
+    reward: Tensor
+    """(S, B)."""
+    next_feature: Tensor
+    """(S, B, F)."""
+    terminal: Tensor
+    """(S, B) float32, 1 where the episode ended for good."""
+    real: Tensor
+    """(S, B) float32, 1 for rows of the dataset and 0 for rows of the model."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """All random numbers of one update, so that an agent in a stack can be given those of the same agent alone."""
+
+    uniform: Tensor
+    """(S, B, N, A) uniform in [-1, 1]."""
+    policy: Tensor
+    """(S, B, N, A) standard normal, as are the others."""
+    following: Tensor
+    """(S, B, A)."""
+    actor: Tensor
+    """(S, B, A)."""
+
+    @classmethod
+    def draw(cls, stack: int, config: AgentConfig, action_dim: int, generator: torch.Generator) -> "Noise":
+        """Draw for one update, on the generator's device."""
+        many = (stack, config.batch, config.actions, action_dim)
+        one = (stack, config.batch, action_dim)
+        device = generator.device
+        return cls(
+            uniform=torch.rand(many, generator=generator, device=device) * 2.0 - 1.0,
+            policy=torch.randn(many, generator=generator, device=device),
+            following=torch.randn(one, generator=generator, device=device),
+            actor=torch.randn(one, generator=generator, device=device),
+        )
+
+
+class ConservativeActorCritic(nn.Module):
+    """S conservative actor-critics over features (eq. 2 and 3). With beta = 0 and f = 1 it is soft actor-critic."""
+
+    log_alpha: Tensor
+
+    def __init__(self, configs: list[AgentConfig], feature_dim: int, action_dim: int, device: torch.device) -> None:
+        super().__init__()
+        self.config = config = configs[0]
+        self.stack, self.action_dim = len(configs), action_dim
+        self.settings = AgentSettings.stacked(configs, device)
+        self.actor = Actor(self.stack, config.network, feature_dim, action_dim).to(device)
+        self.critic = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
+        self.target = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
+        self.target.load_state_dict(self.critic.state_dict())
+        self.target.requires_grad_(False)
+        self.log_alpha = nn.Parameter(torch.full((self.stack,), config.initial_alpha, device=device).log())
+        self.actor_parameters = list(self.actor.parameters())
+        self.critic_parameters = list(self.critic.parameters())
+        self.target_parameters = list(self.target.parameters())
+        settings = self.settings
+        self.actor_optimiser = StackedAdam(self.actor_parameters, settings.actor_learning_rate)
+        self.critic_optimiser = StackedAdam(self.critic_parameters, settings.critic_learning_rate.repeat(2))
+        self.alpha_optimiser = StackedAdam([self.log_alpha], settings.alpha_learning_rate)
+
+    def critic_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 29 with twin critics: `beta * gap + 1/2 E[(Q - y)^2]`, summed over critics and agents.
+
+        Returns the scalar loss and metrics of shape (S,).
+        """
+        with torch.no_grad():
+            target = self.backup(batch, noise.following)  # (S, B)
+            at_state = self.actor(batch.feature)
+            spread = type(at_state)(at_state.loc[:, :, None], at_state.log_std[:, :, None])
+            policy_action, log_policy = spread.sample(noise.policy)  # (S, B, N, A), (S, B, N)
+        # One pass for the batch's own action and for the 2N sampled ones.
+        actions = torch.cat([batch.action[:, :, None], noise.uniform, policy_action], 2)
+        values = self.critic(batch.feature, actions)  # (2, S, B, 1 + 2N)
+        number = noise.uniform.shape[2]
+        q_data, q_uniform, q_policy = values[..., 0], values[..., 1 : 1 + number], values[..., 1 + number :]
+
+        bellman = 0.5 * (q_data - target).square().mean(-1)  # (2, S)
+        soft_maximum = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, B)
+        model = 1.0 - batch.real
+        rho = self.settings.rho_model[:, None] * model + self.settings.rho_real[:, None] * batch.real
+        gap = conservative_gap(soft_maximum, q_data, rho, batch.real)  # (2, S)
+        loss = (self.settings.beta * gap + bellman).sum()
+        with torch.no_grad():
+            metrics = {
+                "bellman": bellman.mean(0),
+                "conservative_gap": gap.mean(0),
+                "q_data": weighted_mean(q_data, batch.real).mean(0),
+                "q_model": weighted_mean(q_data, model).mean(0),
+                "q_uniform": q_uniform.mean((0, 2, 3)),
+                "q_policy": q_policy.mean((0, 2, 3)),
+                "target": target.mean(-1),
+            }
+        return loss, metrics
+
+    @torch.no_grad()
+    def backup(self, batch: Batch, noise: Tensor) -> Tensor:
+        """`y = r + gamma (1 - terminal) min_i Q_target_i(s', a')`, a' of the policy: (S, B)."""
+        action, log_policy = self.actor(batch.next_feature).sample(noise)
+        value = self.target(batch.next_feature, action[:, :, None]).squeeze(-1).amin(0)
+        if self.config.entropy_in_target:
+            value = value - self.log_alpha.exp()[:, None] * log_policy
+        return batch.reward + self.config.discount * (1.0 - batch.terminal) * value
+
+    def actor_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Eq. 3 with entropy: `E[alpha log pi - min_i Q_i]` over the batch's states, summed over agents.
+
+        Returns the scalar loss, the log-densities of the actions (S, B), and metrics of shape (S,).
+        """
+        action, log_policy = self.actor(batch.feature).sample(noise.actor)
+        value = self.critic(batch.feature, action[:, :, None]).squeeze(-1).amin(0)  # (S, B)
+        loss = (self.log_alpha.detach().exp()[:, None] * log_policy - value).mean(-1)
+        metrics = {"actor_loss": loss.detach(), "entropy": -log_policy.detach().mean(-1)}
+        return loss.sum(), log_policy, metrics
+
+    def update(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """One step of the critics, of the policy, of the temperature and of the target critics.
+
+        Returns metrics of shape (S,). Raises NonFiniteError before an optimiser would use a bad gradient.
+        """
+        critic_loss, metrics = self.critic_loss(batch, noise)
+        self._descend("critic", critic_loss, self.critic, self.critic_optimiser)
+        actor_loss, log_policy, actor_metrics = self.actor_loss(batch, noise)
+        self._descend("actor", actor_loss, self.actor, self.actor_optimiser)
+        excess = log_policy.detach().mean(-1) + self.config.target_entropy_per_action * self.action_dim
+        self.alpha_optimiser.step((-excess,))  # the gradient of -log_alpha * excess
+        with torch.no_grad():
+            torch._foreach_lerp_(self.target_parameters, self.critic_parameters, self.config.target_rate)
+        return {**metrics, **actor_metrics, "alpha": self.log_alpha.detach().exp()}
+
+    def _descend(self, name: str, loss: Tensor, network: nn.Module, optimiser: StackedAdam) -> None:
+        gradients = torch.autograd.grad(loss, optimiser.parameters)
+        names = (f"{name}.{parameter}" for parameter, _ in network.named_parameters())
+        check_finite(loss, dict(zip(names, gradients, strict=True)), f"agent, {name} update")
+        optimiser.step(gradients)
+
+    def optimiser_state(self) -> dict[str, object]:
+        """The optimisers' state, for a checkpoint beside `state_dict`."""
+        parts = {"actor": self.actor_optimiser, "critic": self.critic_optimiser, "alpha": self.alpha_optimiser}
+        return {name: optimiser.state_dict() for name, optimiser in parts.items()}
+
+    def load_optimiser_state(self, state: dict[str, object]) -> None:
+        """Continue from what `optimiser_state` returned."""
+        parts = {"actor": self.actor_optimiser, "critic": self.critic_optimiser, "alpha": self.alpha_optimiser}
+        for name, optimiser in parts.items():
+            saved = state[name]
+            assert isinstance(saved, dict)
+            optimiser.load_state_dict(saved)

@@ -1,0 +1,133 @@
+"""Networks with a leading axis of independent agents, and the policy's tanh-Gaussian.
+
+Symbols: S agents in a stack, B states, N actions per state, F feature size, A action size.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the critics and of the policy (B.1: three layers of 256)."""
+
+    hidden: int = 256
+    """Units of a layer."""
+    layers: int = 3
+    """Hidden layers."""
+    layer_norm: bool = False
+    """Normalise each hidden layer of the critics, which bounds how far they extrapolate; not in the paper."""
+
+
+class StackedLinear(nn.Module):
+    """S linear layers side by side: (S, B, in) to (S, B, out), each agent through its own weights."""
+
+    def __init__(self, stack: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(inputs)  # torch.nn.Linear's own rule
+        self.weight = nn.Parameter(torch.empty(stack, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(stack, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(S, B, in) to (S, B, out)."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class StackedMLP(nn.Module):
+    """S multi-layer perceptrons side by side, from hidden activations on (their first layer is the caller's)."""
+
+    def __init__(self, stack: int, config: NetworkConfig, outputs: int, layer_norm: bool) -> None:
+        super().__init__()
+        self.layer_norm = layer_norm
+        widths = [config.hidden] * config.layers
+        self.hidden = nn.ModuleList(StackedLinear(stack, width, width) for width in widths[1:])
+        self.out = StackedLinear(stack, config.hidden, outputs)
+
+    def activate(self, x: Tensor) -> Tensor:
+        """The nonlinearity between layers."""
+        if self.layer_norm:
+            x = functional.layer_norm(x, x.shape[-1:])
+        return functional.relu(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """First-layer pre-activations (S, B, hidden) to outputs (S, B, outputs)."""
+        for layer in self.hidden:
+            x = layer(self.activate(x))
+        y: Tensor = self.out(self.activate(x))
+        return y
+
+
+@dataclass(frozen=True)
+class TanhGaussian:
+    """Actions in (-1, 1): the tanh of a diagonal Gaussian; both fields are (..., A)."""
+
+    loc: Tensor
+    log_std: Tensor
+
+    @property
+    def mode(self) -> Tensor:
+        """The deterministic action, tanh of the Gaussian's mean."""
+        return self.loc.tanh()
+
+    def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn standard normal noise (..., A) into actions (..., A) and their log-densities (...)."""
+        raw = self.loc + self.log_std.exp() * noise
+        normal = -0.5 * (noise.square() + math.log(2.0 * math.pi)) - self.log_std
+        return raw.tanh(), (normal - log_tanh_slope(raw)).sum(-1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density (...) of actions (..., A); those at the bounds count as 1e-4 inside of them."""
+        raw = action.clamp(-1.0 + 1e-4, 1.0 - 1e-4).atanh()
+        noise = (raw - self.loc) / self.log_std.exp()
+        normal = -0.5 * (noise.square() + math.log(2.0 * math.pi)) - self.log_std
+        return (normal - log_tanh_slope(raw)).sum(-1)
+
+
+def log_tanh_slope(raw: Tensor) -> Tensor:
+    """log(1 - tanh(x)^2) without cancellation."""
+    return 2.0 * (math.log(2.0) - raw - functional.softplus(-2.0 * raw))
+
+
+class Actor(nn.Module):
+    """S policies."""
+
+    def __init__(self, stack: int, config: NetworkConfig, feature_dim: int, action_dim: int) -> None:
+        super().__init__()
+        self.first = StackedLinear(stack, feature_dim, config.hidden)
+        self.rest = StackedMLP(stack, config, 2 * action_dim, layer_norm=False)
+
+    def forward(self, feature: Tensor) -> TanhGaussian:
+        """Features (S, B, F) to distributions over (S, B, A)."""
+        loc, raw = self.rest(self.first(feature)).chunk(2, -1)
+        # A smooth bound keeps a gradient where a clamp would have none.
+        log_std = MIN_LOG_STD + 0.5 * (MAX_LOG_STD - MIN_LOG_STD) * (raw.tanh() + 1.0)
+        return TanhGaussian(loc, log_std)
+
+
+class TwinCritic(nn.Module):
+    """2S critics: each agent's two, as one stack of 2S."""
+
+    def __init__(self, stack: int, config: NetworkConfig, feature_dim: int, action_dim: int) -> None:
+        super().__init__()
+        self.stack = stack
+        self.feature_in = StackedLinear(2 * stack, feature_dim, config.hidden)
+        bound = 1.0 / math.sqrt(feature_dim + action_dim)
+        self.action_in = nn.Parameter(torch.empty(2 * stack, action_dim, config.hidden).uniform_(-bound, bound))
+        self.rest = StackedMLP(2 * stack, config, 1, config.layer_norm)
+
+    def forward(self, feature: Tensor, action: Tensor) -> Tensor:
+        """Features (S, B, F) and N actions for each (S, B, N, A) to values (2, S, B, N)."""
+        stack, batch, number, _ = action.shape
+        # The first layer is linear: a state's part of it is computed once for all of the state's actions.
+        state_part = self.feature_in(feature.repeat(2, 1, 1))[:, :, None]  # (2S, B, 1, hidden)
+        flat = action.reshape(stack, batch * number, -1).repeat(2, 1, 1)
+        action_part = torch.bmm(flat, self.action_in).view(2 * stack, batch, number, -1)
+        hidden = (state_part + action_part).view(2 * stack, batch * number, -1)
+        values: Tensor = self.rest(hidden)
+        return values.view(2, stack, batch, number)

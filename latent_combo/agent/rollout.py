@@ -1,0 +1,47 @@
+"""Branched rollouts in the world model (algorithm 1, line 4)."""
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.replay import EncodedDataset, ModelBuffer
+from latent_combo.world_model.base import WorldModel
+
+
+@torch.no_grad()
+def rollout(
+    model: WorldModel,
+    agent: ConservativeActorCritic,
+    dataset: EncodedDataset,
+    buffer: ModelBuffer,
+    branches: int,
+    horizon: int,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Imagine `horizon` steps from `branches` states of the dataset per agent, and add them to the buffer.
+
+    Actions are mu's, uniform or the agent's own. A branch that terminates goes on from a fresh state of the dataset, so
+    that every stored transition starts from a living state. Returns metrics (S,).
+    """
+    stack, uniform = agent.stack, agent.settings.mu_uniform[:, None, None]
+    device = generator.device
+    feature = dataset.states(*dataset.draw((stack, branches), generator))
+    shape = (stack, branches, agent.action_dim)
+    total = torch.zeros(stack, device=device)
+    for _ in range(horizon):
+        noise = torch.randn(shape, generator=generator, device=device)
+        random = torch.rand(shape, generator=generator, device=device) * 2.0 - 1.0
+        action = torch.where(uniform, random, agent.actor(feature).sample(noise)[0])
+        step = model.imagine_step(
+            rearrange(feature, "s n f -> (s n) f"), rearrange(action, "s n a -> (s n) a"), generator
+        )
+        following = rearrange(step.feature, "(s n) f -> s n f", s=stack)
+        reward = rearrange(step.reward, "(s n) -> s n", s=stack)
+        chance = rearrange(step.terminal, "(s n) -> s n", s=stack)
+        terminal = torch.rand(chance.shape, generator=generator, device=device) < chance
+        buffer.add(feature, action, reward, following, terminal.float())
+        total += reward.mean(-1) / horizon
+        fresh = dataset.states(*dataset.draw((stack, branches), generator))
+        feature = torch.where(terminal[..., None], fresh, following)
+    return {"model_reward": total}

@@ -1,0 +1,170 @@
+"""The whole configuration of a run, composed of its parts' configs, and how the command line makes one.
+
+Later wins: the defaults (the paper's), the preset, the algorithm, `--config FILE`, single settings on the command line.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import yaml
+
+from envs.tasks import LOOKS
+from latent_combo.agent.actor_critic import AgentConfig
+from latent_combo.agent.fit import AgentFitConfig
+from latent_combo.encode import EncodeConfig
+from latent_combo.evaluate import ScoreConfig
+from latent_combo.run.errors import UserError
+from latent_combo.world_model.fit import FitConfig
+from latent_combo.world_model.recurrent import RecurrentConfig
+
+PRESETS = Path(__file__).parent.parent / "configs"
+"""A YAML file for each preset."""
+
+ALGORITHMS: dict[str, dict[str, str]] = {
+    "combo": {},
+    "cql-mbpo": {"rho": "dataset"},
+    "mbpo": {"beta": "0"},
+    "cql": {"f": "1", "rho": "dataset"},
+    "sac": {"beta": "0", "f": "1", "rho": "dataset"},
+}
+"""What each algorithm sets of the agent (DESIGN: the family); `combo` is the agent as the preset has it."""
+
+OBSERVATIONS = ("pixels",)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run does."""
+
+    obs: str = "pixels"
+    """What the policy sees."""
+    task: str = "walker-walk"
+    dataset: str = "walker-walk-mini"
+    """A folder, a name below the data folder, or the recording that comes with the repository."""
+    algorithm: str = "combo"
+    """One of combo, cql-mbpo, mbpo, cql, sac."""
+    preset: str = "quickstart"
+    """One of quickstart (minutes on two cores), small (an hour), paper (the paper's sizes, for a GPU)."""
+    seed: int = 0
+    out: str = "runs/latest"
+    """The run's folder."""
+    data_dir: str | None = None
+    """Where datasets and caches live (default: $LATENT_COMBO_DATA, else ~/.cache/latent-combo)."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    look: str = "fast"
+    """How observations are drawn: fast, or the suite's full look."""
+    held_out: float = 0.1
+    """Share of the episodes that nothing is trained on."""
+    mapped: bool = False
+    """Leave the images on the disk instead of in memory."""
+    log_every: int = 50
+    """Steps between rows of metrics."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    world_model: RecurrentConfig = field(default_factory=RecurrentConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    agent_fit: AgentFitConfig = field(default_factory=AgentFitConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("obs", self.obs, OBSERVATIONS),
+            ("algorithm", self.algorithm, tuple(ALGORITHMS)),
+            ("look", self.look, LOOKS),
+            ("device", self.device, ("auto", "cpu", "cuda")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+        if not 0.0 < self.held_out < 1.0:
+            raise ValueError(f"held_out is {self.held_out}; it is a share between 0 and 1")
+
+
+def _parser() -> jsonargparse.ArgumentParser:
+    parser = jsonargparse.ArgumentParser(
+        prog="python -m latent_combo.train",
+        description="Train a policy offline: dataset -> world model -> latents -> policy -> score.",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="a YAML file of settings, such as a run's config.yaml")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a stopped run, with its own settings")
+    parser.add_class_arguments(Config)
+    return parser
+
+
+def parse(arguments: list[str]) -> tuple[Config, bool]:
+    """Read a command line; returns the config and whether to resume.
+
+    Raises UserError, with one readable line, for an unknown key, a wrong type or an impossible combination.
+    """
+    if "--resume" in arguments or any(a.startswith("--resume=") for a in arguments):
+        run = _resumed_folder(arguments)
+        return load_config(run), True
+    chosen = _peek(arguments, "preset", Config.preset)
+    algorithm = _peek(arguments, "algorithm", Config.algorithm)
+    path = PRESETS / f"{chosen}.yaml"
+    if not path.exists():
+        raise UserError(f"unknown preset {chosen!r}; known: {', '.join(sorted(p.stem for p in PRESETS.glob('*.yaml')))}")
+    if algorithm not in ALGORITHMS:
+        raise UserError(f"unknown algorithm {algorithm!r}; known: {', '.join(ALGORITHMS)}")
+    settings = [f"--agent.{name}={value}" for name, value in ALGORITHMS[algorithm].items()]
+    return _instantiate([f"--config={path}", *settings, *arguments]), False
+
+
+def load_config(run: Path) -> Config:
+    """The config of a run's folder. Raises UserError if it has none, or one of another version of this program."""
+    path = run / "config.yaml"
+    if not path.exists():
+        raise UserError(f"{run} is not a run: it has no config.yaml")
+    config = _instantiate([f"--config={path}"])
+    return Config(**{**vars(config), "out": str(run)})
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write the whole config as YAML."""
+    path.write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False))
+
+
+def _instantiate(arguments: list[str]) -> Config:
+    parser = _parser()
+    try:
+        namespace = parser.parse_args(arguments)
+        namespace.pop("config", None)
+        namespace.pop("resume", None)
+        made: Any = parser.instantiate_classes(namespace)
+        return Config(**made.as_dict()) if not isinstance(made, Config) else made
+    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
+        line = " ".join(str(error).split())
+        raise UserError(f"{line} (python -m latent_combo.train --help lists all settings)") from error
+
+
+def _peek(arguments: list[str], name: str, default: str) -> str:
+    """The value of one option, from the command line or else from the --config file, before the rest is parsed."""
+    value = default
+    for index, argument in enumerate(arguments):
+        key, _, inline = argument.partition("=")
+        following = inline or (arguments[index + 1] if index + 1 < len(arguments) else "")
+        if key == "--config" and Path(following).is_file():
+            content = yaml.safe_load(Path(following).read_text())
+            value = str(content.get(name, value)) if isinstance(content, dict) else value
+        if key == f"--{name}":
+            return following
+    return value
+
+
+def _resumed_folder(arguments: list[str]) -> Path:
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    if len(words) != 2 or words[0] != "--resume":
+        raise UserError("--resume RUN stands alone: a run goes on with its own settings")
+    return Path(words[1])
+
+
+def _plain(value: Any) -> Any:
+    """Tuples to lists, which YAML has."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,112 @@
+"""The second phase: training the stack of agents in the latents, and looking at how they fare."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latent_combo.agent.actor_critic import ConservativeActorCritic, Noise
+from latent_combo.agent.fit import AgentFit
+from latent_combo.agent.replay import EncodedDataset, mixed_batch
+from latent_combo.evaluate import Score, Scorer
+from latent_combo.load_run import build_agent
+from latent_combo.policy import Policy
+from latent_combo.run.seeding import generator
+from latent_combo.run.speed import Meter, count_flops
+from latent_combo.session import Session
+from latent_combo.world_model.base import WorldModel
+
+PHASE = "agent"
+LAST_FIFTH = 0.8
+"""Looks after this share of the updates tell whether the policy is stable."""
+
+
+@dataclass
+class Looks:
+    """Scores during training; they are for people, and nothing of them reaches training."""
+
+    steps: list[int] = field(default_factory=list)
+    returns: list[list[float]] = field(default_factory=list)
+    """Mean return of each agent, one list (S,) a look."""
+
+    def swing(self, updates: int) -> list[float]:
+        """Standard deviation over mean of each agent's looks in the last fifth of training; nan without two looks."""
+        late = [r for step, r in zip(self.steps, self.returns, strict=True) if step > LAST_FIFTH * updates]
+        if len(late) < 2:
+            return [float("nan")] * (len(self.returns[0]) if self.returns else 0)
+        table = np.asarray(late)
+        return list(table.std(0) / np.maximum(table.mean(0), 1e-8))
+
+
+def fit_agent(
+    session: Session, model: WorldModel, dataset: EncodedDataset, held_out: EncodedDataset, scorer: Scorer
+) -> tuple[ConservativeActorCritic, Meter, Looks]:
+    """Train, or go on where a checkpoint stands. Returns the agents, their speed, and the looks on the way."""
+    config, device, seed = session.config.agent_fit, session.device, session.config.seed
+    agent = build_agent(session.config, session.task, model.feature_dim, device)
+    fit = AgentFit(agent, model, dataset, config, generator(seed + 2, device))
+    looks = Looks()
+    if saved := session.saved.get(PHASE):
+        fit.load_state_dict(saved["fit"])
+        looks = Looks(**saved["looks"])
+    meter = Meter("updates", 1.0, _flops(agent, dataset), device)
+    due = look_steps(config.updates, config.looks)
+    clocks = session.clocks(config.updates)
+    with session.progress("agent", config.updates, fit.step) as bar:
+        while fit.step < config.updates:
+            with session.timer.section(PHASE), meter.step():
+                metrics = fit.take_step()
+            bar.update(1)
+            if clocks["log"](fit.step):
+                seen = {**metrics, **held_out_metrics(agent, held_out, seed)}
+                session.report(PHASE, fit.step, seen, meter, bar, "q_data")
+            if fit.step in due:
+                with session.timer.section("looks"):
+                    score = play(session, model, agent, scorer, session.config.score.episodes_during_training)
+                looks.steps.append(fit.step)
+                looks.returns.append(score.returns.mean(1).tolist())
+                session.log.write(PHASE, fit.step, {"score": torch.from_numpy(score.returns.mean(1))})
+            if clocks["save"](fit.step) or session.interrupt.requested:
+                session.save(PHASE, {"fit": fit.state_dict(), "looks": vars(looks)})
+            session.stop_if_asked()
+    return agent, meter, looks
+
+
+def look_steps(updates: int, looks: int) -> set[int]:
+    """When to look: half of the looks evenly over the first four fifths of training, half over the last."""
+    early = np.linspace(0, LAST_FIFTH * updates, looks - looks // 2 + 1)[1:]
+    late = np.linspace(LAST_FIFTH * updates, updates, looks // 2 + 1)[1:]
+    return {int(step) for step in np.concatenate([early, late])} - {0}
+
+
+def play(
+    session: Session, model: WorldModel, agent: ConservativeActorCritic, scorer: Scorer, episodes: int | None = None
+) -> Score:
+    """Score all agents with the final score's seeds."""
+    policy = Policy(model, agent.actor, agent.stack, generator(session.config.seed, session.device))
+    return scorer.score(policy, session.config.score.seed, episodes)
+
+
+@torch.no_grad()
+def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, seed: int) -> dict[str, Tensor]:
+    """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises."""
+    index, view = held_out.draw((agent.stack, 1024), generator(seed, held_out.source.device))
+    feature, action, *_ = held_out.transitions(index, view)
+    return {
+        "held_out_q": agent.critic(feature, action[:, :, None]).mean((0, 2, 3)),
+        "held_out_log_prob": agent.actor(feature).log_prob(action).mean(1),
+    }
+
+
+def _flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> float:
+    """Floating-point operations of one update, rollouts aside."""
+    draws = generator(0, dataset.source.device)
+    batch = mixed_batch(dataset, None, agent.settings.f, agent.config.batch, draws)
+    noise = Noise.draw(agent.stack, agent.config, agent.action_dim, draws)
+
+    def work() -> None:
+        torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)
+        torch.autograd.grad(agent.actor_loss(batch, noise)[0], agent.actor_parameters)
+
+    return float(count_flops(work))

@@ -1,0 +1,114 @@
+"""The first phase: fitting the world model, and measuring it on held-out episodes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data.load import Decoded
+from data.segments import SegmentSampler
+from latent_combo.clips import open_loop_clip
+from latent_combo.load_run import build_world_model
+from latent_combo.run.seeding import generator
+from latent_combo.run.speed import Meter, count_flops
+from latent_combo.run.video import write_gif
+from latent_combo.session import Session
+from latent_combo.world_model.augment import random_shift
+from latent_combo.world_model.base import Segment, WorldModel
+from latent_combo.world_model.fit import Fit
+from latent_combo.world_model.open_loop import HORIZONS, OpenLoop, open_loop
+from latent_combo.world_model.recurrent import RecurrentWorldModel
+
+PHASE = "world_model"
+CONTEXT = 10
+"""Frames that are observed before a prediction."""
+CLIP = 50
+"""Frames of an open-loop clip, the observed ones included."""
+SHOWN = 3
+"""Sequences side by side in a clip."""
+MEASURED = 128
+"""Held-out segments that the model is measured on."""
+
+
+def fit_world_model(
+    session: Session, data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64]
+) -> tuple[RecurrentWorldModel, Meter]:
+    """Fit to the training episodes, or go on where a checkpoint stands. Returns the frozen model and its speed."""
+    config, device, seed = session.config.fit, session.device, session.config.seed
+    model = build_world_model(session.config, session.task, device)
+    sampler = SegmentSampler(data, train, config.length)
+    rng = np.random.default_rng(seed)
+    draws = generator(seed, device)
+
+    def sample() -> Segment:
+        segment = sampler.sample(config.batch, rng).to(device)
+        image = random_shift(segment.observation, config.shift, draws)
+        return Segment(image, segment.action, segment.reward, segment.is_first, segment.terminal)
+
+    fit = Fit(model, config, sample, draws)
+    if saved := session.saved.get(PHASE):
+        fit.load_state_dict(saved["fit"])
+        rng.bit_generator.state = json.loads(saved["rng"])
+    held = SegmentSampler(data, held_out, config.length).sample(2 * config.batch, np.random.default_rng(seed)).to(device)
+    meter = Meter("frames", config.batch * config.length, _flops(model, held, config.batch), device)
+    clocks = session.clocks(config.steps, look=config.held_out_every)
+    with session.progress("world model", config.steps, fit.step) as bar:
+        while fit.step < config.steps:
+            with session.timer.section(PHASE), meter.step():
+                metrics = fit.take_step()
+            bar.update(1)
+            if clocks["log"](fit.step):
+                session.report(PHASE, fit.step, metrics, meter, bar, "loss")
+            if clocks["look"](fit.step):
+                session.log.write(PHASE, fit.step, _held_out_loss(model, held, seed))
+            if clocks["save"](fit.step) or session.interrupt.requested:
+                state = {"fit": fit.state_dict(), "rng": json.dumps(rng.bit_generator.state)}
+                session.save(PHASE, state)
+            session.stop_if_asked()
+    return model.requires_grad_(False), meter
+
+
+def measure_world_model(
+    session: Session, model: RecurrentWorldModel, data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64]
+) -> OpenLoop:
+    """Predict held-out episodes without looking, beside two baselines; log the figures and a clip."""
+    draws = generator(session.config.seed, session.device)
+    rng = np.random.default_rng(session.config.seed)
+    segments = SegmentSampler(data, held_out, CONTEXT + max(HORIZONS)).sample(MEASURED, rng)
+    quality = open_loop(model, segments.to(session.device), mean_image(data, train).to(session.device), CONTEXT, draws)
+    figures = {
+        f"{name}_{horizon}": value for name, values in vars(quality).items() for horizon, value in values.items()
+    }
+    step = session.config.fit.steps
+    session.log.write("open_loop", step, figures)
+    shown = SegmentSampler(data, held_out, CLIP).sample(SHOWN, rng).to(session.device)
+    clip = open_loop_clip(model, shown, CONTEXT, draws)
+    session.log.animation("open_loop/truth_prediction_error", step, clip, fps=10)
+    write_gif(Path(session.out) / "videos" / "open_loop.gif", clip, fps=10)
+    return quality
+
+
+def mean_image(data: Decoded, episodes: NDArray[np.int64]) -> Tensor:
+    """The mean of every 25th frame of the given episodes, (H, W, 3) float32."""
+    rows = np.concatenate(
+        [np.arange(start, start + n, 25) for start, n in zip(data.starts[episodes], data.lengths[episodes], strict=True)]
+    )
+    return torch.from_numpy(data.image[rows].mean(0, dtype=np.float64)).float()
+
+
+@torch.no_grad()
+def _held_out_loss(model: WorldModel, segment: Segment, seed: int) -> dict[str, Tensor]:
+    """The training loss of held-out segments, always with the same noise."""
+    _, metrics = model.loss(segment, generator(seed, segment.action.device))
+    return {f"held_out_{name}": value for name, value in metrics.items()}
+
+
+def _flops(model: WorldModel, segment: Segment, batch: int) -> float:
+    """Floating-point operations of one training step on `batch` sequences."""
+    device = segment.action.device
+    flops = count_flops(lambda: model.loss(segment, generator(0, device))[0].backward())
+    model.zero_grad(set_to_none=True)
+    return flops * batch / len(segment.action)

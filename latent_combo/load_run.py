@@ -1,0 +1,70 @@
+"""A finished or half-trained run, read back from its folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from envs.tasks import Task, get_task
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.config import Config, load_config
+from latent_combo.policy import Policy
+from latent_combo.run import checkpoint
+from latent_combo.run.errors import UserError
+from latent_combo.run.seeding import generator, initial_weights
+from latent_combo.world_model.recurrent import RecurrentWorldModel
+
+WORLD_MODEL = "checkpoints/world_model.pt"
+AGENT = "checkpoints/agent.pt"
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is CUDA where there is one. Raises UserError if CUDA is asked for in vain."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is cuda, but torch finds none; use --device cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def build_world_model(config: Config, task: Task, device: torch.device) -> RecurrentWorldModel:
+    """A world model with fresh weights, the same for the same seed."""
+    with initial_weights(config.seed):
+        return RecurrentWorldModel(config.world_model, task.action_dim).to(device)
+
+
+def build_agent(config: Config, task: Task, feature_dim: int, device: torch.device) -> ConservativeActorCritic:
+    """A stack of agents with fresh weights, the same for the same seed."""
+    with initial_weights(config.seed + 1):
+        return ConservativeActorCritic([config.agent] * config.agent.stack, feature_dim, task.action_dim, device)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's parts, with their trained weights."""
+
+    config: Config
+    task: Task
+    world_model: RecurrentWorldModel
+    agent: ConservativeActorCritic | None
+    """None before the agent's first checkpoint."""
+
+    def policy(self, seed: int) -> Policy:
+        """The policy of all agents. Raises UserError if none was trained yet."""
+        if self.agent is None:
+            raise UserError(f"{self.config.out} has no agent yet; finish it with --resume {self.config.out}")
+        device = next(self.world_model.parameters()).device
+        return Policy(self.world_model, self.agent.actor, self.agent.stack, generator(seed, device))
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run's config and last checkpoints. Raises UserError if it has none."""
+    config = load_config(folder)
+    task = get_task(config.task)
+    device = choose_device(config.device)
+    world_model = build_world_model(config, task, device)
+    world_model.load_state_dict(checkpoint.load(folder / WORLD_MODEL, device)["fit"]["model"])
+    world_model.requires_grad_(False)
+    agent = None
+    if (folder / AGENT).exists():
+        agent = build_agent(config, task, world_model.feature_dim, device)
+        agent.load_state_dict(checkpoint.load(folder / AGENT, device)["fit"]["agent"])
+    return Run(config, task, world_model, agent)

@@ -1,0 +1,1 @@
+"""What a training run needs whatever it trains: errors, clocks, metrics, checkpoints, videos."""

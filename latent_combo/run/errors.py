@@ -1,0 +1,22 @@
+"""Errors for the person at the keyboard."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """Something that the user can mend; its message is one line that names the thing and the remedy."""
+
+
+def run_cli(main: Callable[[], None]) -> NoReturn:
+    """Run a command: a UserError becomes one line on stderr and exit code 2, Ctrl-C exit code 130."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)

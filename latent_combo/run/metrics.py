@@ -1,0 +1,71 @@
+"""Metrics of a run: a tidy CSV, and TensorBoard scalars and animations."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from latent_combo.run.errors import UserError
+from latent_combo.run.video import encode_gif
+
+HEADER = ("phase", "step", "name", "value")
+
+
+class MetricsLog:
+    """Writes `metrics.csv` (a row per value) and TensorBoard events below a run's folder."""
+
+    def __init__(self, folder: Path, resume: Mapping[str, int] | None = None) -> None:
+        """Open the log; with `resume`, rows beyond the step that each phase goes on from are dropped first."""
+        path = folder / "metrics.csv"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            kept = _rows_until(path, resume) if resume is not None and path.exists() else []
+            self._file = open(path, "w", newline="")  # noqa: SIM115  # closed by close()
+        except OSError as error:
+            raise UserError(f"can not write {path}: {error.strerror}; choose another --out") from error
+        self._csv = csv.writer(self._file)
+        self._csv.writerow(HEADER)
+        self._csv.writerows(kept)
+        self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, phase: str, step: int, metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """Log scalars, and vectors (S,) as one series per agent; returns what was read. The only place that reads tensors."""
+        names: list[str] = []
+        values: list[Tensor] = []
+        for name, value in metrics.items():
+            flat = torch.as_tensor(value, dtype=torch.float32).detach().reshape(-1)
+            single = not isinstance(value, Tensor) or value.dim() == 0
+            names += [name] if single else [f"{name}/{index}" for index in range(len(flat))]
+            values.append(flat)
+        device = values[0].device if values else torch.device("cpu")
+        read: list[float] = torch.cat([v.to(device) for v in values]).tolist() if values else []
+        for name, number in zip(names, read, strict=True):
+            self._csv.writerow((phase, step, name, f"{number:.8g}"))
+            self._board.add_scalar(f"{phase}/{name}", number, step)
+        self._file.flush()
+        return dict(zip(names, read, strict=True))
+
+    def animation(self, tag: str, step: int, frames: NDArray[np.uint8], fps: int) -> None:
+        """Log frames (T, H, W, 3) uint8 as a GIF, which TensorBoard's image tab plays."""
+        _, height, width, _ = frames.shape
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode_gif(frames, fps))
+        self._board._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+
+    def close(self) -> None:
+        """Flush and close both."""
+        self._file.close()
+        self._board.close()
+
+
+def _rows_until(path: Path, resume: Mapping[str, int]) -> list[list[str]]:
+    """The rows of each phase up to the step that it goes on from."""
+    rows = list(csv.reader(io.StringIO(path.read_text())))[1:]
+    return [row for row in rows if len(row) == len(HEADER) and int(row[1]) <= resume.get(row[0], math.inf)]

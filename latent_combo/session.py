@@ -1,0 +1,82 @@
+"""One training run in progress: its folder, its log, its checkpoints, and how it is interrupted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from envs.tasks import get_task
+from latent_combo.config import Config, save_config
+from latent_combo.load_run import AGENT, WORLD_MODEL, choose_device
+from latent_combo.run import checkpoint
+from latent_combo.run.clocks import Every, Timer
+from latent_combo.run.errors import UserError
+from latent_combo.run.interrupt import Interrupt
+from latent_combo.run.metrics import MetricsLog
+from latent_combo.run.speed import Meter
+
+PHASES = {"world_model": WORLD_MODEL, "agent": AGENT}
+"""The phases that are trained, and their checkpoints."""
+
+
+class Session:
+    """What the phases of a run share."""
+
+    def __init__(self, config: Config, interrupt: Interrupt, resume: bool) -> None:
+        self.config, self.interrupt = config, interrupt
+        self.task = get_task(config.task)
+        self.device = choose_device(config.device)
+        self.out = Path(config.out)
+        self.timer = Timer()
+        self.saved: dict[str, dict[str, Any]] = {}
+        self._prepare(resume)
+        steps = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
+        self.log = MetricsLog(self.out, steps if resume else None)
+
+    def _prepare(self, resume: bool) -> None:
+        """Make the run's folder, or read its checkpoints."""
+        if resume:
+            for phase, name in PHASES.items():
+                if (self.out / name).exists():
+                    self.saved[phase] = checkpoint.load(self.out / name, torch.device("cpu"))
+                    self.timer.seconds.update(self.saved[phase]["seconds"])
+            return
+        if (self.out / "config.yaml").exists():
+            raise UserError(f"{self.out} holds a run already; choose another --out, or go on with --resume {self.out}")
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            save_config(self.config, self.out / "config.yaml")
+        except OSError as error:
+            raise UserError(f"can not write to {self.out}: {error.strerror}; choose another --out") from error
+
+    def save(self, phase: str, state: Mapping[str, Any]) -> None:
+        """Write a phase's checkpoint, with the time that was spent so far."""
+        checkpoint.save(self.out / PHASES[phase], {**state, "seconds": dict(self.timer.seconds)})
+
+    def stop_if_asked(self) -> None:
+        """Raise UserError, saying how to go on, if Ctrl-C was pressed; call it when all is saved."""
+        if self.interrupt.requested:
+            raise UserError(f"stopped and saved; go on with: python -m latent_combo.train --resume {self.out}")
+
+    def clocks(self, steps: int, **every: int) -> dict[str, Every]:
+        """Clocks for a loop of `steps` steps: "log" and "save" from the config, and the named ones."""
+        return {
+            name: Every(interval, steps)
+            for name, interval in {"log": self.config.log_every, "save": self.config.save_every, **every}.items()
+        }
+
+    def progress(self, phase: str, steps: int, done: int) -> "tqdm[Any]":
+        """A progress bar with rate and remaining time."""
+        return tqdm(total=steps, initial=done, desc=phase, unit="step", smoothing=0.05, dynamic_ncols=True)
+
+    def report(
+        self, phase: str, step: int, metrics: Mapping[str, Tensor | float], meter: Meter, bar: "tqdm[Any]", show: str
+    ) -> None:
+        """Log a row of metrics with the achieved speed, and show one of them on the bar."""
+        speed = {f"{meter.unit}_per_s": meter.rate, "share_of_matmul": meter.share}
+        read = self.log.write(phase, step, {**metrics, **speed})
+        shown = [f"{value:.3g}" for name, value in read.items() if name.split("/")[0] == show]
+        bar.set_postfix_str(f"{show} {' '.join(shown)}, {meter}", refresh=False)

@@ -1,0 +1,135 @@
+"""`python -m latent_combo.train`: dataset -> world model -> latents -> policy -> score."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from data.load import Decoded, load_pixels
+from data.locate import default_data_dir
+from data.segments import split_episodes
+from latent_combo.clips import policy_clip
+from latent_combo.config import Config, parse
+from latent_combo.encode import encode_dataset
+from latent_combo.evaluate import Score, Scorer
+from latent_combo.fit_agent import Looks, fit_agent, play
+from latent_combo.fit_world_model import fit_world_model, measure_world_model
+from latent_combo.run.errors import run_cli
+from latent_combo.run.files import write_atomically
+from latent_combo.run.interrupt import Interrupt
+from latent_combo.run.seeding import generator
+from latent_combo.run.speed import Meter
+from latent_combo.run.versions import versions
+from latent_combo.run.video import write_mp4
+from latent_combo.session import Session
+from latent_combo.world_model.open_loop import OpenLoop
+
+FPS = 20
+"""Agent steps of the walker in a second: its clips play in real time."""
+
+
+def train(config: Config, resume: bool = False) -> dict[str, Any]:
+    """Run all phases, or those that a stopped run has left, and return what `result.json` holds.
+
+    Raises UserError for a dataset or setting that does not fit, when stopped by Ctrl-C (after saving), and for a loss
+    or gradient that is not finite (before it is used).
+    """
+    with Interrupt() as interrupt:
+        session = Session(config, interrupt, resume)
+        with session.timer.section("data"):
+            data = load_pixels(
+                config.dataset,
+                session.task,
+                config.look,
+                Path(config.data_dir).expanduser() if config.data_dir else default_data_dir(),
+                "memmap" if config.mapped else "memory",
+                config.world_model.conv.image_size,
+            )
+        train_episodes, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
+        model, model_meter = fit_world_model(session, data, train_episodes, held_out)
+        with session.timer.section("latents"):
+            quality = measure_world_model(session, model, data, train_episodes, held_out)
+            draws = generator(config.seed + 1, session.device)
+            encoded = encode_dataset(model, data, train_episodes, config.encode, draws)
+            encoded_held_out = encode_dataset(model, data, held_out, config.encode, draws)
+        stack, episodes = config.agent.stack, config.score.episodes
+        scorer = Scorer(session.task, config.look, config.world_model.conv.image_size, stack, episodes)
+        agent, agent_meter, looks = fit_agent(session, model, encoded, encoded_held_out, scorer)
+        with session.timer.section("score"):
+            score = play(session, model, agent, scorer)
+        scorer.close()
+        result = summarise(session, data, quality, score, looks, (model_meter, agent_meter))
+        clip = policy_clip(score.frames)
+        write_mp4(session.out / "videos" / "policy.mp4", clip, FPS)
+        session.log.animation("policy/agent_0", config.agent_fit.updates, clip[:200:2, ::2, ::2], FPS // 2)
+        session.log.close()
+        write_atomically(session.out / "result.json", json.dumps(result, indent=2).encode())
+    return result
+
+
+def summarise(
+    session: Session, data: Decoded, quality: OpenLoop, score: Score, looks: Looks, meters: tuple[Meter, Meter]
+) -> dict[str, Any]:
+    """What a run came to: the contents of `result.json`."""
+    config, task = session.config, session.task
+    returns = score.returns
+    return {
+        **{name: getattr(config, name) for name in ("task", "obs", "dataset", "algorithm", "preset", "seed")},
+        "episodes": int(returns.size),
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "normalised_score": task.normalised_score(float(returns.mean())),
+        "success_rate": None,
+        "dataset_return_mean": float(data.episode_returns.mean()),
+        "random_return": task.random_return,
+        "expert_return": task.expert_return,
+        "agents": [
+            {
+                "return_mean": float(of_agent.mean()),
+                "return_std": float(of_agent.std()),
+                "normalised_score": task.normalised_score(float(of_agent.mean())),
+                "last_fifth_std_over_mean": swing,
+            }
+            for of_agent, swing in zip(returns, looks.swing(config.agent_fit.updates), strict=True)
+        ],
+        "looks": vars(looks),
+        "world_model": vars(quality),
+        "seconds": dict(session.timer.seconds),
+        "rates": {"model_frames_per_s": meters[0].rate, "agent_updates_per_s": meters[1].rate},
+        "share_of_matmul": {"world_model": meters[0].share, "agent": meters[1].share},
+        "versions": versions(),
+    }
+
+
+def describe(result: dict[str, Any], out: str) -> str:
+    """A result for people, in a few lines."""
+    agents = ", ".join(f"{agent['return_mean']:.1f}" for agent in result["agents"])
+    model = result["world_model"]
+    psnr = ", ".join(
+        f"{k} steps {model['open_loop_psnr'][k]:.1f} (copy {model['copy_last_psnr'][k]:.1f}, "
+        f"mean image {model['mean_image_psnr'][k]:.1f})"
+        for k in model["open_loop_psnr"]
+    )
+    return "\n".join(
+        [
+            f"return      {result['return_mean']:.1f} +- {result['return_std']:.1f} over {result['episodes']} episodes "
+            f"(each agent: {agents})",
+            f"dataset     {result['dataset_return_mean']:.1f}   random {result['random_return']:.1f}   "
+            f"expert {result['expert_return']:.1f}",
+            f"normalised  {result['normalised_score']:.1f}",
+            f"prediction  PSNR in dB at {psnr}",
+            f"time        {', '.join(f'{name} {s:.0f} s' for name, s in result['seconds'].items())}",
+            f"files       {out}/result.json, {out}/videos/policy.mp4; tensorboard --logdir {out}",
+        ]
+    )
+
+
+def main() -> None:
+    """Read the command line and train."""
+    config, resume = parse(sys.argv[1:])
+    result = train(config, resume)
+    print(describe(result, config.out))
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,160 @@
+"""The world model of images: encoder, RSSM, decoder, reward head and, on request, a discount head."""
+
+from dataclasses import dataclass, field
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional
+
+from latent_combo.world_model.base import Imagined, Metrics, Segment, WorldModel
+from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, to_unit_range
+from latent_combo.world_model.rssm import RSSM, Gaussian, RSSMConfig, kl_divergence
+
+
+@dataclass(frozen=True)
+class RecurrentConfig:
+    """The recurrent variational world model (eq. 27)."""
+
+    conv: ConvConfig = field(default_factory=ConvConfig)
+    rssm: RSSMConfig = field(default_factory=RSSMConfig)
+    head_hidden: int = 256
+    """Units of the two hidden layers of the reward and discount heads."""
+    kl_weight: float = 1.0
+    """Weight of the KL term; 1 is the evidence lower bound."""
+    free_nats: float = 0.0
+    """The KL, averaged over a batch, is not pressed below this."""
+    reward_weight: float = 1.0
+    """Weight of the reward's log-likelihood; 1 is the evidence lower bound."""
+    discount_head: bool = False
+    """Predict terminations; tasks without any don't need it."""
+
+
+def head(feature_dim: int, hidden: int) -> nn.Sequential:
+    """A scalar head: two hidden layers (ELU) on a feature."""
+    return nn.Sequential(
+        nn.Linear(feature_dim, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, 1)
+    )
+
+
+class RecurrentWorldModel(WorldModel):
+    """A latent world model of images (H, W, 3) uint8, actions (A,) and rewards."""
+
+    def __init__(self, config: RecurrentConfig, action_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.conv)
+        self.rssm = RSSM(config.rssm, self.encoder.embedding_dim, action_dim)
+        self.feature_dim = self.rssm.feature_dim
+        self.action_dim = action_dim
+        self.decoder = Decoder(config.conv, self.feature_dim)
+        self.reward_head = head(self.feature_dim, config.head_hidden)
+        self.terminal_head = head(self.feature_dim, config.head_hidden) if config.discount_head else None
+
+    def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        """Negative evidence lower bound per step in nats, up to the Gaussians' constants (DESIGN: world model).
+
+        `-log p(o|s) - log p(r|s) + KL(q || p_k)`, with unit variances and a member k drawn for every step of every
+        sequence. Raises nothing: non-finite values are the training loop's to refuse.
+        """
+        batch, length = segment.action.shape[:2]
+        device = segment.action.device
+        image = to_unit_range(rearrange(segment.observation, "b l h w c -> (b l) h w c"))
+        embedding = rearrange(self.encoder(image), "(b l) e -> b l e", b=batch)
+        noise = torch.randn(batch, length, self.config.rssm.stochastic, device=device, generator=generator)
+        h, z, posterior = self.rssm.observe(embedding, segment.action, noise, self.initial(batch, device))
+        priors = self.rssm.priors(h)
+        member = torch.randint(self.config.rssm.members, (batch, length), device=device, generator=generator)
+        kl = kl_divergence(posterior, _pick_per_step(priors, member))  # (B, L)
+
+        feature = torch.cat([h, z], -1)
+        flat = rearrange(feature, "b l f -> (b l) f")
+        losses = {
+            "image": 0.5 * (self.decoder(flat) - image).square().sum((1, 2, 3)),
+            "reward": 0.5 * (self.reward(flat) - segment.reward.flatten()).square(),
+            "kl": kl.flatten(),
+        }
+        weights = {"image": 1.0, "reward": self.config.reward_weight, "kl": self.config.kl_weight}
+        if self.terminal_head is not None:
+            logit = self.terminal_head(flat).squeeze(-1)
+            target = segment.terminal.flatten().float()
+            losses["terminal"] = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
+            weights["terminal"] = 1.0
+        means = {name: value.mean() for name, value in losses.items()}
+        metrics = {name: value.detach() for name, value in means.items()}
+        means["kl"] = means["kl"].clamp(min=self.config.free_nats)
+        total = torch.stack([weights[name] * means[name] for name in means]).sum()
+        with torch.no_grad():
+            metrics["loss"] = total.detach()
+            metrics["posterior_std"] = posterior.std.mean()
+            metrics["disagreement"] = priors.mean.var(0).mean().sqrt()
+        return total, metrics
+
+    def initial(self, batch: int, device: torch.device) -> Tensor:
+        """The feature (B, F) before an episode: zeros."""
+        return torch.zeros(batch, self.feature_dim, device=device)
+
+    def reward(self, feature: Tensor) -> Tensor:
+        """Mean reward (...) of having arrived in `feature` (..., F)."""
+        reward: Tensor = self.reward_head(feature).squeeze(-1)
+        return reward
+
+    def terminal(self, feature: Tensor) -> Tensor:
+        """Probability (...) that `feature` (..., F) is terminal; zeros without a discount head."""
+        if self.terminal_head is None:
+            return feature.new_zeros(feature.shape[:-1])
+        probability: Tensor = self.terminal_head(feature).squeeze(-1).sigmoid()
+        return probability
+
+    def decode(self, feature: Tensor) -> Tensor:
+        """Features (N, F) to the images that they stand for, (N, H, W, 3) uint8."""
+        image = (self.decoder(feature) + 0.5).clamp(0.0, 1.0)
+        return image.mul(255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Images (..., H, W, 3) uint8 to embeddings (..., E)."""
+        leading = image.shape[:-3]
+        embedding: Tensor = self.encoder(to_unit_range(image.reshape(-1, *image.shape[-3:])))
+        return embedding.reshape(*leading, -1)
+
+    def observe(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Gaussian]:
+        """Filter sequences from their starts: features (B, L, F) and posteriors (B, L, Z)."""
+        batch, length = action.shape[:2]
+        noise = self._noise((batch, length), action, generator)
+        h, z, posterior = self.rssm.observe(self.embed(observation), action, noise, self.initial(batch, action.device))
+        return torch.cat([h, z], -1), posterior
+
+    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+        """See `WorldModel.encode`."""
+        return self.observe(observation, action, generator)[0]
+
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """See `WorldModel.filter_step`."""
+        noise = self._noise((len(action), 1), action, generator)
+        embedding = self.embed(observation)[:, None]
+        h, z, _ = self.rssm.observe(embedding, action[:, None], noise, feature)
+        return torch.cat([h, z], -1).squeeze(1)
+
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+        """See `WorldModel.imagine_step`."""
+        count, device = len(feature), feature.device
+        member = torch.randint(self.config.rssm.members, (count,), device=device, generator=generator)
+        noise = torch.randn(count, self.config.rssm.stochastic, device=device, generator=generator)
+        following, _ = self.rssm.advance(feature, action, member, noise)
+        return Imagined(following, self.reward(following), self.terminal(following))
+
+    def _noise(self, leading: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+        shape = (*leading, self.config.rssm.stochastic)
+        if generator is None:
+            return torch.zeros(shape, device=like.device)
+        return torch.randn(shape, device=like.device, generator=generator)
+
+
+def _pick_per_step(priors: Gaussian, member: Tensor) -> Gaussian:
+    """Priors (K, B, L, Z) and members (B, L) to the chosen priors (B, L, Z)."""
+    index = member[None, ..., None].expand(1, *priors.mean.shape[1:])
+    return Gaussian(priors.mean.gather(0, index).squeeze(0), priors.std.gather(0, index).squeeze(0))

@@ -1,0 +1,160 @@
+"""The recurrent state-space model: one GRU path shared by all, and an ensemble of K stochastic forward models.
+
+The recurrence is `h_t = GRU(ELU(W [z_{t-1}, a_t]), h_{t-1})`; the posterior is `q(z_t | h_t, e_t)` and the priors are
+`p_k(z_t | h_t)` (eq. 27 of the paper; only the stochastic heads are an ensemble).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional
+
+MIN_STD = 0.1
+
+
+@dataclass(frozen=True)
+class RSSMConfig:
+    """Sizes of the latent state; the defaults are the paper's (B.1)."""
+
+    deterministic: int = 256
+    """Units of the GRU."""
+    stochastic: int = 128
+    """Dimensions of the Gaussian latent."""
+    hidden: int = 256
+    """Units of the one hidden layer of each head, and of the input of the GRU."""
+    members: int = 7
+    """K, the number of stochastic forward models."""
+
+
+class Gaussian(NamedTuple):
+    """A diagonal Gaussian; both fields have the same shape (..., Z)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Move standard normal `noise` to this distribution."""
+        return self.mean + self.std * noise
+
+
+def gaussian(parameters: Tensor) -> Gaussian:
+    """Split (..., 2Z) network outputs into mean and std = softplus + 0.1."""
+    mean, raw = parameters.chunk(2, -1)
+    return Gaussian(mean, functional.softplus(raw) + MIN_STD)
+
+
+def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
+    """KL(q || p) in nats, summed over the last dimension: (..., Z) to (...)."""
+    ratio = q.std / p.std
+    distance = (q.mean - p.mean) / p.std
+    return 0.5 * (ratio.square() + distance.square() - 1.0 - 2.0 * ratio.log()).sum(-1)
+
+
+def log_prob(p: Gaussian, z: Tensor) -> Tensor:
+    """Log-density of `z` under `p`, summed over the last dimension."""
+    log_two_pi = 1.8378770664093453
+    return -0.5 * (((z - p.mean) / p.std).square() + 2.0 * p.std.log() + log_two_pi).sum(-1)
+
+
+class EnsemblePrior(nn.Module):
+    """K heads `p_k(z | h)` of one hidden layer each, evaluated together as batched products."""
+
+    def __init__(self, config: RSSMConfig) -> None:
+        super().__init__()
+        # Each member draws its own initial weights: members that start alike stay alike.
+        members = [
+            (nn.Linear(config.deterministic, config.hidden), nn.Linear(config.hidden, 2 * config.stochastic))
+            for _ in range(config.members)
+        ]
+        self.weight_in = nn.Parameter(torch.stack([first.weight.detach().T for first, _ in members]))
+        self.bias_in = nn.Parameter(torch.stack([first.bias.detach()[None] for first, _ in members]))
+        self.weight_out = nn.Parameter(torch.stack([last.weight.detach().T for _, last in members]))
+        self.bias_out = nn.Parameter(torch.stack([last.bias.detach()[None] for _, last in members]))
+
+    def forward(self, deterministic: Tensor) -> Gaussian:
+        """(N, H) to the parameters of all members, each (K, N, Z)."""
+        members = self.weight_in.shape[0]
+        inputs = deterministic.expand(members, *deterministic.shape)
+        hidden = functional.elu(torch.baddbmm(self.bias_in, inputs, self.weight_in))
+        return gaussian(torch.baddbmm(self.bias_out, hidden, self.weight_out))
+
+
+def pick_member(priors: Gaussian, member: Tensor) -> Gaussian:
+    """Take for each of N rows its own member: (K, N, Z) and `member` (N,) int64 to (N, Z)."""
+    rows = torch.arange(member.shape[0], device=member.device)
+    return Gaussian(priors.mean[member, rows], priors.std[member, rows])
+
+
+class RSSM(nn.Module):
+    """The latent dynamics. A state is `h` (N, H) beside `z` (N, Z); its feature is `[h, z]`."""
+
+    def __init__(self, config: RSSMConfig, embedding_dim: int, action_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_dim = config.deterministic + config.stochastic
+        self.latent_in = nn.Linear(config.stochastic, config.hidden)
+        self.action_in = nn.Linear(action_dim, config.hidden, bias=False)
+        self.cell = nn.GRUCell(config.hidden, config.deterministic)
+        self.posterior_deterministic = nn.Linear(config.deterministic, config.hidden)
+        self.posterior_embedding = nn.Linear(embedding_dim, config.hidden, bias=False)
+        self.posterior_out = nn.Linear(config.hidden, 2 * config.stochastic)
+        self.prior = EnsemblePrior(config)
+
+    def split(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """Feature (..., F) to `h` (..., H) and `z` (..., Z)."""
+        h, z = feature.split([self.config.deterministic, self.config.stochastic], -1)
+        return h, z
+
+    def recur(self, h: Tensor, z: Tensor, action_input: Tensor) -> Tensor:
+        """Advance the deterministic path; `action_input` (N, hidden) is `action_in(action)`. Returns (N, H)."""
+        h_next: Tensor = self.cell(functional.elu(self.latent_in(z) + action_input), h)
+        return h_next
+
+    def posterior(self, h: Tensor, embedding_input: Tensor) -> Gaussian:
+        """`q(z | h, e)`; `embedding_input` (N, hidden) is `posterior_embedding(e)`."""
+        hidden = functional.elu(self.posterior_deterministic(h) + embedding_input)
+        return gaussian(self.posterior_out(hidden))
+
+    def observe(self, embedding: Tensor, action: Tensor, noise: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Gaussian]:
+        """Filter a sequence.
+
+        Takes embeddings (B, L, E), actions (B, L, A), standard normal noise (B, L, Z) and the feature before the
+        sequence, `start` (B, F). Returns `h` (B, L, H), `z` (B, L, Z) and the posteriors (B, L, Z).
+        """
+        # All that does not depend on the recurrence is one product over the whole sequence.
+        embedding_inputs = self.posterior_embedding(embedding).unbind(1)
+        action_inputs = self.action_in(action).unbind(1)
+        h, z = self.split(start)
+        states, latents, means, stds = [], [], [], []
+        for embedding_input, action_input, eps in zip(embedding_inputs, action_inputs, noise.unbind(1), strict=True):
+            h = self.recur(h, z, action_input)
+            posterior = self.posterior(h, embedding_input)
+            z = posterior.sample(eps)
+            states.append(h)
+            latents.append(z)
+            means.append(posterior.mean)
+            stds.append(posterior.std)
+        stacked = (torch.stack(parts, 1) for parts in (states, latents, means, stds))
+        all_h, all_z, mean, std = stacked
+        return all_h, all_z, Gaussian(mean, std)
+
+    def priors(self, h: Tensor) -> Gaussian:
+        """All members' priors of a sequence: (B, L, H) to (K, B, L, Z). They feed nothing back, so come after it."""
+        flat = self.prior(rearrange(h, "b l h -> (b l) h"))
+        batch = h.shape[0]
+        return Gaussian(*(rearrange(part, "k (b l) z -> k b l z", b=batch) for part in flat))
+
+    def advance(self, feature: Tensor, action: Tensor, member: Tensor, noise: Tensor) -> tuple[Tensor, Gaussian]:
+        """Imagine one step of N states with member (N,) each.
+
+        Takes the features (N, F), actions (N, A) and standard normal noise (N, Z). Returns the next features (N, F)
+        and every member's prior (K, N, Z).
+        """
+        h, z = self.split(feature)
+        h = self.recur(h, z, self.action_in(action))
+        priors = self.prior(h)
+        z = pick_member(priors, member).sample(noise)
+        return torch.cat([h, z], -1), priors
