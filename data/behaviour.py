@@ -145,7 +145,7 @@ def _save(model: Any, episodes: list[dict[str, NDArray[Any]]], folder: Path, don
     columns = {name: np.stack([episode[name] for episode in episodes]) for name in episodes[0]}
     columns["reward"] = columns["reward"].astype(np.float32)
     temporary = folder / "episodes.tmp.npz"
-    np.savez_compressed(temporary, **columns)
+    np.savez_compressed(temporary, allow_pickle=False, **columns)
     os.replace(temporary, folder / f"episodes-{done:07d}.npz")
 
 
@@ -178,9 +178,7 @@ def mean_return(task: Task, policy: Snapshot | None, episodes: int, seed: int) -
         state, _ = env.reset(seed=seed + episode)
         ended = False
         while not ended:
-            action = (
-                policy(state) if policy is not None else rng.uniform(-1.0, 1.0, task.action_dim).astype(np.float32)
-            )
+            action = policy(state) if policy is not None else rng.uniform(-1.0, 1.0, task.action_dim).astype(np.float32)
             state, reward, terminated, truncated, _ = env.step(action)
             total += reward
             ended = terminated or truncated

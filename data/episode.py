@@ -92,13 +92,13 @@ class Episode:
         return float(self.reward.sum(dtype=np.float64))
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """The arrays that there are, by key."""
+        """Give the arrays that there are, by key."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         return {key: array for key, array in named.items() if array is not None}
 
 
 def validate(episode: Episode, where: str) -> None:
-    """Check types, lengths, ranges and the flags. Raises UserError naming `where` (the file), the key and the reason."""
+    """Check types, lengths, ranges and flags. Raises UserError naming `where` (the file), the key and the reason."""
     columns = episode.columns()
     rows = len(columns["action"]) if columns["action"].ndim else 0
     for key, array in columns.items():

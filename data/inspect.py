@@ -106,7 +106,7 @@ def _normalised(episode_return: float, manifest: Manifest) -> float:
 
 
 def _oddities(episode: Episode) -> list[str]:
-    """What a person would want to look at in one episode."""
+    """List what a person would want to look at in one episode."""
     found = []
     constant = np.flatnonzero(np.ptp(episode.action[1:], axis=0) == 0.0)
     if episode.length > 1 and constant.size:
@@ -123,14 +123,15 @@ def _oddities(episode: Episode) -> list[str]:
 
 
 def format_report(report: Report) -> str:
-    """The report for reading, with a histogram of the returns."""
+    """Write the report for reading, with a histogram of the returns."""
     about = report.manifest
     drawn = f"{about['image_size']} pixels, {about['look']} look" if about["image_size"] else "recording, no images"
     lines = [
         f"{about['task']} {about['split']} ({drawn}; action repeat {about['action_repeat']}, camera {about['camera']})",
         f"episodes     {report.episodes}, {report.terminals} of them ended by the task",
         f"transitions  {report.transitions}, {report.length_min} to {report.length_max} an episode",
-        f"return       {report.return_mean:.1f} +- {report.return_std:.1f}, quantiles {_row(report.return_quantiles, 1)}",
+        f"return       {report.return_mean:.1f} +- {report.return_std:.1f}",
+        f"  quantiles  {_row(report.return_quantiles, 1)}",
         f"references   random {about['random_return']:.1f}, expert {about['expert_return']:.1f}",
         f"score        {report.normalised_mean:.1f}, of the mean return",
         f"reward       {report.reward_min:.3f} to {report.reward_max:.3f}, zero in {report.reward_zero_fraction:.1%}",
@@ -154,7 +155,7 @@ def _row(values: Sequence[float], digits: int = 2) -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line and print the report."""
     parser = argparse.ArgumentParser(prog="python -m data.inspect", description=__doc__)
     parser.add_argument("dataset", help="a dataset: its folder or its name")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

@@ -13,7 +13,7 @@ EMBEDDED = Path(__file__).parent / "recordings"
 
 
 def default_data_dir() -> Path:
-    """The folder of downloaded, collected and decoded data: `$LATENT_COMBO_DATA`, or else ~/.cache/latent-combo."""
+    """Name the folder of collected and decoded data: `$LATENT_COMBO_DATA`, or else ~/.cache/latent-combo."""
     return Path(os.environ.get("LATENT_COMBO_DATA") or Path.home() / ".cache" / "latent-combo").expanduser()
 
 
@@ -27,7 +27,7 @@ def known_names(data_dir: Path) -> dict[str, Path]:
 
 
 def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> Path:
-    """The folder of a dataset.
+    """Find the folder of a dataset.
 
     A name is looked for in what comes with the program and in `data_dir`; with a task, "medium-replay" will do for
     "walker-walk-medium-replay". Raises UserError, with the nearest known names, if there is no such dataset.

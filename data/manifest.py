@@ -65,7 +65,7 @@ class Manifest(Description):
     """File name to SHA-256, in the order of the episodes."""
 
     def to_json(self) -> str:
-        """The text of `manifest.json`."""
+        """Write the text of `manifest.json`."""
         return json.dumps({"kind": self.kind, **asdict(self)}, indent=1) + "\n"
 
 

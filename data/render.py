@@ -20,7 +20,7 @@ SIZES = range(16, 641)
 
 
 def render_episodes(recording: Dataset, size: int, look: str, progress: bool = True) -> Iterator[Episode]:
-    """The episodes of a recording with `image` (T+1, size, size, 3), and with `state` if they had none.
+    """Yield the episodes of a recording with `image` (T+1, size, size, 3), and `state` if they had none.
 
     Memory holds one episode at a time. Raises UserError when the recording does not fit its task or holds no physics,
     and when a frame cannot be drawn or is black.
@@ -70,7 +70,7 @@ def render_dataset(source: Path, out: Path, size: int | None, look: str, progres
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line and make the dataset."""
     parser = argparse.ArgumentParser(prog="python -m data.render", description=__doc__)
     parser.add_argument("source", help="a recording: its folder or its name")
     parser.add_argument("out", type=Path, help="the folder to make")

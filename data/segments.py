@@ -30,7 +30,7 @@ class SegmentSampler:
     """Draws segments of L consecutive rows, every row of the chosen episodes that L rows follow being as likely."""
 
     def __init__(self, decoded: Decoded, episode_ids: Sequence[int] | NDArray[np.int64], length: int) -> None:
-        """Raises UserError when none of the episodes has `length` rows."""
+        """Count the starts. Raises UserError when none of the episodes has `length` rows."""
         self.decoded, self.length = decoded, length
         ids = np.asarray(episode_ids, np.int64)
         choices = np.maximum(decoded.lengths[ids] - length + 1, 0)
@@ -48,7 +48,7 @@ class SegmentSampler:
         return self.at(self._starts[episode] + number - before)
 
     def at(self, rows: NDArray[np.int64]) -> Segment:
-        """The segments that start at given rows (B,) of the decoded data."""
+        """Cut the segments that start at given rows (B,) of the decoded data."""
         data = self.decoded
         return Segment(
             observation=self._gather(data.image, rows),

@@ -67,7 +67,8 @@ def write_dataset(
             dims = dims or replace(Dims.of(episode), image=_square(description.image_size))
             _check_dims(episode, dims, str(folder / name))
             buffer = io.BytesIO()
-            np.savez_compressed(buffer, **episode.columns())
+            columns: dict[str, Any] = {**episode.columns()}
+            np.savez_compressed(buffer, **columns)
             with writing(folder):
                 write_file(partial / name, buffer.getvalue())
             files[name] = hashlib.sha256(buffer.getvalue()).hexdigest()

@@ -39,7 +39,9 @@ class WalkerEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._renderer: Renderer | None = None
         self._elapsed = 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode; the same seed gives the same start, and so the same pixels."""
         super().reset(seed=seed)
         # dm_control's task draws from its own generator: ours seeds it, so episodes after a seeded one follow from it.
@@ -56,7 +58,7 @@ class WalkerEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._elapsed += 1
         return self._observe(), reward, False, self._elapsed >= self.task.horizon, self._info()
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]  # Gymnasium types frames as generic
+    def render(self) -> NDArray[np.uint8]:
         """The camera's picture, (size, size, 3) uint8."""
         if self._renderer is None:
             self._renderer = Renderer(self._physics.model.ptr, self.image_size, self.look, self.task.camera)

@@ -108,7 +108,9 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     algorithm = _peek(arguments, "algorithm", Config.algorithm)
     path = PRESETS / f"{chosen}.yaml"
     if not path.exists():
-        raise UserError(f"unknown preset {chosen!r}; known: {', '.join(sorted(p.stem for p in PRESETS.glob('*.yaml')))}")
+        raise UserError(
+            f"unknown preset {chosen!r}; known: {', '.join(sorted(p.stem for p in PRESETS.glob('*.yaml')))}"
+        )
     if algorithm not in ALGORITHMS:
         raise UserError(f"unknown algorithm {algorithm!r}; known: {', '.join(ALGORITHMS)}")
     settings = [f"--agent.{name}={value}" for name, value in ALGORITHMS[algorithm].items()]

@@ -28,7 +28,12 @@ class EncodeConfig:
 
 @torch.no_grad()
 def encode_episodes(
-    model: WorldModel, decoded: Decoded, episodes: NDArray[np.int64], shift: int, at_once: int, generator: torch.Generator
+    model: WorldModel,
+    decoded: Decoded,
+    episodes: NDArray[np.int64],
+    shift: int,
+    at_once: int,
+    generator: torch.Generator,
 ) -> list[Tensor]:
     """Filter episodes from their first rows on: a list of features (T+1, F), in the order of `episodes`."""
     device = generator.device

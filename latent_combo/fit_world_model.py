@@ -52,7 +52,9 @@ def fit_world_model(
     if saved := session.saved.get(PHASE):
         fit.load_state_dict(saved["fit"])
         rng.bit_generator.state = json.loads(saved["rng"])
-    held = SegmentSampler(data, held_out, config.length).sample(2 * config.batch, np.random.default_rng(seed)).to(device)
+    held = (
+        SegmentSampler(data, held_out, config.length).sample(2 * config.batch, np.random.default_rng(seed)).to(device)
+    )
     meter = Meter("frames", config.batch * config.length, _flops(model, held, config.batch), device)
     clocks = session.clocks(config.steps, look=config.held_out_every)
     with session.progress("world model", config.steps, fit.step) as bar:
@@ -94,7 +96,10 @@ def measure_world_model(
 def mean_image(data: Decoded, episodes: NDArray[np.int64]) -> Tensor:
     """The mean of every 25th frame of the given episodes, (H, W, 3) float32."""
     rows = np.concatenate(
-        [np.arange(start, start + n, 25) for start, n in zip(data.starts[episodes], data.lengths[episodes], strict=True)]
+        [
+            np.arange(start, start + n, 25)
+            for start, n in zip(data.starts[episodes], data.lengths[episodes], strict=True)
+        ]
     )
     return torch.from_numpy(data.image[rows].mean(0, dtype=np.float64)).float()
 

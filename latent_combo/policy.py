@@ -27,6 +27,6 @@ class Policy:
         """Observations (S, E, ...) to actions (S, E, A) in (-1, 1)."""
         flat = rearrange(observation, "s e ... -> (s e) ...").to(self.generator.device)
         self._feature = self.model.filter_step(self._feature, flat, self._action, self.generator)
-        action = self.actor(rearrange(self._feature, "(s e) f -> s e f", s=self.stack)).mode
+        action: Tensor = self.actor(rearrange(self._feature, "(s e) f -> s e f", s=self.stack)).mode
         self._action = rearrange(action, "s e a -> (s e) a")
         return action.cpu()

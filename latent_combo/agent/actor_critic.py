@@ -160,9 +160,9 @@ class ConservativeActorCritic(nn.Module):
         self.target.load_state_dict(self.critic.state_dict())
         self.target.requires_grad_(False)
         self.log_alpha = nn.Parameter(torch.full((self.stack,), config.initial_alpha, device=device).log())
-        self.actor_parameters = list(self.actor.parameters())
-        self.critic_parameters = list(self.critic.parameters())
-        self.target_parameters = list(self.target.parameters())
+        self.actor_parameters: list[Tensor] = list(self.actor.parameters())
+        self.critic_parameters: list[Tensor] = list(self.critic.parameters())
+        self.target_parameters: list[Tensor] = list(self.target.parameters())
         settings = self.settings
         self.actor_optimiser = StackedAdam(self.actor_parameters, settings.actor_learning_rate)
         self.critic_optimiser = StackedAdam(self.critic_parameters, settings.critic_learning_rate.repeat(2))
@@ -206,7 +206,7 @@ class ConservativeActorCritic(nn.Module):
     def backup(self, batch: Batch, noise: Tensor) -> Tensor:
         """`y = r + gamma (1 - terminal) min_i Q_target_i(s', a')`, a' of the policy: (S, B)."""
         action, log_policy = self.actor(batch.next_feature).sample(noise)
-        value = self.target(batch.next_feature, action[:, :, None]).squeeze(-1).amin(0)
+        value: Tensor = self.target(batch.next_feature, action[:, :, None]).squeeze(-1).amin(0)
         if self.config.entropy_in_target:
             value = value - self.log_alpha.exp()[:, None] * log_policy
         return batch.reward + self.config.discount * (1.0 - batch.terminal) * value

@@ -27,9 +27,7 @@ class EncodedDataset:
         """Features (..., F) of the transitions' starts; `index` in [0, M) and `view` in [0, V) have one shape (...)."""
         return self.feature[view, self.source[index]]
 
-    def transitions(
-        self, index: Tensor, view: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def transitions(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Feature, action, reward, next feature and terminal of the transitions `index`, seen in `view`."""
         row = self.source[index]
         following = row + 1

@@ -26,5 +26,7 @@ def check_finite(loss: Tensor, gradients: Mapping[str, Tensor], where: str) -> N
         raise NonFiniteError(f"{where}: the loss is {float(loss)}; lower the learning rate or check the data")
     for name, gradient in gradients.items():
         if not bool(torch.isfinite(gradient).all()):
-            raise NonFiniteError(f"{where}: the gradient of {name} is not finite; lower the learning rate or check the data")
+            raise NonFiniteError(
+                f"{where}: the gradient of {name} is not finite; lower the learning rate or check the data"
+            )
     raise NonFiniteError(f"{where}: the gradients overflow; lower the learning rate or check the data")

@@ -34,6 +34,7 @@ def dream(
 ) -> tuple[Tensor, Tensor, list[Gaussian], Gaussian]:
     """Filter `context` rows of a segment, then follow its actions without looking.
 
+    The dream goes by the means of the priors of one member, drawn for each sequence: a prediction, not a sample.
     Returns the features of all rows, filtered (B, L, F) and open loop (B, L, F; the same for the first `context`
     rows), the priors of the L - context dreamed rows, (B, Z) each, and the posteriors (B, L, Z).
     """
@@ -44,9 +45,9 @@ def dream(
     rows = torch.arange(batch, device=device)
     feature = filtered[:, context - 1]
     dreamed, chosen = [], []
+    still = torch.zeros(batch, model.config.rssm.stochastic, device=device)
     for t in range(context, length):
-        noise = torch.randn(batch, model.config.rssm.stochastic, device=device, generator=generator)
-        feature, priors = model.rssm.advance(feature, segment.action[:, t], member, noise)
+        feature, priors = model.rssm.advance(feature, segment.action[:, t], member, still)
         dreamed.append(feature)
         chosen.append(Gaussian(priors.mean[member, rows], priors.std[member, rows]))
     return filtered, torch.cat([filtered[:, :context], torch.stack(dreamed, 1)], 1), chosen, posterior

@@ -108,7 +108,7 @@ class RecurrentWorldModel(WorldModel):
 
     def decode(self, feature: Tensor) -> Tensor:
         """Features (N, F) to the images that they stand for, (N, H, W, 3) uint8."""
-        image = (self.decoder(feature) + 0.5).clamp(0.0, 1.0)
+        image: Tensor = (self.decoder(feature) + 0.5).clamp(0.0, 1.0)
         return image.mul(255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
 
     def embed(self, image: Tensor) -> Tensor:

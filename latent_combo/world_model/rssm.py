@@ -118,7 +118,9 @@ class RSSM(nn.Module):
         hidden = functional.elu(self.posterior_deterministic(h) + embedding_input)
         return gaussian(self.posterior_out(hidden))
 
-    def observe(self, embedding: Tensor, action: Tensor, noise: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Gaussian]:
+    def observe(
+        self, embedding: Tensor, action: Tensor, noise: Tensor, start: Tensor
+    ) -> tuple[Tensor, Tensor, Gaussian]:
         """Filter a sequence.
 
         Takes embeddings (B, L, E), actions (B, L, A), standard normal noise (B, L, Z) and the feature before the

@@ -1,0 +1,38 @@
+PYTHON ?= python3
+RUN ?= runs/quickstart
+BIN := .venv/bin
+
+.PHONY: setup train test lint format bench tensorboard clean
+
+setup: .venv/ready
+
+# torch first and exactly: a looser request may fetch gigabytes of CUDA packages.
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[collect,dev]"
+	touch .venv/ready
+
+train: setup
+	$(BIN)/python -m latent_combo.train --preset quickstart --out $(RUN)
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python -m benchmarks.bench
+
+tensorboard: setup
+	$(BIN)/tensorboard --logdir runs --host 127.0.0.1
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

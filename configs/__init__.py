@@ -1,0 +1,1 @@
+"""Presets: one YAML file each, read by latent_combo.config."""
