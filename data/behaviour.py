@@ -142,10 +142,10 @@ def _save(model: Any, episodes: list[dict[str, NDArray[Any]]], folder: Path, don
     temporary = folder / "learner.tmp"
     torch.save({"parameters": model.get_parameters(), "updates": model._n_updates}, temporary)
     os.replace(temporary, folder / "learner.pt")
-    columns = {name: np.stack([episode[name] for episode in episodes]) for name in episodes[0]}
+    columns: dict[str, Any] = {name: np.stack([episode[name] for episode in episodes]) for name in episodes[0]}
     columns["reward"] = columns["reward"].astype(np.float32)
     temporary = folder / "episodes.tmp.npz"
-    np.savez_compressed(temporary, allow_pickle=False, **columns)
+    np.savez_compressed(temporary, **columns)
     os.replace(temporary, folder / f"episodes-{done:07d}.npz")
 
 

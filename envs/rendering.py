@@ -1,5 +1,6 @@
 """Drawing MuJoCo scenes without a screen."""
 
+import atexit
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class Renderer:
             raise UserError(f"no GL context ({error}); `python -m envs.doctor` says what to install") from error
         finally:
             model.vis.quality.offsamples = samples
+        # GL's own library may be gone when the interpreter drops the last objects: be earlier than that.
+        atexit.register(self.close)
 
     def render(self, data: mujoco.MjData) -> NDArray[np.uint8]:
         """Draw the state in `data`. Raises UserError when the frame is black."""
@@ -54,7 +57,4 @@ class Renderer:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
-
-    def __del__(self) -> None:
-        if getattr(self, "_renderer", None) is not None and mujoco is not None:
-            self.close()
+            atexit.unregister(self.close)

@@ -13,6 +13,8 @@ from latent_combo.world_model.recurrent import RecurrentWorldModel
 
 Frames = NDArray[np.uint8]
 
+FPS = 20
+"""Agent steps of the walker in a second: its clips play in real time."""
 SCALE = 3
 """Screen pixels per pixel of a 64-pixel image."""
 BORDER = 4

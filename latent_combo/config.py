@@ -14,8 +14,8 @@ from envs.tasks import LOOKS
 from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.encode import EncodeConfig
-from latent_combo.evaluate import ScoreConfig
 from latent_combo.run.errors import UserError
+from latent_combo.score import ScoreConfig
 from latent_combo.world_model.fit import FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from latent_combo.agent.actor_critic import ConservativeActorCritic, Noise
 from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.replay import EncodedDataset, mixed_batch
-from latent_combo.evaluate import Score, Scorer
 from latent_combo.load_run import build_agent
 from latent_combo.policy import Policy
 from latent_combo.run.seeding import generator
 from latent_combo.run.speed import Meter, count_flops
+from latent_combo.score import Score, Scorer
 from latent_combo.session import Session
 from latent_combo.world_model.base import WorldModel
 

@@ -8,10 +8,9 @@ from typing import Any
 from data.load import Decoded, load_pixels
 from data.locate import default_data_dir
 from data.segments import split_episodes
-from latent_combo.clips import policy_clip
+from latent_combo.clips import FPS, policy_clip
 from latent_combo.config import Config, parse
 from latent_combo.encode import encode_dataset
-from latent_combo.evaluate import Score, Scorer
 from latent_combo.fit_agent import Looks, fit_agent, play
 from latent_combo.fit_world_model import fit_world_model, measure_world_model
 from latent_combo.run.errors import run_cli
@@ -21,11 +20,9 @@ from latent_combo.run.seeding import generator
 from latent_combo.run.speed import Meter
 from latent_combo.run.versions import versions
 from latent_combo.run.video import write_mp4
+from latent_combo.score import Score, Scorer
 from latent_combo.session import Session
 from latent_combo.world_model.open_loop import OpenLoop
-
-FPS = 20
-"""Agent steps of the walker in a second: its clips play in real time."""
 
 
 def train(config: Config, resume: bool = False) -> dict[str, Any]:

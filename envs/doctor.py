@@ -1,0 +1,80 @@
+"""`python -m envs.doctor`: which GL library draws here, how fast, and whether what it draws is right.
+
+Each back end is tried in a process of its own, since a process can use only one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from envs.gl import LIBRARIES
+from latent_combo.run.errors import UserError, run_cli
+
+FRAMES = 200
+
+
+def probe() -> dict[str, object]:
+    """Draw the walker with this process's back end.
+
+    Returns frames per second, and whether the picture is the right way up: the sky, blue, is above the floor.
+    """
+    from envs.make import make  # imports mujoco, which binds the back end
+
+    env = make("walker-walk", "pixels")
+    env.reset(seed=0)
+    for _ in range(50):  # without a policy it falls
+        image, *_ = env.step(np.zeros(6, np.float32))
+    started = time.perf_counter()
+    for _ in range(FRAMES):
+        env.render()
+    rate = FRAMES / (time.perf_counter() - started)
+    env.close()
+    return {"rate": rate, "upright": upright(image)}
+
+
+def upright(image: "np.typing.NDArray[np.uint8]") -> bool:
+    """Whether a picture (H, W, 3) of the fallen walker is the right way up: it lies on the floor, below the middle.
+
+    The walker is the only thing with more red than blue.
+    """
+    rows, _ = np.nonzero(image[..., 0] > image[..., 2])
+    return bool(rows.mean() > image.shape[0] / 2)
+
+
+def examine(backend: str) -> str | None:
+    """Say in one line how a back end does; None if it does not draw."""
+    done = subprocess.run(
+        [sys.executable, "-m", "envs.doctor", "--probe"],
+        env={**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        return None
+    found = json.loads(done.stdout.splitlines()[-1])
+    way = "the right way up" if found["upright"] else "UPSIDE DOWN"
+    return f"draws the walker at {found['rate']:.0f} frames/s (64 pixels, fast look), not black, {way}"
+
+
+def main() -> None:
+    """Examine all back ends. Raises UserError if none of them draws."""
+    if "--probe" in sys.argv[1:]:
+        print(json.dumps(probe()))
+        return
+    works = False
+    for backend, (library, packages) in LIBRARIES.items():
+        verdict = examine(backend)
+        works = works or verdict is not None
+        print(f"{backend:7s} {verdict or f'does not draw: {library} is missing or fails; Debian: {packages}'}")
+    if not works:
+        packages = " or ".join(packages for _, packages in LIBRARIES.values())
+        raise UserError(f"no GL library draws here; install {packages}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
