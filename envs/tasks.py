@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from latent_combo.run.errors import UserError
 
 LOOKS = ("fast", "full")
-"""How scenes are drawn. fast: no shadows, reflections or multisampling, some ten times as many frames a second; full: as
-dm_control draws them."""
+"""How scenes are drawn. fast: no shadows, reflections or multisampling, some ten times as many frames a second;
+full: as dm_control draws them."""
 
 
 @dataclass(frozen=True)

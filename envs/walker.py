@@ -22,7 +22,7 @@ class WalkerEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     task's horizon. `info` holds `state` (24,) float32 and `physics` (18,) float64 (9 positions, 9 velocities).
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  # the base class declares it so
 
     def __init__(self, task: Task, observation: str, look: str, image_size: int) -> None:
         self.task, self.observation, self.look, self.image_size = task, observation, look, image_size

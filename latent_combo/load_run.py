@@ -19,7 +19,7 @@ AGENT = "checkpoints/agent.pt"
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto" is CUDA where there is one. Raises UserError if CUDA is asked for in vain."""
+    """Choose by name: auto is CUDA where there is one. Raises UserError if CUDA is asked for in vain."""
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device is cuda, but torch finds none; use --device cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -29,7 +29,7 @@ class AgentConfig:
     f: float = 0.5
     """Share of a batch that comes from the dataset; 1 uses no model data."""
     rho: str = "mix"
-    """States at which values are pushed down: of "model" rollouts, of the whole batch ("mix", d_f), of the "dataset"."""
+    """Whose states are pushed down: those of "model" rollouts, of the whole batch ("mix", d_f), of the "dataset"."""
     mu: str = "uniform"
     """Actions of model rollouts: "uniform" or the current "policy"'s."""
     actions: int = 10

@@ -37,7 +37,7 @@ class MetricsLog:
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, phase: str, step: int, metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
-        """Log scalars, and vectors (S,) as one series per agent; returns what was read. The only place that reads tensors."""
+        """Log scalars, and vectors (S,) as one series per agent; returns what was read. Only this reads tensors."""
         names: list[str] = []
         values: list[Tensor] = []
         for name, value in metrics.items():

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @cache
 def matmul_rate(device: torch.device) -> float:
-    """Floating-point operations per second of float32 matrix products, the best of a few; measured once, in about 1 s."""
+    """Floating-point operations per second of float32 matrix products, the best of a few; measured once."""
     size = 2048 if device.type == "cpu" else 8192
     a = torch.ones(size, size, device=device)
     best = 0.0

@@ -1,6 +1,7 @@
 """The convolutional encoder and decoder of the paper's Appendix B.1, with sizes from the config."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class ConvConfig:
         if len(self.decoder_kernels) != len(self.decoder_channels) + 1:
             raise ValueError(
                 f"decoder_kernels has {len(self.decoder_kernels)} entries, "
-                f"but {len(self.decoder_channels)} decoder_channels and the colours need {len(self.decoder_channels) + 1}"
+                f"but {len(self.decoder_channels)} decoder_channels and the colours need one each"
             )
         if decoded_size(self.decoder_kernels) != self.image_size:
             raise ValueError(
@@ -79,7 +80,7 @@ class Encoder(nn.Module):
         self.low_precision = config.bfloat16
         channels = (3, *config.encoder_channels)
         layers: list[nn.Module] = []
-        for source, target in zip(channels[:-1], channels[1:], strict=True):
+        for source, target in pairwise(channels):
             layers += [nn.Conv2d(source, target, ENCODER_KERNEL, STRIDE), nn.ReLU()]
         self.layers = channels_last(layers)
         self.embedding_dim = channels[-1] * encoded_size(config.image_size, len(config.encoder_channels)) ** 2
