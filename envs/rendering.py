@@ -4,6 +4,7 @@ import atexit
 from typing import Any
 
 import numpy as np
+from einops import rearrange
 from numpy.typing import NDArray
 
 from envs import gl
@@ -16,12 +17,16 @@ import mujoco  # noqa: E402
 BLACK = 8
 """A frame whose brightest value is below this was not drawn."""
 
+COARSEST = 64
+"""Pictures of fewer pixels are drawn this large, or the next multiple, and averaged: a thin leg stays visible."""
+
 
 class Renderer:
     """Draws square pictures of one model from one camera, (size, size, 3) uint8."""
 
     def __init__(self, model: mujoco.MjModel, size: int, look: str, camera: str) -> None:
         self._look = look
+        self._blocks = -(-COARSEST // size)
         self._camera = camera
         self._option = mujoco.MjvOption()
         # Read when the context is made, and only then: the caller's model is left as it was.
@@ -29,7 +34,7 @@ class Renderer:
         if look == "fast":
             model.vis.quality.offsamples = 0
         try:
-            self._renderer: Any = mujoco.Renderer(model, size, size)
+            self._renderer: Any = mujoco.Renderer(model, size * self._blocks, size * self._blocks)
         except (RuntimeError, ImportError, AttributeError, mujoco.FatalError) as error:
             raise UserError(f"no GL context ({error}); `python -m envs.doctor` says what to install") from error
         finally:
@@ -50,7 +55,11 @@ class Renderer:
                 "the renderer drew a black frame, as it does after another GL context was closed; "
                 "run again in a fresh process, and see `python -m envs.doctor`"
             )
-        return frame
+        if self._blocks == 1:
+            return frame
+        blocks = rearrange(frame, "(h y) (w x) c -> h w c (y x)", y=self._blocks, x=self._blocks)
+        averaged: NDArray[np.uint8] = blocks.mean(-1).round().astype(np.uint8)
+        return averaged
 
     def close(self) -> None:
         """Free the GL context; a second call does nothing."""

@@ -55,9 +55,9 @@ TASKS = {
             state_dim=24,
             physics_dim=18,
             reward="dm_control walker-walk: upright and at 1 m/s, in [0, 1] per control step",
-            random_return=30.0,
-            expert_return=900.0,
-            references="to be measured",
+            random_return=39.7,
+            expert_return=954.4,
+            references="20 episodes each: uniform actions; data.collect's SAC policy, seed 0, 100,000 agent steps",
         ),
     )
 }

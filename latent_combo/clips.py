@@ -15,8 +15,8 @@ Frames = NDArray[np.uint8]
 
 FPS = 20
 """Agent steps of the walker in a second: its clips play in real time."""
-SCALE = 3
-"""Screen pixels per pixel of a 64-pixel image."""
+SIDE = 192
+"""Screen pixels of one picture."""
 BORDER = 4
 LABEL_WIDTH = 76
 OBSERVING, DREAMING = (40, 170, 70), (200, 50, 40)
@@ -35,21 +35,17 @@ def open_loop_clip(model: RecurrentWorldModel, segment: Segment, context: int, g
     truth = segment.observation
     error = (predicted.int() - truth.int()).abs().to(torch.uint8)
     rows = torch.stack([truth, predicted, error]).cpu().numpy()  # (3, B, L, H, W, 3)
+    scale = max(1, SIDE // truth.shape[-2])
     frames = [
-        _framed(rearrange(rows[:, :, t], "r b h w c -> (r h) (b w) c"), OBSERVING if t < context else DREAMING)
+        _framed(rearrange(rows[:, :, t], "r b h w c -> (r h) (b w) c"), OBSERVING if t < context else DREAMING, scale)
         for t in range(length)
     ]
     labels = _labels(("truth", "prediction", "error"), frames[0].shape[0])
     return np.stack([np.concatenate([labels, frame], 1) for frame in frames])
 
 
-def policy_clip(frames: Frames) -> Frames:
-    """What a policy saw (T, H, W, 3), enlarged for people."""
-    return enlarge(frames, 256 // frames.shape[1] or 1)
-
-
-def _framed(picture: Frames, colour: tuple[int, int, int]) -> Frames:
-    large = enlarge(picture, SCALE)
+def _framed(picture: Frames, colour: tuple[int, int, int], scale: int) -> Frames:
+    large = enlarge(picture, scale)
     height, width, _ = large.shape
     framed = np.empty((height + 2 * BORDER, width + 2 * BORDER, 3), np.uint8)
     framed[:] = colour

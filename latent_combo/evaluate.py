@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from latent_combo.clips import FPS, policy_clip
+from latent_combo.clips import FPS
 from latent_combo.load_run import load_run
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.video import write_mp4
-from latent_combo.score import Scorer
+from latent_combo.score import Scorer, film
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     print(f"all: return {mean:.1f} +- {np.std(score.returns):.1f}, normalised {task.normalised_score(mean):.1f}")
     print(f"random policy {task.random_return:.1f}, expert {task.expert_return:.1f} ({task.references})")
     if given.video:
-        write_mp4(given.video, policy_clip(score.frames), FPS)
+        write_mp4(given.video, film(task, run.config.look, score.physics), FPS)
         print(f"video in {given.video}")
 
 

@@ -10,6 +10,9 @@ from envs.make import make
 from envs.tasks import Task
 from latent_combo.policy import Policy
 
+FILM_SIZE = 256
+"""Pixels of a film for people, whatever the policy sees."""
+
 
 @dataclass(frozen=True)
 class ScoreConfig:
@@ -29,8 +32,8 @@ class Score:
 
     returns: NDArray[np.float64]
     """(S, E) undiscounted returns."""
-    frames: NDArray[np.uint8]
-    """(T, H, W, 3), what the first agent saw in its first episode."""
+    physics: NDArray[np.float64]
+    """(T, P), the simulator's states in the first agent's first episode."""
 
 
 class Scorer:
@@ -46,9 +49,9 @@ class Scorer:
         envs = self.envs[: self.stack * number]
         # Every agent meets the same starts.
         observations = [env.reset(seed=seed + i % number)[0] for i, env in enumerate(envs)]
+        physics = [envs[0].physics_state()]
         policy.reset(number)
         returns = np.zeros(len(envs))
-        frames = [observations[0]]
         for _ in range(self.task.horizon):
             seen = torch.from_numpy(np.stack(observations)).unflatten(0, (self.stack, number))
             actions = policy.act(seen).flatten(0, 1).numpy()
@@ -56,10 +59,18 @@ class Scorer:
                 observation, reward, _, _, _ = env.step(action)
                 observations[index] = observation
                 returns[index] += reward
-            frames.append(observations[0])
-        return Score(returns.reshape(self.stack, number), np.stack(frames))
+            physics.append(envs[0].physics_state())
+        return Score(returns.reshape(self.stack, number), np.stack(physics))
 
     def close(self) -> None:
         """Free all GL contexts."""
         for env in self.envs:
             env.close()
+
+
+def film(task: Task, look: str, physics: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Draw an episode's states (T, P) for people, (T, 256, 256, 3)."""
+    env = make(task.name, "pixels", look, FILM_SIZE)
+    frames = np.stack([env.render_physics(state) for state in physics])
+    env.close()
+    return frames

@@ -8,7 +8,7 @@ from typing import Any
 from data.load import Decoded, load_pixels
 from data.locate import default_data_dir
 from data.segments import split_episodes
-from latent_combo.clips import FPS, policy_clip
+from latent_combo.clips import FPS
 from latent_combo.config import Config, parse
 from latent_combo.encode import encode_dataset
 from latent_combo.fit_agent import Looks, fit_agent, play
@@ -20,7 +20,7 @@ from latent_combo.run.seeding import generator
 from latent_combo.run.speed import Meter
 from latent_combo.run.versions import versions
 from latent_combo.run.video import write_mp4
-from latent_combo.score import Score, Scorer
+from latent_combo.score import Score, Scorer, film
 from latent_combo.session import Session
 from latent_combo.world_model.open_loop import OpenLoop
 
@@ -56,7 +56,7 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
             score = play(session, model, agent, scorer)
         scorer.close()
         result = summarise(session, data, quality, score, looks, (model_meter, agent_meter))
-        clip = policy_clip(score.frames)
+        clip = film(session.task, config.look, score.physics)
         write_mp4(session.out / "videos" / "policy.mp4", clip, FPS)
         session.log.animation("policy/agent_0", config.agent_fit.updates, clip[:200:2, ::2, ::2], FPS // 2)
         session.log.close()

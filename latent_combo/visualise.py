@@ -8,13 +8,13 @@ import numpy as np
 from data.load import load_pixels
 from data.locate import default_data_dir
 from data.segments import SegmentSampler, split_episodes
-from latent_combo.clips import FPS, open_loop_clip, policy_clip
+from latent_combo.clips import FPS, open_loop_clip
 from latent_combo.fit_world_model import CLIP, CONTEXT, SHOWN
 from latent_combo.load_run import load_run
 from latent_combo.run.errors import run_cli
 from latent_combo.run.seeding import generator
 from latent_combo.run.video import write_gif, write_mp4
-from latent_combo.score import Scorer
+from latent_combo.score import Scorer, film
 
 
 def main() -> None:
@@ -44,9 +44,9 @@ def main() -> None:
         return
     policy = run.policy(given.seed)
     scorer = Scorer(run.task, config.look, config.world_model.conv.image_size, policy.stack, 1)
-    frames = scorer.score(policy, config.score.seed + given.seed).frames
+    physics = scorer.score(policy, config.score.seed + given.seed).physics
     scorer.close()
-    write_mp4(videos / "policy.mp4", policy_clip(frames), FPS)
+    write_mp4(videos / "policy.mp4", film(run.task, config.look, physics), FPS)
     print(f"the first agent's episode in {videos / 'policy.mp4'}")
 
 

@@ -18,12 +18,12 @@ def check_finite(loss: Tensor, gradients: Mapping[str, Tensor], where: str) -> N
     Costs one reduction over all gradients and one read; which tensor it is, is looked up only on failure.
     Raises NonFiniteError naming the tensor and `where`.
     """
-    norms = torch._foreach_norm(list(gradients.values()))
+    norms = torch._foreach_norm(list(gradients.values())) if gradients else ()
     total = torch.stack([loss.detach().sum(), *norms]).sum()
     if bool(torch.isfinite(total)):
         return
     if not bool(torch.isfinite(loss).all()):
-        raise NonFiniteError(f"{where}: the loss is {float(loss)}; lower the learning rate or check the data")
+        raise NonFiniteError(f"{where}: the loss is {loss.tolist()}; lower the learning rate or check the data")
     for name, gradient in gradients.items():
         if not bool(torch.isfinite(gradient).all()):
             raise NonFiniteError(

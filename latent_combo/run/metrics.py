@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from latent_combo.run.errors import UserError
+from latent_combo.run.files import write_atomically
 from latent_combo.run.video import encode_gif
 
 HEADER = ("phase", "step", "name", "value")
@@ -28,12 +29,13 @@ class MetricsLog:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             kept = _rows_until(path, resume) if resume is not None and path.exists() else []
-            self._file = open(path, "w", newline="")  # noqa: SIM115  # closed by close()
+            start = io.StringIO()
+            csv.writer(start, lineterminator="\n").writerows([HEADER, *kept])
+            write_atomically(path, start.getvalue().encode())
+            self._file = open(path, "a", newline="")  # noqa: SIM115  # closed by close()
         except OSError as error:
             raise UserError(f"can not write {path}: {error.strerror}; choose another --out") from error
-        self._csv = csv.writer(self._file)
-        self._csv.writerow(HEADER)
-        self._csv.writerows(kept)
+        self._csv = csv.writer(self._file, lineterminator="\n")
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, phase: str, step: int, metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
@@ -45,7 +47,8 @@ class MetricsLog:
             single = not isinstance(value, Tensor) or value.dim() == 0
             names += [name] if single else [f"{name}/{index}" for index in range(len(flat))]
             values.append(flat)
-        device = values[0].device if values else torch.device("cpu")
+        # one transfer, so gather where the tensors are, not where the plain numbers are
+        device = next((v.device for v in values if v.device.type != "cpu"), torch.device("cpu"))
         read: list[float] = torch.cat([v.to(device) for v in values]).tolist() if values else []
         for name, number in zip(names, read, strict=True):
             self._csv.writerow((phase, step, name, f"{number:.8g}"))
@@ -65,7 +68,11 @@ class MetricsLog:
         self._board.close()
 
 
-def _rows_until(path: Path, resume: Mapping[str, int]) -> list[list[str]]:
-    """The rows of each phase up to the step that it goes on from."""
-    rows = list(csv.reader(io.StringIO(path.read_text())))[1:]
-    return [row for row in rows if len(row) == len(HEADER) and int(row[1]) <= resume.get(row[0], math.inf)]
+def _rows_until(path: Path, resume: Mapping[str, int]) -> list[tuple[str, int, str, str]]:
+    """The rows of each phase up to the step that it goes on from; a last line that was cut short is dropped."""
+    whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    try:
+        rows = [(phase, int(step), name, value) for phase, step, name, value in list(csv.reader(whole))[1:]]
+    except ValueError as error:
+        raise UserError(f"{path} has a row that is not {','.join(HEADER)}; mend or delete it, and resume") from error
+    return [row for row in rows if row[1] <= resume.get(row[0], math.inf)]

@@ -1,14 +1,13 @@
 """Clips as files: mp4 and GIF."""
 
 import io
-import os
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 
-from latent_combo.run.files import write_atomically
+from latent_combo.run.files import replacing, write_atomically
 
 Frames = NDArray[np.uint8]
 """(T, H, W, 3) uint8."""
@@ -33,7 +32,5 @@ def write_gif(path: Path, frames: Frames, fps: int) -> None:
 
 def write_mp4(path: Path, frames: Frames, fps: int) -> None:
     """Write an H.264 mp4 that browsers play, whole or not at all; height and width must be even."""
-    temporary = path.with_name(f"{path.stem}.tmp.mp4")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    iio.imwrite(temporary, frames, fps=fps, codec="libx264", macro_block_size=2, output_params=["-crf", "18"])
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        iio.imwrite(temporary, frames, fps=fps, codec="libx264", macro_block_size=2, output_params=["-crf", "18"])

@@ -1,0 +1,164 @@
+"""Files of a run: whole or not at all, and read back only as they were written."""
+
+import io
+import pickle
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from latent_combo.run import checkpoint
+from latent_combo.run.errors import UserError
+from latent_combo.run.files import replacing, write_atomically
+from latent_combo.run.video import Frames, encode_gif, enlarge, write_gif, write_mp4
+
+CPU = torch.device("cpu")
+
+
+def clip(count: int = 6, height: int = 32, width: int = 48) -> Frames:
+    """Frames of one level of grey each, brighter and brighter."""
+    levels = np.linspace(20, 220, count).astype(np.uint8)
+    return np.broadcast_to(levels[:, None, None, None], (count, height, width, 3)).copy()
+
+
+def test_a_file_appears_whole_in_folders_that_are_made(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a" / "b" / "result.json", b"{}")
+    assert (tmp_path / "a" / "b" / "result.json").read_bytes() == b"{}"
+    assert len(list((tmp_path / "a" / "b").iterdir())) == 1
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, ValueError])
+def test_a_failure_leaves_the_earlier_file_and_nothing_half_written(
+    tmp_path: Path, failure: type[BaseException]
+) -> None:
+    path = tmp_path / "result.json"
+    write_atomically(path, b"earlier")
+    with pytest.raises(failure), replacing(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise failure
+    assert path.read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_atomically(path, b"x"),
+        lambda path: checkpoint.save(path, {"step": 1}),
+        lambda path: write_gif(path, clip(), 10),
+        lambda path: write_mp4(path, clip(), 10),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(UserError, match="can not write .*taken/out.mp4.*choose another folder"):
+        write(tmp_path / "taken" / "out.mp4")
+
+
+def saved(folder: Path) -> tuple[Path, dict[str, object]]:
+    state = {"step": 7, "model": {"w": torch.arange(64.0).reshape(8, 8)}, "seconds": {"agent": 1.5}}
+    checkpoint.save(folder / "agent.pt", state)
+    return folder / "agent.pt", state
+
+
+def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    path, state = saved(tmp_path)
+    loaded = checkpoint.load(path, CPU)
+    assert torch.equal(loaded["model"].pop("w"), torch.arange(64.0).reshape(8, 8))
+    assert loaded == {**state, "model": {}}
+
+
+def test_no_altered_or_truncated_checkpoint_gives_other_weights(tmp_path: Path) -> None:
+    path, state = saved(tmp_path)
+    content = path.read_bytes()
+    draw = random.Random(0)
+    broken = [content[: draw.randrange(len(content))] for _ in range(40)]
+    for _ in range(80):
+        place = draw.randrange(len(content))
+        broken.append(content[:place] + bytes([content[place] ^ 1 << draw.randrange(8)]) + content[place + 1 :])
+    refused = 0
+    for changed in broken:
+        path.write_bytes(changed)
+        try:
+            loaded = checkpoint.load(path, CPU)
+        except UserError as error:
+            assert str(path) in str(error)
+            refused += 1
+        else:  # a byte of padding, which says nothing
+            assert torch.equal(loaded["model"]["w"], torch.arange(64.0).reshape(8, 8))
+            assert loaded["step"] == state["step"]
+    assert refused > 80
+
+
+def test_an_altered_tensor_is_refused(tmp_path: Path) -> None:
+    path, _ = saved(tmp_path)
+    content = path.read_bytes()
+    place = content.index(torch.arange(64.0).numpy().tobytes()) + 6
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    with pytest.raises(UserError, match="not a readable checkpoint; delete it"):
+        checkpoint.load(path, CPU)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world\n", bytes(range(256))])
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "agent.pt").write_bytes(content)
+    with pytest.raises(UserError, match="agent.pt is not a readable checkpoint"):
+        checkpoint.load(tmp_path / "agent.pt", CPU)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="agent.pt does not exist"):
+        checkpoint.load(tmp_path / "agent.pt", CPU)
+
+
+class Payload:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (Path(self.target),)
+
+
+def test_a_checkpoint_runs_nothing(tmp_path: Path) -> None:
+    path, _ = saved(tmp_path)
+    harmful, target = tmp_path / "harmful.pt", tmp_path / "ran"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(harmful, "w") as copy:
+        for name in source.namelist():
+            content = pickle.dumps(Payload(str(target)), 2) if name.endswith("data.pkl") else source.read(name)
+            copy.writestr(name, content)
+    with pytest.raises(UserError, match="harmful.pt is not a readable checkpoint"):
+        checkpoint.load(harmful, CPU)
+    assert not target.exists()
+
+
+def test_enlarging_repeats_pixels() -> None:
+    frames = np.arange(2 * 2 * 3 * 3, dtype=np.uint8).reshape(2, 2, 3, 3)
+    large = enlarge(frames, 2)
+    assert large.shape == (2, 4, 6, 3)
+    for row in range(2):
+        for column in range(2):
+            assert np.array_equal(large[:, row::2, column::2], frames)
+
+
+def test_a_gif_keeps_frames_colours_and_pace(tmp_path: Path) -> None:
+    write_gif(tmp_path / "clip.gif", clip(), 10)
+    read = iio.imread(tmp_path / "clip.gif")
+    assert read.shape == clip().shape
+    assert np.abs(read.astype(int) - clip().astype(int)).max() <= 2
+    assert iio.immeta(io.BytesIO(encode_gif(clip(), 10)), extension=".gif")["duration"] == 100
+
+
+def test_an_mp4_keeps_frames_brightness_and_pace(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "videos" / "clip.mp4", clip(), 10)
+    read = iio.imread(tmp_path / "videos" / "clip.mp4")
+    assert read.shape == clip().shape
+    assert np.abs(read.mean((1, 2, 3)) - clip().mean((1, 2, 3))).max() < 4
+    assert iio.immeta(tmp_path / "videos" / "clip.mp4")["fps"] == 10
+    assert [path.name for path in (tmp_path / "videos").iterdir()] == ["clip.mp4"]

@@ -1,0 +1,107 @@
+"""What drives a loop: clocks, Ctrl-C, the rate beside the machine's own, and how a command ends."""
+
+import platform
+import signal
+import time
+
+import pytest
+import torch
+
+from latent_combo.run import speed
+from latent_combo.run.clocks import Every, Timer
+from latent_combo.run.errors import UserError, run_cli
+from latent_combo.run.interrupt import Interrupt
+from latent_combo.run.speed import Meter, count_flops, matmul_rate
+from latent_combo.run.versions import PACKAGES, versions
+
+CPU = torch.device("cpu")
+
+
+def test_a_clock_strikes_at_every_nth_step_and_at_the_last() -> None:
+    clock = Every(4, last=10)
+    assert [step for step in range(1, 11) if clock(step)] == [4, 8, 10]
+
+
+def test_a_timer_adds_up_by_section_even_if_the_body_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 2.0, 10.0, 11.5, 20.0, 24.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    timer = Timer()
+    with timer.section("data"):
+        pass
+    with timer.section("agent"):
+        pass
+    with pytest.raises(ValueError), timer.section("data"):
+        raise ValueError
+    assert timer.seconds == {"data": 6.0, "agent": 1.5}
+
+
+def test_the_first_interrupt_waits_and_the_second_does_not() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt() as interrupt:
+        assert not interrupt.requested
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (UserError("no task `walk`; known: walker-walk"), 2, "error: no task `walk`; known: walker-walk\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (None, 0, ""),
+    ],
+)
+def test_a_command_ends_with_a_line_and_a_code(
+    raised: BaseException | None, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        if raised:
+            raise raised
+
+    with pytest.raises(SystemExit) as ended:
+        run_cli(main)
+    assert ended.value.code == code
+    assert capsys.readouterr().err == line
+
+
+def test_what_is_nobodys_mistake_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_cli(lambda: print(1 // 0))
+
+
+def test_operations_are_those_of_the_products() -> None:
+    a, b = torch.ones(3, 5), torch.ones(5, 7)
+    assert count_flops(lambda: a @ b) == 2 * 3 * 5 * 7
+    layer, image = torch.nn.Conv2d(3, 8, 4, stride=2, bias=False), torch.ones(2, 3, 10, 10)
+    with torch.no_grad():
+        assert count_flops(lambda: layer(image)) == 2 * (3 * 4 * 4) * 8 * (4 * 4) * 2
+
+
+def test_a_meter_compares_with_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "matmul_rate", lambda device: 1000.0)
+    ticks = iter([0.0, 2.0, 5.0, 7.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    meter = Meter("frames", units_a_step=50, flops_a_step=600, device=CPU)
+    for _ in range(2):
+        with meter.step():
+            pass
+    assert meter.rate == 2 * 50 / 4
+    assert meter.share == pytest.approx(2 * 600 / 4 / 1000)
+    assert str(meter) == "25.0 frames/s (30% of matmul)"
+
+
+def test_the_machines_rate_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rate = matmul_rate(CPU)
+    assert 1e8 < rate < 1e15
+    monkeypatch.setattr(time, "perf_counter", lambda: pytest.fail("measured again"))
+    assert matmul_rate(torch.device("cpu")) == rate
+
+
+def test_versions_name_python_and_every_package() -> None:
+    found = versions()
+    assert found.keys() == {"python", *PACKAGES}
+    assert found["python"] == platform.python_version()
+    assert found["torch"] == torch.__version__
