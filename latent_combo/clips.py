@@ -29,12 +29,12 @@ def open_loop_clip(model: RecurrentWorldModel, segment: Segment, context: int, g
 
     The model sees `context` frames (green border), then follows the actions blindly (red). Returns (L, H', W', 3).
     """
-    _, feature, _, _ = dream(model, segment, context, generator)
-    length = feature.shape[1]
-    predicted = model.decode(rearrange(feature, "b l f -> (b l) f")).unflatten(0, (-1, length))
+    dreamed = dream(model, segment, context, generator)
+    length = segment.action.shape[1]
+    predicted = torch.stack([dreamed.image(model, t) for t in range(length)], 1).round()
     truth = segment.observation
-    error = (predicted.int() - truth.int()).abs().to(torch.uint8)
-    rows = torch.stack([truth, predicted, error]).cpu().numpy()  # (3, B, L, H, W, 3)
+    error = (predicted - truth.float()).abs()
+    rows = torch.stack([truth, predicted.to(torch.uint8), error.to(torch.uint8)]).cpu().numpy()  # (3, B, L, H, W, 3)
     scale = max(1, SIDE // truth.shape[-2])
     frames = [
         _framed(rearrange(rows[:, :, t], "r b h w c -> (r h) (b w) c"), OBSERVING if t < context else DREAMING, scale)

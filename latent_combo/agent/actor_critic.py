@@ -50,6 +50,8 @@ class AgentConfig:
     """The temperature's start: near the size that it will have."""
     target_entropy_per_action: float = -1.0
     """Nats per action dimension that the temperature is tuned to."""
+    warm_up: int = 0
+    """First updates, in which the policy clones the dataset while the critics begin; CQL's own code does so."""
     entropy_in_target: bool = False
     """Subtract alpha log pi in the critics' target, as SAC does; CQL does not."""
 
@@ -222,14 +224,25 @@ class ConservativeActorCritic(nn.Module):
         metrics = {"actor_loss": loss.detach(), "entropy": -log_policy.detach().mean(-1)}
         return loss.sum(), log_policy, metrics
 
-    def update(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+    def cloning_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """`E[alpha log pi(a'|s)] - E_D[log pi(a|s)]`: like `actor_loss`, but towards the dataset's actions."""
+        policy = self.actor(batch.feature)
+        _, log_policy = policy.sample(noise.actor)
+        likelihood = weighted_mean(policy.log_prob(batch.action), batch.real)
+        loss = (self.log_alpha.detach().exp()[:, None] * log_policy).mean(-1) - likelihood
+        metrics = {"actor_loss": loss.detach(), "entropy": -log_policy.detach().mean(-1)}
+        return loss.sum(), log_policy, metrics
+
+    def update(self, batch: Batch, noise: Noise, *, cloning: bool = False) -> dict[str, Tensor]:
         """One step of the critics, of the policy, of the temperature and of the target critics.
 
-        Returns metrics of shape (S,). Raises NonFiniteError before an optimiser would use a bad gradient.
+        With `cloning` the policy follows the dataset's actions instead of the critics. Returns metrics of shape (S,).
+        Raises NonFiniteError before an optimiser would use a bad gradient.
         """
         critic_loss, metrics = self.critic_loss(batch, noise)
         self._descend("critic", critic_loss, self.critic, self.critic_optimiser)
-        actor_loss, log_policy, actor_metrics = self.actor_loss(batch, noise)
+        objective = self.cloning_loss if cloning else self.actor_loss
+        actor_loss, log_policy, actor_metrics = objective(batch, noise)
         self._descend("actor", actor_loss, self.actor, self.actor_optimiser)
         excess = log_policy.detach().mean(-1) + self.config.target_entropy_per_action * self.action_dim
         self.alpha_optimiser.step((-excess,))  # the gradient of -log_alpha * excess

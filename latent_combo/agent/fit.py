@@ -72,7 +72,7 @@ class AgentFit:
             )
         batch = mixed_batch(self.dataset, self.buffer, agent.settings.f, agent.config.batch, self.generator)
         noise = Noise.draw(agent.stack, agent.config, agent.action_dim, self.generator)
-        metrics = agent.update(batch, noise)
+        metrics = agent.update(batch, noise, cloning=self.step < agent.config.warm_up)
         self.step += 1
         return {**metrics, **self.rollout_metrics}
 
