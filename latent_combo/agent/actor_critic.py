@@ -15,6 +15,8 @@ from latent_combo.run.guard import check_finite
 
 RHO = ("model", "mix", "dataset")
 MU = ("uniform", "policy")
+EXTRACTION = ("value", "advantage")
+MAX_ADVANTAGE_WEIGHT = 20.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class AgentConfig:
     """Settings of the actor-critic; the defaults are the paper's for images (B.1, B.2)."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Of the critics."""
+    actor_network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Of the policy."""
     stack: int = 1
     """S, independent agents (seeds) trained side by side over one world model."""
     beta: float = 1.0
@@ -50,8 +55,12 @@ class AgentConfig:
     """The temperature's start: near the size that it will have."""
     target_entropy_per_action: float = -1.0
     """Nats per action dimension that the temperature is tuned to."""
-    warm_up: int = 0
-    """First updates, in which the policy clones the dataset while the critics begin; CQL's own code does so."""
+    extraction: str = "value"
+    """How the policy follows the critics: by their "value" at its own actions (eq. 3), or by the "advantage" of the
+    dataset's, E_D[exp(A / temperature) log pi(a|s)] (Nair et al., 2020; Wang et al., 2020), which needs far fewer
+    updates; not in the paper."""
+    advantage_temperature: float = 0.5
+    """Temperature of "advantage", in standard deviations of the batch's advantages."""
     entropy_in_target: bool = False
     """Subtract alpha log pi in the critics' target, as SAC does; CQL does not."""
 
@@ -60,6 +69,8 @@ class AgentConfig:
             raise ValueError(f"rho is {self.rho!r}; it is one of {', '.join(RHO)}")
         if self.mu not in MU:
             raise ValueError(f"mu is {self.mu!r}; it is one of {', '.join(MU)}")
+        if self.extraction not in EXTRACTION:
+            raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTION)}")
         if not 0.0 < self.f <= 1.0:
             raise ValueError(f"f is {self.f}; the dataset's share of a batch lies in (0, 1]")
         if self.f == 1.0 and self.rho == "model":
@@ -156,7 +167,7 @@ class ConservativeActorCritic(nn.Module):
         self.config = config = configs[0]
         self.stack, self.action_dim = len(configs), action_dim
         self.settings = AgentSettings.stacked(configs, device)
-        self.actor = Actor(self.stack, config.network, feature_dim, action_dim).to(device)
+        self.actor = Actor(self.stack, config.actor_network, feature_dim, action_dim).to(device)
         self.critic = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
         self.target = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
         self.target.load_state_dict(self.critic.state_dict())
@@ -224,37 +235,55 @@ class ConservativeActorCritic(nn.Module):
         metrics = {"actor_loss": loss.detach(), "entropy": -log_policy.detach().mean(-1)}
         return loss.sum(), log_policy, metrics
 
-    def cloning_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """`E[alpha log pi(a'|s)] - E_D[log pi(a|s)]`: like `actor_loss`, but towards the dataset's actions."""
+    def advantage_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """`-E_D[w log pi(a|s)]`, w proportional to exp(A / temperature) with A = min_i Q(s, a) - E_pi[min_i Q(s, .)].
+
+        Advantages are in units of their standard deviation over the batch's dataset rows, and weights have mean 1 there
+        after a bound of 20. Returns what `actor_loss` does.
+        """
         policy = self.actor(batch.feature)
         _, log_policy = policy.sample(noise.actor)
-        likelihood = weighted_mean(policy.log_prob(batch.action), batch.real)
-        loss = (self.log_alpha.detach().exp()[:, None] * log_policy).mean(-1) - likelihood
-        metrics = {"actor_loss": loss.detach(), "entropy": -log_policy.detach().mean(-1)}
+        with torch.no_grad():
+            spread = type(policy)(policy.loc[:, :, None], policy.log_std[:, :, None])
+            actions = torch.cat([batch.action[:, :, None], spread.sample(noise.policy)[0]], 2)
+            values = self.critic(batch.feature, actions).amin(0)  # (S, B, 1 + N)
+            advantage = values[..., 0] - values[..., 1:].mean(-1)  # (S, B)
+            mean = weighted_mean(advantage, batch.real)[:, None]
+            scale = weighted_mean((advantage - mean).square(), batch.real).sqrt()[:, None] + 1e-6
+            weight = (advantage / scale / self.config.advantage_temperature).exp().clamp(max=MAX_ADVANTAGE_WEIGHT)
+            weight = weight / weighted_mean(weight, batch.real)[:, None].clamp(min=1e-6)
+        loss = -weighted_mean(weight * policy.log_prob(batch.action), batch.real)
+        effective = 1.0 / weighted_mean(weight.square(), batch.real)
+        metrics = {
+            "actor_loss": loss.detach(),
+            "entropy": -log_policy.detach().mean(-1),
+            "advantage": mean.squeeze(-1),
+            "effective_share": effective,
+        }
         return loss.sum(), log_policy, metrics
 
-    def update(self, batch: Batch, noise: Noise, *, cloning: bool = False) -> dict[str, Tensor]:
+    def update(self, batch: Batch, noise: Noise, rate_share: float = 1.0) -> dict[str, Tensor]:
         """One step of the critics, of the policy, of the temperature and of the target critics.
 
-        With `cloning` the policy follows the dataset's actions instead of the critics. Returns metrics of shape (S,).
-        Raises NonFiniteError before an optimiser would use a bad gradient.
+        `rate_share` scales the learning rates of critics and policy. Returns metrics of shape (S,). Raises
+        NonFiniteError before an optimiser would use a bad gradient.
         """
         critic_loss, metrics = self.critic_loss(batch, noise)
-        self._descend("critic", critic_loss, self.critic, self.critic_optimiser)
-        objective = self.cloning_loss if cloning else self.actor_loss
+        self._descend("critic", critic_loss, self.critic, self.critic_optimiser, rate_share)
+        objective = self.actor_loss if self.config.extraction == "value" else self.advantage_loss
         actor_loss, log_policy, actor_metrics = objective(batch, noise)
-        self._descend("actor", actor_loss, self.actor, self.actor_optimiser)
+        self._descend("actor", actor_loss, self.actor, self.actor_optimiser, rate_share)
         excess = log_policy.detach().mean(-1) + self.config.target_entropy_per_action * self.action_dim
         self.alpha_optimiser.step((-excess,))  # the gradient of -log_alpha * excess
         with torch.no_grad():
             torch._foreach_lerp_(self.target_parameters, self.critic_parameters, self.config.target_rate)
         return {**metrics, **actor_metrics, "alpha": self.log_alpha.detach().exp()}
 
-    def _descend(self, name: str, loss: Tensor, network: nn.Module, optimiser: StackedAdam) -> None:
+    def _descend(self, name: str, loss: Tensor, network: nn.Module, optimiser: StackedAdam, rate_share: float) -> None:
         gradients = torch.autograd.grad(loss, optimiser.parameters)
         names = (f"{name}.{parameter}" for parameter, _ in network.named_parameters())
         check_finite(loss, dict(zip(names, gradients, strict=True)), f"agent, {name} update")
-        optimiser.step(gradients)
+        optimiser.step(gradients, rate_share)
 
     def optimiser_state(self) -> dict[str, object]:
         """The optimisers' state, for a checkpoint beside `state_dict`."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from latent_combo.agent.actor_critic import ConservativeActorCritic, Noise
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer, mixed_batch
 from latent_combo.agent.rollout import rollout
+from latent_combo.run.schedule import cosine
 from latent_combo.world_model.base import WorldModel
 
 
@@ -18,6 +19,8 @@ class AgentFitConfig:
 
     updates: int = 250_000
     """Updates of the critics and of the policy."""
+    final_learning_rate: float = 1.0
+    """Share of the learning rates that is left at the last update, on a cosine; 1 keeps them constant."""
     horizon: int = 5
     """h, steps of a rollout (B.2: 5 on images)."""
     branches: int = 5_000
@@ -72,7 +75,8 @@ class AgentFit:
             )
         batch = mixed_batch(self.dataset, self.buffer, agent.settings.f, agent.config.batch, self.generator)
         noise = Noise.draw(agent.stack, agent.config, agent.action_dim, self.generator)
-        metrics = agent.update(batch, noise, cloning=self.step < agent.config.warm_up)
+        share = cosine(self.step / config.updates, config.final_learning_rate)
+        metrics = agent.update(batch, noise, share)
         self.step += 1
         return {**metrics, **self.rollout_metrics}
 

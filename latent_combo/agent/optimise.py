@@ -17,8 +17,8 @@ class StackedAdam:
         self.second = [torch.zeros_like(p) for p in parameters]
 
     @torch.no_grad()
-    def step(self, gradients: tuple[Tensor, ...]) -> None:
-        """Descend along `gradients`, one for each parameter."""
+    def step(self, gradients: tuple[Tensor, ...], share: float = 1.0) -> None:
+        """Descend along `gradients`, one for each parameter, by `share` of the learning rates."""
         self.step_count += 1
         beta1, beta2 = self.betas
         torch._foreach_lerp_(self.first, gradients, 1.0 - beta1)
@@ -28,7 +28,7 @@ class StackedAdam:
         torch._foreach_div_(scale, (1.0 - beta2**self.step_count) ** 0.5)
         torch._foreach_add_(scale, 1e-8)
         update = torch._foreach_div(self.first, scale)
-        torch._foreach_mul_(update, [rate / (1.0 - beta1**self.step_count) for rate in self.rates])
+        torch._foreach_mul_(update, [rate * (share / (1.0 - beta1**self.step_count)) for rate in self.rates])
         torch._foreach_sub_(self.parameters, update)
 
     def state_dict(self) -> dict[str, object]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from latent_combo.run.guard import check_finite
+from latent_combo.run.schedule import cosine
 from latent_combo.world_model.base import Metrics, Segment, WorldModel
 
 
@@ -89,8 +90,3 @@ class Fit:
         self.optimiser.load_state_dict(optimiser)
         self.step = step
         self.generator.set_state(generator)
-
-
-def cosine(progress: float, final: float) -> float:
-    """A factor that falls from 1 to `final` on half a cosine while `progress` goes from 0 to 1."""
-    return final + (1.0 - final) * 0.5 * (1.0 + float(torch.cos(torch.tensor(torch.pi * progress))))

@@ -1,0 +1,262 @@
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from latent_combo.agent.actor_critic import AgentConfig, Batch, ConservativeActorCritic, Noise
+from latent_combo.agent.fit import AgentFit, AgentFitConfig
+from latent_combo.agent.networks import NetworkConfig, TanhGaussian
+from latent_combo.agent.optimise import StackedAdam
+from latent_combo.agent.replay import EncodedDataset, ModelBuffer, mixed_batch
+from latent_combo.agent.rollout import rollout
+from latent_combo.run.guard import NonFiniteError
+from latent_combo.world_model.base import Imagined, Metrics, Segment, WorldModel
+
+CPU = torch.device("cpu")
+F, A = 5, 2
+SMALL = AgentConfig(
+    network=NetworkConfig(hidden=16, layers=2), actor_network=NetworkConfig(hidden=16, layers=2), batch=12, actions=3
+)
+
+
+def draws(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def make_agent(*configs: AgentConfig) -> ConservativeActorCritic:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ConservativeActorCritic(list(configs), F, A, CPU)
+
+
+def dataset(episodes: int = 4, rows: int = 7) -> EncodedDataset:
+    """Features say their row; row t's action and reward are what led to it."""
+    number = torch.arange(episodes * rows)
+    return EncodedDataset(
+        feature=number.float()[None, :, None].expand(1, -1, F).contiguous(),
+        action=number.float()[:, None].expand(-1, A) / 100.0,
+        reward=number.float(),
+        terminal=torch.zeros(len(number)),
+        source=number[number % rows != rows - 1],
+    )
+
+
+def random_batch(stack: int, seed: int = 0) -> Batch:
+    g = draws(seed)
+    feature, following = (torch.randn(stack, 12, F, generator=g) for _ in range(2))
+    real = (torch.arange(12) < 6).float().expand(stack, -1)
+    action = torch.rand(stack, 12, A, generator=g) * 2 - 1
+    return Batch(feature, action, torch.rand(stack, 12, generator=g), following, torch.zeros(stack, 12), real)
+
+
+def part(value: object, index: int) -> dict[str, Tensor]:
+    return {f.name: getattr(value, f.name)[index : index + 1] for f in dataclasses.fields(value)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("extraction", ["value", "advantage"])
+def test_an_agent_in_a_stack_equals_the_same_agent_alone(extraction: str) -> None:
+    base = dataclasses.replace(SMALL, extraction=extraction)
+    configs = [
+        base,
+        dataclasses.replace(base, beta=5.0, rho="model", critic_learning_rate=1e-3),
+        dataclasses.replace(base, beta=0.0, f=0.8, actor_learning_rate=1e-4),
+    ]
+    together = make_agent(*configs)
+    for index, config in enumerate(configs):
+        alone = make_agent(config)
+        rows = torch.tensor([index])
+        twin = torch.tensor([index, index + 3])  # the twin critics are a stack of 2S
+        state = {
+            name: value[rows] if "actor" in name or name == "log_alpha" else value[twin]
+            for name, value in make_agent(*configs).state_dict().items()
+        }
+        alone.load_state_dict(state)
+        stacked = make_agent(*configs)
+        for step in range(4):
+            batch, noise = random_batch(3, step), Noise.draw(3, base, A, draws(step))
+            stacked.update(batch, noise)
+            alone.update(Batch(**part(batch, index)), Noise(**part(noise, index)))
+        for name, value in stacked.state_dict().items():
+            chosen = value[rows] if "actor" in name or name == "log_alpha" else value[twin]
+            torch.testing.assert_close(chosen, alone.state_dict()[name], atol=2e-6, rtol=1e-4)
+    assert together.stack == 3
+
+
+def test_the_targets_start_as_the_critics_and_follow_slowly() -> None:
+    agent = make_agent(SMALL)
+    for own, target in zip(agent.critic_parameters, agent.target_parameters, strict=True):
+        torch.testing.assert_close(own, target)
+    before = [p.clone() for p in agent.target_parameters]
+    agent.update(random_batch(1), Noise.draw(1, SMALL, A, draws()))
+    for old, own, target in zip(before, agent.critic_parameters, agent.target_parameters, strict=True):
+        torch.testing.assert_close(target, old + SMALL.target_rate * (own - old))
+
+
+def test_a_terminal_stops_the_bootstrap_and_the_smaller_twin_is_taken() -> None:
+    agent = make_agent(SMALL)
+    batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
+    action, _ = agent.actor(batch.next_feature).sample(noise.following)
+    values = agent.target(batch.next_feature, action[:, :, None]).squeeze(-1)
+    expected = batch.reward + 0.99 * torch.minimum(values[0], values[1])
+    torch.testing.assert_close(agent.backup(batch, noise.following), expected)
+    ended = dataclasses.replace(batch, terminal=torch.ones(1, 12))
+    torch.testing.assert_close(agent.backup(ended, noise.following), batch.reward)
+
+
+def test_gradients_of_the_conservative_term_reach_both_ends() -> None:
+    batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
+    losses = {}
+    for beta in (0.0, 1.0, 2.0):
+        agent = make_agent(dataclasses.replace(SMALL, beta=beta))
+        loss, metrics = agent.critic_loss(batch, noise)
+        losses[beta] = loss.item(), float(metrics["conservative_gap"]), float(metrics["bellman"])
+    for beta, (loss, gap, bellman) in losses.items():  # metrics are means over the twins, the loss their sum
+        assert loss == pytest.approx(2.0 * (beta * gap + bellman), rel=1e-4)
+
+
+def test_sac_falls_out_of_the_same_class() -> None:
+    sac = dataclasses.replace(SMALL, beta=0.0, f=1.0, rho="dataset")
+    agent = make_agent(sac)
+    fit = AgentFit(agent, Walk(), dataset(), AgentFitConfig(updates=2), draws())
+    assert fit.buffer is None
+    batch, noise = random_batch(1), Noise.draw(1, sac, A, draws())
+    shouted = dataclasses.replace(noise, uniform=noise.uniform * 0.1)
+    first, _ = agent.critic_loss(batch, noise)
+    second, _ = agent.critic_loss(batch, shouted)
+    assert float(first) == float(second)  # sampled actions do not count
+
+
+def test_stacked_adam_is_adam() -> None:
+    g = draws()
+    mine, theirs = (torch.randn(2, 3, 4, generator=draws(1)) for _ in range(2))
+    theirs = theirs.requires_grad_()
+    adam = StackedAdam([mine], torch.tensor([1e-2, 1e-2]))
+    reference = torch.optim.Adam([theirs], lr=1e-2)
+    for _ in range(5):
+        gradient = torch.randn(2, 3, 4, generator=g)
+        adam.step((gradient,))
+        theirs.grad = gradient
+        reference.step()
+    torch.testing.assert_close(mine, theirs.detach())
+
+
+def test_the_advantage_extraction_prefers_the_better_action() -> None:
+    config = dataclasses.replace(SMALL, extraction="advantage", actor_learning_rate=1e-2, beta=0.0)
+    agent = make_agent(config)
+
+    def prefers_high(feature: Tensor, action: Tensor) -> Tensor:
+        return (10.0 * action[..., 0]).expand(2, *action.shape[:-1])
+
+    agent.critic.forward = prefers_high  # type: ignore[method-assign]
+    g = draws()
+    for _ in range(200):
+        batch, noise = random_batch(1), Noise.draw(1, config, A, g)
+        loss, _, metrics = agent.advantage_loss(batch, noise)
+        agent.actor_optimiser.step(torch.autograd.grad(loss, agent.actor_parameters))
+    chosen = agent.actor(batch.feature).mode[..., 0].mean()
+    assert float(chosen) > float(batch.action[0, :6, 0].mean()) + 0.2
+    assert 0.0 < float(metrics["effective_share"]) <= 1.0
+
+
+class Walk(WorldModel):
+    """The next state is the old one plus the first action; the reward is the action's sum; 100 and more is terminal."""
+
+    feature_dim, action_dim = F, A
+
+    def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        raise AssertionError("not fitted here")
+
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        return observation
+
+    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+        return observation
+
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+        following = feature + action[:, :1]
+        return Imagined(following, action.sum(-1), (following[:, 0] >= 20.0).float())
+
+
+@pytest.mark.parametrize("mu", ["uniform", "policy"])
+def test_rollouts_store_the_models_own_next_states(mu: str) -> None:
+    agent = make_agent(dataclasses.replace(SMALL, mu=mu), dataclasses.replace(SMALL, mu=mu))
+    buffer = ModelBuffer(2, 60, F, A, CPU)
+    rollout(Walk(), agent, dataset(), buffer, branches=20, horizon=3, generator=draws())
+    feature, action, reward, following, terminal = buffer.tensors
+    assert buffer.size == 60
+    torch.testing.assert_close(following, feature + action[..., :1])
+    torch.testing.assert_close(reward, action.sum(-1))
+    torch.testing.assert_close(terminal, (following[..., 0] >= 20.0).float())
+    # a branch goes on from where it was, or after its end from a state of the dataset
+    first, second = feature[:, :20], feature[:, 20:40]
+    alive = terminal[:, :20] == 0.0
+    torch.testing.assert_close(second[alive], following[:, :20][alive])
+    assert bool(terminal.any())
+    restarted = second[~alive]
+    torch.testing.assert_close(restarted, restarted.round())
+    assert float(first.min()) >= 0.0
+    spread = action.abs().mean()
+    assert (0.4 < float(spread) < 0.6) == (mu == "uniform") or mu == "policy"
+
+
+def test_the_buffer_is_a_ring() -> None:
+    buffer = ModelBuffer(1, 4, 1, 1, CPU)
+    for value in (1.0, 2.0, 3.0):
+        rows = torch.full((1, 2, 1), value)
+        buffer.add(rows, rows, rows[..., 0], rows, rows[..., 0])
+    assert buffer.feature.flatten().tolist() == [3.0, 3.0, 2.0, 2.0]
+    with pytest.raises(ValueError, match="divide"):
+        buffer.add(torch.zeros(1, 3, 1))
+
+
+def test_a_batch_is_f_real_and_its_transitions_are_rows_that_follow_each_other() -> None:
+    data, buffer = dataset(), ModelBuffer(2, 4, F, A, CPU)
+    fake = torch.full((2, 4, F), -1.0)
+    buffer.add(fake, torch.zeros(2, 4, A), torch.zeros(2, 4), fake, torch.zeros(2, 4))
+    batch = mixed_batch(data, buffer, torch.tensor([0.5, 0.8]), 10, draws())
+    assert batch.real.sum(1).tolist() == [5.0, 8.0]
+    real = batch.real.bool()
+    row = batch.feature[..., 0][real]
+    torch.testing.assert_close(batch.next_feature[..., 0][real], row + 1)
+    torch.testing.assert_close(batch.reward[real], row + 1)  # reward[t+1] belongs to the step from t
+    torch.testing.assert_close(batch.action[..., 0][real], (row + 1) / 100.0)
+    assert not bool((row % 7 == 6).any())  # never from one episode into the next
+    assert bool((batch.feature[~real] == -1.0).all())
+
+
+def test_log_densities_integrate_to_one_and_agree() -> None:
+    policy = TanhGaussian(torch.tensor([0.4]), torch.tensor([-0.7]))
+    grid = (torch.arange(20_000) + 0.5) / 10_000 - 1.0
+    density = policy.log_prob(grid[:, None]).exp()
+    assert float(density.mean() * 2.0) == pytest.approx(1.0, abs=1e-3)
+    action, log_density = policy.sample(torch.linspace(-2, 2, 9)[:, None])
+    torch.testing.assert_close(policy.log_prob(action), log_density, atol=1e-4, rtol=1e-4)
+
+
+def test_a_bad_reward_stops_before_any_weight_changes() -> None:
+    agent = make_agent(SMALL)
+    before = {name: value.clone() for name, value in agent.state_dict().items()}
+    batch = random_batch(1)
+    batch.reward[0, 3] = float("nan")
+    with pytest.raises(NonFiniteError, match="critic"):
+        agent.update(batch, Noise.draw(1, SMALL, A, draws()))
+    for name, value in agent.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+
+
+def test_a_fit_goes_on_exactly_where_it_was() -> None:
+    config = dataclasses.replace(SMALL, f=1.0, rho="dataset")
+    schedule = AgentFitConfig(updates=6)
+    whole = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws())
+    list(whole)
+    half = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws())
+    for _ in range(3):
+        half.take_step()
+    rest = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws(9))
+    rest.load_state_dict(half.state_dict())
+    list(rest)
+    for name, value in whole.agent.state_dict().items():
+        assert bool((rest.agent.state_dict()[name] == value).all())

@@ -1,0 +1,150 @@
+"""The conservative critic against closed forms and an MDP that is solved exactly."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from latent_combo.agent.actor_critic import AgentConfig, Batch, ConservativeActorCritic, Noise
+from latent_combo.agent.conservative import conservative_gap, log_sum_exp
+from latent_combo.agent.networks import NetworkConfig, TanhGaussian
+
+CPU = torch.device("cpu")
+
+
+def stratified_uniform(count: int) -> Tensor:
+    """Midpoints of `count` equal pieces of [-1, 1]."""
+    return (torch.arange(count) + 0.5) / count * 2.0 - 1.0
+
+
+def stratified_normal(count: int) -> Tensor:
+    return torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(count) + 0.5) / count)
+
+
+def test_log_sum_exp_of_a_constant_is_the_constant_plus_the_log_volume() -> None:
+    policy = TanhGaussian(torch.tensor([0.2]), torch.tensor([0.0]))
+    _, log_policy = policy.sample(stratified_normal(4000)[:, None])
+    log_policy = torch.stack([log_policy, log_policy])  # two states
+    values = torch.tensor([[1.5], [-2.0]]).expand(2, 4000)
+    estimate = log_sum_exp(values, values, log_policy, action_dim=1)
+    torch.testing.assert_close(estimate, torch.tensor([1.5, -2.0]) + math.log(2.0), atol=5e-3, rtol=0)
+
+
+def test_log_sum_exp_of_a_slope_is_its_integral() -> None:
+    slope = 2.0
+    policy = TanhGaussian(torch.tensor([0.0]), torch.tensor([0.0]))
+    actions, log_policy = policy.sample(stratified_normal(4000)[:, None])
+    estimate = log_sum_exp(slope * stratified_uniform(4000), slope * actions[:, 0], log_policy, action_dim=1)
+    exact = math.log(2.0 * math.sinh(slope) / slope)
+    assert float(estimate) == pytest.approx(exact, abs=2e-3)
+
+
+def test_log_sum_exp_weighs_all_2n_values_of_a_state() -> None:
+    q = torch.zeros(3, 5, 10, requires_grad=True)  # (S, B, N)
+    other = torch.zeros(3, 5, 10, requires_grad=True)
+    log_policy = torch.zeros(3, 5, 10, requires_grad=True)
+    estimate = log_sum_exp(q, other, log_policy, action_dim=0)
+    assert estimate.shape == (3, 5)
+    estimate.sum().backward()
+    assert q.grad is not None and other.grad is not None
+    torch.testing.assert_close(q.grad, torch.full_like(q, 1 / 20))
+    torch.testing.assert_close(other.grad, torch.full_like(q, 1 / 20))
+    assert log_policy.grad is None  # the policy is not trained by the critics' loss
+
+
+def test_the_gap_pushes_up_on_dataset_rows_only_and_down_where_rho_says() -> None:
+    soft = torch.zeros(4, requires_grad=True)
+    data = torch.zeros(4, requires_grad=True)
+    real = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    conservative_gap(soft, data, 1.0 - real, real).backward()
+    torch.testing.assert_close(soft.grad, torch.tensor([0.0, 0.0, 0.5, 0.5]))
+    torch.testing.assert_close(data.grad, torch.tensor([-0.5, -0.5, 0.0, 0.0]))
+
+
+class Table(nn.Module):
+    """Twin critics over 3 one-hot states and the actions a < 0 and a >= 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q = nn.Parameter(torch.zeros(3, 2, dtype=torch.float64))
+
+    def forward(self, feature: Tensor, action: Tensor) -> Tensor:
+        state = feature.argmax(-1)[..., None].expand(action.shape[:-1])
+        return self.q[state, (action[..., 0] >= 0).long()].expand(2, *action.shape[:-1])
+
+
+REWARD = torch.tensor([[0.0, 1.0], [0.5, -0.2], [1.0, 0.3]], dtype=torch.float64)
+FOLLOWING = torch.tensor([[1, 2], [2, 0], [0, 1]])
+DATA = torch.tensor([[3, 1], [2, 2], [1, 3]])
+"""How often the dataset has each state and action."""
+MODEL = torch.tensor([[1, 5], [4, 1], [3, 4]])
+
+
+def tabular_batch() -> tuple[Batch, int, int]:
+    rows = [(s, a, 1.0) for s in range(3) for a in range(2) for _ in range(int(DATA[s, a]))]
+    rows += [(s, a, 0.0) for s in range(3) for a in range(2) for _ in range(int(MODEL[s, a]))]
+    state = torch.tensor([s for s, _, _ in rows])
+    action = torch.tensor([a for _, a, _ in rows])
+    one_hot = torch.eye(3)
+    batch = Batch(
+        feature=one_hot[state][None],
+        action=(action.float() - 0.5)[None, :, None],
+        reward=REWARD[state, action].float()[None],
+        next_feature=one_hot[FOLLOWING[state, action]][None],
+        terminal=torch.zeros(1, len(rows)),
+        real=torch.tensor([r for _, _, r in rows])[None],
+    )
+    return batch, int(DATA.sum()), int(MODEL.sum())
+
+
+def minimise(loss: Callable[[], Tensor], parameter: nn.Parameter) -> None:
+    optimiser = torch.optim.LBFGS([parameter], max_iter=50, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+
+
+@pytest.mark.parametrize("rho", ["model", "mix", "dataset"])
+@pytest.mark.parametrize("beta", [0.0, 0.3])
+def test_the_fixed_point_moves_by_minus_beta_times_rho_minus_d_over_d_f(rho: str, beta: float) -> None:
+    batch, n_data, n_model = tabular_batch()
+    samples = 400
+    config = AgentConfig(
+        network=NetworkConfig(hidden=8, layers=1), beta=beta, f=0.5, rho=rho, actions=samples, discount=0.8
+    )
+    torch.manual_seed(0)
+    agent = ConservativeActorCritic([config], 3, 1, CPU)
+    agent.critic, agent.target = Table(), Table()  # type: ignore[assignment]
+    rows = batch.real.shape[1]
+    noise = Noise(
+        uniform=stratified_uniform(samples)[None, None, :, None].expand(1, rows, samples, 1),
+        policy=stratified_normal(samples)[None, None, :, None].expand(1, rows, samples, 1),
+        following=torch.zeros(1, rows, 1),  # the policy's mode: a' is known exactly
+        actor=torch.zeros(1, rows, 1),
+    )
+    table, target = agent.critic.q, agent.target.q
+    for _ in range(120):  # eq. 29, with its inner minimisation solved each time
+        minimise(lambda: agent.critic_loss(batch, noise)[0], table)
+        with torch.no_grad():
+            target.copy_(table)
+
+    q = table.detach()
+    with torch.no_grad():
+        mode = (agent.actor(torch.eye(3)[None]).mode[0, :, 0] >= 0).long()
+        backup = REWARD + 0.8 * q[FOLLOWING, mode[FOLLOWING]]
+        # psi is the softmax that the 2N weighted samples stand for: both halves of [-1, 1] count alike
+        psi = q.softmax(-1)
+    d, m = DATA / n_data, MODEL / n_model
+    d_f = (DATA + MODEL) / (n_data + n_model)
+    rho_state = {"model": m.sum(1), "mix": d_f.sum(1), "dataset": d.sum(1)}[rho]
+    expected = backup - beta * (rho_state[:, None] * psi - d) / d_f
+    torch.testing.assert_close(q, expected, atol=3e-2, rtol=0)
+    if beta:
+        assert float((q - backup).abs().max()) > 0.1  # the test could not pass without the term
