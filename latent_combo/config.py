@@ -137,7 +137,7 @@ def _instantiate(arguments: list[str]) -> Config:
         namespace = parser.parse_args(arguments)
         namespace.pop("config", None)
         namespace.pop("resume", None)
-        made: Any = parser.instantiate_classes(namespace)
+        made: Any = parser.instantiate(namespace)
         return Config(**made.as_dict()) if not isinstance(made, Config) else made
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         line = " ".join(str(error).split())

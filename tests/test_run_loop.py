@@ -11,6 +11,7 @@ from latent_combo.run import speed
 from latent_combo.run.clocks import Every, Timer
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.interrupt import Interrupt
+from latent_combo.run.schedule import cosine
 from latent_combo.run.speed import Meter, count_flops, matmul_rate
 from latent_combo.run.versions import PACKAGES, versions
 
@@ -20,6 +21,11 @@ CPU = torch.device("cpu")
 def test_a_clock_strikes_at_every_nth_step_and_at_the_last() -> None:
     clock = Every(4, last=10)
     assert [step for step in range(1, 11) if clock(step)] == [4, 8, 10]
+
+
+@pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (1 / 3, 0.775), (0.5, 0.55), (1.0, 0.1)])
+def test_the_schedule_is_half_a_cosine(progress: float, factor: float) -> None:
+    assert cosine(progress, final=0.1) == pytest.approx(factor)
 
 
 def test_a_timer_adds_up_by_section_even_if_the_body_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,155 @@
+"""The whole, end to end, at toy size."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.collect import played_episodes
+from data.manifest import describe
+from data.store import write_dataset
+from envs.tasks import get_task
+from latent_combo.config import Config, parse
+from latent_combo.run import checkpoint
+from latent_combo.run.errors import UserError
+from latent_combo.train import train
+from latent_combo.world_model.fit import Fit
+
+TASK = get_task("walker-walk")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three episodes of random actions."""
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder / "tiny", played_episodes(TASK, None, 3, seed=0), describe(TASK, "random", 0, {}))
+    return folder
+
+
+TOY = """
+    --preset quickstart --dataset tiny --fit.steps 6 --fit.batch 2 --fit.length 8 --agent.batch 16 --agent.stack 2
+    --agent_fit.updates 8 --agent_fit.looks 2 --agent_fit.branches 10 --score.episodes 1
+    --score.episodes_during_training 1 --log_every 2 --save_every 4 --device cpu
+    --world_model.conv.encoder_channels=[4,4,8] --world_model.conv.decoder_channels=[8,4]
+    --world_model.conv.decoder_input=16 --world_model.rssm.deterministic 16 --world_model.rssm.hidden 16
+    --world_model.rssm.stochastic 4 --agent.network.hidden 16 --agent.actor_network.hidden 16
+"""
+
+
+def toy(data_dir: Path, out: Path, *more: str) -> Config:
+    return parse([*TOY.split(), "--data_dir", str(data_dir), "--out", str(out), *more])[0]
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    cpu = torch.device("cpu")
+    model = checkpoint.load(out / "checkpoints/world_model.pt", cpu)["fit"]["model"]
+    agent = checkpoint.load(out / "checkpoints/agent.pt", cpu)["fit"]["agent"]
+    return {**model, **agent}
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    train(toy(data_dir, out))
+    return out
+
+
+def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
+    def refuse(token: str) -> None:
+        raise AssertionError(f"{token} is not JSON")
+
+    result = json.loads((finished / "result.json").read_text(), parse_constant=refuse)
+    assert {
+        "task", "obs", "dataset", "algorithm", "preset", "seed", "episodes", "return_mean", "return_std",
+        "normalised_score", "success_rate", "dataset_return_mean", "world_model", "seconds", "rates", "versions",
+    } <= result.keys()  # fmt: skip
+    assert result["world_model"]["open_loop_psnr"].keys() == {"1", "5", "15"}
+    assert result["world_model"]["reward_mae"].keys() == {"1", "5", "15"}
+    assert len(result["agents"]) == 2
+    assert result["normalised_score"] == pytest.approx(TASK.normalised_score(result["return_mean"]))
+    for name in ("config.yaml", "videos/policy.mp4", "videos/open_loop.gif"):
+        assert (finished / name).stat().st_size > 100
+    assert list((finished / "tensorboard").glob("events*"))
+    rows = list(csv.DictReader((finished / "metrics.csv").open()))
+    logged = {(row["phase"], row["name"]) for row in rows}
+    assert {
+        ("world_model", "kl"),
+        ("world_model", "held_out_image"),
+        ("agent", "q_data/1"),
+        ("agent", "score/0"),
+    } <= logged
+    assert all(np.isfinite(float(row["value"])) for row in rows)
+
+
+def test_what_an_evaluation_sees_does_not_reach_training(data_dir: Path, finished: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    train(toy(data_dir, other, "--score.seed", "77", "--agent_fit.looks", "0"))
+    for name, value in weights(other).items():
+        assert bool((value == weights(finished)[name]).all()), name
+
+
+def test_a_stopped_run_goes_on_to_the_same_world_model(
+    data_dir: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, step = tmp_path / "stopped", Fit.take_step
+
+    def press_ctrl_c(self: Fit) -> object:
+        metrics = step(self)
+        if self.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return metrics
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fit, "take_step", press_ctrl_c)
+        with pytest.raises(UserError, match=f"--resume {out}"):
+            train(toy(data_dir, out))
+    assert not (out / "result.json").exists()
+    config, resume = parse(["--resume", str(out)])
+    assert resume
+    train(config, resume)
+    for name, value in weights(out).items():
+        assert bool((value == weights(finished)[name]).all()), name
+    steps = [int(r["step"]) for r in csv.DictReader((out / "metrics.csv").open()) if r["name"] == "kl"]
+    assert steps == sorted(steps) == sorted(set(steps))
+
+
+def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, check=False, env={**os.environ}
+    )
+
+
+def test_bad_input_is_one_line_and_exit_code_2_and_changes_nothing(finished: Path, data_dir: Path) -> None:
+    before = (finished / "config.yaml").read_bytes()
+    for arguments, named in (
+        (["--out", str(finished)], "holds a run already"),
+        (["--task", "walker-wlak", "--out", str(finished.parent / "new")], "walker-walk"),
+        (["--dataset", "nowhere", "--out", str(finished.parent / "new")], "nowhere"),
+        (["--out", str(finished / "config.yaml" / "below")], "below"),
+    ):
+        done = command("latent_combo.train", "--data_dir", str(data_dir), *arguments)
+        assert done.returncode == 2, done.stderr
+        line = done.stderr.strip().splitlines()[-1]
+        assert line.startswith("error: ") and named in line
+        assert "Traceback" not in done.stderr
+    assert (finished / "config.yaml").read_bytes() == before
+    assert not (finished.parent / "new").exists()
+
+
+def test_a_finished_run_is_scored_and_drawn_again(finished: Path) -> None:
+    scored = command("latent_combo.evaluate", str(finished), "--episodes", "1")
+    assert scored.returncode == 0, scored.stderr
+    assert "agent 1: return" in scored.stdout
+    result = json.loads((finished / "result.json").read_text())
+    assert f"return {result['agents'][0]['return_mean']:.1f}" in scored.stdout  # the same policy, the same seeds
+    (finished / "videos" / "policy.mp4").unlink()
+    drawn = command("latent_combo.visualise", str(finished))
+    assert drawn.returncode == 0, drawn.stderr
+    assert (finished / "videos" / "policy.mp4").exists()
