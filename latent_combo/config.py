@@ -29,7 +29,7 @@ ALGORITHMS: dict[str, dict[str, str]] = {
     "cql": {"f": "1", "rho": "dataset"},
     "sac": {"beta": "0", "f": "1", "rho": "dataset"},
 }
-"""What each algorithm sets of the agent (DESIGN: the family); `combo` is the agent as the preset has it."""
+"""What each algorithm sets of the agent; `combo` is the agent as the preset has it."""
 
 OBSERVATIONS = ("pixels",)
 

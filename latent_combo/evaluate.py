@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("--episodes", type=int, default=10, help="episodes for each agent")
     parser.add_argument("--seed", type=int, default=1_000, help="the first episode's seed")
-    parser.add_argument("--video", type=Path, help="write the first agent's first episode to this mp4")
+    parser.add_argument("--video", type=Path, help="write the first agent's episode of median return to this mp4")
     given = parser.parse_args()
     if given.episodes < 1:
         raise UserError(f"--episodes is {given.episodes}; at least 1 is needed")

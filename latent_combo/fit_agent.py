@@ -30,11 +30,11 @@ class Looks:
     returns: list[list[float]] = field(default_factory=list)
     """Mean return of each agent, one list (S,) a look."""
 
-    def swing(self, updates: int) -> list[float | None]:
+    def swing(self, updates: int, stack: int) -> list[float | None]:
         """Standard deviation over mean of each agent's looks in the last fifth of training; None without two."""
         late = [r for step, r in zip(self.steps, self.returns, strict=True) if step > LAST_FIFTH * updates]
         if len(late) < 2:
-            return [None] * (len(self.returns[0]) if self.returns else 0)
+            return [None] * stack
         table = np.asarray(late)
         swings: list[float | None] = (table.std(0) / np.maximum(table.mean(0), 1e-8)).tolist()
         return swings

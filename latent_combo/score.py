@@ -33,7 +33,7 @@ class Score:
     returns: NDArray[np.float64]
     """(S, E) undiscounted returns."""
     physics: NDArray[np.float64]
-    """(T, P), the simulator's states in the first agent's first episode."""
+    """(T, P), the simulator's states in the first agent's episode of median return: neither its best nor its worst."""
 
 
 class Scorer:
@@ -49,7 +49,7 @@ class Scorer:
         envs = self.envs[: self.stack * number]
         # Every agent meets the same starts.
         observations = [env.reset(seed=seed + i % number)[0] for i, env in enumerate(envs)]
-        physics = [envs[0].physics_state()]
+        physics = [[env.physics_state()] for env in envs[:number]]
         policy.reset(number)
         returns = np.zeros(len(envs))
         for _ in range(self.task.horizon):
@@ -59,8 +59,10 @@ class Scorer:
                 observation, reward, _, _, _ = env.step(action)
                 observations[index] = observation
                 returns[index] += reward
-            physics.append(envs[0].physics_state())
-        return Score(returns.reshape(self.stack, number), np.stack(physics))
+            for states, env in zip(physics, envs, strict=False):
+                states.append(env.physics_state())
+        median = int(np.argsort(returns[:number])[number // 2])
+        return Score(returns.reshape(self.stack, number), np.stack(physics[median]))
 
     def close(self) -> None:
         """Free all GL contexts."""

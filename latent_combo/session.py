@@ -32,20 +32,27 @@ class Session:
         self.out = Path(config.out)
         self.timer = Timer()
         self.saved: dict[str, dict[str, Any]] = {}
-        self._prepare(resume)
-        steps = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
-        self.log = MetricsLog(self.out, steps if resume else None)
+        self._resume = resume
+        if not resume and (self.out / "config.yaml").exists():
+            raise UserError(f"{self.out} holds a run already; choose another --out, or go on with --resume {self.out}")
 
-    def _prepare(self, resume: bool) -> None:
+    def open(self) -> None:
+        """Make the run's folder and log, or read its checkpoints; until then, nothing is written.
+
+        Raises UserError where the folder can't be written, or a checkpoint is damaged.
+        """
+        self._prepare()
+        steps = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
+        self.log = MetricsLog(self.out, steps if self._resume else None)
+
+    def _prepare(self) -> None:
         """Make the run's folder, or read its checkpoints."""
-        if resume:
+        if self._resume:
             for phase, name in PHASES.items():
                 if (self.out / name).exists():
                     self.saved[phase] = checkpoint.load(self.out / name, torch.device("cpu"))
                     self.timer.seconds.update(self.saved[phase]["seconds"])
             return
-        if (self.out / "config.yaml").exists():
-            raise UserError(f"{self.out} holds a run already; choose another --out, or go on with --resume {self.out}")
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             save_config(self.config, self.out / "config.yaml")

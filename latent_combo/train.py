@@ -42,6 +42,7 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
                 "memmap" if config.mapped else "memory",
                 config.world_model.conv.image_size,
             )
+        session.open()
         train_episodes, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
         model, model_meter = fit_world_model(session, data, train_episodes, held_out)
         with session.timer.section("latents"):
@@ -87,7 +88,7 @@ def summarise(
                 "normalised_score": task.normalised_score(float(of_agent.mean())),
                 "last_fifth_std_over_mean": swing,
             }
-            for of_agent, swing in zip(returns, looks.swing(config.agent_fit.updates), strict=True)
+            for of_agent, swing in zip(returns, looks.swing(config.agent_fit.updates, len(returns)), strict=True)
         ],
         "looks": vars(looks),
         "world_model": vars(quality),

@@ -104,7 +104,7 @@ def test_every_parameter_learns() -> None:
 def test_the_members_start_with_different_weights() -> None:
     prior = EnsemblePrior(TINY.rssm)
     mean = prior(torch.ones(1, 12)).mean[:, 0]
-    assert float(torch.pdist(mean).min()) > 0.01
+    assert torch.pdist(mean).min().item() > 0.01
 
 
 def test_filtering_online_equals_filtering_in_a_batch() -> None:

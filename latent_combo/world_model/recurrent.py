@@ -52,7 +52,7 @@ class RecurrentWorldModel(WorldModel):
         self.terminal_head = head(self.feature_dim, config.head_hidden) if config.discount_head else None
 
     def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        """Negative evidence lower bound per step in nats, up to the Gaussians' constants (DESIGN: world model).
+        """Negative evidence lower bound per step in nats, up to the Gaussians' constants (eq. 27).
 
         `-log p(o|s) - log p(r|s) + KL(q || p_k)`, with unit variances and a member k drawn for every step of every
         sequence. Raises nothing: non-finite values are the training loop's to refuse.
