@@ -5,8 +5,8 @@ A behaviour folder holds `episodes-NNNNNN.npz`, twenty episodes each in order of
 `learner.pt`, from which training continues; and `behaviour.json`, the measured returns.
 """
 
+import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as pack
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from data.staging import write_file, writing
 from envs.make import make
 from envs.tasks import Task
 from latent_combo.run.errors import UserError
@@ -95,7 +97,8 @@ def read_replay(folder: Path) -> dict[str, NDArray[Any]]:
 def train_behaviour(task: Task, folder: Path, steps: int, seed: int, threads: int) -> None:
     """Train soft actor-critic for `steps` agent steps, or continue an earlier run to that number.
 
-    It is saved every 20 episodes, so Ctrl-C loses at most those. Raises UserError without Stable-Baselines3.
+    It is saved every 20 episodes, so Ctrl-C loses at most those. Raises UserError without Stable-Baselines3, and when
+    the folder cannot be written.
     """
     try:
         from stable_baselines3 import SAC
@@ -114,12 +117,13 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int, threads: in
 
     chunk = EPISODES_A_FILE * task.horizon
     total = -(-steps // chunk) * chunk
-    folder.mkdir(parents=True, exist_ok=True)
     done = len(episode_files(folder)) * chunk
     if done >= total:
         return
     torch.set_num_threads(threads)
     env = Recorder(make(task.name, "state"))
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     model = SAC(
         "MlpPolicy", env, learning_rate=3e-4, batch_size=256, learning_starts=2000, buffer_size=total, seed=seed + done,
         policy_kwargs={"net_arch": [256, 256]}, device="cpu",
@@ -132,21 +136,22 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int, threads: in
             done += chunk
             if done % (SNAPSHOT_EVERY * task.horizon) == 0 or done >= total:
                 weights = {name: value.contiguous() for name, value in model.actor.state_dict().items()}
-                save_file(weights, folder / f"actor-{done:07d}.safetensors")
+                with writing(folder):
+                    write_file(folder / f"actor-{done:07d}.safetensors", pack(weights))
             _save(model, env.episodes, folder, done)
             env.episodes.clear()
 
 
 def _save(model: Any, episodes: list[dict[str, NDArray[Any]]], folder: Path, done: int) -> None:
     """Write the learner, then the episodes: the files of episodes count the steps, so they come last."""
-    temporary = folder / "learner.tmp"
-    torch.save({"parameters": model.get_parameters(), "updates": model._n_updates}, temporary)
-    os.replace(temporary, folder / "learner.pt")
+    learner, replay = io.BytesIO(), io.BytesIO()
+    torch.save({"parameters": model.get_parameters(), "updates": model._n_updates}, learner)
     columns: dict[str, Any] = {name: np.stack([episode[name] for episode in episodes]) for name in episodes[0]}
     columns["reward"] = columns["reward"].astype(np.float32)
-    temporary = folder / "episodes.tmp.npz"
-    np.savez_compressed(temporary, **columns)
-    os.replace(temporary, folder / f"episodes-{done:07d}.npz")
+    np.savez_compressed(replay, **columns)
+    with writing(folder):
+        write_file(folder / "learner.pt", learner.getvalue())
+        write_file(folder / f"episodes-{done:07d}.npz", replay.getvalue())
 
 
 def _restore(model: Any, folder: Path, task: Task) -> None:
@@ -200,7 +205,6 @@ def measure(task: Task, folder: Path, episodes: int = 5, reference_episodes: int
         known["expert_return"] = mean_return(task, snapshot_policy(snapshots[-1], None), reference_episodes, 20_000)
         known["random_return"] = mean_return(task, None, reference_episodes, 20_000)
         known["reference_episodes"] = reference_episodes
-    temporary = folder / "behaviour.tmp"
-    temporary.write_text(json.dumps(known, indent=2))
-    os.replace(temporary, path)
+    with writing(folder):
+        write_file(path, json.dumps(known, indent=2).encode())
     return known

@@ -9,6 +9,7 @@ written is a recording: physics states, actions and rewards, which `data.render`
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from data.behaviour import Snapshot, measure, read_replay, snapshot_policy, train_behaviour
 from data.episode import Episode
-from data.manifest import NAME, describe
+from data.manifest import describe
+from data.staging import writing
 from data.store import write_dataset
 from envs.make import make
 from envs.tasks import Task, get_task
@@ -108,6 +110,15 @@ def cut(task: Task, split: str, behaviour: Path, episodes: int, seed: int) -> tu
     return snapshot(name, episodes, offset), made_by | {"snapshots": [name]}
 
 
+def check_out(out: Path) -> None:
+    """Raise UserError where a dataset could not be written: better before the hours of training than after."""
+    with writing(out):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"{out} exists already and is not an empty folder; remove it or name another")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=out.parent).close()
+
+
 def main() -> None:
     """Read the command line, train or continue the behaviour policy, and write the split."""
     parser = argparse.ArgumentParser(
@@ -125,8 +136,10 @@ def main() -> None:
     task = get_task(given.task)
     if not 2 <= given.episodes <= FULL_SPLIT:
         raise UserError(f"--episodes is {given.episodes}; a split has 2 to {FULL_SPLIT}")
-    if (given.out / NAME).exists():
-        raise UserError(f"{given.out} holds a dataset already; choose another folder or delete it first")
+    for option in ("steps", "threads"):
+        if getattr(given, option) < 1:
+            raise UserError(f"--{option} is {getattr(given, option)}; it is at least 1")
+    check_out(given.out)
     behaviour = given.behaviour or given.out.parent / f"{task.name}-behaviour-seed{given.seed}"
     try:
         train_behaviour(task, behaviour, given.steps, given.seed, given.threads)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +18,10 @@ from latent_combo.run.errors import UserError, run_cli
 FRAMES = 200
 
 
-def probe() -> dict[str, object]:
+def probe() -> dict[str, Any]:
     """Draw the walker with this process's back end.
 
-    Returns frames per second, and whether the picture is the right way up: the sky, blue, is above the floor.
+    Returns frames per second as `rate`, and whether the picture is the right way up as `upright`.
     """
     from envs.make import make  # imports mujoco, which binds the back end
 
@@ -45,8 +46,8 @@ def upright(image: "np.typing.NDArray[np.uint8]") -> bool:
     return bool(rows.mean() > image.shape[0] / 2)
 
 
-def examine(backend: str) -> str | None:
-    """Say in one line how a back end does; None if it does not draw."""
+def examine(backend: str) -> dict[str, Any] | None:
+    """What `probe` finds in a process that uses this back end; None if it does not draw."""
     done = subprocess.run(
         [sys.executable, "-m", "envs.doctor", "--probe"],
         env={**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend},
@@ -56,24 +57,32 @@ def examine(backend: str) -> str | None:
     )
     if done.returncode:
         return None
-    found = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def verdict(backend: str, found: dict[str, Any] | None) -> str:
+    """What was found of a back end, in one line."""
+    if found is None:
+        library, packages = LIBRARIES[backend]
+        return f"does not draw: {library} is missing or fails; Debian: {packages}"
     way = "the right way up" if found["upright"] else "UPSIDE DOWN"
     return f"draws the walker at {found['rate']:.0f} frames/s (64 pixels, fast look), not black, {way}"
 
 
 def main() -> None:
-    """Examine all back ends. Raises UserError if none of them draws."""
+    """Examine all back ends. Raises UserError if none of them draws the right way up."""
     if "--probe" in sys.argv[1:]:
         print(json.dumps(probe()))
         return
     works = False
-    for backend, (library, packages) in LIBRARIES.items():
-        verdict = examine(backend)
-        works = works or verdict is not None
-        print(f"{backend:7s} {verdict or f'does not draw: {library} is missing or fails; Debian: {packages}'}")
+    for backend in LIBRARIES:
+        found = examine(backend)
+        works = works or (found is not None and found["upright"])
+        print(f"{backend:7s} {verdict(backend, found)}")
     if not works:
         packages = " or ".join(packages for _, packages in LIBRARIES.values())
-        raise UserError(f"no GL library draws here; install {packages}")
+        raise UserError(f"no GL library draws here as it should; install {packages}")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,30 @@
 """Making a task's environment."""
 
+from typing import TYPE_CHECKING
+
 from envs.tasks import LOOKS, get_task
-from envs.walker import WalkerEnv
 from latent_combo.run.errors import UserError
+
+if TYPE_CHECKING:
+    from envs.walker import WalkerEnv
 
 OBSERVATIONS = ("state", "pixels")
 
 
-def make(task: str, observation: str = "state", look: str = "fast", image_size: int | None = None) -> WalkerEnv:
+def make(task: str, observation: str = "state", look: str = "fast", image_size: int | None = None) -> "WalkerEnv":
     """Make an environment. `image_size` defaults to the task's.
 
-    Raises UserError for an unknown task, observation or look, and where no GL library can draw.
+    Raises UserError for an unknown task, observation or look, an impossible size, and where no GL library can draw.
     """
     known = get_task(task)
     if observation not in OBSERVATIONS:
         raise UserError(f"unknown observation {observation!r}; it is one of {', '.join(OBSERVATIONS)}")
     if look not in LOOKS:
         raise UserError(f"unknown look {look!r}; it is one of {', '.join(LOOKS)}")
-    return WalkerEnv(known, observation, look, image_size or known.image_size)
+    size = known.image_size if image_size is None else image_size
+    if size < 1:
+        raise UserError(f"images of {size} pixels cannot be drawn; the task's own size is {known.image_size}")
+    # Imported here, not above: without a GL library it raises, which a command can report only once it runs.
+    from envs.walker import WalkerEnv
+
+    return WalkerEnv(known, observation, look, size)

@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 from envs import gl
 from latent_combo.run.errors import UserError
 
-gl.choose()  # mujoco decides by it when it is imported
+BACKEND = gl.choose()  # mujoco decides by it when it is imported
 
-import mujoco  # noqa: E402
+try:
+    import mujoco
+except (ImportError, AttributeError, RuntimeError) as error:  # as PyOpenGL and mujoco say that a library is missing
+    raise UserError(
+        f"MUJOCO_GL is {BACKEND}, which does not work here ({error}); unset it, and see `python -m envs.doctor`"
+    ) from error
 
 BLACK = 8
 """A frame whose brightest value is below this was not drawn."""
@@ -30,15 +35,18 @@ class Renderer:
         self._camera = camera
         self._option = mujoco.MjvOption()
         # Read when the context is made, and only then: the caller's model is left as it was.
-        samples = model.vis.quality.offsamples
+        screen, samples = model.vis.global_, model.vis.quality.offsamples
+        pixels, room = size * self._blocks, (screen.offwidth, screen.offheight)
+        screen.offwidth, screen.offheight = max(room[0], pixels), max(room[1], pixels)
         if look == "fast":
             model.vis.quality.offsamples = 0
         try:
-            self._renderer: Any = mujoco.Renderer(model, size * self._blocks, size * self._blocks)
+            self._renderer: Any = mujoco.Renderer(model, pixels, pixels)
         except (RuntimeError, ImportError, AttributeError, mujoco.FatalError) as error:
             raise UserError(f"no GL context ({error}); `python -m envs.doctor` says what to install") from error
         finally:
             model.vis.quality.offsamples = samples
+            screen.offwidth, screen.offheight = room
         # GL's own library may be gone when the interpreter drops the last objects: be earlier than that.
         atexit.register(self.close)
 

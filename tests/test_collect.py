@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from data import collect
-from data.behaviour import Snapshot, mean_return
+from data.behaviour import Snapshot, mean_return, train_behaviour
 from data.collect import evenly_spaced, medium_snapshot, played_episodes, replay_indices
 from data.store import Dataset
 from envs.make import make
@@ -82,6 +82,37 @@ def test_the_command_cuts_a_recording_that_the_manifest_vouches_for(
     assert returns == [0.0, 15.0, 30.0, 45.0]  # five steps of the twentieth that each came from
     with pytest.raises(UserError, match="already|not empty"):
         collect.main()
+
+
+def test_what_cannot_be_collected_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "train_behaviour", lambda *_: pytest.fail("trained"))
+    file = tmp_path / "file"
+    file.touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").touch()
+    wrong = {
+        "--steps is 0": ["new", "--steps", "0"],
+        "--threads is 0": ["new", "--threads", "0"],
+        "--episodes is 1": ["new", "--episodes", "1"],
+        "full exists already": ["full"],
+        "file exists already": ["file"],
+        "cannot write to": ["file/under"],
+    }
+    for message, (out, *options) in wrong.items():
+        monkeypatch.setattr(sys, "argv", ["collect", "walker-walk", "expert", str(tmp_path / out), *options])
+        with pytest.raises(UserError, match=message):
+            collect.main()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
+
+
+def test_a_behaviour_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("stable_baselines3")
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UserError, match=f"cannot write to {file}"):
+        train_behaviour(TASK, file, 1, seed=0, threads=1)
 
 
 def test_played_episodes_replay_exactly_from_their_actions() -> None:

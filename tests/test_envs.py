@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from envs import gl
+from envs import doctor, gl
 from envs.doctor import upright
 from envs.make import make
 from envs.tasks import TASKS, get_task
@@ -102,6 +102,18 @@ def test_unknown_names_are_refused_with_known_ones() -> None:
         make("walker-walk", "pixels", look="pretty")
     with pytest.raises(UserError, match="observation"):
         make("walker-walk", "sound")
+    for size in (0, -5):
+        with pytest.raises(UserError, match=f"{size} pixels"):
+            make("walker-walk", "pixels", image_size=size)
+
+
+def test_pictures_may_be_larger_than_the_models_own_buffer() -> None:
+    env = make("walker-walk", "pixels", image_size=500)
+    room = env._physics.model.vis.global_.offheight
+    image, _ = env.reset(seed=0)
+    assert room < 500 and image.shape == (500, 500, 3)
+    assert env._physics.model.vis.global_.offheight == room
+    env.close()
 
 
 def test_a_machine_without_gl_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +121,29 @@ def test_a_machine_without_gl_is_told_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
     with pytest.raises(UserError, match="libegl1"):
         gl.choose()
+
+
+def test_a_command_without_gl_ends_in_one_line_and_exit_code_2() -> None:
+    code = (
+        "import data.collect, latent_combo.score; from envs.make import make; "
+        "from latent_combo.run.errors import run_cli; run_cli(lambda: make('walker-walk'))"
+    )
+    broken = {**os.environ, "MUJOCO_GL": "nonsense"}
+    done = subprocess.run([sys.executable, "-c", code], env=broken, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: MUJOCO_GL is nonsense") and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("found", [None, {"rate": 500.0, "upright": False}])
+def test_the_doctor_refuses_a_machine_that_draws_nothing_or_upside_down(
+    found: dict[str, object] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["doctor"])
+    monkeypatch.setattr(doctor, "examine", lambda backend: found)
+    with pytest.raises(UserError, match="libegl1"):
+        doctor.main()
+    monkeypatch.setattr(doctor, "examine", lambda backend: {"rate": 500.0, "upright": True})
+    doctor.main()
 
 
 def test_the_normalised_score_is_0_for_random_and_100_for_the_expert() -> None:
