@@ -63,12 +63,12 @@ def bench_agent(name: str, config: AgentConfig, feature_dim: int, repeats: int, 
     agent = ConservativeActorCritic([config] * config.stack, feature_dim, ACTIONS, device)
     draws = torch.Generator(device).manual_seed(0)
     rows = 10_000
-    dataset = EncodedDataset(
+    dataset = EncodedDataset.from_rows(
         feature=torch.randn(1, rows, feature_dim, device=device, generator=draws),
         action=torch.rand(rows, ACTIONS, device=device, generator=draws) * 2 - 1,
         reward=torch.rand(rows, device=device, generator=draws),
         terminal=torch.zeros(rows, device=device),
-        source=torch.arange(rows - 1, device=device),
+        is_first=torch.arange(rows, device=device) == 0,
     )
 
     def step() -> None:

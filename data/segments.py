@@ -27,7 +27,7 @@ def split_episodes(num: int, held_out_fraction: float, seed: int) -> tuple[NDArr
 
 
 class SegmentSampler:
-    """Draws segments of L consecutive rows; every row of the chosen episodes is in one at least as often as in the mean.
+    """Draws segments of L consecutive rows, in which no row of the chosen episodes is rarer than in their middle.
 
     Starts are uniform over all windows that overlap an episode, and windows that stick out are moved inside. Uniform
     starts inside would show an episode's first and last rows, where policies begin and terminations lie, L times less

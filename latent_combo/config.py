@@ -25,11 +25,11 @@ PRESETS = Path(__file__).parent.parent / "configs"
 ALGORITHMS: dict[str, dict[str, str]] = {
     "combo": {},
     "cql-mbpo": {"rho": "dataset"},
-    "mbpo": {"beta": "0"},
+    "mbpo": {"beta": "0", "mu": "policy", "extraction": "value", "entropy_in_target": "true"},
     "cql": {"f": "1", "rho": "dataset"},
-    "sac": {"beta": "0", "f": "1", "rho": "dataset"},
+    "sac": {"beta": "0", "f": "1", "rho": "dataset", "extraction": "value", "entropy_in_target": "true"},
 }
-"""What each algorithm sets of the agent; `combo` is the agent as the preset has it."""
+"""What each algorithm sets of the agent. What it leaves open, the extraction of `combo` for one, is the preset's."""
 
 OBSERVATIONS = ("pixels",)
 

@@ -49,7 +49,13 @@ def encode_episodes(
 
 
 def encode_dataset(
-    model: WorldModel, decoded: Decoded, episodes: NDArray[np.int64], config: EncodeConfig, generator: torch.Generator
+    model: WorldModel,
+    decoded: Decoded,
+    episodes: NDArray[np.int64],
+    config: EncodeConfig,
+    generator: torch.Generator,
+    target_steps: int = 1,
+    discount: float = 0.99,
 ) -> EncodedDataset:
     """Encode the given episodes, as the agent's training set or as its held-out set."""
     device = generator.device
@@ -59,14 +65,14 @@ def encode_dataset(
         pieces = encode_episodes(model, decoded, episodes, shift, config.episodes_at_once, generator)
         views.append(torch.cat(pieces))
     rows = np.concatenate([np.arange(row.start, row.stop) for row in _rows(decoded, episodes)])
-    first = decoded.is_first[rows]
-    last = np.append(first[1:], True)
-    return EncodedDataset(
+    return EncodedDataset.from_rows(
         feature=torch.stack(views),
         action=torch.from_numpy(decoded.action[rows]).to(device),
         reward=torch.from_numpy(decoded.reward[rows]).to(device),
         terminal=torch.from_numpy(decoded.is_terminal[rows]).float().to(device),
-        source=torch.from_numpy(np.flatnonzero(~last)).to(device),
+        is_first=torch.from_numpy(decoded.is_first[rows]).to(device),
+        steps=target_steps,
+        discount=discount,
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic, Noise
 from latent_combo.agent.fit import AgentFit
-from latent_combo.agent.replay import EncodedDataset, mixed_batch
+from latent_combo.agent.replay import EncodedDataset, draw_pool, mixed_batch
 from latent_combo.load_run import build_agent
 from latent_combo.policy import Policy
 from latent_combo.run.seeding import generator
@@ -46,7 +46,7 @@ def fit_agent(
     """Train, or go on where a checkpoint stands. Returns the agents, their speed, and the looks on the way."""
     config, device, seed = session.config.agent_fit, session.device, session.config.seed
     agent = build_agent(session.config, session.task, model.feature_dim, device)
-    fit = AgentFit(agent, model, dataset, config, generator(seed + 2, device))
+    fit = AgentFit(agent, model, dataset, config, generator(seed, device, "agent"))
     looks = Looks()
     if saved := session.saved.get(PHASE):
         fit.load_state_dict(saved["fit"])
@@ -64,7 +64,7 @@ def fit_agent(
                 session.report(PHASE, fit.step, seen, meter, bar, "q_data")
             if fit.step in due:
                 with session.timer.section("looks"):
-                    score = play(session, model, agent, scorer, session.config.score.episodes_during_training)
+                    score = play(session, model, agent, scorer, look=True)
                 looks.steps.append(fit.step)
                 looks.returns.append(score.returns.mean(1).tolist())
                 session.log.write(PHASE, fit.step, {"score": torch.from_numpy(score.returns.mean(1))})
@@ -82,18 +82,22 @@ def look_steps(updates: int, looks: int) -> set[int]:
 
 
 def play(
-    session: Session, model: WorldModel, agent: ConservativeActorCritic, scorer: Scorer, episodes: int | None = None
+    session: Session, model: WorldModel, agent: ConservativeActorCritic, scorer: Scorer, look: bool = False
 ) -> Score:
-    """Score all agents with the final score's seeds."""
-    policy = Policy(model, agent.actor, agent.stack, generator(session.config.seed, session.device))
-    return scorer.score(policy, session.config.score.seed, episodes)
+    """Score all agents, for the result or as a look during training."""
+    config = session.config.score
+    seed, episodes = (
+        (config.seed_during_training, config.episodes_during_training) if look else (config.seed, config.episodes)
+    )
+    policy = Policy(model, agent.actor, agent.stack, generator(session.config.seed, session.device, "policy"))
+    return scorer.score(policy, seed, episodes)
 
 
 @torch.no_grad()
 def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, seed: int) -> dict[str, Tensor]:
     """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises."""
-    index, view = held_out.draw((agent.stack, 1024), generator(seed, held_out.source.device))
-    feature, action, *_ = held_out.transitions(index, view)
+    index, view = held_out.draw((agent.stack, 1024), generator(seed, held_out.source.device, "held out"))
+    feature, action = held_out.pairs(index, view)
     return {
         "held_out_q": agent.critic(feature, action[:, :, None]).mean((0, 2, 3)),
         "held_out_log_prob": agent.actor(feature).log_prob(action).mean(1),
@@ -102,12 +106,15 @@ def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, s
 
 def _flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> float:
     """Floating-point operations of one update, rollouts aside."""
-    draws = generator(0, dataset.source.device)
+    draws = generator(0, dataset.source.device, "flops")
     batch = mixed_batch(dataset, None, agent.settings.f, agent.config.batch, draws)
     noise = Noise.draw(agent.stack, agent.config, agent.action_dim, draws)
 
+    pool = draw_pool(dataset, agent.stack, agent.config, draws)
+
     def work() -> None:
         torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)
-        torch.autograd.grad(agent.actor_loss(batch, noise)[0], agent.actor_parameters)
+        policy_loss = agent.actor_loss(batch, noise)[0] if pool is None else agent.advantage_loss(pool, noise)[0]
+        torch.autograd.grad(policy_loss, agent.actor_parameters)
 
     return float(count_flops(work))

@@ -12,7 +12,7 @@ from data.load import Decoded
 from data.segments import SegmentSampler
 from latent_combo.clips import open_loop_clip
 from latent_combo.load_run import build_world_model
-from latent_combo.run.seeding import generator
+from latent_combo.run.seeding import generator, numpy_generator
 from latent_combo.run.speed import Meter, count_flops
 from latent_combo.run.video import write_gif
 from latent_combo.session import Session
@@ -40,8 +40,8 @@ def fit_world_model(
     config, device, seed = session.config.fit, session.device, session.config.seed
     model = build_world_model(session.config, session.task, device)
     sampler = SegmentSampler(data, train, config.length)
-    rng = np.random.default_rng(seed)
-    draws = generator(seed, device)
+    rng = numpy_generator(seed, "segments")
+    draws = generator(seed, device, "world model")
 
     def sample() -> Segment:
         segment = sampler.sample(config.batch, rng).to(device)
@@ -53,7 +53,9 @@ def fit_world_model(
         fit.load_state_dict(saved["fit"])
         rng.bit_generator.state = json.loads(saved["rng"])
     held = (
-        SegmentSampler(data, held_out, config.length).sample(2 * config.batch, np.random.default_rng(seed)).to(device)
+        SegmentSampler(data, held_out, config.length)
+        .sample(2 * config.batch, numpy_generator(seed, "held out"))
+        .to(device)
     )
     meter = Meter("frames", config.batch * config.length, _flops(model, held, config.batch), device)
     clocks = session.clocks(config.steps, look=config.held_out_every)
@@ -77,8 +79,8 @@ def measure_world_model(
     session: Session, model: RecurrentWorldModel, data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64]
 ) -> OpenLoop:
     """Predict held-out episodes without looking, beside two baselines; log the figures and a clip."""
-    draws = generator(session.config.seed, session.device)
-    rng = np.random.default_rng(session.config.seed)
+    draws = generator(session.config.seed, session.device, "measure")
+    rng = numpy_generator(session.config.seed, "measure")
     segments = SegmentSampler(data, held_out, CONTEXT + max(HORIZONS)).sample(MEASURED, rng)
     quality = open_loop(model, segments.to(session.device), mean_image(data, train).to(session.device), CONTEXT, draws)
     figures = {
@@ -107,13 +109,13 @@ def mean_image(data: Decoded, episodes: NDArray[np.int64]) -> Tensor:
 @torch.no_grad()
 def _held_out_loss(model: WorldModel, segment: Segment, seed: int) -> dict[str, Tensor]:
     """The training loss of held-out segments, always with the same noise."""
-    _, metrics = model.loss(segment, generator(seed, segment.action.device))
+    _, metrics = model.loss(segment, generator(seed, segment.action.device, "held out"))
     return {f"held_out_{name}": value for name, value in metrics.items()}
 
 
 def _flops(model: WorldModel, segment: Segment, batch: int) -> float:
     """Floating-point operations of one training step on `batch` sequences."""
     device = segment.action.device
-    flops = count_flops(lambda: model.loss(segment, generator(0, device))[0].backward())
+    flops = count_flops(lambda: model.loss(segment, generator(0, device, "flops"))[0].backward())
     model.zero_grad(set_to_none=True)
     return flops * batch / len(segment.action)

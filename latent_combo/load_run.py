@@ -27,13 +27,13 @@ def choose_device(name: str) -> torch.device:
 
 def build_world_model(config: Config, task: Task, device: torch.device) -> RecurrentWorldModel:
     """A world model with fresh weights, the same for the same seed."""
-    with initial_weights(config.seed):
+    with initial_weights(config.seed, "world model"):
         return RecurrentWorldModel(config.world_model, task.action_dim).to(device)
 
 
 def build_agent(config: Config, task: Task, feature_dim: int, device: torch.device) -> ConservativeActorCritic:
     """A stack of agents with fresh weights, the same for the same seed."""
-    with initial_weights(config.seed + 1):
+    with initial_weights(config.seed, "agent"):
         return ConservativeActorCritic([config.agent] * config.agent.stack, feature_dim, task.action_dim, device)
 
 
@@ -52,7 +52,7 @@ class Run:
         if self.agent is None:
             raise UserError(f"{self.config.out} has no agent yet; finish it with --resume {self.config.out}")
         device = next(self.world_model.parameters()).device
-        return Policy(self.world_model, self.agent.actor, self.agent.stack, generator(seed, device))
+        return Policy(self.world_model, self.agent.actor, self.agent.stack, generator(seed, device, "policy"))
 
 
 def load_run(folder: Path) -> Run:

@@ -24,6 +24,8 @@ class ScoreConfig:
     """Episodes of each look during training, per agent."""
     seed: int = 1_000
     """The first episode's; each episode has the next one."""
+    seed_during_training: int = 2_000
+    """The same for the looks during training, which play other episodes than the final score."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,19 @@ class Scorer:
         observations = [env.reset(seed=seed + i % number)[0] for i, env in enumerate(envs)]
         physics = [[env.physics_state()] for env in envs[:number]]
         policy.reset(number)
-        returns = np.zeros(len(envs))
+        returns, alive = np.zeros(len(envs)), np.ones(len(envs), bool)
         for _ in range(self.task.horizon):
             seen = torch.from_numpy(np.stack(observations)).unflatten(0, (self.stack, number))
             actions = policy.act(seen).flatten(0, 1).numpy()
             for index, (env, action) in enumerate(zip(envs, actions, strict=True)):
-                observation, reward, _, _, _ = env.step(action)
-                observations[index] = observation
-                returns[index] += reward
+                if alive[index]:
+                    observations[index], reward, terminated, _, _ = env.step(action)
+                    returns[index] += reward
+                    alive[index] = not terminated
             for states, env in zip(physics, envs, strict=False):
                 states.append(env.physics_state())
+            if not alive.any():
+                break
         median = int(np.argsort(returns[:number])[number // 2])
         return Score(returns.reshape(self.stack, number), np.stack(physics[median]))
 

@@ -47,9 +47,10 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
         model, model_meter = fit_world_model(session, data, train_episodes, held_out)
         with session.timer.section("latents"):
             quality = measure_world_model(session, model, data, train_episodes, held_out)
-            draws = generator(config.seed + 1, session.device)
-            encoded = encode_dataset(model, data, train_episodes, config.encode, draws)
-            encoded_held_out = encode_dataset(model, data, held_out, config.encode, draws)
+            draws = generator(config.seed, session.device, "latents")
+            targets = (config.agent.target_steps, config.agent.discount)
+            encoded = encode_dataset(model, data, train_episodes, config.encode, draws, *targets)
+            encoded_held_out = encode_dataset(model, data, held_out, config.encode, draws, *targets)
         stack, episodes = config.agent.stack, config.score.episodes
         scorer = Scorer(session.task, config.look, config.world_model.conv.image_size, stack, episodes)
         agent, agent_meter, looks = fit_agent(session, model, encoded, encoded_held_out, scorer)
@@ -73,6 +74,7 @@ def summarise(
     returns = score.returns
     return {
         **{name: getattr(config, name) for name in ("task", "obs", "dataset", "algorithm", "preset", "seed")},
+        "agent": {name: getattr(config.agent, name) for name in ("beta", "f", "rho", "mu", "extraction")},
         "episodes": int(returns.size),
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),

@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from data.load import load_pixels
 from data.locate import default_data_dir
 from data.segments import SegmentSampler, split_episodes
@@ -12,7 +10,7 @@ from latent_combo.clips import FPS, open_loop_clip
 from latent_combo.fit_world_model import CLIP, CONTEXT, SHOWN
 from latent_combo.load_run import load_run
 from latent_combo.run.errors import run_cli
-from latent_combo.run.seeding import generator
+from latent_combo.run.seeding import generator, numpy_generator
 from latent_combo.run.video import write_gif, write_mp4
 from latent_combo.score import Scorer, film
 
@@ -35,8 +33,8 @@ def main() -> None:
     )
     _, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
     device = next(run.world_model.parameters()).device
-    segment = SegmentSampler(data, held_out, CLIP).sample(SHOWN, np.random.default_rng(given.seed)).to(device)
-    clip = open_loop_clip(run.world_model, segment, CONTEXT, generator(given.seed, device))
+    segment = SegmentSampler(data, held_out, CLIP).sample(SHOWN, numpy_generator(given.seed, "clips")).to(device)
+    clip = open_loop_clip(run.world_model, segment, CONTEXT, generator(given.seed, device, "clips"))
     write_gif(videos / "open_loop.gif", clip, fps=10)
     print(f"open-loop prediction in {videos / 'open_loop.gif'}")
     if run.agent is None:

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from latent_combo.agent.actor_critic import AgentConfig, Batch, ConservativeActorCritic, Noise
+from latent_combo.agent.actor_critic import (
+    AgentConfig,
+    Batch,
+    ConservativeActorCritic,
+    Noise,
+    Pool,
+    draw_by_weight,
+)
 from latent_combo.agent.fit import AgentFit, AgentFitConfig
 from latent_combo.agent.networks import NetworkConfig, TanhGaussian
 from latent_combo.agent.optimise import StackedAdam
@@ -30,15 +37,17 @@ def make_agent(*configs: AgentConfig) -> ConservativeActorCritic:
         return ConservativeActorCritic(list(configs), F, A, CPU)
 
 
-def dataset(episodes: int = 4, rows: int = 7) -> EncodedDataset:
+def dataset(episodes: int = 4, rows: int = 7, steps: int = 1, terminal: bool = False) -> EncodedDataset:
     """Features say their row; row t's action and reward are what led to it."""
     number = torch.arange(episodes * rows)
-    return EncodedDataset(
+    return EncodedDataset.from_rows(
         feature=number.float()[None, :, None].expand(1, -1, F).contiguous(),
         action=number.float()[:, None].expand(-1, A) / 100.0,
         reward=number.float(),
-        terminal=torch.zeros(len(number)),
-        source=number[number % rows != rows - 1],
+        terminal=(number % rows == rows - 1).float() * terminal,
+        is_first=number % rows == 0,
+        steps=steps,
+        discount=0.5,
     )
 
 
@@ -47,7 +56,12 @@ def random_batch(stack: int, seed: int = 0) -> Batch:
     feature, following = (torch.randn(stack, 12, F, generator=g) for _ in range(2))
     real = (torch.arange(12) < 6).float().expand(stack, -1)
     action = torch.rand(stack, 12, A, generator=g) * 2 - 1
-    return Batch(feature, action, torch.rand(stack, 12, generator=g), following, torch.zeros(stack, 12), real)
+    return Batch(feature, action, torch.rand(stack, 12, generator=g), following, torch.full((stack, 12), 0.99), real)
+
+
+def random_pool(stack: int, seed: int = 0) -> Pool:
+    g = draws(100 + seed)
+    return Pool(torch.randn(stack, 20, F, generator=g), torch.rand(stack, 20, A, generator=g) * 2 - 1)
 
 
 def part(value: object, index: int) -> dict[str, Tensor]:
@@ -75,8 +89,9 @@ def test_an_agent_in_a_stack_equals_the_same_agent_alone(extraction: str) -> Non
         stacked = make_agent(*configs)
         for step in range(4):
             batch, noise = random_batch(3, step), Noise.draw(3, base, A, draws(step))
-            stacked.update(batch, noise)
-            alone.update(Batch(**part(batch, index)), Noise(**part(noise, index)))
+            pool = random_pool(3, step)
+            stacked.update(batch, noise, pool=pool)
+            alone.update(Batch(**part(batch, index)), Noise(**part(noise, index)), pool=Pool(**part(pool, index)))
         for name, value in stacked.state_dict().items():
             chosen = value[rows] if "actor" in name or name == "log_alpha" else value[twin]
             torch.testing.assert_close(chosen, alone.state_dict()[name], atol=2e-6, rtol=1e-4)
@@ -100,7 +115,7 @@ def test_a_terminal_stops_the_bootstrap_and_the_smaller_twin_is_taken() -> None:
     values = agent.target(batch.next_feature, action[:, :, None]).squeeze(-1)
     expected = batch.reward + 0.99 * torch.minimum(values[0], values[1])
     torch.testing.assert_close(agent.backup(batch, noise.following), expected)
-    ended = dataclasses.replace(batch, terminal=torch.ones(1, 12))
+    ended = dataclasses.replace(batch, discount=torch.zeros(1, 12))
     torch.testing.assert_close(agent.backup(ended, noise.following), batch.reward)
 
 
@@ -150,13 +165,22 @@ def test_the_advantage_extraction_prefers_the_better_action() -> None:
 
     agent.critic.forward = prefers_high  # type: ignore[method-assign]
     g = draws()
+    pool = random_pool(1)
     for _ in range(200):
-        batch, noise = random_batch(1), Noise.draw(1, config, A, g)
-        loss, _, metrics = agent.advantage_loss(batch, noise)
+        loss, metrics = agent.advantage_loss(pool, Noise.draw(1, config, A, g))
         agent.actor_optimiser.step(torch.autograd.grad(loss, agent.actor_parameters))
-    chosen = agent.actor(batch.feature).mode[..., 0].mean()
-    assert float(chosen) > float(batch.action[0, :6, 0].mean()) + 0.2
-    assert 0.0 < float(metrics["effective_share"]) <= 1.0
+    chosen = agent.actor(pool.feature).mode[..., 0].mean()
+    assert float(chosen) > float(pool.action[0, :, 0].mean()) + 0.2
+    assert 0.0 < float(metrics["effective_share"]) < 1.0
+
+
+def test_pairs_are_drawn_in_proportion_to_their_weights() -> None:
+    weight = torch.tensor([[1.0, 0.0, 3.0], [0.0, 2.0, 0.0]])
+    uniform = ((torch.arange(4000) + 0.5) / 4000).expand(2, -1).contiguous()
+    drawn = draw_by_weight(weight, uniform)
+    assert torch.bincount(drawn[0], minlength=3).tolist() == [1000, 0, 3000]
+    assert drawn[1].unique().tolist() == [1]
+    assert draw_by_weight(weight, torch.tensor([[0.0], [0.0]])).tolist() == [[0], [1]]
 
 
 class Walk(WorldModel):
@@ -185,11 +209,12 @@ def test_rollouts_store_the_models_own_next_states(mu: str) -> None:
     agent = make_agent(dataclasses.replace(SMALL, mu=mu), dataclasses.replace(SMALL, mu=mu))
     buffer = ModelBuffer(2, 60, F, A, CPU)
     rollout(Walk(), agent, dataset(), buffer, branches=20, horizon=3, generator=draws())
-    feature, action, reward, following, terminal = buffer.tensors
+    feature, action, reward, following, discount = buffer.tensors
     assert buffer.size == 60
     torch.testing.assert_close(following, feature + action[..., :1])
     torch.testing.assert_close(reward, action.sum(-1))
-    torch.testing.assert_close(terminal, (following[..., 0] >= 20.0).float())
+    terminal = (following[..., 0] >= 20.0).float()
+    torch.testing.assert_close(discount, 0.99 * (1.0 - terminal))
     # a branch goes on from where it was, or after its end from a state of the dataset
     first, second = feature[:, :20], feature[:, 20:40]
     alive = terminal[:, :20] == 0.0
@@ -225,6 +250,18 @@ def test_a_batch_is_f_real_and_its_transitions_are_rows_that_follow_each_other()
     torch.testing.assert_close(batch.action[..., 0][real], (row + 1) / 100.0)
     assert not bool((row % 7 == 6).any())  # never from one episode into the next
     assert bool((batch.feature[~real] == -1.0).all())
+
+
+def test_n_step_targets_stop_at_the_end_of_an_episode() -> None:
+    data = dataset(steps=3, terminal=True)
+    index = torch.tensor([0, 4, 5, 6])  # rows 0, 4 and 5 of the first episode, row 0 of the second (row 7)
+    feature, _, reward, following, discount = data.transitions(index, torch.zeros(4, dtype=torch.int64))
+    assert feature[:, 0].tolist() == [0.0, 4.0, 5.0, 7.0]
+    assert reward.tolist() == [1 + 0.5 * 2 + 0.25 * 3, 5 + 0.5 * 6, 6.0, 8 + 0.5 * 9 + 0.25 * 10]
+    assert following[:, 0].tolist() == [3.0, 6.0, 6.0, 10.0]
+    assert discount.tolist() == [0.125, 0.0, 0.0, 0.125]
+    timed_out = dataset(steps=3).transitions(index, torch.zeros(4, dtype=torch.int64))[-1]
+    assert timed_out.tolist() == [0.125, 0.25, 0.5, 0.125]  # a time limit is bootstrapped through
 
 
 def test_log_densities_integrate_to_one_and_agree() -> None:

@@ -93,7 +93,7 @@ def tabular_batch() -> tuple[Batch, int, int]:
         action=(action.float() - 0.5)[None, :, None],
         reward=REWARD[state, action].float()[None],
         next_feature=one_hot[FOLLOWING[state, action]][None],
-        terminal=torch.zeros(1, len(rows)),
+        discount=torch.full((1, len(rows)), 0.8),
         real=torch.tensor([r for _, _, r in rows])[None],
     )
     return batch, int(DATA.sum()), int(MODEL.sum())
@@ -116,9 +116,7 @@ def minimise(loss: Callable[[], Tensor], parameter: nn.Parameter) -> None:
 def test_the_fixed_point_moves_by_minus_beta_times_rho_minus_d_over_d_f(rho: str, beta: float) -> None:
     batch, n_data, n_model = tabular_batch()
     samples = 400
-    config = AgentConfig(
-        network=NetworkConfig(hidden=8, layers=1), beta=beta, f=0.5, rho=rho, actions=samples, discount=0.8
-    )
+    config = AgentConfig(network=NetworkConfig(hidden=8, layers=1), beta=beta, f=0.5, rho=rho, actions=samples)
     torch.manual_seed(0)
     agent = ConservativeActorCritic([config], 3, 1, CPU)
     agent.critic, agent.target = Table(), Table()  # type: ignore[assignment]
@@ -128,6 +126,7 @@ def test_the_fixed_point_moves_by_minus_beta_times_rho_minus_d_over_d_f(rho: str
         policy=stratified_normal(samples)[None, None, :, None].expand(1, rows, samples, 1),
         following=torch.zeros(1, rows, 1),  # the policy's mode: a' is known exactly
         actor=torch.zeros(1, rows, 1),
+        choice=torch.zeros(1, rows),
     )
     table, target = agent.critic.q, agent.target.q
     for _ in range(120):  # eq. 29, with its inner minimisation solved each time

@@ -51,7 +51,7 @@ def test_it_is_an_error_of_the_user() -> None:
 
 def test_initial_weights_depend_on_the_seed_only_and_leave_the_global_generator_alone() -> None:
     def weights(seed: int) -> torch.Tensor:
-        with initial_weights(seed):
+        with initial_weights(seed, "test"):
             return torch.nn.Linear(5, 4).weight.detach()
 
     before = torch.random.get_rng_state()
@@ -62,8 +62,9 @@ def test_initial_weights_depend_on_the_seed_only_and_leave_the_global_generator_
 
 
 def test_generators_are_their_own() -> None:
-    first, second = generator(1, CPU), generator(1, CPU)
+    first, second = generator(1, CPU, "a"), generator(1, CPU, "a")
     drawn = torch.randn(3, generator=first)
     torch.randn(3, generator=first)
     assert torch.equal(torch.randn(3, generator=second), drawn)
-    assert not torch.equal(torch.randn(3, generator=generator(2, CPU)), drawn)
+    assert not torch.equal(torch.randn(3, generator=generator(2, CPU, "a")), drawn)
+    assert not torch.equal(torch.randn(3, generator=generator(1, CPU, "b")), drawn)

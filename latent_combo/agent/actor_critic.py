@@ -3,7 +3,8 @@
 Symbols: S agents in a stack, B rows of a batch, N actions per state, F feature size, A action size.
 """
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ RHO = ("model", "mix", "dataset")
 MU = ("uniform", "policy")
 EXTRACTION = ("value", "advantage")
 MAX_ADVANTAGE_WEIGHT = 20.0
+"""Of one pair, where the mean is 1."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class AgentConfig:
     """B, transitions in an update."""
     discount: float = 0.99
     """gamma, per agent step."""
+    target_steps: int = 1
+    """n, rewards of the dataset that a target sums before it bootstraps; more than 1 leans towards the behaviour's
+    values, and carries them n times as fast. Model data has 1, as the paper has for all."""
     target_rate: float = 5e-3
     """tau, share of the critics that the target critics take over at each update."""
     critic_learning_rate: float = 3e-4
@@ -60,7 +65,9 @@ class AgentConfig:
     dataset's, E_D[exp(A / temperature) log pi(a|s)] (Nair et al., 2020; Wang et al., 2020), which needs far fewer
     updates; not in the paper."""
     advantage_temperature: float = 0.5
-    """Temperature of "advantage", in standard deviations of the batch's advantages."""
+    """Temperature of "advantage", in standard deviations of the advantages."""
+    advantage_pool: int = 512
+    """R, pairs of the dataset whose advantages are compared in an update; a batch is drawn of them by weight."""
     entropy_in_target: bool = False
     """Subtract alpha log pi in the critics' target, as SAC does; CQL does not."""
 
@@ -71,10 +78,21 @@ class AgentConfig:
             raise ValueError(f"mu is {self.mu!r}; it is one of {', '.join(MU)}")
         if self.extraction not in EXTRACTION:
             raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTION)}")
+        for name in ("actions", "batch", "stack", "target_steps", "initial_alpha", "advantage_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is more than 0")
+        if self.extraction == "advantage" and self.advantage_pool < 2:
+            raise ValueError(f"advantage_pool is {self.advantage_pool}; advantages are compared over 2 pairs or more")
+        if self.extraction == "advantage" and self.entropy_in_target:
+            raise ValueError('entropy_in_target needs the temperature of extraction "value"; "advantage" has none')
         if not 0.0 < self.f <= 1.0:
             raise ValueError(f"f is {self.f}; the dataset's share of a batch lies in (0, 1]")
         if self.f == 1.0 and self.rho == "model":
             raise ValueError('rho is "model", but f = 1 uses no model data; set rho to "dataset" or f below 1')
+
+
+PER_AGENT = ("beta", "f", "rho", "mu", "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
+"""Settings that may differ from agent to agent of a stack."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +113,11 @@ class AgentSettings:
 
     @classmethod
     def stacked(cls, configs: list[AgentConfig], device: torch.device) -> "AgentSettings":
-        """Collect the settings of S configs that agree in everything else."""
+        """Collect the settings of S configs. Raises ValueError where they differ in anything else."""
+        own = {name: getattr(configs[0], name) for name in PER_AGENT}
+        for config in configs:
+            if replace(config, **own) != configs[0]:
+                raise ValueError(f"agents of a stack differ in {', '.join(PER_AGENT)} only")
 
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, device=device)
@@ -121,13 +143,23 @@ class Batch:
     action: Tensor
     """(S, B, A)."""
     reward: Tensor
-    """(S, B)."""
+    """(S, B); the discounted sum of n rewards in n-step targets."""
     next_feature: Tensor
-    """(S, B, F)."""
-    terminal: Tensor
-    """(S, B) float32, 1 where the episode ended for good."""
+    """(S, B, F): the state that the target continues from."""
+    discount: Tensor
+    """(S, B): gamma, gamma^n in n-step targets, 0 where the episode ended for good."""
     real: Tensor
     """(S, B) float32, 1 for rows of the dataset and 0 for rows of the model."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pairs of the dataset for each agent, from which the extraction "advantage" chooses."""
+
+    feature: Tensor
+    """(S, R, F)."""
+    action: Tensor
+    """(S, R, A)."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +174,8 @@ class Noise:
     """(S, B, A)."""
     actor: Tensor
     """(S, B, A)."""
+    choice: Tensor
+    """(S, B) uniform in [0, 1)."""
 
     @classmethod
     def draw(cls, stack: int, config: AgentConfig, action_dim: int, generator: torch.Generator) -> "Noise":
@@ -154,11 +188,28 @@ class Noise:
             policy=torch.randn(many, generator=generator, device=device),
             following=torch.randn(one, generator=generator, device=device),
             actor=torch.randn(one, generator=generator, device=device),
+            choice=torch.rand(one[:-1], generator=generator, device=device),
         )
 
 
+def advantage_weights(advantage: Tensor, temperature: float) -> Tensor:
+    """exp(A / (temperature * std A)) over (S, R), scaled to mean 1 and then bounded."""
+    scaled = advantage / (advantage.std(-1, keepdim=True) + 1e-6) / temperature
+    log_mean = scaled.logsumexp(-1, keepdim=True) - math.log(scaled.shape[-1])
+    return (scaled - log_mean).exp().clamp(max=MAX_ADVANTAGE_WEIGHT)
+
+
+def draw_by_weight(weight: Tensor, uniform: Tensor) -> Tensor:
+    """Indices (S, B) into weights (S, R), drawn in proportion to them by uniform numbers (S, B) in [0, 1)."""
+    cumulative = weight.cumsum(-1)
+    return torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True).clamp(max=weight.shape[-1] - 1)
+
+
 class ConservativeActorCritic(nn.Module):
-    """S conservative actor-critics over features (eq. 2 and 3). With beta = 0 and f = 1 it is soft actor-critic."""
+    """S conservative actor-critics over features (eq. 2 and 3).
+
+    With beta = 0, f = 1 and the entropy in the target it is soft actor-critic.
+    """
 
     log_alpha: Tensor
 
@@ -217,12 +268,12 @@ class ConservativeActorCritic(nn.Module):
 
     @torch.no_grad()
     def backup(self, batch: Batch, noise: Tensor) -> Tensor:
-        """`y = r + gamma (1 - terminal) min_i Q_target_i(s', a')`, a' of the policy: (S, B)."""
+        """`y = r + discount * min_i Q_target_i(s', a')`, a' of the policy: (S, B)."""
         action, log_policy = self.actor(batch.next_feature).sample(noise)
         value: Tensor = self.target(batch.next_feature, action[:, :, None]).squeeze(-1).amin(0)
         if self.config.entropy_in_target:
             value = value - self.log_alpha.exp()[:, None] * log_policy
-        return batch.reward + self.config.discount * (1.0 - batch.terminal) * value
+        return batch.reward + batch.discount * value
 
     def actor_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Eq. 3 with entropy: `E[alpha log pi - min_i Q_i]` over the batch's states, summed over agents.
@@ -235,49 +286,58 @@ class ConservativeActorCritic(nn.Module):
         metrics = {"actor_loss": loss.detach(), "entropy": -log_policy.detach().mean(-1)}
         return loss.sum(), log_policy, metrics
 
-    def advantage_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """`-E_D[w log pi(a|s)]`, w proportional to exp(A / temperature) with A = min_i Q(s, a) - E_pi[min_i Q(s, .)].
+    def advantage_loss(self, pool: Pool, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
+        """`-E_D[w log pi(a|s)]`, w proportional to exp(A / temperature), A = min_i Q(s, a) - min_i Q(s, mode of pi).
 
-        Advantages are in units of their standard deviation over the batch's dataset rows, and weights have mean 1 there
-        after a bound of 20. Returns what `actor_loss` does.
+        Advantages are in units of their standard deviation over the pool; weights have mean 1 there, before a bound.
+        B pairs are drawn in proportion to their weights, so that each of them counts fully. Returns the scalar loss,
+        summed over agents, and metrics of shape (S,).
         """
-        policy = self.actor(batch.feature)
-        _, log_policy = policy.sample(noise.actor)
         with torch.no_grad():
-            spread = type(policy)(policy.loc[:, :, None], policy.log_std[:, :, None])
-            actions = torch.cat([batch.action[:, :, None], spread.sample(noise.policy)[0]], 2)
-            values = self.critic(batch.feature, actions).amin(0)  # (S, B, 1 + N)
-            advantage = values[..., 0] - values[..., 1:].mean(-1)  # (S, B)
-            mean = weighted_mean(advantage, batch.real)[:, None]
-            scale = weighted_mean((advantage - mean).square(), batch.real).sqrt()[:, None] + 1e-6
-            weight = (advantage / scale / self.config.advantage_temperature).exp().clamp(max=MAX_ADVANTAGE_WEIGHT)
-            weight = weight / weighted_mean(weight, batch.real)[:, None].clamp(min=1e-6)
-        loss = -weighted_mean(weight * policy.log_prob(batch.action), batch.real)
-        effective = 1.0 / weighted_mean(weight.square(), batch.real)
+            actions = torch.stack([pool.action, self.actor(pool.feature).mode], 2)
+            values = self.critic(pool.feature, actions).amin(0)  # (S, R, 2)
+            advantage = values[..., 0] - values[..., 1]
+            weight = advantage_weights(advantage, self.config.advantage_temperature)
+            chosen = draw_by_weight(weight, noise.choice)  # (S, B)
+        agent = torch.arange(self.stack, device=chosen.device)[:, None]
+        policy = self.actor(pool.feature[agent, chosen])
+        loss = -policy.log_prob(pool.action[agent, chosen]).mean(-1)
         metrics = {
             "actor_loss": loss.detach(),
-            "entropy": -log_policy.detach().mean(-1),
-            "advantage": mean.squeeze(-1),
-            "effective_share": effective,
+            "entropy": -policy.sample(noise.actor)[1].detach().mean(-1),
+            "advantage": advantage.mean(-1),
+            "effective_share": weight.mean(-1).square() / weight.square().mean(-1),
         }
-        return loss.sum(), log_policy, metrics
+        return loss.sum(), metrics
 
-    def update(self, batch: Batch, noise: Noise, rate_share: float = 1.0) -> dict[str, Tensor]:
+    def update(
+        self, batch: Batch, noise: Noise, rate_share: float = 1.0, pool: Pool | None = None
+    ) -> dict[str, Tensor]:
         """One step of the critics, of the policy, of the temperature and of the target critics.
 
-        `rate_share` scales the learning rates of critics and policy. Returns metrics of shape (S,). Raises
-        NonFiniteError before an optimiser would use a bad gradient.
+        The extraction "advantage" needs a `pool` of the dataset's pairs, and has no temperature. `rate_share` scales
+        the learning rates of critics and policy. Returns metrics of shape (S,). Raises NonFiniteError before an
+        optimiser would use a bad gradient.
         """
         critic_loss, metrics = self.critic_loss(batch, noise)
         self._descend("critic", critic_loss, self.critic, self.critic_optimiser, rate_share)
-        objective = self.actor_loss if self.config.extraction == "value" else self.advantage_loss
-        actor_loss, log_policy, actor_metrics = objective(batch, noise)
-        self._descend("actor", actor_loss, self.actor, self.actor_optimiser, rate_share)
-        excess = log_policy.detach().mean(-1) + self.config.target_entropy_per_action * self.action_dim
-        self.alpha_optimiser.step((-excess,))  # the gradient of -log_alpha * excess
+        if pool is None:
+            metrics |= self._follow_values(batch, noise, rate_share)
+        else:
+            actor_loss, actor_metrics = self.advantage_loss(pool, noise)
+            self._descend("actor", actor_loss, self.actor, self.actor_optimiser, rate_share)
+            metrics |= actor_metrics
         with torch.no_grad():
             torch._foreach_lerp_(self.target_parameters, self.critic_parameters, self.config.target_rate)
-        return {**metrics, **actor_metrics, "alpha": self.log_alpha.detach().exp()}
+        return metrics
+
+    def _follow_values(self, batch: Batch, noise: Noise, rate_share: float) -> dict[str, Tensor]:
+        """Eq. 3, and the temperature towards the target entropy."""
+        loss, log_policy, metrics = self.actor_loss(batch, noise)
+        self._descend("actor", loss, self.actor, self.actor_optimiser, rate_share)
+        excess = log_policy.detach().mean(-1) + self.config.target_entropy_per_action * self.action_dim
+        self.alpha_optimiser.step((-excess,))  # the gradient of -log_alpha * excess
+        return {**metrics, "alpha": self.log_alpha.detach().exp()}
 
     def _descend(self, name: str, loss: Tensor, network: nn.Module, optimiser: StackedAdam, rate_share: float) -> None:
         gradients = torch.autograd.grad(loss, optimiser.parameters)

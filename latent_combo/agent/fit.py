@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic, Noise
-from latent_combo.agent.replay import EncodedDataset, ModelBuffer, mixed_batch
+from latent_combo.agent.replay import EncodedDataset, ModelBuffer, draw_pool, mixed_batch
 from latent_combo.agent.rollout import rollout
 from latent_combo.run.schedule import cosine
 from latent_combo.world_model.base import WorldModel
@@ -76,7 +76,8 @@ class AgentFit:
         batch = mixed_batch(self.dataset, self.buffer, agent.settings.f, agent.config.batch, self.generator)
         noise = Noise.draw(agent.stack, agent.config, agent.action_dim, self.generator)
         share = cosine(self.step / config.updates, config.final_learning_rate)
-        metrics = agent.update(batch, noise, share)
+        pool = draw_pool(self.dataset, agent.stack, agent.config, self.generator)
+        metrics = agent.update(batch, noise, share, pool)
         self.step += 1
         return {**metrics, **self.rollout_metrics}
 

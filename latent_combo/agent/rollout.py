@@ -40,7 +40,7 @@ def rollout(
         reward = rearrange(step.reward, "(s n) -> s n", s=stack)
         chance = rearrange(step.terminal, "(s n) -> s n", s=stack)
         terminal = torch.rand(chance.shape, generator=generator, device=device) < chance
-        buffer.add(feature, action, reward, following, terminal.float())
+        buffer.add(feature, action, reward, following, agent.config.discount * (~terminal).float())
         total += reward.mean(-1) / horizon
         fresh = dataset.states(*dataset.draw((stack, branches), generator))
         feature = torch.where(terminal[..., None], fresh, following)
