@@ -13,7 +13,7 @@ from latent_combo.config import Config, parse
 from latent_combo.encode import encode_dataset
 from latent_combo.fit_agent import Looks, fit_agent, play
 from latent_combo.fit_world_model import fit_world_model, measure_world_model
-from latent_combo.run.errors import run_cli
+from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
 from latent_combo.run.interrupt import Interrupt
 from latent_combo.run.seeding import generator
@@ -41,6 +41,11 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
                 Path(config.data_dir).expanduser() if config.data_dir else default_data_dir(),
                 "memmap" if config.mapped else "memory",
                 config.world_model.conv.image_size,
+            )
+        if data.is_terminal.any() and not config.world_model.discount_head:
+            raise UserError(
+                f"episodes of {config.dataset} terminate, and a model without endings imagines on; "
+                "set --world_model.discount_head true"
             )
         session.open()
         train_episodes, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)

@@ -1,15 +1,19 @@
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from latent_combo.agent.actor_critic import (
+    MAX_ADVANTAGE_WEIGHT,
     AgentConfig,
     Batch,
     ConservativeActorCritic,
     Noise,
     Pool,
+    advantage_weights,
     draw_by_weight,
 )
 from latent_combo.agent.fit import AgentFit, AgentFitConfig
@@ -119,7 +123,113 @@ def test_a_terminal_stops_the_bootstrap_and_the_smaller_twin_is_taken() -> None:
     torch.testing.assert_close(agent.backup(ended, noise.following), batch.reward)
 
 
-def test_gradients_of_the_conservative_term_reach_both_ends() -> None:
+def test_the_backup_asks_the_targets_not_the_critics() -> None:
+    agent = make_agent(SMALL)
+    batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
+    before = agent.backup(batch, noise.following)
+    with torch.no_grad():
+        for parameter in agent.critic_parameters:
+            parameter += 1.0
+    torch.testing.assert_close(agent.backup(batch, noise.following), before)
+
+
+def test_the_entropy_in_the_target_is_alpha_times_log_pi() -> None:
+    agent, soft = make_agent(SMALL), make_agent(dataclasses.replace(SMALL, entropy_in_target=True))
+    batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
+    log_policy = agent.actor(batch.next_feature).sample(noise.following)[1]
+    difference = agent.backup(batch, noise.following) - soft.backup(batch, noise.following)
+    torch.testing.assert_close(difference, 0.99 * SMALL.initial_alpha * log_policy)
+
+
+def first_action(slopes: tuple[float, float]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Twin critics that are linear in the first action."""
+
+    def values(feature: Tensor, action: Tensor) -> Tensor:
+        return torch.stack([slope * action[..., 0] for slope in slopes])
+
+    return values
+
+
+@pytest.mark.parametrize(
+    ("slopes", "expected"),
+    [((10.0, 10.0), 1.0), ((-10.0, -10.0), -1.0), ((10.0, -10.0), 0.0)],  # the smaller twin is highest at 0
+)
+def test_eq_3_climbs_the_smaller_twin(slopes: tuple[float, float], expected: float) -> None:
+    config = dataclasses.replace(SMALL, actor_learning_rate=1e-2, initial_alpha=1e-6)
+    agent = make_agent(config)
+    agent.critic.forward = first_action(slopes)  # type: ignore[method-assign]
+    batch, g = random_batch(1), draws()
+    for _ in range(200):
+        loss, _, _ = agent.actor_loss(batch, Noise.draw(1, config, A, g))
+        agent.actor_optimiser.step(torch.autograd.grad(loss, agent.actor_parameters))
+    torch.testing.assert_close(agent.actor(batch.feature).mode[0, :, 0], torch.full((12,), expected), atol=0.15, rtol=0)
+
+
+@pytest.mark.parametrize(("target", "rises"), [(5.0, True), (-20.0, False)])
+def test_the_temperature_rises_while_the_entropy_is_below_its_target(target: float, rises: bool) -> None:
+    agent = make_agent(dataclasses.replace(SMALL, target_entropy_per_action=target))
+    before = float(agent.log_alpha.detach())
+    agent.update(random_batch(1), Noise.draw(1, SMALL, A, draws()))
+    assert (float(agent.log_alpha.detach()) > before) == rises
+
+
+def test_the_share_scales_the_learning_rates() -> None:
+    moved = {}
+    for share in (1.0, 0.25):
+        agent = make_agent(SMALL)
+        before = [p.detach().clone() for p in (*agent.critic_parameters, *agent.actor_parameters)]
+        agent.update(random_batch(1), Noise.draw(1, SMALL, A, draws()), share)
+        after = (*agent.critic_parameters, *agent.actor_parameters)
+        moved[share] = [float((b - a).detach().norm()) for a, b in zip(before, after, strict=True)]
+    assert moved[0.25] == pytest.approx([0.25 * distance for distance in moved[1.0]], rel=0.02)
+
+
+def test_agents_of_a_stack_may_not_differ_in_what_they_share() -> None:
+    with pytest.raises(ValueError, match="differ in beta, f"):
+        make_agent(SMALL, dataclasses.replace(SMALL, discount=0.9))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"initial_alpha": 0.0}, "initial_alpha is 0"),
+        ({"actions": 0}, "actions is 0"),
+        ({"target_steps": 0}, "target_steps is 0"),
+        ({"extraction": "advantage", "entropy_in_target": True}, "entropy_in_target needs"),
+        ({"extraction": "advantage", "advantage_pool": 1}, "advantage_pool is 1"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        dataclasses.replace(SMALL, **settings)
+
+
+def test_the_conservative_term_has_a_gradient_at_both_ends() -> None:
+    batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
+    agent = make_agent(dataclasses.replace(SMALL, beta=1.0))
+    seen: list[Tensor] = []
+    whole = agent.critic.forward
+
+    def watched(feature: Tensor, action: Tensor) -> Tensor:
+        values = whole(feature, action)
+        values.retain_grad()
+        seen.append(values)
+        return values
+
+    agent.critic.forward = watched  # type: ignore[method-assign]
+    loss, _ = agent.critic_loss(batch, noise)
+    loss.backward()
+    gradient = seen[0].grad
+    assert gradient is not None
+    pushed_down, data = gradient[..., 1:], gradient[..., 0]
+    torch.testing.assert_close(pushed_down.sum((2, 3)), torch.ones(2, 1))  # beta, spread over the sampled actions
+    with torch.no_grad():
+        bellman = (seen[0][..., 0] - agent.backup(batch, noise.following)) / 12
+    torch.testing.assert_close((data - bellman)[..., :6], torch.full((2, 1, 6), -1 / 6))  # dataset rows are pushed up
+    torch.testing.assert_close((data - bellman)[..., 6:], torch.zeros(2, 1, 6))  # model rows are not
+
+
+def test_the_conservative_weight_counts() -> None:
     batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
     losses = {}
     for beta in (0.0, 1.0, 2.0):
@@ -139,7 +249,7 @@ def test_sac_falls_out_of_the_same_class() -> None:
     shouted = dataclasses.replace(noise, uniform=noise.uniform * 0.1)
     first, _ = agent.critic_loss(batch, noise)
     second, _ = agent.critic_loss(batch, shouted)
-    assert float(first) == float(second)  # sampled actions do not count
+    assert float(first.detach()) == float(second.detach())  # sampled actions do not count
 
 
 def test_stacked_adam_is_adam() -> None:
@@ -160,18 +270,25 @@ def test_the_advantage_extraction_prefers_the_better_action() -> None:
     config = dataclasses.replace(SMALL, extraction="advantage", actor_learning_rate=1e-2, beta=0.0)
     agent = make_agent(config)
 
-    def prefers_high(feature: Tensor, action: Tensor) -> Tensor:
-        return (10.0 * action[..., 0]).expand(2, *action.shape[:-1])
-
-    agent.critic.forward = prefers_high  # type: ignore[method-assign]
+    agent.critic.forward = first_action((10.0, 10.0))  # type: ignore[method-assign]
     g = draws()
     pool = random_pool(1)
     for _ in range(200):
         loss, metrics = agent.advantage_loss(pool, Noise.draw(1, config, A, g))
         agent.actor_optimiser.step(torch.autograd.grad(loss, agent.actor_parameters))
-    chosen = agent.actor(pool.feature).mode[..., 0].mean()
+    chosen = agent.actor(pool.feature).mode[..., 0].mean().detach()
     assert float(chosen) > float(pool.action[0, :, 0].mean()) + 0.2
     assert 0.0 < float(metrics["effective_share"]) < 1.0
+
+
+def test_the_weights_of_advantages_by_hand() -> None:
+    advantage = torch.tensor([[0.0, 1.0, 2.0], [-300.0, -300.0, -297.0]])
+    weight = advantage_weights(advantage, 0.5)
+    expected = (advantage[0] / 0.5).exp()  # the standard deviation is 1
+    torch.testing.assert_close(weight[0], expected / expected.mean(), atol=1e-4, rtol=1e-4)
+    assert weight[1, 0] == weight[1, 1] > 0.0  # far below zero there is still a choice
+    many = torch.cat([torch.zeros(999), torch.full((1,), 100.0)])[None]
+    assert float(advantage_weights(many, 0.5).max()) == MAX_ADVANTAGE_WEIGHT
 
 
 def test_pairs_are_drawn_in_proportion_to_their_weights() -> None:
@@ -204,6 +321,19 @@ class Walk(WorldModel):
         return Imagined(following, action.sum(-1), (following[:, 0] >= 20.0).float())
 
 
+def test_rollouts_act_by_each_agents_own_mu() -> None:
+    agent = make_agent(dataclasses.replace(SMALL, mu="uniform"), dataclasses.replace(SMALL, mu="policy"))
+    with torch.no_grad():  # policies that hardly vary: log std about -5
+        agent.actor.rest.out.weight[..., A:] = 0.0
+        agent.actor.rest.out.bias[..., A:] = -10.0
+    buffer = ModelBuffer(2, 200, F, A, CPU)
+    rollout(Walk(), agent, dataset(), buffer, branches=200, horizon=1, generator=draws())
+    mode = agent.actor(buffer.feature).mode
+    assert 0.45 < float(buffer.action[0].abs().mean()) < 0.55
+    assert float(buffer.action[0].min()) < -0.95 and float(buffer.action[0].max()) > 0.95
+    torch.testing.assert_close(buffer.action[1], mode[1], atol=0.05, rtol=0.0)
+
+
 @pytest.mark.parametrize("mu", ["uniform", "policy"])
 def test_rollouts_store_the_models_own_next_states(mu: str) -> None:
     agent = make_agent(dataclasses.replace(SMALL, mu=mu), dataclasses.replace(SMALL, mu=mu))
@@ -223,8 +353,6 @@ def test_rollouts_store_the_models_own_next_states(mu: str) -> None:
     restarted = second[~alive]
     torch.testing.assert_close(restarted, restarted.round())
     assert float(first.min()) >= 0.0
-    spread = action.abs().mean()
-    assert (0.4 < float(spread) < 0.6) == (mu == "uniform") or mu == "policy"
 
 
 def test_the_buffer_is_a_ring() -> None:
@@ -235,6 +363,20 @@ def test_the_buffer_is_a_ring() -> None:
     assert buffer.feature.flatten().tolist() == [3.0, 3.0, 2.0, 2.0]
     with pytest.raises(ValueError, match="divide"):
         buffer.add(torch.zeros(1, 3, 1))
+
+
+def test_each_agent_samples_its_own_part_of_the_buffer() -> None:
+    buffer = ModelBuffer(3, 4, F, A, CPU)
+    own = torch.arange(3.0)[:, None]
+    buffer.add(
+        own[..., None].expand(3, 4, F),
+        own[..., None].expand(3, 4, A),
+        own.expand(3, 4),
+        own[..., None].expand(3, 4, F),
+        own.expand(3, 4),
+    )
+    for column in buffer.sample(10, draws()):
+        assert bool((column.view(3, -1) == own).all())
 
 
 def test_a_batch_is_f_real_and_its_transitions_are_rows_that_follow_each_other() -> None:
@@ -271,6 +413,12 @@ def test_log_densities_integrate_to_one_and_agree() -> None:
     assert float(density.mean() * 2.0) == pytest.approx(1.0, abs=1e-3)
     action, log_density = policy.sample(torch.linspace(-2, 2, 9)[:, None])
     torch.testing.assert_close(policy.log_prob(action), log_density, atol=1e-4, rtol=1e-4)
+    plane = TanhGaussian(torch.tensor([0.4, -0.2]), torch.tensor([-0.7, -0.3]))
+    axis = (torch.arange(500) + 0.5) / 250 - 1.0
+    density = plane.log_prob(torch.cartesian_prod(axis, axis)).exp()
+    assert float(density.mean() * 4.0) == pytest.approx(1.0, abs=1e-2)
+    action, log_density = plane.sample(torch.randn(9, 2, generator=draws()))
+    torch.testing.assert_close(plane.log_prob(action), log_density, atol=1e-4, rtol=1e-4)
 
 
 def test_a_bad_reward_stops_before_any_weight_changes() -> None:

@@ -41,6 +41,16 @@ def test_log_sum_exp_of_a_slope_is_its_integral() -> None:
     assert float(estimate) == pytest.approx(exact, abs=2e-3)
 
 
+def test_log_sum_exp_of_a_plane_is_its_integral() -> None:
+    slopes = torch.tensor([2.0, -1.0])
+    policy = TanhGaussian(torch.tensor([0.3, -0.2]), torch.tensor([0.0, 0.2]))
+    actions, log_policy = policy.sample(torch.cartesian_prod(stratified_normal(100), stratified_normal(100)))
+    uniform = torch.cartesian_prod(stratified_uniform(100), stratified_uniform(100))
+    estimate = log_sum_exp(uniform @ slopes, actions @ slopes, log_policy, action_dim=2)
+    exact = sum(math.log(2.0 * math.sinh(slope) / slope) for slope in slopes.tolist())
+    assert float(estimate) == pytest.approx(exact, abs=1e-2)
+
+
 def test_log_sum_exp_weighs_all_2n_values_of_a_state() -> None:
     q = torch.zeros(3, 5, 10, requires_grad=True)  # (S, B, N)
     other = torch.zeros(3, 5, 10, requires_grad=True)

@@ -135,8 +135,23 @@ def test_imagining_uses_the_member_that_was_drawn() -> None:
     for row, k in enumerate(member.tolist()):
         expected = priors.mean[k, row] + priors.std[k, row] * noise[row]
         torch.testing.assert_close(following[row, 12:], expected)
+
+
+def test_an_imagined_step_draws_a_member_and_noise_for_every_state() -> None:
+    model = make_model(dataclasses.replace(TINY, discount_head=True))
+    feature = torch.randn(1, model.feature_dim, generator=draws()).expand(40, -1)
+    action = torch.zeros(40, 2)
     step = model.imagine_step(feature, action, draws(3))
-    torch.testing.assert_close(step.reward, model.reward(step.feature))
+    g = draws(3)  # the same draws, in the same order
+    member = torch.randint(3, (40,), generator=g)
+    noise = torch.randn(40, 6, generator=g)
+    assert set(member.tolist()) == {0, 1, 2}
+    expected, _ = model.rssm.advance(feature, action, member, noise)
+    torch.testing.assert_close(step.feature, expected)
+    torch.testing.assert_close(step.reward, model.reward(expected))
+    torch.testing.assert_close(step.terminal, model.terminal(expected))
+    assert bool((step.terminal > 0.0).all())
+    assert len(step.feature[:, 12:].unique(dim=0)) == 40
 
 
 @pytest.mark.parametrize("size", [64, 128])

@@ -1,0 +1,119 @@
+"""From observations to features to actions: the encoded dataset and the policy that acts online."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.load import Decoded
+from data.manifest import describe
+from envs.tasks import get_task
+from latent_combo.agent.actor_critic import AgentConfig
+from latent_combo.agent.networks import Actor, NetworkConfig
+from latent_combo.encode import EncodeConfig, encode_dataset
+from latent_combo.policy import Policy
+from latent_combo.world_model.base import Imagined, Metrics, Segment, WorldModel
+
+A = 2
+LENGTHS = (5, 3, 7)
+"""Rows of three episodes."""
+
+
+class Adder(WorldModel):
+    """A feature is the running sum of pixels, the last action, and a random number."""
+
+    feature_dim, action_dim = 4, A
+
+    def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        raise AssertionError("not fitted here")
+
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        seen = observation.float().mean((-3, -2, -1))[:, None]
+        return torch.cat([feature[:, :1] + seen, action, torch.rand(len(action), 1, generator=generator)], 1)
+
+    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+        feature, features = torch.zeros(len(action), self.feature_dim), []
+        for t in range(action.shape[1]):
+            feature = self.filter_step(feature, observation[:, t], action[:, t], generator)
+            features.append(feature)
+        return torch.stack(features, 1)
+
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+        raise AssertionError("not imagined here")
+
+
+def decoded() -> Decoded:
+    """Row n is n everywhere; the second episode terminates, the others run out of time."""
+    rows = sum(LENGTHS)
+    number = np.arange(rows)
+    starts = np.array([0, 5, 8])
+    return Decoded(
+        image=np.broadcast_to(number[:, None, None, None], (rows, 8, 8, 3)).astype(np.uint8),
+        action=np.repeat(number[:, None], A, 1).astype(np.float32) / 100.0,
+        reward=number.astype(np.float32),
+        is_first=np.isin(number, starts),
+        is_terminal=number == 7,
+        lengths=np.array(LENGTHS),
+        manifest=describe(get_task("walker-walk"), "random", 0, {}),
+    )
+
+
+def test_episodes_of_unequal_length_are_encoded_each_from_its_own_start() -> None:
+    data = encode_dataset(
+        Adder(), decoded(), np.array([0, 1, 2]), EncodeConfig(views=2, episodes_at_once=2), torch.Generator()
+    )
+    sums = np.concatenate([np.cumsum(np.arange(15)[a:b]) for a, b in ((0, 5), (5, 8), (8, 15))])
+    for view in data.feature:
+        np.testing.assert_allclose(view[:, 0].numpy(), sums)
+        torch.testing.assert_close(view[:, 1:3], data.action)
+    assert not torch.equal(data.feature[0, :, 3], data.feature[1, :, 3])  # each view has samples of its own
+    assert data.source.tolist() == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11, 12, 13]
+    index = torch.arange(len(data.source))
+    _, action, reward, following, discount = data.transitions(index, torch.zeros_like(index))
+    row = data.source + 1
+    torch.testing.assert_close(action[:, 0], row / 100.0)
+    torch.testing.assert_close(reward, row.float())
+    torch.testing.assert_close(following, data.feature[0, row])
+    torch.testing.assert_close(discount, torch.where(row == 7, 0.0, 0.99))
+
+
+def test_some_episodes_are_encoded_as_they_are_among_all() -> None:
+    some = encode_dataset(Adder(), decoded(), np.array([0, 2]), EncodeConfig(), torch.Generator())
+    whole = encode_dataset(Adder(), decoded(), np.array([0, 1, 2]), EncodeConfig(), torch.Generator())
+    kept = torch.cat([torch.arange(5), torch.arange(8, 15)])
+    torch.testing.assert_close(some.feature[:, :, :3], whole.feature[:, kept, :3])
+    torch.testing.assert_close(some.reward, whole.reward[kept])
+
+
+def test_an_acting_policy_sees_the_features_that_encoding_gives() -> None:
+    stack, episodes, steps = 2, 3, 4
+    config = AgentConfig(actor_network=NetworkConfig(hidden=8, layers=2))
+    torch.manual_seed(0)
+    actor = Actor(stack, config.actor_network, Adder.feature_dim, A)
+    policy = Policy(Adder(), actor, stack, torch.Generator().manual_seed(0))
+    observations = torch.randint(
+        256, (steps, stack, episodes, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+    for _ in range(2):  # a second score begins anew
+        policy.reset(episodes)
+        taken = torch.stack([policy.act(seen) for seen in observations])  # (T, S, E, A)
+    led = torch.cat([torch.zeros(1, stack, episodes, A), taken[:-1]])  # Dreamer indexing
+    for agent in range(stack):
+        for episode in range(episodes):
+            feature = Adder().encode(
+                observations[:, agent, episode][None], led[:, agent, episode][None], torch.Generator()
+            )[0]
+            own = Actor(1, config.actor_network, Adder.feature_dim, A)
+            own.load_state_dict({name: value[agent : agent + 1] for name, value in actor.state_dict().items()})
+            expected = own(with_noise_of(policy, feature, agent, episode)[None]).mode[0]
+            torch.testing.assert_close(taken[:, agent, episode], expected)
+
+
+def with_noise_of(policy: Policy, feature: Tensor, agent: int, episode: int) -> Tensor:
+    """The feature with the random numbers that the policy's second score drew."""
+    steps, count = len(feature), 6
+    g = torch.Generator().manual_seed(0)
+    noise = [torch.rand(count, 1, generator=g) for _ in range(2 * steps)][steps:]
+    drawn = torch.stack([each[agent * 3 + episode] for each in noise])
+    return torch.cat([feature[:, :3], drawn], 1)
