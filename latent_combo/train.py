@@ -10,6 +10,7 @@ from data.locate import default_data_dir
 from data.segments import split_episodes
 from latent_combo.clips import FPS
 from latent_combo.config import Config, parse
+from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
 from latent_combo.fit_agent import Looks, fit_agent, play
 from latent_combo.fit_world_model import fit_world_model, measure_world_model
@@ -68,6 +69,7 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
         session.log.animation("policy/agent_0", config.agent_fit.updates, clip[:200:2, ::2, ::2], FPS // 2)
         session.log.close()
         write_atomically(session.out / "result.json", json.dumps(result, indent=2).encode())
+        write_atomically(session.out / "curves.png", draw_curves(session.out))
     return result
 
 

@@ -7,9 +7,11 @@ from data.load import load_pixels
 from data.locate import default_data_dir
 from data.segments import SegmentSampler, split_episodes
 from latent_combo.clips import FPS, open_loop_clip
+from latent_combo.curves import draw_curves
 from latent_combo.fit_world_model import CLIP, CONTEXT, SHOWN
 from latent_combo.load_run import load_run
 from latent_combo.run.errors import run_cli
+from latent_combo.run.files import write_atomically
 from latent_combo.run.seeding import generator, numpy_generator
 from latent_combo.run.video import write_gif, write_mp4
 from latent_combo.score import Scorer, film
@@ -23,6 +25,8 @@ def main() -> None:
     given = parser.parse_args()
     run = load_run(given.run)
     config, videos = run.config, given.run / "videos"
+    write_atomically(given.run / "curves.png", draw_curves(given.run))
+    print(f"learning curves in {given.run / 'curves.png'}")
     data = load_pixels(
         config.dataset,
         run.task,

@@ -1,0 +1,40 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from latent_combo.curves import draw_curves, read_series
+from latent_combo.run.errors import UserError
+from latent_combo.run.metrics import HEADER
+
+
+def write(run: Path, *rows: tuple[str, int, str, float]) -> None:
+    lines = [",".join(HEADER), *(",".join(map(str, row)) for row in rows)]
+    (run / "metrics.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_series_are_read_by_phase_and_name(tmp_path: Path) -> None:
+    write(tmp_path, ("agent", 2, "q_data/0", 1.5), ("agent", 4, "q_data/0", 2.0), ("agent", 2, "q_data/1", 7.0))
+    series = read_series(tmp_path / "metrics.csv")
+    assert series["agent", "q_data/0"] == [(2, 1.5), (4, 2.0)]
+    assert series["agent", "q_data/1"] == [(2, 7.0)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_run_is_drawn_as_far_as_it_is(whole: bool, tmp_path: Path) -> None:
+    rows: list[tuple[str, int, str, float]] = [("world_model", 1, "loss", 9.0), ("world_model", 2, "loss", 4.0)]
+    if whole:
+        rows += [("agent", step, f"{name}/{i}", 1.0) for step in (1, 2) for name in ("score", "q_data") for i in (0, 1)]
+        result = {"agents": [{"return_mean": 3.0}] * 2, "dataset_return_mean": 2.0, "random_return": 1.0}
+        (tmp_path / "result.json").write_text(json.dumps(result))
+    write(tmp_path, *rows)
+    (tmp_path / "curves.png").write_bytes(draw_curves(tmp_path))
+    picture = Image.open(tmp_path / "curves.png")
+    assert picture.size == (1300, 720)
+    assert len(picture.convert("RGB").getcolors(maxcolors=100_000) or []) > 10
+
+
+def test_a_folder_without_metrics_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no metrics\.csv"):
+        draw_curves(tmp_path)
