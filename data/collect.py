@@ -1,7 +1,7 @@
 """`python -m data.collect TASK SPLIT OUT`: train a behaviour policy on states, and cut a D4RL-style split from it.
 
 Splits, of 200 episodes each: `medium-replay`, evenly spaced over the replay up to the medium policy (or the first 200
-episodes, if it has fewer); `medium`, of the first snapshot with at least half of the last one's return; `expert`, of
+episodes, if it has fewer); `medium`, of the snapshot whose return is nearest to half of the last one's; `expert`, of
 the last snapshot; `medium-expert`, half of each; `random`, of uniform actions. Snapshots act stochastically. What is
 written is a recording: physics states, actions and rewards, which `data.render` draws.
 """
@@ -31,10 +31,10 @@ FULL_SPLIT = 200
 
 
 def medium_snapshot(measured: dict[str, Any]) -> str:
-    """The first snapshot whose return is at least half of the last one's; `measured` is `behaviour.measure`'s."""
+    """The snapshot whose return is nearest to half of the last one's; `measured` is `behaviour.measure`'s."""
     snapshots: dict[str, float] = measured["snapshots"]
     half = 0.5 * snapshots[max(snapshots)]
-    return next(name for name in sorted(snapshots) if snapshots[name] >= half)
+    return min(sorted(snapshots), key=lambda name: abs(snapshots[name] - half))
 
 
 def evenly_spaced(count: int, wanted: int) -> NDArray[np.int64]:

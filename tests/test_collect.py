@@ -50,8 +50,8 @@ def behaviour_folder(folder: Path, episodes: int) -> Path:
     return folder
 
 
-def test_medium_is_the_first_snapshot_with_half_of_the_last_ones_return() -> None:
-    snapshots = {"actor-1": 10.0, "actor-2": 350.0, "actor-3": 300.0, "actor-4": 700.0}
+def test_medium_is_the_snapshot_nearest_to_half_of_the_last_ones_return() -> None:
+    snapshots = {"actor-1": 10.0, "actor-2": 300.0, "actor-3": 600.0, "actor-4": 700.0}
     assert medium_snapshot({"snapshots": snapshots}) == "actor-2"
 
 

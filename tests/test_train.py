@@ -74,7 +74,7 @@ def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
     assert result["world_model"]["reward_mae"].keys() == {"1", "5", "15"}
     assert len(result["agents"]) == 2
     assert result["normalised_score"] == pytest.approx(TASK.normalised_score(result["return_mean"]))
-    for name in ("config.yaml", "videos/policy.mp4", "videos/open_loop.gif"):
+    for name in ("config.yaml", "curves.png", "videos/policy.mp4", "videos/open_loop.gif"):
         assert (finished / name).stat().st_size > 100
     assert list((finished / "tensorboard").glob("events*"))
     rows = list(csv.DictReader((finished / "metrics.csv").open()))
@@ -90,7 +90,7 @@ def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
 
 def test_what_an_evaluation_sees_does_not_reach_training(data_dir: Path, finished: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    train(toy(data_dir, other, "--score.seed", "77", "--agent_fit.looks", "0"))
+    train(toy(data_dir, other, "--score.seed", "77", "--score.seed_during_training", "78", "--agent_fit.looks", "1"))
     for name, value in weights(other).items():
         assert bool((value == weights(finished)[name]).all()), name
 
