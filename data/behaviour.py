@@ -2,7 +2,8 @@
 
 A behaviour folder holds `episodes-NNNNNN.npz`, twenty episodes each in order of collection (`state` and `physics`
 (n, T+1, ...), `action` (n, T, A), `reward` (n, T)); `actor-NNNNNN.safetensors`, the policy after that many agent steps;
-`learner.pt`, from which training continues; and `behaviour.json`, the measured returns.
+`learner.pt`, from which training continues; `learner.json`, its task and seed; and `behaviour.json`, the measured
+returns. What is continued goes on from the same weights and replay, with other random numbers.
 """
 
 import io
@@ -26,6 +27,8 @@ from envs.tasks import Task
 from latent_combo.run.errors import UserError
 
 EPISODES_A_FILE = 20
+LEARNER = "learner.json"
+"""Task and seed that a folder belongs to."""
 SNAPSHOT_EVERY = 40
 """Episodes between snapshots of the policy (20,000 agent steps)."""
 
@@ -119,7 +122,9 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int, threads: in
     total = -(-steps // chunk) * chunk
     done = len(episode_files(folder)) * chunk
     if done >= total:
+        _check_same_learner(folder, {"task": task.name, "seed": seed})
         return
+    _check_same_learner(folder, {"task": task.name, "seed": seed})
     torch.set_num_threads(threads)
     env = Recorder(make(task.name, "state"))
     with writing(folder):
@@ -140,6 +145,21 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int, threads: in
                     write_file(folder / f"actor-{done:07d}.safetensors", pack(weights))
             _save(model, env.episodes, folder, done)
             env.episodes.clear()
+
+
+def _check_same_learner(folder: Path, learner: dict[str, Any]) -> None:
+    """Note whose folder this is when it is new. Raises UserError if it is another learner's."""
+    path = folder / LEARNER
+    if path.exists():
+        for name, value in json.loads(path.read_text()).items():
+            if learner[name] != value:
+                raise UserError(
+                    f"{folder} was trained with {name} {value}, not {learner[name]}; name another --behaviour folder"
+                )
+    elif not episode_files(folder):
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_file(path, json.dumps(learner, indent=2).encode())
 
 
 def _save(model: Any, episodes: list[dict[str, NDArray[Any]]], folder: Path, done: int) -> None:

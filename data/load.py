@@ -126,7 +126,9 @@ def _open(folder: Path, manifest: Manifest, storage: Storage) -> Decoded:
     try:
         lengths = np.array(json.loads((folder / ROWS).read_text()), np.int64)
         columns: dict[str, Any] = {
-            name: np.load(folder / f"{name}.npy", "r" if name == "image" and storage == "memmap" else None)
+            name: np.load(
+                folder / f"{name}.npy", "r" if name == "image" and storage == "memmap" else None, allow_pickle=False
+            )
             for name in COLUMNS
             if name not in OPTIONAL or name == "image" or (folder / f"{name}.npy").exists()
         }

@@ -115,6 +115,15 @@ def test_a_behaviour_folder_that_cannot_be_written_is_named(tmp_path: Path) -> N
         train_behaviour(TASK, file, 1, seed=0, threads=1)
 
 
+def test_a_behaviour_folder_of_another_seed_is_not_continued(tmp_path: Path) -> None:
+    pytest.importorskip("stable_baselines3")
+    folder = behaviour_folder(tmp_path / "behaviour", 20)
+    (folder / "learner.json").write_text(json.dumps({"task": "walker-walk", "seed": 3}))
+    train_behaviour(TASK, folder, 1, seed=3, threads=1)  # finished: nothing to do
+    with pytest.raises(UserError, match="was trained with seed 3, not 0"):
+        train_behaviour(TASK, folder, 1, seed=0, threads=1)
+
+
 def test_played_episodes_replay_exactly_from_their_actions() -> None:
     policy = Snapshot(fake_actor(0), torch.Generator().manual_seed(0))
     (episode,) = played_episodes(TASK, policy, 1, seed=7)

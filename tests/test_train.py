@@ -143,6 +143,19 @@ def test_bad_input_is_one_line_and_exit_code_2_and_changes_nothing(finished: Pat
     assert not (finished.parent / "new").exists()
 
 
+def test_the_paper_preset_trains_as_it_is_but_shorter(data_dir: Path, tmp_path: Path) -> None:
+    arguments = f"""--preset paper --dataset tiny --data_dir {data_dir} --out {tmp_path / "paper"} --device cpu
+        --fit.steps 2 --fit.batch 2 --fit.length 20 --agent_fit.updates 2 --agent_fit.branches 10
+        --agent_fit.looks 0 --score.episodes 1 --held_out 0.3"""
+    result = train(parse(arguments.split())[0])
+    assert result["episodes"] == 1 and np.isfinite(result["return_mean"])
+    assert result["agent"] == {"beta": 0.5, "f": 0.5, "rho": "mix", "mu": "uniform", "extraction": "value"}
+    trained = weights(tmp_path / "paper")
+    assert trained["actor.first.weight"].shape == (1, 384, 256)
+    assert trained["critic.feature_in.weight"].shape == (2, 384, 256)
+    assert all(bool(value.isfinite().all()) for value in trained.values())
+
+
 def test_a_finished_run_is_scored_and_drawn_again(finished: Path) -> None:
     scored = command("latent_combo.evaluate", str(finished), "--episodes", "1")
     assert scored.returncode == 0, scored.stderr
