@@ -69,6 +69,7 @@ def bench_agent(name: str, config: AgentConfig, feature_dim: int, repeats: int, 
         reward=torch.rand(rows, device=device, generator=draws),
         terminal=torch.zeros(rows, device=device),
         is_first=torch.arange(rows, device=device) == 0,
+        config=config,
     )
 
     def step() -> None:

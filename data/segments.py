@@ -34,9 +34,14 @@ class SegmentSampler:
     often than others.
     """
 
-    def __init__(self, decoded: Decoded, episode_ids: Sequence[int] | NDArray[np.int64], length: int) -> None:
-        """Count the starts. Raises UserError when none of the episodes has `length` rows."""
-        self.decoded, self.length = decoded, length
+    def __init__(
+        self, decoded: Decoded, episode_ids: Sequence[int] | NDArray[np.int64], length: int, from_first: float = 0.0
+    ) -> None:
+        """Count the starts. Raises UserError when none of the episodes has `length` rows.
+
+        A share `from_first` of the segments begin with an episode instead, uniformly chosen of those long enough.
+        """
+        self.decoded, self.length, self.from_first = decoded, length, from_first
         ids = np.asarray(episode_ids, np.int64)
         lengths = decoded.lengths[ids]
         choices = np.where(lengths >= length, lengths + length - 1, 0)
@@ -45,6 +50,7 @@ class SegmentSampler:
             raise UserError(f"no episode has the {length} rows of a segment, the longest has {longest}; shorten it")
         self._starts, self._last = decoded.starts[ids], lengths - length
         self._ends = np.cumsum(choices)
+        self._long = np.flatnonzero(choices)
 
     def sample(self, batch: int, rng: np.random.Generator) -> Segment:
         """Draw `batch` segments, (B, L, ...)."""
@@ -52,6 +58,10 @@ class SegmentSampler:
         episode = np.searchsorted(self._ends, number, side="right")
         before = np.where(episode > 0, self._ends[episode - 1], 0)
         inside = np.clip(number - before - (self.length - 1), 0, self._last[episode])
+        if self.from_first > 0.0:
+            first = rng.random(batch) < self.from_first
+            episode = np.where(first, rng.choice(self._long, batch), episode)
+            inside = np.where(first, 0, inside)
         return self.at(self._starts[episode] + inside)
 
     def at(self, rows: NDArray[np.int64]) -> Segment:

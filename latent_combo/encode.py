@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data.load import Decoded
+from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import WorldModel
@@ -53,9 +54,8 @@ def encode_dataset(
     decoded: Decoded,
     episodes: NDArray[np.int64],
     config: EncodeConfig,
+    agent: AgentConfig,
     generator: torch.Generator,
-    target_steps: int = 1,
-    discount: float = 0.99,
 ) -> EncodedDataset:
     """Encode the given episodes, as the agent's training set or as its held-out set."""
     device = generator.device
@@ -71,8 +71,7 @@ def encode_dataset(
         reward=torch.from_numpy(decoded.reward[rows]).to(device),
         terminal=torch.from_numpy(decoded.is_terminal[rows]).float().to(device),
         is_first=torch.from_numpy(decoded.is_first[rows]).to(device),
-        steps=target_steps,
-        discount=discount,
+        config=agent,
     )
 
 

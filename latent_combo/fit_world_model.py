@@ -39,7 +39,7 @@ def fit_world_model(
     """Fit to the training episodes, or go on where a checkpoint stands. Returns the frozen model and its speed."""
     config, device, seed = session.config.fit, session.device, session.config.seed
     model = build_world_model(session.config, session.task, device)
-    sampler = SegmentSampler(data, train, config.length)
+    sampler = SegmentSampler(data, train, config.length, config.from_first)
     rng = numpy_generator(seed, "segments")
     draws = generator(seed, device, "world model")
 

@@ -54,11 +54,10 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
         with session.timer.section("latents"):
             quality = measure_world_model(session, model, data, train_episodes, held_out)
             draws = generator(config.seed, session.device, "latents")
-            targets = (config.agent.target_steps, config.agent.discount)
-            encoded = encode_dataset(model, data, train_episodes, config.encode, draws, *targets)
-            encoded_held_out = encode_dataset(model, data, held_out, config.encode, draws, *targets)
-        stack, episodes = config.agent.stack, config.score.episodes
-        scorer = Scorer(session.task, config.look, config.world_model.conv.image_size, stack, episodes)
+            encoded = encode_dataset(model, data, train_episodes, config.encode, config.agent, draws)
+            encoded_held_out = encode_dataset(model, data, held_out, config.encode, config.agent, draws)
+        stack, most = config.agent.stack, max(config.score.episodes, config.score.episodes_during_training)
+        scorer = Scorer(session.task, config.look, config.world_model.conv.image_size, stack, most)
         agent, agent_meter, looks = fit_agent(session, model, encoded, encoded_held_out, scorer)
         with session.timer.section("score"):
             score = play(session, model, agent, scorer)

@@ -19,7 +19,7 @@ from latent_combo.agent.actor_critic import (
 from latent_combo.agent.fit import AgentFit, AgentFitConfig
 from latent_combo.agent.networks import NetworkConfig, TanhGaussian
 from latent_combo.agent.optimise import StackedAdam
-from latent_combo.agent.replay import EncodedDataset, ModelBuffer, mixed_batch
+from latent_combo.agent.replay import EncodedDataset, ModelBuffer, draw_pool, mixed_batch
 from latent_combo.agent.rollout import rollout
 from latent_combo.run.guard import NonFiniteError
 from latent_combo.world_model.base import Imagined, Metrics, Segment, WorldModel
@@ -41,7 +41,9 @@ def make_agent(*configs: AgentConfig) -> ConservativeActorCritic:
         return ConservativeActorCritic(list(configs), F, A, CPU)
 
 
-def dataset(episodes: int = 4, rows: int = 7, steps: int = 1, terminal: bool = False) -> EncodedDataset:
+def dataset(
+    episodes: int = 4, rows: int = 7, steps: int = 1, outlook: int = 1, terminal: bool = False
+) -> EncodedDataset:
     """Features say their row; row t's action and reward are what led to it."""
     number = torch.arange(episodes * rows)
     return EncodedDataset.from_rows(
@@ -50,8 +52,7 @@ def dataset(episodes: int = 4, rows: int = 7, steps: int = 1, terminal: bool = F
         reward=number.float(),
         terminal=(number % rows == rows - 1).float() * terminal,
         is_first=number % rows == 0,
-        steps=steps,
-        discount=0.5,
+        config=dataclasses.replace(SMALL, target_steps=steps, advantage_steps=outlook, discount=0.5),
     )
 
 
@@ -65,7 +66,9 @@ def random_batch(stack: int, seed: int = 0) -> Batch:
 
 def random_pool(stack: int, seed: int = 0) -> Pool:
     g = draws(100 + seed)
-    return Pool(torch.randn(stack, 20, F, generator=g), torch.rand(stack, 20, A, generator=g) * 2 - 1)
+    feature, following = (torch.randn(stack, 20, F, generator=g) for _ in range(2))
+    action, reward = torch.rand(stack, 20, A, generator=g) * 2 - 1, torch.rand(stack, 20, generator=g)
+    return Pool(feature, action, reward, following, torch.full((stack, 20), 0.99))
 
 
 def part(value: object, index: int) -> dict[str, Tensor]:
@@ -266,13 +269,26 @@ def test_stacked_adam_is_adam() -> None:
     torch.testing.assert_close(mine, theirs.detach())
 
 
+def test_the_advantage_is_the_return_of_the_dataset_less_the_value_of_the_policy() -> None:
+    config = dataclasses.replace(SMALL, extraction="advantage")
+    agent, pool = make_agent(config), random_pool(1)
+    _, metrics = agent.advantage_loss(pool, Noise.draw(1, config, A, draws()))
+
+    def value(state: Tensor) -> Tensor:
+        return agent.critic(state, agent.actor(state).mode[:, :, None]).squeeze(-1).amin(0)
+
+    with torch.no_grad():
+        advantage = pool.reward + 0.99 * value(pool.next_feature) - value(pool.feature)
+        weight = advantage_weights(advantage, config.advantage_temperature)
+    torch.testing.assert_close(metrics["advantage"], advantage.mean(-1))
+    torch.testing.assert_close(metrics["effective_share"], weight.mean(-1).square() / weight.square().mean(-1))
+
+
 def test_the_advantage_extraction_prefers_the_better_action() -> None:
     config = dataclasses.replace(SMALL, extraction="advantage", actor_learning_rate=1e-2, beta=0.0)
-    agent = make_agent(config)
-
-    agent.critic.forward = first_action((10.0, 10.0))  # type: ignore[method-assign]
+    agent, pool = make_agent(config), random_pool(1)
+    pool = dataclasses.replace(pool, reward=10.0 * pool.action[..., 0])  # the first dimension is what pays
     g = draws()
-    pool = random_pool(1)
     for _ in range(200):
         loss, metrics = agent.advantage_loss(pool, Noise.draw(1, config, A, g))
         agent.actor_optimiser.step(torch.autograd.grad(loss, agent.actor_parameters))
@@ -397,13 +413,27 @@ def test_a_batch_is_f_real_and_its_transitions_are_rows_that_follow_each_other()
 def test_n_step_targets_stop_at_the_end_of_an_episode() -> None:
     data = dataset(steps=3, terminal=True)
     index = torch.tensor([0, 4, 5, 6])  # rows 0, 4 and 5 of the first episode, row 0 of the second (row 7)
-    feature, _, reward, following, discount = data.transitions(index, torch.zeros(4, dtype=torch.int64))
+    feature, _, reward, following, discount = data.transitions(index, torch.zeros(4, dtype=torch.int64), data.target)
     assert feature[:, 0].tolist() == [0.0, 4.0, 5.0, 7.0]
     assert reward.tolist() == [1 + 0.5 * 2 + 0.25 * 3, 5 + 0.5 * 6, 6.0, 8 + 0.5 * 9 + 0.25 * 10]
     assert following[:, 0].tolist() == [3.0, 6.0, 6.0, 10.0]
     assert discount.tolist() == [0.125, 0.0, 0.0, 0.125]
-    timed_out = dataset(steps=3).transitions(index, torch.zeros(4, dtype=torch.int64))[-1]
+    timed_out = dataset(steps=3).target.discount[index]
     assert timed_out.tolist() == [0.125, 0.25, 0.5, 0.125]  # a time limit is bootstrapped through
+
+
+def test_the_outlook_of_an_advantage_has_a_length_of_its_own() -> None:
+    data = dataset(steps=1, outlook=100)  # rows 0 to 6 an episode
+    pool = draw_pool(data, 2, dataclasses.replace(SMALL, extraction="advantage", advantage_pool=50), draws())
+    assert pool is not None and pool.reward.shape == (2, 50)
+    row = pool.feature[..., 0]
+    end = row - row % 7 + 6
+    torch.testing.assert_close(pool.next_feature[..., 0], end)
+    torch.testing.assert_close(pool.action[..., 0], (row + 1) / 100.0)
+    torch.testing.assert_close(pool.discount, 0.5 ** (end - row))
+    first = data.source.tolist().index(7)
+    assert float(data.outlook.reward[first]) == sum(0.5**k * (8 + k) for k in range(6))
+    assert float(data.target.reward[first]) == 8.0
 
 
 def test_log_densities_integrate_to_one_and_agree() -> None:

@@ -63,7 +63,13 @@ def test_updates_agree_with_the_cpu(extraction: str) -> None:
         torch.full((2, 16), 0.99),
         (torch.arange(16) < 8).float().expand(2, -1),
     )
-    pool = Pool(torch.randn(2, 20, 5, generator=draws), torch.rand(2, 20, 3, generator=draws) * 2 - 1)
+    pool = Pool(
+        torch.randn(2, 20, 5, generator=draws),
+        torch.rand(2, 20, 3, generator=draws) * 2 - 1,
+        torch.rand(2, 20, generator=draws),
+        torch.randn(2, 20, 5, generator=draws),
+        torch.full((2, 20), 0.99),
+    )
     weights = {}
     for device in (CPU, CUDA):
         torch.manual_seed(0)

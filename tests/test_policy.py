@@ -61,7 +61,12 @@ def decoded() -> Decoded:
 
 def test_episodes_of_unequal_length_are_encoded_each_from_its_own_start() -> None:
     data = encode_dataset(
-        Adder(), decoded(), np.array([0, 1, 2]), EncodeConfig(views=2, episodes_at_once=2), torch.Generator()
+        Adder(),
+        decoded(),
+        np.array([0, 1, 2]),
+        EncodeConfig(views=2, episodes_at_once=2),
+        AgentConfig(),
+        torch.Generator(),
     )
     sums = np.concatenate([np.cumsum(np.arange(15)[a:b]) for a, b in ((0, 5), (5, 8), (8, 15))])
     for view in data.feature:
@@ -70,7 +75,7 @@ def test_episodes_of_unequal_length_are_encoded_each_from_its_own_start() -> Non
     assert not torch.equal(data.feature[0, :, 3], data.feature[1, :, 3])  # each view has samples of its own
     assert data.source.tolist() == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11, 12, 13]
     index = torch.arange(len(data.source))
-    _, action, reward, following, discount = data.transitions(index, torch.zeros_like(index))
+    _, action, reward, following, discount = data.transitions(index, torch.zeros_like(index), data.target)
     row = data.source + 1
     torch.testing.assert_close(action[:, 0], row / 100.0)
     torch.testing.assert_close(reward, row.float())
@@ -79,11 +84,11 @@ def test_episodes_of_unequal_length_are_encoded_each_from_its_own_start() -> Non
 
 
 def test_some_episodes_are_encoded_as_they_are_among_all() -> None:
-    some = encode_dataset(Adder(), decoded(), np.array([0, 2]), EncodeConfig(), torch.Generator())
-    whole = encode_dataset(Adder(), decoded(), np.array([0, 1, 2]), EncodeConfig(), torch.Generator())
+    some = encode_dataset(Adder(), decoded(), np.array([0, 2]), EncodeConfig(), AgentConfig(), torch.Generator())
+    whole = encode_dataset(Adder(), decoded(), np.array([0, 1, 2]), EncodeConfig(), AgentConfig(), torch.Generator())
     kept = torch.cat([torch.arange(5), torch.arange(8, 15)])
     torch.testing.assert_close(some.feature[:, :, :3], whole.feature[:, kept, :3])
-    torch.testing.assert_close(some.reward, whole.reward[kept])
+    assert some.target.reward.tolist() == [1, 2, 3, 4, 9, 10, 11, 12, 13, 14]
 
 
 def test_an_acting_policy_sees_the_features_that_encoding_gives() -> None:

@@ -36,7 +36,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TOY = """
     --preset quickstart --dataset tiny --fit.steps 6 --fit.batch 2 --fit.length 8 --agent.batch 16 --agent.stack 2
     --agent_fit.updates 8 --agent_fit.looks 2 --agent_fit.branches 10 --score.episodes 1
-    --score.episodes_during_training 1 --log_every 2 --save_every 4 --device cpu
+    --score.episodes_during_training 2 --log_every 2 --save_every 4 --device cpu
     --world_model.conv.encoder_channels=[4,4,8] --world_model.conv.decoder_channels=[8,4]
     --world_model.conv.decoder_input=16 --world_model.rssm.deterministic 16 --world_model.rssm.hidden 16
     --world_model.rssm.stochastic 4 --agent.network.hidden 16 --agent.actor_network.hidden 16
@@ -160,6 +160,7 @@ def test_a_finished_run_is_scored_and_drawn_again(finished: Path) -> None:
     scored = command("latent_combo.evaluate", str(finished), "--episodes", "1")
     assert scored.returncode == 0, scored.stderr
     assert "agent 1: return" in scored.stdout
+    assert f"dataset {json.loads((finished / 'result.json').read_text())['dataset_return_mean']:.1f}" in scored.stdout
     result = json.loads((finished / "result.json").read_text())
     assert f"return {result['agents'][0]['return_mean']:.1f}" in scored.stdout  # the same policy, the same seeds
     (finished / "videos" / "policy.mp4").unlink()

@@ -62,8 +62,11 @@ class AgentConfig:
     """Nats per action dimension that the temperature is tuned to."""
     extraction: str = "value"
     """How the policy follows the critics: by their "value" at its own actions (eq. 3), or by the "advantage" of the
-    dataset's, E_D[exp(A / temperature) log pi(a|s)] (Nair et al., 2020; Wang et al., 2020), which needs far fewer
+    dataset's, E_D[exp(A / temperature) log pi(a|s)] (Peng et al., 2019; Nair et al., 2020), which needs far fewer
     updates; not in the paper."""
+    advantage_steps: int = 1
+    """n, rewards of the dataset in an advantage: `sum_k<n gamma^k r + gamma^n V(s_n) - V(s)`. One or a few weigh single
+    actions; the length of an episode weighs all that the behaviour did from there on."""
     advantage_temperature: float = 0.5
     """Temperature of "advantage", in standard deviations of the advantages."""
     advantage_pool: int = 512
@@ -78,7 +81,8 @@ class AgentConfig:
             raise ValueError(f"mu is {self.mu!r}; it is one of {', '.join(MU)}")
         if self.extraction not in EXTRACTION:
             raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTION)}")
-        for name in ("actions", "batch", "stack", "target_steps", "initial_alpha", "advantage_temperature"):
+        steps = ("target_steps", "advantage_steps")
+        for name in ("actions", "batch", "stack", *steps, "initial_alpha", "advantage_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is more than 0")
         if self.extraction == "advantage" and self.advantage_pool < 2:
@@ -160,6 +164,12 @@ class Pool:
     """(S, R, F)."""
     action: Tensor
     """(S, R, A)."""
+    reward: Tensor
+    """(S, R): discounted sum of the n rewards that followed."""
+    next_feature: Tensor
+    """(S, R, F): the state n steps on."""
+    discount: Tensor
+    """(S, R): of its value."""
 
 
 @dataclass(frozen=True)
@@ -287,16 +297,17 @@ class ConservativeActorCritic(nn.Module):
         return loss.sum(), log_policy, metrics
 
     def advantage_loss(self, pool: Pool, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
-        """`-E_D[w log pi(a|s)]`, w proportional to exp(A / temperature), A = min_i Q(s, a) - min_i Q(s, mode of pi).
+        """`-E_D[w log pi(a|s)]`, w proportional to exp(A / temperature), A the n-step return of the dataset less V(s).
 
-        Advantages are in units of their standard deviation over the pool; weights have mean 1 there, before a bound.
-        B pairs are drawn in proportion to their weights, so that each of them counts fully. Returns the scalar loss,
-        summed over agents, and metrics of shape (S,).
+        V(s) is min_i Q_i(s, mode of pi). Advantages are in units of their standard deviation over the pool; weights
+        have mean 1 there, before a bound. B pairs are drawn in proportion to their weights, so that each of them counts
+        fully. Returns the scalar loss, summed over agents, and metrics of shape (S,).
         """
         with torch.no_grad():
-            actions = torch.stack([pool.action, self.actor(pool.feature).mode], 2)
-            values = self.critic(pool.feature, actions).amin(0)  # (S, R, 2)
-            advantage = values[..., 0] - values[..., 1]
+            states = torch.cat([pool.feature, pool.next_feature], 1)
+            values = self.critic(states, self.actor(states).mode[:, :, None]).squeeze(-1).amin(0)  # (S, 2R)
+            here, there = values.chunk(2, -1)
+            advantage = pool.reward + pool.discount * there - here
             weight = advantage_weights(advantage, self.config.advantage_temperature)
             chosen = draw_by_weight(weight, noise.choice)  # (S, B)
         agent = torch.arange(self.stack, device=chosen.device)[:, None]

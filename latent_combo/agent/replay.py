@@ -7,6 +7,39 @@ from torch import Tensor
 
 from latent_combo.agent.actor_critic import AgentConfig, Batch, Pool
 
+Columns = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Feature, action, reward, next feature and discount of transitions."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What followed M rows in up to n steps of their episodes: the n-step return is `reward + discount * V(row)`."""
+
+    row: Tensor
+    """(M,) int64: the rows that values continue from."""
+    reward: Tensor
+    """(M,): the discounted rewards on the way there."""
+    discount: Tensor
+    """(M,): gamma to the number of those steps, 0 where the episode ended there for good."""
+
+    @classmethod
+    def after(
+        cls, source: Tensor, reward: Tensor, terminal: Tensor, last: Tensor, steps: int, discount: float
+    ) -> "Outcome":
+        """Follow rows `source` (M,) for `steps`, or to the last row of their episode.
+
+        Columns of all rows, in Dreamer indexing: `reward` (N,), `terminal` (N,) float32, `last` (N,) bool.
+        """
+        row, total, factor = source.clone(), torch.zeros_like(reward[source]), torch.ones_like(reward[source])
+        for _ in range(steps):
+            going = ~last[row]
+            if not going.any():
+                break
+            row = row + going.long()
+            total = total + torch.where(going, factor * reward[row], 0.0)
+            factor = torch.where(going, factor * discount, factor)
+        return cls(row, total, factor * (1.0 - terminal[row]))
+
 
 @dataclass(frozen=True)
 class EncodedDataset:
@@ -16,43 +49,25 @@ class EncodedDataset:
     """(V, N, F); V encodings of the same rows, with fresh samples of the latent (and shifts of the images) each."""
     action: Tensor
     """(N, A); `action[t]` led to row t."""
-    reward: Tensor
-    """(N,)."""
-    terminal: Tensor
-    """(N,) float32."""
     source: Tensor
     """(M,) int64: the rows from which a transition to the next row starts."""
-    target: Tensor
-    """(M,) int64: the rows that the critics' targets continue from, up to n steps on in the same episode."""
-    target_reward: Tensor
-    """(M,): the discounted rewards on the way from source to target."""
-    target_discount: Tensor
-    """(M,): gamma to the number of those steps."""
+    target: Outcome
+    """What the critics' targets are made of."""
+    outlook: Outcome
+    """What the advantages of the extraction "advantage" are made of."""
 
     @classmethod
     def from_rows(
-        cls,
-        feature: Tensor,
-        action: Tensor,
-        reward: Tensor,
-        terminal: Tensor,
-        is_first: Tensor,
-        steps: int = 1,
-        discount: float = 0.99,
+        cls, feature: Tensor, action: Tensor, reward: Tensor, terminal: Tensor, is_first: Tensor, config: AgentConfig
     ) -> "EncodedDataset":
-        """Find the transitions of rows in Dreamer indexing, with targets `steps` on.
-
-        `is_first` is (N,) bool. Where an episode ends earlier, its last row is the target.
-        """
+        """Find the transitions of rows in Dreamer indexing; `is_first` is (N,) bool, `terminal` (N,) float32."""
         last = torch.cat([is_first[1:], is_first.new_ones(1)])
         source = (~last).nonzero().squeeze(-1)
-        target, total, factor = source.clone(), torch.zeros_like(reward[source]), torch.ones_like(reward[source])
-        for _ in range(steps):
-            going = ~last[target]
-            target = target + going.long()
-            total = total + torch.where(going, factor * reward[target], 0.0)
-            factor = torch.where(going, factor * discount, factor)
-        return cls(feature, action, reward, terminal, source, target, total, factor)
+        target, outlook = (
+            Outcome.after(source, reward, terminal, last, steps, config.discount)
+            for steps in (config.target_steps, config.advantage_steps)
+        )
+        return cls(feature, action, source, target, outlook)
 
     def states(self, index: Tensor, view: Tensor) -> Tensor:
         """Features (..., F) of the transitions' starts; `index` in [0, M) and `view` in [0, V) have one shape (...)."""
@@ -63,16 +78,14 @@ class EncodedDataset:
         row = self.source[index]
         return self.feature[view, row], self.action[row + 1]
 
-    def transitions(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What a target is made of, for the transitions `index` seen in `view`.
+    def transitions(self, index: Tensor, view: Tensor, outcome: Outcome) -> Columns:
+        """Transitions `index` seen in `view`, up to `outcome`, which is `target` or `outlook`.
 
-        Returns feature, action, the discounted rewards up to the target's row, its feature, and the discount of its
-        value, which is 0 where the episode ended there for good.
+        Returns feature, action, the discounted rewards on the way, the feature that a value continues from, and its
+        discount.
         """
         feature, action = self.pairs(index, view)
-        target = self.target[index]
-        discount = self.target_discount[index] * (1.0 - self.terminal[target])
-        return feature, action, self.target_reward[index], self.feature[view, target], discount
+        return feature, action, outcome.reward[index], self.feature[view, outcome.row[index]], outcome.discount[index]
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Uniform indices and views of the given shape."""
@@ -96,7 +109,7 @@ class ModelBuffer:
         self.discount = torch.zeros(stack, capacity, device=device)
 
     @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def tensors(self) -> Columns:
         """The five columns, each (S, capacity, ...)."""
         return self.feature, self.action, self.reward, self.next_feature, self.discount
 
@@ -120,10 +133,11 @@ class ModelBuffer:
 
 
 def draw_pool(dataset: EncodedDataset, stack: int, config: AgentConfig, generator: torch.Generator) -> Pool | None:
-    """Pairs of the dataset for the extraction "advantage"; None for the other, which needs none."""
+    """Pairs of the dataset and what followed them, for the extraction "advantage"; None for the other."""
     if config.extraction != "advantage":
         return None
-    return Pool(*dataset.pairs(*dataset.draw((stack, config.advantage_pool), generator)))
+    drawn = dataset.draw((stack, config.advantage_pool), generator)
+    return Pool(*dataset.transitions(*drawn, dataset.outlook))
 
 
 def mixed_batch(
@@ -135,7 +149,7 @@ def mixed_batch(
     """
     stack = len(f)
     index, view = dataset.draw((stack, batch), generator)
-    columns: tuple[Tensor, ...] = dataset.transitions(index, view)
+    columns: tuple[Tensor, ...] = dataset.transitions(index, view, dataset.target)
     real = (torch.arange(batch, device=f.device) < (f[:, None] * batch).round()).float()  # (S, batch)
     if buffer is not None:
         imagined = buffer.sample(batch, generator)

@@ -20,6 +20,9 @@ class FitConfig:
     """B, sequences in a step."""
     length: int = 50
     """L, rows in a sequence."""
+    from_first: float = 0.0
+    """Share of the sequences that begin with an episode, besides the uniform windows: the first frames show positions
+    that no later ones do, and policies start there."""
     learning_rate: float = 6e-4
     """Adam's."""
     final_learning_rate: float = 1.0
