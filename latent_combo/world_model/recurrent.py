@@ -22,9 +22,6 @@ class RecurrentConfig:
     """Units of the two hidden layers of the reward and discount heads."""
     kl_weight: float = 1.0
     """Weight of the KL term; 1 is the evidence lower bound."""
-    prior_weight: float | None = None
-    """Weight of the KL term where it trains the priors and the recurrence below them, towards a fixed posterior (KL
-    balancing, Hafner et al., 2021); `kl_weight` then only holds the posterior to them. None: one weight for both."""
     free_nats: float = 0.0
     """The KL, averaged over a batch, is not pressed below this."""
     reward_weight: float = 1.0
@@ -68,14 +65,14 @@ class RecurrentWorldModel(WorldModel):
         h, z, posterior = self.rssm.observe(embedding, segment.action, noise, self.initial(batch, device))
         priors = self.rssm.priors(h)
         member = torch.randint(self.config.rssm.members, (batch, length), device=device, generator=generator)
-        prior = _pick_per_step(priors, member)
+        kl = kl_divergence(posterior, _pick_per_step(priors, member))  # (B, L)
 
         feature = torch.cat([h, z], -1)
         flat = rearrange(feature, "b l f -> (b l) f")
         losses = {
             "image": 0.5 * (self.decoder(flat) - image).square().sum((1, 2, 3)),
             "reward": 0.5 * (self.reward(flat) - segment.reward.flatten()).square(),
-            "kl": kl_divergence(posterior, prior).flatten(),
+            "kl": kl.flatten(),
         }
         weights = {"image": 1.0, "reward": self.config.reward_weight, "kl": self.config.kl_weight}
         if self.terminal_head is not None:
@@ -85,11 +82,6 @@ class RecurrentWorldModel(WorldModel):
             weights["terminal"] = 1.0
         means = {name: value.mean() for name, value in losses.items()}
         metrics = {name: value.detach() for name, value in means.items()}
-        if self.config.prior_weight is not None:
-            # Both have the value of the KL; only their gradients differ.
-            means["kl"] = kl_divergence(posterior, prior.detach()).mean()
-            means["prior"] = kl_divergence(posterior.detach(), prior).mean().clamp(min=self.config.free_nats)
-            weights["prior"] = self.config.prior_weight
         means["kl"] = means["kl"].clamp(min=self.config.free_nats)
         total = torch.stack([weights[name] * means[name] for name in means]).sum()
         with torch.no_grad():

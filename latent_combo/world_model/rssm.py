@@ -39,10 +39,6 @@ class Gaussian(NamedTuple):
         """Move standard normal `noise` to this distribution."""
         return self.mean + self.std * noise
 
-    def detach(self) -> "Gaussian":
-        """The same distribution, through which no gradient flows."""
-        return Gaussian(self.mean.detach(), self.std.detach())
-
 
 def gaussian(parameters: Tensor) -> Gaussian:
     """Split (..., 2Z) network outputs into mean and std = softplus + 0.1."""
