@@ -21,10 +21,19 @@ class EncodeConfig:
 
     views: int = 1
     """V, encodings of every row, each with fresh samples of the latent and a fresh shift; a batch mixes them."""
+    sample: bool = True
+    """Sample the latent from its posterior, or else take the mean, which says more of the frame; in encoding and in
+    acting alike."""
     shift: int = 0
     """Each episode's images are moved by up to this many pixels in every view but the first."""
     episodes_at_once: int = 8
     """Episodes that are filtered side by side; bounds the memory."""
+
+    def __post_init__(self) -> None:
+        if self.views < 1 or self.episodes_at_once < 1:
+            raise ValueError(f"views is {self.views}, episodes_at_once {self.episodes_at_once}; both are at least 1")
+        if self.views > 1 and not self.sample and not self.shift:
+            raise ValueError(f"views is {self.views}, but without samples and shifts all of them are the same")
 
 
 @torch.no_grad()
@@ -32,19 +41,19 @@ def encode_episodes(
     model: WorldModel,
     decoded: Decoded,
     episodes: NDArray[np.int64],
-    shift: int,
-    at_once: int,
+    config: EncodeConfig,
     generator: torch.Generator,
+    shift: int = 0,
 ) -> list[Tensor]:
     """Filter episodes from their first rows on: a list of features (T+1, F), in the order of `episodes`."""
     device = generator.device
     features: list[Tensor] = []
-    for some in np.array_split(episodes, -(-len(episodes) // at_once)):
+    for some in np.array_split(episodes, -(-len(episodes) // config.episodes_at_once)):
         rows = _rows(decoded, some)
         longest = max(row.stop - row.start for row in rows)
         image = _padded(decoded.image, rows, longest).to(device)
         action = _padded(decoded.action, rows, longest).to(device)
-        encoded = model.encode(random_shift(image, shift, generator), action, generator)
+        encoded = model.encode(random_shift(image, shift, generator), action, generator if config.sample else None)
         features += [piece[: row.stop - row.start] for piece, row in zip(encoded, rows, strict=True)]
     return features
 
@@ -62,7 +71,7 @@ def encode_dataset(
     views = []
     for view in tqdm(range(config.views), desc="encoding", unit="view"):
         shift = config.shift if view else 0
-        pieces = encode_episodes(model, decoded, episodes, shift, config.episodes_at_once, generator)
+        pieces = encode_episodes(model, decoded, episodes, config, generator, shift)
         views.append(torch.cat(pieces))
     rows = np.concatenate([np.arange(row.start, row.stop) for row in _rows(decoded, episodes)])
     return EncodedDataset.from_rows(

@@ -89,7 +89,8 @@ def play(
     seed, episodes = (
         (config.seed_during_training, config.episodes_during_training) if look else (config.seed, config.episodes)
     )
-    policy = Policy(model, agent.actor, agent.stack, generator(session.config.seed, session.device, "policy"))
+    draws = generator(session.config.seed, session.device, "policy")
+    policy = Policy(model, agent.actor, agent.stack, draws, session.config.encode.sample)
     return scorer.score(policy, seed, episodes)
 
 

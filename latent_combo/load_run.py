@@ -52,7 +52,8 @@ class Run:
         if self.agent is None:
             raise UserError(f"{self.config.out} has no agent yet; finish it with --resume {self.config.out}")
         device = next(self.world_model.parameters()).device
-        return Policy(self.world_model, self.agent.actor, self.agent.stack, generator(seed, device, "policy"))
+        draws = generator(seed, device, "policy")
+        return Policy(self.world_model, self.agent.actor, self.agent.stack, draws, self.config.encode.sample)
 
 
 def load_run(folder: Path) -> Run:

@@ -11,8 +11,11 @@ from latent_combo.world_model.base import WorldModel
 class Policy:
     """S agents, each playing E episodes side by side: filters what it sees, and acts by the policy's mode."""
 
-    def __init__(self, model: WorldModel, actor: Actor, stack: int, generator: torch.Generator) -> None:
-        self.model, self.actor, self.stack, self.generator = model, actor, stack, generator
+    def __init__(
+        self, model: WorldModel, actor: Actor, stack: int, generator: torch.Generator, sample: bool = True
+    ) -> None:
+        """Act on samples of the latent, or on its mean: as the actor was trained (`EncodeConfig.sample`)."""
+        self.model, self.actor, self.stack, self.generator, self.sample = model, actor, stack, generator, sample
         self._feature = torch.empty(0)
         self._action = torch.empty(0)
 
@@ -26,7 +29,8 @@ class Policy:
     def act(self, observation: Tensor) -> Tensor:
         """Observations (S, E, ...) to actions (S, E, A) in (-1, 1)."""
         flat = rearrange(observation, "s e ... -> (s e) ...").to(self.generator.device)
-        self._feature = self.model.filter_step(self._feature, flat, self._action, self.generator)
+        draws = self.generator if self.sample else None
+        self._feature = self.model.filter_step(self._feature, flat, self._action, draws)
         action: Tensor = self.actor(rearrange(self._feature, "(s e) f -> s e f", s=self.stack)).mode
         self._action = rearrange(action, "s e a -> (s e) a")
         return action.cpu()

@@ -19,7 +19,7 @@ from latent_combo.agent.actor_critic import (
 from latent_combo.agent.fit import AgentFit, AgentFitConfig
 from latent_combo.agent.networks import NetworkConfig, TanhGaussian
 from latent_combo.agent.optimise import StackedAdam
-from latent_combo.agent.replay import EncodedDataset, ModelBuffer, draw_pool, mixed_batch
+from latent_combo.agent.replay import EncodedDataset, ModelBuffer, draw_pool, mixed_batch, trajectory_weights
 from latent_combo.agent.rollout import rollout
 from latent_combo.run.guard import NonFiniteError
 from latent_combo.world_model.base import Imagined, Metrics, Segment, WorldModel
@@ -200,6 +200,8 @@ def test_agents_of_a_stack_may_not_differ_in_what_they_share() -> None:
         ({"target_steps": 0}, "target_steps is 0"),
         ({"extraction": "advantage", "entropy_in_target": True}, "entropy_in_target needs"),
         ({"extraction": "advantage", "advantage_pool": 1}, "advantage_pool is 1"),
+        ({"trajectory_temperature": 0.0}, "trajectory_temperature is 0"),
+        ({"advantage_steps": 0}, "advantage_steps is 0"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], named: str) -> None:
@@ -434,6 +436,36 @@ def test_the_outlook_of_an_advantage_has_a_length_of_its_own() -> None:
     first = data.source.tolist().index(7)
     assert float(data.outlook.reward[first]) == sum(0.5**k * (8 + k) for k in range(6))
     assert float(data.target.reward[first]) == 8.0
+
+
+def test_trajectory_weights_by_hand() -> None:
+    reward = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0, 4.0, 0.0, -1.0, 1.0])  # returns 2, 4 and 0
+    first = torch.tensor([1, 0, 0, 1, 0, 0, 1, 0, 0]).bool()
+    weight = trajectory_weights(reward, first, 0.25)
+    expected = torch.tensor([-2.0, 0.0, -4.0], dtype=torch.float64).exp().repeat_interleave(3)
+    torch.testing.assert_close(weight, expected)
+    assert trajectory_weights(reward, first, None).tolist() == [1.0] * 9
+    torch.testing.assert_close(trajectory_weights(reward[:3], first[:3], 0.1), weight.new_full((3,), -10.0).exp())
+
+
+def test_the_pool_is_drawn_from_good_episodes_and_the_critics_batch_from_all() -> None:
+    config = dataclasses.replace(
+        SMALL, extraction="advantage", advantage_pool=4000, trajectory_temperature=0.5, batch=4000
+    )
+    reward = torch.arange(28.0) // 7  # four episodes of seven rows, returns 0, 7, 14, 21 but for the first rows
+    reward[::7] = 0.0
+    data = dataclasses.replace(
+        dataset(),
+        weight=trajectory_weights(reward, torch.arange(28) % 7 == 0, 0.5)[dataset().source],
+    )
+    pool = draw_pool(data, 1, config, draws())
+    assert pool is not None
+    share = torch.bincount(pool.feature[0, :, 0].long() // 7, minlength=4) / 4000
+    expected = (torch.arange(4) / 3 / 0.5).exp()
+    torch.testing.assert_close(share, expected / expected.sum(), atol=0.03, rtol=0.0)
+    batch = mixed_batch(data, None, torch.ones(1), 4000, draws())
+    share = torch.bincount(batch.feature[0, :, 0].long() // 7, minlength=4) / 4000
+    torch.testing.assert_close(share, torch.full((4,), 0.25), atol=0.03, rtol=0.0)
 
 
 def test_log_densities_integrate_to_one_and_agree() -> None:

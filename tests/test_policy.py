@@ -30,7 +30,8 @@ class Adder(WorldModel):
         self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
     ) -> Tensor:
         seen = observation.float().mean((-3, -2, -1))[:, None]
-        return torch.cat([feature[:, :1] + seen, action, torch.rand(len(action), 1, generator=generator)], 1)
+        drawn = torch.zeros(len(action), 1) if generator is None else torch.rand(len(action), 1, generator=generator)
+        return torch.cat([feature[:, :1] + seen, action, drawn], 1)
 
     def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
         feature, features = torch.zeros(len(action), self.feature_dim), []
@@ -113,6 +114,17 @@ def test_an_acting_policy_sees_the_features_that_encoding_gives() -> None:
             own.load_state_dict({name: value[agent : agent + 1] for name, value in actor.state_dict().items()})
             expected = own(with_noise_of(policy, feature, agent, episode)[None]).mode[0]
             torch.testing.assert_close(taken[:, agent, episode], expected)
+
+
+def test_without_samples_encoding_and_acting_take_the_mean() -> None:
+    data = encode_dataset(
+        Adder(), decoded(), np.array([0, 2]), EncodeConfig(sample=False), AgentConfig(), torch.Generator()
+    )
+    assert not bool(data.feature[..., 3].any()) and bool(data.feature[..., 0].any())
+    policy = Policy(Adder(), Actor(1, NetworkConfig(hidden=8), 4, A), 1, torch.Generator(), sample=False)
+    policy.reset(2)
+    policy.act(torch.ones(1, 2, 8, 8, 3, dtype=torch.uint8))
+    assert not bool(policy._feature[:, 3].any()) and bool(policy._feature[:, 0].all())
 
 
 def with_noise_of(policy: Policy, feature: Tensor, agent: int, episode: int) -> Tensor:

@@ -71,6 +71,9 @@ class AgentConfig:
     """Temperature of "advantage", in standard deviations of the advantages."""
     advantage_pool: int = 512
     """R, pairs of the dataset whose advantages are compared in an update; a batch is drawn of them by weight."""
+    trajectory_temperature: float | None = None
+    """alpha of trajectory weighting (Hong et al., 2023): those pairs come from episodes in proportion to
+    exp(R / alpha), R the return scaled from 0, the dataset's worst, to 1, its best. None takes all episodes alike."""
     entropy_in_target: bool = False
     """Subtract alpha log pi in the critics' target, as SAC does; CQL does not."""
 
@@ -85,6 +88,8 @@ class AgentConfig:
         for name in ("actions", "batch", "stack", *steps, "initial_alpha", "advantage_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is more than 0")
+        if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
+            raise ValueError(f"trajectory_temperature is {self.trajectory_temperature}; it is more than 0, or null")
         if self.extraction == "advantage" and self.advantage_pool < 2:
             raise ValueError(f"advantage_pool is {self.advantage_pool}; advantages are compared over 2 pairs or more")
         if self.extraction == "advantage" and self.entropy_in_target:

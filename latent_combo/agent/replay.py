@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latent_combo.agent.actor_critic import AgentConfig, Batch, Pool
+from latent_combo.agent.actor_critic import AgentConfig, Batch, Pool, draw_by_weight
 
 Columns = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Feature, action, reward, next feature and discount of transitions."""
@@ -55,6 +55,8 @@ class EncodedDataset:
     """What the critics' targets are made of."""
     outlook: Outcome
     """What the advantages of the extraction "advantage" are made of."""
+    weight: Tensor
+    """(M,) float64: how often each transition is drawn for the extraction "advantage"."""
 
     @classmethod
     def from_rows(
@@ -67,7 +69,8 @@ class EncodedDataset:
             Outcome.after(source, reward, terminal, last, steps, config.discount)
             for steps in (config.target_steps, config.advantage_steps)
         )
-        return cls(feature, action, source, target, outlook)
+        weight = trajectory_weights(reward, is_first, config.trajectory_temperature)
+        return cls(feature, action, source, target, outlook, weight[source])
 
     def states(self, index: Tensor, view: Tensor) -> Tensor:
         """Features (..., F) of the transitions' starts; `index` in [0, M) and `view` in [0, V) have one shape (...)."""
@@ -93,6 +96,20 @@ class EncodedDataset:
         index = torch.randint(len(self.source), shape, generator=generator, device=device)
         view = torch.randint(len(self.feature), shape, generator=generator, device=device)
         return index, view
+
+
+def trajectory_weights(reward: Tensor, is_first: Tensor, temperature: float | None) -> Tensor:
+    """exp(R / temperature) of each row's episode (N,) float64, R its return scaled to [0, 1] (Hong et al., 2023).
+
+    Rows are in Dreamer indexing: `reward` (N,), `is_first` (N,) bool. All weights are 1 where the temperature is None.
+    """
+    if temperature is None:
+        return torch.ones_like(reward, dtype=torch.float64)
+    episode = is_first.long().cumsum(0) - 1
+    returns = torch.zeros(int(episode[-1]) + 1, dtype=torch.float64, device=reward.device)
+    returns.index_add_(0, episode, reward.double())
+    scaled = (returns - returns.min()) / (returns.max() - returns.min()).clamp(min=1e-8)
+    return ((scaled - 1.0) / temperature).exp()[episode]
 
 
 class ModelBuffer:
@@ -136,8 +153,11 @@ def draw_pool(dataset: EncodedDataset, stack: int, config: AgentConfig, generato
     """Pairs of the dataset and what followed them, for the extraction "advantage"; None for the other."""
     if config.extraction != "advantage":
         return None
-    drawn = dataset.draw((stack, config.advantage_pool), generator)
-    return Pool(*dataset.transitions(*drawn, dataset.outlook))
+    shape = (stack, config.advantage_pool)
+    uniform = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64)
+    index = draw_by_weight(dataset.weight.expand(stack, -1), uniform)
+    _, view = dataset.draw(shape, generator)
+    return Pool(*dataset.transitions(index, view, dataset.outlook))
 
 
 def mixed_batch(
