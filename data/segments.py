@@ -31,7 +31,7 @@ class SegmentSampler:
 
     Starts are uniform over all windows that overlap an episode, and windows that stick out are moved inside. Uniform
     starts inside would show an episode's first and last rows, where policies begin and terminations lie, L times less
-    often than others.
+    often than others. A share of the segments may begin with an episode instead.
     """
 
     def __init__(

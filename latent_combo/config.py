@@ -15,6 +15,7 @@ from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.encode import EncodeConfig
 from latent_combo.run.errors import UserError
+from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.score import ScoreConfig
 from latent_combo.world_model.fit import FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig
@@ -80,6 +81,16 @@ class Config:
         ):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+        for name, needed in ALGORITHMS[self.algorithm].items():
+            if getattr(self.agent, name) != yaml.safe_load(needed):
+                raise ValueError(
+                    f"algorithm is {self.algorithm}, which has agent.{name} {needed}, but that is "
+                    f"{getattr(self.agent, name)}; leave one of them out"
+                )
+        require_positive(self, "log_every", "save_every")
+        require_not_negative(self, "seed")
+        if not self.out:
+            raise ValueError("out is empty; name the folder of the run")
         if not 0.0 < self.held_out < 1.0:
             raise ValueError(f"held_out is {self.held_out}; it is a share between 0 and 1")
 
@@ -89,6 +100,7 @@ def _parser() -> jsonargparse.ArgumentParser:
         prog="python -m latent_combo.train",
         description="Train a policy offline: dataset -> world model -> latents -> policy -> score.",
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="a YAML file of settings, such as a run's config.yaml")
     parser.add_argument("--resume", metavar="RUN", help="go on with a stopped run, with its own settings")
@@ -114,7 +126,11 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     if algorithm not in ALGORITHMS:
         raise UserError(f"unknown algorithm {algorithm!r}; known: {', '.join(ALGORITHMS)}")
     settings = [f"--agent.{name}={value}" for name, value in ALGORITHMS[algorithm].items()]
-    return _instantiate([f"--config={path}", *settings, *arguments]), False
+    files, single = _split_config(arguments)
+    # What the command line says of the algorithm comes after a file; what a file says comes before its own settings.
+    named = any(argument.split("=")[0] == "--algorithm" for argument in single)
+    ordered = [*files, *settings] if named else [*settings, *files]
+    return _instantiate([f"--config={path}", *ordered, *single]), False
 
 
 def load_config(run: Path) -> Config:
@@ -122,7 +138,11 @@ def load_config(run: Path) -> Config:
     path = run / "config.yaml"
     if not path.exists():
         raise UserError(f"{run} is not a run: it has no config.yaml")
-    config = _instantiate([f"--config={path}"])
+    _read_yaml(path)
+    try:
+        config = _instantiate([f"--config={path}"])
+    except UserError as error:
+        raise UserError(f"{path} is not of this version of the program: {error}") from error
     return Config(**{**vars(config), "out": str(run)})
 
 
@@ -146,16 +166,40 @@ def _instantiate(arguments: list[str]) -> Config:
 
 def _peek(arguments: list[str], name: str, default: str) -> str:
     """The value of one option, from the command line or else from the --config file, before the rest is parsed."""
+    files, single = _split_config(arguments)
     value = default
-    for index, argument in enumerate(arguments):
+    for path in (Path(option.removeprefix("--config=")) for option in files):
+        if path.is_file():
+            value = str(_read_yaml(path).get(name, value))
+    for index, argument in enumerate(single):
         key, _, inline = argument.partition("=")
-        following = inline or (arguments[index + 1] if index + 1 < len(arguments) else "")
-        if key == "--config" and Path(following).is_file():
-            content = yaml.safe_load(Path(following).read_text())
-            value = str(content.get(name, value)) if isinstance(content, dict) else value
         if key == f"--{name}":
-            return following
+            value = inline or (single[index + 1] if index + 1 < len(single) else "")
     return value
+
+
+def _split_config(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """A command line as its `--config=FILE` options and the rest, each in order."""
+    files, single, following = [], [], iter(arguments)
+    for argument in following:
+        if argument == "--config":
+            files.append(f"--config={next(following, '')}")
+        elif argument.startswith("--config="):
+            files.append(argument)
+        else:
+            single.append(argument)
+    return files, single
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """A file of settings. Raises UserError if it is none."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is not a YAML file of settings ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no settings; it needs lines such as `seed: 1`")
+    return content
 
 
 def _resumed_folder(arguments: list[str]) -> Path:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from data.load import Decoded
 from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.replay import EncodedDataset
+from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import WorldModel
 
@@ -23,15 +24,15 @@ class EncodeConfig:
     """V, encodings of every row, each with fresh samples of the latent and a fresh shift; a batch mixes them."""
     sample: bool = True
     """Sample the latent from its posterior, or else take the mean, which says more of the frame; in encoding and in
-    acting alike."""
+    acting alike. Imagined states are sampled in both cases."""
     shift: int = 0
     """Each episode's images are moved by up to this many pixels in every view but the first."""
     episodes_at_once: int = 8
     """Episodes that are filtered side by side; bounds the memory."""
 
     def __post_init__(self) -> None:
-        if self.views < 1 or self.episodes_at_once < 1:
-            raise ValueError(f"views is {self.views}, episodes_at_once {self.episodes_at_once}; both are at least 1")
+        require_positive(self, "views", "episodes_at_once")
+        require_not_negative(self, "shift")
         if self.views > 1 and not self.sample and not self.shift:
             raise ValueError(f"views is {self.views}, but without samples and shifts all of them are the same")
 

@@ -33,6 +33,12 @@ MEASURED = 128
 """Held-out segments that the model is measured on."""
 
 
+def check_lengths(data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64], length: int) -> None:
+    """Raise UserError where no episode is long enough to train on, or to measure on, before anything is written."""
+    SegmentSampler(data, train, length)
+    SegmentSampler(data, held_out, max(length, CLIP, CONTEXT + max(HORIZONS)))
+
+
 def fit_world_model(
     session: Session, data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64]
 ) -> tuple[RecurrentWorldModel, Meter]:

@@ -11,9 +11,7 @@ from latent_combo.world_model.base import WorldModel
 class Policy:
     """S agents, each playing E episodes side by side: filters what it sees, and acts by the policy's mode."""
 
-    def __init__(
-        self, model: WorldModel, actor: Actor, stack: int, generator: torch.Generator, sample: bool = True
-    ) -> None:
+    def __init__(self, model: WorldModel, actor: Actor, stack: int, generator: torch.Generator, sample: bool) -> None:
         """Act on samples of the latent, or on its mean: as the actor was trained (`EncodeConfig.sample`)."""
         self.model, self.actor, self.stack, self.generator, self.sample = model, actor, stack, generator, sample
         self._feature = torch.empty(0)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from envs.make import make
 from envs.tasks import Task
 from latent_combo.policy import Policy
+from latent_combo.run.ranges import require_not_negative, require_positive
 
 FILM_SIZE = 256
 """Pixels of a film for people, whatever the policy sees."""
@@ -26,6 +27,16 @@ class ScoreConfig:
     """The first episode's; each episode has the next one."""
     seed_during_training: int = 2_000
     """The same for the looks during training, which play other episodes than the final score."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "episodes", "episodes_during_training")
+        require_not_negative(self, "seed", "seed_during_training")
+        apart = abs(self.seed - self.seed_during_training)
+        if apart < (self.episodes if self.seed < self.seed_during_training else self.episodes_during_training):
+            raise ValueError(
+                f"the final score plays episodes from seed {self.seed} on, the looks from {self.seed_during_training}, "
+                "and some are the same; set them further apart"
+            )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from latent_combo.config import Config, parse
 from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
 from latent_combo.fit_agent import Looks, fit_agent, play
-from latent_combo.fit_world_model import fit_world_model, measure_world_model
+from latent_combo.fit_world_model import check_lengths, fit_world_model, measure_world_model
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
 from latent_combo.run.interrupt import Interrupt
@@ -48,8 +48,9 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
                 f"episodes of {config.dataset} terminate, and a model without endings imagines on; "
                 "set --world_model.discount_head true"
             )
-        session.open()
         train_episodes, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
+        check_lengths(data, train_episodes, held_out, config.fit.length)
+        session.open()
         model, model_meter = fit_world_model(session, data, train_episodes, held_out)
         with session.timer.section("latents"):
             quality = measure_world_model(session, model, data, train_episodes, held_out)

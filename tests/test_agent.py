@@ -68,7 +68,8 @@ def random_pool(stack: int, seed: int = 0) -> Pool:
     g = draws(100 + seed)
     feature, following = (torch.randn(stack, 20, F, generator=g) for _ in range(2))
     action, reward = torch.rand(stack, 20, A, generator=g) * 2 - 1, torch.rand(stack, 20, generator=g)
-    return Pool(feature, action, reward, following, torch.full((stack, 20), 0.99))
+    ended = torch.rand(stack, 20, generator=g) < 0.3
+    return Pool(feature, action, reward, following, torch.rand(stack, 20, generator=g).masked_fill(ended, 0.0))
 
 
 def part(value: object, index: int) -> dict[str, Tensor]:
@@ -280,7 +281,7 @@ def test_the_advantage_is_the_return_of_the_dataset_less_the_value_of_the_policy
         return agent.critic(state, agent.actor(state).mode[:, :, None]).squeeze(-1).amin(0)
 
     with torch.no_grad():
-        advantage = pool.reward + 0.99 * value(pool.next_feature) - value(pool.feature)
+        advantage = pool.reward + pool.discount * value(pool.next_feature) - value(pool.feature)
         weight = advantage_weights(advantage, config.advantage_temperature)
     torch.testing.assert_close(metrics["advantage"], advantage.mean(-1))
     torch.testing.assert_close(metrics["effective_share"], weight.mean(-1).square() / weight.square().mean(-1))
@@ -445,27 +446,34 @@ def test_trajectory_weights_by_hand() -> None:
     expected = torch.tensor([-2.0, 0.0, -4.0], dtype=torch.float64).exp().repeat_interleave(3)
     torch.testing.assert_close(weight, expected)
     assert trajectory_weights(reward, first, None).tolist() == [1.0] * 9
-    torch.testing.assert_close(trajectory_weights(reward[:3], first[:3], 0.1), weight.new_full((3,), -10.0).exp())
+    assert trajectory_weights(reward[:3], first[:3], 1e-3).tolist() == [1.0] * 3  # all alike, none lost
 
 
 def test_the_pool_is_drawn_from_good_episodes_and_the_critics_batch_from_all() -> None:
-    config = dataclasses.replace(
-        SMALL, extraction="advantage", advantage_pool=4000, trajectory_temperature=0.5, batch=4000
-    )
-    reward = torch.arange(28.0) // 7  # four episodes of seven rows, returns 0, 7, 14, 21 but for the first rows
-    reward[::7] = 0.0
-    data = dataclasses.replace(
-        dataset(),
-        weight=trajectory_weights(reward, torch.arange(28) % 7 == 0, 0.5)[dataset().source],
+    config = dataclasses.replace(SMALL, extraction="advantage", advantage_pool=6000, trajectory_temperature=0.5)
+    lengths = torch.tensor([3, 8, 5])  # rows of three episodes, whose returns are 0, 1 and 4
+    episode = torch.arange(3).repeat_interleave(lengths)
+    first = torch.tensor([0, 3, 11])
+    reward = torch.zeros(16)
+    reward[first + 1] = torch.tensor([0.0, 1.0, 4.0])
+    data = EncodedDataset.from_rows(
+        feature=torch.arange(16.0)[None, :, None],
+        action=torch.zeros(16, A),
+        reward=reward,
+        terminal=torch.zeros(16),
+        is_first=torch.zeros(16).index_fill(0, first, 1.0).bool(),
+        config=config,
     )
     pool = draw_pool(data, 1, config, draws())
     assert pool is not None
-    share = torch.bincount(pool.feature[0, :, 0].long() // 7, minlength=4) / 4000
-    expected = (torch.arange(4) / 3 / 0.5).exp()
-    torch.testing.assert_close(share, expected / expected.sum(), atol=0.03, rtol=0.0)
-    batch = mixed_batch(data, None, torch.ones(1), 4000, draws())
-    share = torch.bincount(batch.feature[0, :, 0].long() // 7, minlength=4) / 4000
-    torch.testing.assert_close(share, torch.full((4,), 0.25), atol=0.03, rtol=0.0)
+
+    def shares(feature: Tensor) -> Tensor:
+        return torch.bincount(episode[feature[0, :, 0].long()], minlength=3) / feature.shape[1]
+
+    weight = (lengths - 1) * (torch.tensor([0.0, 0.25, 1.0]) / 0.5).exp()  # each pair by its own episode's return
+    torch.testing.assert_close(shares(pool.feature), weight / weight.sum(), atol=0.03, rtol=0.0)
+    batch = mixed_batch(data, None, torch.ones(1), 6000, draws())
+    torch.testing.assert_close(shares(batch.feature), (lengths - 1) / 13, atol=0.03, rtol=0.0)
 
 
 def test_log_densities_integrate_to_one_and_agree() -> None:

@@ -58,6 +58,29 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--algorithm", "dreamer"], "dreamer"),
         (["--obs", "sound"], "obs"),
         (["--held_out", "1.5"], "held_out"),
+        (["--fit.from_first", "2"], "from_first is 2"),
+        (["--fit.shift", "-1"], "shift is -1"),
+        (["--fit.steps", "0"], "steps is 0"),
+        (["--encode.views", "0"], "views is 0"),
+        (["--encode.shift", "-1"], "shift is -1"),
+        (["--encode.sample", "false", "--encode.shift", "0", "--encode.views", "3"], "all of them are the same"),
+        (["--agent.trajectory_temperature", "0"], "trajectory_temperature is 0"),
+        (["--agent_fit.rollout_every", "0"], "rollout_every is 0"),
+        (["--agent.beta", "-1"], "beta is -1"),
+        (["--agent.discount", "1.5"], "discount is 1.5"),
+        (["--agent.network.layers", "0"], "layers is 0"),
+        (["--world_model.rssm.members", "0"], "members is 0"),
+        (["--world_model.conv.encoder_channels", "[]"], "encoder_channels"),
+        (["--score.episodes", "0"], "episodes is 0"),
+        (["--score.seed", "1995"], "further apart"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--log_every", "0"], "log_every is 0"),
+        (["--out", ""], "out is empty"),
+        (["--algorithm", "cql", "--agent.f", "0.5"], "algorithm is cql"),
+        (["--algorithm", "mbpo", "--agent.beta", "1"], "algorithm is mbpo"),
+        (["--pre", "small"], "--pre"),
+        (["--algo", "sac"], "--algo"),
+        (["--res", "runs/x"], "--res"),
         (["--world_model.conv.image_size", "64"], "image_size"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--resume", "runs/x", "--seed", "1"], "stands alone"),
@@ -68,6 +91,24 @@ def test_what_is_wrong_is_named_in_one_line(arguments: list[str], named: str) ->
     with pytest.raises(UserError, match=named) as error:
         parse(arguments)
     assert "\n" not in str(error.value)
+
+
+def test_the_last_preset_counts_and_a_named_algorithm_wins_over_a_file(tmp_path: Path) -> None:
+    assert parse(["--preset", "small", "--preset=paper"])[0] == parse(["--preset", "paper"])[0]
+    file = tmp_path / "cql.yaml"
+    save_config(parse(["--algorithm", "cql"])[0], file)
+    assert parse(["--config", str(file)])[0].algorithm == "cql"
+    sac = parse(["--algorithm", "sac", "--config", str(file)])[0]
+    assert (sac.algorithm, sac.agent.beta, sac.agent.extraction) == ("sac", 0.0, "value")
+
+
+@pytest.mark.parametrize("content", ["a: [", "just words", "\x00\x01"])
+def test_a_file_that_holds_no_settings_is_named(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(content)
+    for arguments in (["--config", str(file)], ["--resume", str(tmp_path)]):
+        with pytest.raises(UserError, match="config.yaml"):
+            parse(arguments)
 
 
 def test_a_config_compares_by_value() -> None:

@@ -97,7 +97,7 @@ def test_an_acting_policy_sees_the_features_that_encoding_gives() -> None:
     config = AgentConfig(actor_network=NetworkConfig(hidden=8, layers=2))
     torch.manual_seed(0)
     actor = Actor(stack, config.actor_network, Adder.feature_dim, A)
-    policy = Policy(Adder(), actor, stack, torch.Generator().manual_seed(0))
+    policy = Policy(Adder(), actor, stack, torch.Generator().manual_seed(0), sample=True)
     observations = torch.randint(
         256, (steps, stack, episodes, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
     )

@@ -17,6 +17,7 @@ from data.manifest import describe
 from data.store import write_dataset
 from envs.tasks import get_task
 from latent_combo.config import Config, parse
+from latent_combo.load_run import load_run
 from latent_combo.run import checkpoint
 from latent_combo.run.errors import UserError
 from latent_combo.train import train
@@ -73,6 +74,7 @@ def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
     assert result["world_model"]["open_loop_psnr"].keys() == {"1", "5", "15"}
     assert result["world_model"]["reward_mae"].keys() == {"1", "5", "15"}
     assert len(result["agents"]) == 2
+    assert load_run(finished).policy(seed=0).sample is load_run(finished).config.encode.sample is False
     assert result["normalised_score"] == pytest.approx(TASK.normalised_score(result["return_mean"]))
     for name in ("config.yaml", "curves.png", "videos/policy.mp4", "videos/open_loop.gif"):
         assert (finished / name).stat().st_size > 100
@@ -86,6 +88,14 @@ def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
         ("agent", "score/0"),
     } <= logged
     assert all(np.isfinite(float(row["value"])) for row in rows)
+
+
+def test_segments_longer_than_the_episodes_are_refused_before_anything_is_written(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="the longest has 501"):
+        train(toy(data_dir, tmp_path / "run", "--fit.length", "502"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_an_evaluation_sees_does_not_reach_training(data_dir: Path, finished: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from latent_combo.agent.conservative import conservative_gap, log_sum_exp, weigh
 from latent_combo.agent.networks import Actor, NetworkConfig, TwinCritic
 from latent_combo.agent.optimise import StackedAdam
 from latent_combo.run.guard import check_finite
+from latent_combo.run.ranges import require_not_negative, require_positive, require_share
 
 RHO = ("model", "mix", "dataset")
 MU = ("uniform", "policy")
@@ -72,8 +73,8 @@ class AgentConfig:
     advantage_pool: int = 512
     """R, pairs of the dataset whose advantages are compared in an update; a batch is drawn of them by weight."""
     trajectory_temperature: float | None = None
-    """alpha of trajectory weighting (Hong et al., 2023): those pairs come from episodes in proportion to
-    exp(R / alpha), R the return scaled from 0, the dataset's worst, to 1, its best. None takes all episodes alike."""
+    """alpha of trajectory weighting (Hong et al., 2023): those pairs are drawn in proportion to exp(R / alpha), R the
+    return of a pair's episode scaled from 0, the dataset's worst, to 1, its best. None takes all pairs alike."""
     entropy_in_target: bool = False
     """Subtract alpha log pi in the critics' target, as SAC does; CQL does not."""
 
@@ -84,10 +85,10 @@ class AgentConfig:
             raise ValueError(f"mu is {self.mu!r}; it is one of {', '.join(MU)}")
         if self.extraction not in EXTRACTION:
             raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTION)}")
-        steps = ("target_steps", "advantage_steps")
-        for name in ("actions", "batch", "stack", *steps, "initial_alpha", "advantage_temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is more than 0")
+        require_positive(self, "actions", "batch", "stack", "target_steps", "advantage_steps", "advantage_temperature")
+        require_positive(self, "initial_alpha", "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
+        require_not_negative(self, "beta")
+        require_share(self, "discount", "target_rate")
         if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
             raise ValueError(f"trajectory_temperature is {self.trajectory_temperature}; it is more than 0, or null")
         if self.extraction == "advantage" and self.advantage_pool < 2:

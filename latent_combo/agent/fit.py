@@ -9,6 +9,7 @@ from torch import Tensor
 from latent_combo.agent.actor_critic import ConservativeActorCritic, Noise
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer, draw_pool, mixed_batch
 from latent_combo.agent.rollout import rollout
+from latent_combo.run.ranges import require_not_negative, require_positive, require_share
 from latent_combo.run.schedule import cosine
 from latent_combo.world_model.base import WorldModel
 
@@ -31,6 +32,11 @@ class AgentFitConfig:
     """Rounds whose transitions stay in the model buffer."""
     looks: int = 10
     """How often the policy is scored during training, half of the times in its last fifth; for people only."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "updates", "horizon", "branches", "rollout_every", "rounds_kept")
+        require_not_negative(self, "looks")
+        require_share(self, "final_learning_rate")
 
     @property
     def buffer_capacity(self) -> int:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from latent_combo.run.ranges import require_positive
+
 MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
 
 
@@ -23,6 +25,9 @@ class NetworkConfig:
     """Hidden layers."""
     layer_norm: bool = False
     """Normalise each hidden layer of the critics, which bounds how far they extrapolate; not in the paper."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "hidden", "layers")
 
 
 class StackedLinear(nn.Module):

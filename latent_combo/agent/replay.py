@@ -56,7 +56,7 @@ class EncodedDataset:
     outlook: Outcome
     """What the advantages of the extraction "advantage" are made of."""
     weight: Tensor
-    """(M,) float64: how often each transition is drawn for the extraction "advantage"."""
+    """(M,) float64: how often each transition is drawn for the extraction "advantage", relative to the others."""
 
     @classmethod
     def from_rows(
@@ -101,7 +101,8 @@ class EncodedDataset:
 def trajectory_weights(reward: Tensor, is_first: Tensor, temperature: float | None) -> Tensor:
     """exp(R / temperature) of each row's episode (N,) float64, R its return scaled to [0, 1] (Hong et al., 2023).
 
-    Rows are in Dreamer indexing: `reward` (N,), `is_first` (N,) bool. All weights are 1 where the temperature is None.
+    The largest weight is 1. Rows are in Dreamer indexing: `reward` (N,), `is_first` (N,) bool. All weights are 1 where
+    the temperature is None.
     """
     if temperature is None:
         return torch.ones_like(reward, dtype=torch.float64)
@@ -109,7 +110,7 @@ def trajectory_weights(reward: Tensor, is_first: Tensor, temperature: float | No
     returns = torch.zeros(int(episode[-1]) + 1, dtype=torch.float64, device=reward.device)
     returns.index_add_(0, episode, reward.double())
     scaled = (returns - returns.min()) / (returns.max() - returns.min()).clamp(min=1e-8)
-    return ((scaled - 1.0) / temperature).exp()[episode]
+    return ((scaled - scaled.max()) / temperature).exp()[episode]
 
 
 class ModelBuffer:

@@ -28,6 +28,8 @@ class ConvConfig:
     """Run the convolutions under bfloat16 autocast; losses stay float32."""
 
     def __post_init__(self) -> None:
+        if not self.encoder_channels or min(*self.encoder_channels, *self.decoder_channels, self.decoder_input) < 1:
+            raise ValueError("encoder_channels needs a layer, and every layer a channel")
         if len(self.decoder_kernels) != len(self.decoder_channels) + 1:
             raise ValueError(
                 f"decoder_kernels has {len(self.decoder_kernels)} entries, "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from latent_combo.run.guard import check_finite
+from latent_combo.run.ranges import require_not_negative, require_positive, require_share
 from latent_combo.run.schedule import cosine
 from latent_combo.world_model.base import Metrics, Segment, WorldModel
 
@@ -35,6 +36,11 @@ class FitConfig:
     """Each sequence's images are moved by up to this many pixels, the same for all of its frames; 0 for none."""
     held_out_every: int = 250
     """Steps between looks at the loss of held-out episodes."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "steps", "batch", "length", "learning_rate", "gradient_clip", "held_out_every")
+        require_not_negative(self, "weight_decay", "shift")
+        require_share(self, "from_first", "final_learning_rate")
 
 
 class Fit:

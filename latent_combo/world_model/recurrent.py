@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.world_model.base import Imagined, Metrics, Segment, WorldModel
 from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, to_unit_range
 from latent_combo.world_model.rssm import RSSM, Gaussian, RSSMConfig, kl_divergence
@@ -28,6 +29,10 @@ class RecurrentConfig:
     """Weight of the reward's log-likelihood; 1 is the evidence lower bound."""
     discount_head: bool = False
     """Predict terminations; tasks without any don't need it."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "head_hidden")
+        require_not_negative(self, "kl_weight", "free_nats", "reward_weight")
 
 
 def head(feature_dim: int, hidden: int) -> nn.Sequential:

@@ -12,6 +12,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from latent_combo.run.ranges import require_positive
+
 MIN_STD = 0.1
 
 
@@ -27,6 +29,9 @@ class RSSMConfig:
     """Units of the one hidden layer of each head, and of the input of the GRU."""
     members: int = 7
     """K, the number of stochastic forward models."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "deterministic", "stochastic", "hidden", "members")
 
 
 class Gaussian(NamedTuple):
