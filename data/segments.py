@@ -64,6 +64,12 @@ class SegmentSampler:
             inside = np.where(first, 0, inside)
         return self.at(self._starts[episode] + inside)
 
+    def spread(self, count: int, rng: np.random.Generator) -> Segment:
+        """Choose `count` segments to look at, from a start to an end, of different episodes while there are some."""
+        episode = np.resize(rng.permutation(self._long), count)
+        inside = np.arange(count) * self._last[episode] // max(count - 1, 1)
+        return self.at(self._starts[episode] + inside)
+
     def at(self, rows: NDArray[np.int64]) -> Segment:
         """Cut the segments that start at given rows (B,) of the decoded data."""
         data = self.decoded

@@ -94,7 +94,7 @@ def measure_world_model(
     }
     step = session.config.fit.steps
     session.log.write("open_loop", step, figures)
-    shown = SegmentSampler(data, held_out, CLIP).sample(SHOWN, rng).to(session.device)
+    shown = SegmentSampler(data, held_out, CLIP).spread(SHOWN, rng).to(session.device)
     clip = open_loop_clip(model, shown, CONTEXT, draws)
     session.log.animation("open_loop/truth_prediction_error", step, clip, fps=10)
     write_gif(Path(session.out) / "videos" / "open_loop.gif", clip, fps=10)

@@ -37,7 +37,7 @@ def main() -> None:
     )
     _, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
     device = next(run.world_model.parameters()).device
-    segment = SegmentSampler(data, held_out, CLIP).sample(SHOWN, numpy_generator(given.seed, "clips")).to(device)
+    segment = SegmentSampler(data, held_out, CLIP).spread(SHOWN, numpy_generator(given.seed, "clips")).to(device)
     clip = open_loop_clip(run.world_model, segment, CONTEXT, generator(given.seed, device, "clips"))
     write_gif(videos / "open_loop.gif", clip, fps=10)
     print(f"open-loop prediction in {videos / 'open_loop.gif'}")

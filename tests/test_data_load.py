@@ -201,6 +201,15 @@ def test_a_share_of_the_segments_begins_with_an_episode(pixels: Path, tmp_path: 
     assert float(share) == pytest.approx(0.5 + 0.5 * 2 / 11, abs=0.03)  # 2 of 11 uniform windows begin there as well
 
 
+def test_segments_to_look_at_do_not_repeat(pixels: Path, tmp_path: Path) -> None:
+    sampler = SegmentSampler(load(pixels, tmp_path), [0, 1, 2, 3], 5)  # long enough: 10 and 6 rows
+    shown = sampler.spread(2, np.random.default_rng(0))
+    episode, row = shown.observation[:, 0, 0, 0, 0].long() - 1, shown.observation[:, 0, 0, 0, 1].long()
+    assert sorted(sampler.decoded.lengths[episode].tolist()) == [6, 10]
+    assert row[0] == 0 and row[1] == sampler.decoded.lengths[episode[1]] - 5
+    assert sampler.spread(3, np.random.default_rng(0)).action.shape == (3, 5, TASK.action_dim)
+
+
 def test_a_segment_longer_than_every_episode_is_refused(pixels: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the longest has 6"):
         SegmentSampler(load(pixels, tmp_path), [0, 2], 7)
