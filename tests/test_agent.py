@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_agents import SMALL, A, F, dataset, draws
 from torch import Tensor
 
 from latent_combo.agent.actor_critic import (
@@ -17,43 +18,20 @@ from latent_combo.agent.actor_critic import (
     draw_by_weight,
 )
 from latent_combo.agent.fit import AgentFit, AgentFitConfig
-from latent_combo.agent.networks import NetworkConfig, TanhGaussian
+from latent_combo.agent.networks import TanhGaussian
 from latent_combo.agent.optimise import StackedAdam
-from latent_combo.agent.replay import EncodedDataset, ModelBuffer, draw_pool, mixed_batch, trajectory_weights
+from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
 from latent_combo.run.guard import NonFiniteError
 from latent_combo.world_model.base import Imagined, Metrics, Segment, WorldModel
 
 CPU = torch.device("cpu")
-F, A = 5, 2
-SMALL = AgentConfig(
-    network=NetworkConfig(hidden=16, layers=2), actor_network=NetworkConfig(hidden=16, layers=2), batch=12, actions=3
-)
-
-
-def draws(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def make_agent(*configs: AgentConfig) -> ConservativeActorCritic:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return ConservativeActorCritic(list(configs), F, A, CPU)
-
-
-def dataset(
-    episodes: int = 4, rows: int = 7, steps: int = 1, outlook: int = 1, terminal: bool = False
-) -> EncodedDataset:
-    """Features say their row; row t's action and reward are what led to it."""
-    number = torch.arange(episodes * rows)
-    return EncodedDataset.from_rows(
-        feature=number.float()[None, :, None].expand(1, -1, F).contiguous(),
-        action=number.float()[:, None].expand(-1, A) / 100.0,
-        reward=number.float(),
-        terminal=(number % rows == rows - 1).float() * terminal,
-        is_first=number % rows == 0,
-        config=dataclasses.replace(SMALL, target_steps=steps, advantage_steps=outlook, discount=0.5),
-    )
 
 
 def random_batch(stack: int, seed: int = 0) -> Batch:
@@ -313,10 +291,10 @@ def test_the_weights_of_advantages_by_hand() -> None:
 def test_pairs_are_drawn_in_proportion_to_their_weights() -> None:
     weight = torch.tensor([[1.0, 0.0, 3.0], [0.0, 2.0, 0.0]])
     uniform = ((torch.arange(4000) + 0.5) / 4000).expand(2, -1).contiguous()
-    drawn = draw_by_weight(weight, uniform)
+    drawn = draw_by_weight(weight.cumsum(-1), uniform)
     assert torch.bincount(drawn[0], minlength=3).tolist() == [1000, 0, 3000]
     assert drawn[1].unique().tolist() == [1]
-    assert draw_by_weight(weight, torch.tensor([[0.0], [0.0]])).tolist() == [[0], [1]]
+    assert draw_by_weight(weight.cumsum(-1), torch.tensor([[0.0], [0.0]])).tolist() == [[0], [1]]
 
 
 class Walk(WorldModel):
@@ -372,108 +350,6 @@ def test_rollouts_store_the_models_own_next_states(mu: str) -> None:
     restarted = second[~alive]
     torch.testing.assert_close(restarted, restarted.round())
     assert float(first.min()) >= 0.0
-
-
-def test_the_buffer_is_a_ring() -> None:
-    buffer = ModelBuffer(1, 4, 1, 1, CPU)
-    for value in (1.0, 2.0, 3.0):
-        rows = torch.full((1, 2, 1), value)
-        buffer.add(rows, rows, rows[..., 0], rows, rows[..., 0])
-    assert buffer.feature.flatten().tolist() == [3.0, 3.0, 2.0, 2.0]
-    with pytest.raises(ValueError, match="divide"):
-        buffer.add(torch.zeros(1, 3, 1))
-
-
-def test_each_agent_samples_its_own_part_of_the_buffer() -> None:
-    buffer = ModelBuffer(3, 4, F, A, CPU)
-    own = torch.arange(3.0)[:, None]
-    buffer.add(
-        own[..., None].expand(3, 4, F),
-        own[..., None].expand(3, 4, A),
-        own.expand(3, 4),
-        own[..., None].expand(3, 4, F),
-        own.expand(3, 4),
-    )
-    for column in buffer.sample(10, draws()):
-        assert bool((column.view(3, -1) == own).all())
-
-
-def test_a_batch_is_f_real_and_its_transitions_are_rows_that_follow_each_other() -> None:
-    data, buffer = dataset(), ModelBuffer(2, 4, F, A, CPU)
-    fake = torch.full((2, 4, F), -1.0)
-    buffer.add(fake, torch.zeros(2, 4, A), torch.zeros(2, 4), fake, torch.zeros(2, 4))
-    batch = mixed_batch(data, buffer, torch.tensor([0.5, 0.8]), 10, draws())
-    assert batch.real.sum(1).tolist() == [5.0, 8.0]
-    real = batch.real.bool()
-    row = batch.feature[..., 0][real]
-    torch.testing.assert_close(batch.next_feature[..., 0][real], row + 1)
-    torch.testing.assert_close(batch.reward[real], row + 1)  # reward[t+1] belongs to the step from t
-    torch.testing.assert_close(batch.action[..., 0][real], (row + 1) / 100.0)
-    assert not bool((row % 7 == 6).any())  # never from one episode into the next
-    assert bool((batch.feature[~real] == -1.0).all())
-
-
-def test_n_step_targets_stop_at_the_end_of_an_episode() -> None:
-    data = dataset(steps=3, terminal=True)
-    index = torch.tensor([0, 4, 5, 6])  # rows 0, 4 and 5 of the first episode, row 0 of the second (row 7)
-    feature, _, reward, following, discount = data.transitions(index, torch.zeros(4, dtype=torch.int64), data.target)
-    assert feature[:, 0].tolist() == [0.0, 4.0, 5.0, 7.0]
-    assert reward.tolist() == [1 + 0.5 * 2 + 0.25 * 3, 5 + 0.5 * 6, 6.0, 8 + 0.5 * 9 + 0.25 * 10]
-    assert following[:, 0].tolist() == [3.0, 6.0, 6.0, 10.0]
-    assert discount.tolist() == [0.125, 0.0, 0.0, 0.125]
-    timed_out = dataset(steps=3).target.discount[index]
-    assert timed_out.tolist() == [0.125, 0.25, 0.5, 0.125]  # a time limit is bootstrapped through
-
-
-def test_the_outlook_of_an_advantage_has_a_length_of_its_own() -> None:
-    data = dataset(steps=1, outlook=100)  # rows 0 to 6 an episode
-    pool = draw_pool(data, 2, dataclasses.replace(SMALL, extraction="advantage", advantage_pool=50), draws())
-    assert pool is not None and pool.reward.shape == (2, 50)
-    row = pool.feature[..., 0]
-    end = row - row % 7 + 6
-    torch.testing.assert_close(pool.next_feature[..., 0], end)
-    torch.testing.assert_close(pool.action[..., 0], (row + 1) / 100.0)
-    torch.testing.assert_close(pool.discount, 0.5 ** (end - row))
-    first = data.source.tolist().index(7)
-    assert float(data.outlook.reward[first]) == sum(0.5**k * (8 + k) for k in range(6))
-    assert float(data.target.reward[first]) == 8.0
-
-
-def test_trajectory_weights_by_hand() -> None:
-    reward = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0, 4.0, 0.0, -1.0, 1.0])  # returns 2, 4 and 0
-    first = torch.tensor([1, 0, 0, 1, 0, 0, 1, 0, 0]).bool()
-    weight = trajectory_weights(reward, first, 0.25)
-    expected = torch.tensor([-2.0, 0.0, -4.0], dtype=torch.float64).exp().repeat_interleave(3)
-    torch.testing.assert_close(weight, expected)
-    assert trajectory_weights(reward, first, None).tolist() == [1.0] * 9
-    assert trajectory_weights(reward[:3], first[:3], 1e-3).tolist() == [1.0] * 3  # all alike, none lost
-
-
-def test_the_pool_is_drawn_from_good_episodes_and_the_critics_batch_from_all() -> None:
-    config = dataclasses.replace(SMALL, extraction="advantage", advantage_pool=6000, trajectory_temperature=0.5)
-    lengths = torch.tensor([3, 8, 5])  # rows of three episodes, whose returns are 0, 1 and 4
-    episode = torch.arange(3).repeat_interleave(lengths)
-    first = torch.tensor([0, 3, 11])
-    reward = torch.zeros(16)
-    reward[first + 1] = torch.tensor([0.0, 1.0, 4.0])
-    data = EncodedDataset.from_rows(
-        feature=torch.arange(16.0)[None, :, None],
-        action=torch.zeros(16, A),
-        reward=reward,
-        terminal=torch.zeros(16),
-        is_first=torch.zeros(16).index_fill(0, first, 1.0).bool(),
-        config=config,
-    )
-    pool = draw_pool(data, 1, config, draws())
-    assert pool is not None
-
-    def shares(feature: Tensor) -> Tensor:
-        return torch.bincount(episode[feature[0, :, 0].long()], minlength=3) / feature.shape[1]
-
-    weight = (lengths - 1) * (torch.tensor([0.0, 0.25, 1.0]) / 0.5).exp()  # each pair by its own episode's return
-    torch.testing.assert_close(shares(pool.feature), weight / weight.sum(), atol=0.03, rtol=0.0)
-    batch = mixed_batch(data, None, torch.ones(1), 6000, draws())
-    torch.testing.assert_close(shares(batch.feature), (lengths - 1) / 13, atol=0.03, rtol=0.0)
 
 
 def test_log_densities_integrate_to_one_and_agree() -> None:

@@ -215,10 +215,10 @@ def advantage_weights(advantage: Tensor, temperature: float) -> Tensor:
     return (scaled - log_mean).exp().clamp(max=MAX_ADVANTAGE_WEIGHT)
 
 
-def draw_by_weight(weight: Tensor, uniform: Tensor) -> Tensor:
-    """Indices (S, B) into weights (S, R), drawn in proportion to them by uniform numbers (S, B) in [0, 1)."""
-    cumulative = weight.cumsum(-1)
-    return torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True).clamp(max=weight.shape[-1] - 1)
+def draw_by_weight(cumulative: Tensor, uniform: Tensor) -> Tensor:
+    """Indices (..., B) drawn by weight: from cumulative weights (..., R) and uniform numbers (..., B) in [0, 1)."""
+    chosen = torch.searchsorted(cumulative, uniform * cumulative[..., -1:], right=True)
+    return chosen.clamp(max=cumulative.shape[-1] - 1)
 
 
 class ConservativeActorCritic(nn.Module):
@@ -315,7 +315,7 @@ class ConservativeActorCritic(nn.Module):
             here, there = values.chunk(2, -1)
             advantage = pool.reward + pool.discount * there - here
             weight = advantage_weights(advantage, self.config.advantage_temperature)
-            chosen = draw_by_weight(weight, noise.choice)  # (S, B)
+            chosen = draw_by_weight(weight.cumsum(-1), noise.choice)  # (S, B)
         agent = torch.arange(self.stack, device=chosen.device)[:, None]
         policy = self.actor(pool.feature[agent, chosen])
         loss = -policy.log_prob(pool.action[agent, chosen]).mean(-1)

@@ -55,8 +55,8 @@ class EncodedDataset:
     """What the critics' targets are made of."""
     outlook: Outcome
     """What the advantages of the extraction "advantage" are made of."""
-    weight: Tensor
-    """(M,) float64: how often each transition is drawn for the extraction "advantage", relative to the others."""
+    cumulative_weight: Tensor
+    """(M,) float64: running sum of how often each transition is drawn for the extraction "advantage"."""
 
     @classmethod
     def from_rows(
@@ -70,7 +70,7 @@ class EncodedDataset:
             for steps in (config.target_steps, config.advantage_steps)
         )
         weight = trajectory_weights(reward, is_first, config.trajectory_temperature)
-        return cls(feature, action, source, target, outlook, weight[source])
+        return cls(feature, action, source, target, outlook, weight[source].cumsum(0))
 
     def states(self, index: Tensor, view: Tensor) -> Tensor:
         """Features (..., F) of the transitions' starts; `index` in [0, M) and `view` in [0, V) have one shape (...)."""
@@ -156,7 +156,7 @@ def draw_pool(dataset: EncodedDataset, stack: int, config: AgentConfig, generato
         return None
     shape = (stack, config.advantage_pool)
     uniform = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64)
-    index = draw_by_weight(dataset.weight.expand(stack, -1), uniform)
+    index = draw_by_weight(dataset.cumulative_weight, uniform.flatten()).view(shape)
     _, view = dataset.draw(shape, generator)
     return Pool(*dataset.transitions(index, view, dataset.outlook))
 

@@ -1,0 +1,33 @@
+"""Agents and datasets of a few numbers, for the tests of agents and of what they are fed."""
+
+import dataclasses
+
+import torch
+
+from latent_combo.agent.actor_critic import AgentConfig
+from latent_combo.agent.networks import NetworkConfig
+from latent_combo.agent.replay import EncodedDataset
+
+F, A = 5, 2
+SMALL = AgentConfig(
+    network=NetworkConfig(hidden=16, layers=2), actor_network=NetworkConfig(hidden=16, layers=2), batch=12, actions=3
+)
+
+
+def draws(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def dataset(
+    episodes: int = 4, rows: int = 7, steps: int = 1, outlook: int = 1, terminal: bool = False
+) -> EncodedDataset:
+    """Features say their row; row t's action and reward are what led to it."""
+    number = torch.arange(episodes * rows)
+    return EncodedDataset.from_rows(
+        feature=number.float()[None, :, None].expand(1, -1, F).contiguous(),
+        action=number.float()[:, None].expand(-1, A) / 100.0,
+        reward=number.float(),
+        terminal=(number % rows == rows - 1).float() * terminal,
+        is_first=number % rows == 0,
+        config=dataclasses.replace(SMALL, target_steps=steps, advantage_steps=outlook, discount=0.5),
+    )
