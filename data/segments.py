@@ -54,6 +54,10 @@ class SegmentSampler:
 
     def sample(self, batch: int, rng: np.random.Generator) -> Segment:
         """Draw `batch` segments, (B, L, ...)."""
+        return self.at(self.rows(batch, rng))
+
+    def rows(self, batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draw the rows of the decoded data where `batch` segments start, (B,)."""
         number = rng.integers(self._ends[-1], size=batch)
         episode = np.searchsorted(self._ends, number, side="right")
         before = np.where(episode > 0, self._ends[episode - 1], 0)
@@ -62,13 +66,18 @@ class SegmentSampler:
             first = rng.random(batch) < self.from_first
             episode = np.where(first, rng.choice(self._long, batch), episode)
             inside = np.where(first, 0, inside)
-        return self.at(self._starts[episode] + inside)
+        return self._starts[episode] + inside
 
-    def spread(self, count: int, rng: np.random.Generator) -> Segment:
-        """Choose `count` segments to look at, from a start to an end, of different episodes while there are some."""
+    def distinct_rows(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Where `count` different segments to measure on start, uniform over all that there are; fewer if need be."""
+        starts = np.concatenate([self._starts[e] + np.arange(self._last[e] + 1) for e in self._long])
+        return rng.permutation(starts)[:count]
+
+    def spread_rows(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Where `count` segments to look at start: of different episodes while there are some, from start to end."""
         episode = np.resize(rng.permutation(self._long), count)
         inside = np.arange(count) * self._last[episode] // max(count - 1, 1)
-        return self.at(self._starts[episode] + inside)
+        return self._starts[episode] + inside
 
     def at(self, rows: NDArray[np.int64]) -> Segment:
         """Cut the segments that start at given rows (B,) of the decoded data."""

@@ -28,6 +28,10 @@ class Task:
     """Size of the vector observation."""
     physics_dim: int
     """Size of the simulator's state, positions and velocities."""
+    physics_names: tuple[str, ...]
+    """What each number of the simulator's state is."""
+    turning: tuple[str, ...]
+    """Those of them that are angles without bounds."""
     reward: str
     """What is rewarded, in a line."""
     random_return: float
@@ -42,6 +46,11 @@ class Task:
         return 100.0 * (episode_return - self.random_return) / (self.expert_return - self.random_return)
 
 
+WALKER_JOINTS = (
+    *("height", "distance", "pitch"),
+    *(f"{side} {joint}" for side in ("right", "left") for joint in ("hip", "knee", "ankle")),
+)
+
 TASKS = {
     task.name: task
     for task in (
@@ -54,6 +63,8 @@ TASKS = {
             action_dim=6,
             state_dim=24,
             physics_dim=18,
+            physics_names=tuple(f"{part}{of}" for of in ("", ", velocity") for part in WALKER_JOINTS),
+            turning=("pitch",),
             reward="dm_control walker-walk: upright and at 1 m/s, in [0, 1] per control step",
             random_return=39.7,
             expert_return=954.4,

@@ -3,6 +3,7 @@
 Later wins: the defaults (the paper's), the preset, the algorithm, `--config FILE`, single settings on the command line.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import jsonargparse
 import yaml
 
+from data.locate import default_data_dir
 from envs.tasks import LOOKS
 from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.fit import AgentFitConfig
@@ -17,6 +19,7 @@ from latent_combo.encode import EncodeConfig
 from latent_combo.run.errors import UserError
 from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.score import ScoreConfig
+from latent_combo.show_model import ViewsConfig
 from latent_combo.world_model.fit import FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig
 
@@ -71,6 +74,12 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)
     agent_fit: AgentFitConfig = field(default_factory=AgentFitConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+
+    @property
+    def data_folder(self) -> Path:
+        """Where this run's datasets and caches live."""
+        return Path(self.data_dir).expanduser() if self.data_dir else default_data_dir()
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -149,6 +158,19 @@ def load_config(run: Path) -> Config:
 def save_config(config: Config, path: Path) -> None:
     """Write the whole config as YAML."""
     path.write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False))
+
+
+def flat_settings(config: Config) -> dict[str, bool | str | float]:
+    """All settings by dotted names, as plain values; what is none of those is written out."""
+
+    def walk(prefix: str, value: Any) -> Iterator[tuple[str, bool | str | float]]:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                yield from walk(f"{prefix}.{name}" if prefix else name, inner)
+        else:
+            yield prefix, value if isinstance(value, (bool, str, int, float)) else str(value)
+
+    return dict(walk("", _plain(asdict(config))))
 
 
 def _instantiate(arguments: list[str]) -> Config:

@@ -1,19 +1,15 @@
 """A run's learning curves as one picture: whether the model learns, the values are sane, and the policy improves."""
 
 import csv
-import io
 import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
 
 from latent_combo.run.errors import UserError
+from latent_combo.views.style import finish, new_figure, to_png
 
 Series = dict[tuple[str, str], list[tuple[int, float]]]
 """(phase, name) to (step, value) in order of time; series of a stack end in "/0", "/1" and so on."""
@@ -34,7 +30,7 @@ def draw_curves(run: Path) -> bytes:
     """Draw what a run has logged so far, as PNG; panels without anything to show say so."""
     series = read_series(run / "metrics.csv")
     result = json.loads((run / "result.json").read_text()) if (run / "result.json").exists() else None
-    figure = Figure(figsize=(13.0, 7.2), layout="constrained")
+    figure = new_figure(13.0, 7.2)
     panels: Any = figure.subplots(2, 3)
     _model_loss(panels[0, 0], series)
     _open_loop(panels[0, 1], series)
@@ -42,11 +38,7 @@ def draw_curves(run: Path) -> bytes:
     _values(panels[1, 0], series)
     _conservatism(panels[1, 1], series)
     _policy(panels[1, 2], series)
-    canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
-    canvas.draw()
-    # a palette makes the file a third as large
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(128).save(buffer, "png", optimize=True)
-    return buffer.getvalue()
+    return to_png(figure)
 
 
 def _plot(axes: Axes, series: Series, phase: str, name: str, label: str, **style: Any) -> None:
@@ -63,24 +55,12 @@ def _plot(axes: Axes, series: Series, phase: str, name: str, label: str, **style
         axes.fill_between(steps[: len(columns)], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
-def _finish(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.3)
-    axes.locator_params(axis="x", nbins=6)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="small")
-    else:
-        axes.text(0.5, 0.5, "nothing logged yet", ha="center", transform=axes.transAxes)
-
-
 def _model_loss(axes: Axes, series: Series) -> None:
     _plot(axes, series, "world_model", "loss", "training")
     _plot(axes, series, "world_model", "held_out_loss", "held-out episodes", marker="o", markersize=3)
     if ("world_model", "loss") in series:
         axes.set_yscale("log")
-    _finish(axes, "World model", "step", "weighted negative ELBO a step, nats")
+    finish(axes, "World model", "step", "weighted negative ELBO a step, nats")
 
 
 def _open_loop(axes: Axes, series: Series) -> None:
@@ -92,7 +72,7 @@ def _open_loop(axes: Axes, series: Series) -> None:
         )
         if points:
             axes.plot([k for k, _ in points], [psnr for _, psnr in points], marker="o", label=label)
-    _finish(axes, "Open-loop prediction, held-out episodes", "steps ahead", "PSNR, dB")
+    finish(axes, "Open-loop prediction, held-out episodes", "steps ahead", "PSNR, dB")
 
 
 def _returns(axes: Axes, series: Series, result: dict[str, Any] | None) -> None:
@@ -106,7 +86,7 @@ def _returns(axes: Axes, series: Series, result: dict[str, Any] | None) -> None:
     if result is not None and agents:
         axes.axhline(result["dataset_return_mean"], color="black", linestyle="--", label="mean of the dataset")
         axes.axhline(result["random_return"], color="grey", linestyle=":", label="random policy")
-    _finish(axes, "Return (stars: final score)", "update", "return")
+    finish(axes, "Return (stars: final score)", "update", "return")
 
 
 def _values(axes: Axes, series: Series) -> None:
@@ -118,16 +98,16 @@ def _values(axes: Axes, series: Series) -> None:
         ("q_uniform", "uniform actions"),
     ):
         _plot(axes, series, "agent", name, label)
-    _finish(axes, "Values Q(s, a)", "update", "discounted return")
+    finish(axes, "Values Q(s, a)", "update", "discounted return")
 
 
 def _conservatism(axes: Axes, series: Series) -> None:
     _plot(axes, series, "agent", "conservative_gap", "log-sum-exp Q - Q of the dataset")
     _plot(axes, series, "agent", "bellman", "Bellman error, half its square")
-    _finish(axes, "Critic's losses", "update", "")
+    finish(axes, "Critic's losses", "update", "")
 
 
 def _policy(axes: Axes, series: Series) -> None:
     _plot(axes, series, "agent", "held_out_log_prob", "log pi of held-out actions")
     _plot(axes, series, "agent", "entropy", "entropy")
-    _finish(axes, "Policy", "update", "nats")
+    finish(axes, "Policy", "update", "nats")

@@ -50,7 +50,7 @@ def encode_episodes(
     device = generator.device
     features: list[Tensor] = []
     for some in np.array_split(episodes, -(-len(episodes) // config.episodes_at_once)):
-        rows = _rows(decoded, some)
+        rows = rows_of(decoded, some)
         longest = max(row.stop - row.start for row in rows)
         image = _padded(decoded.image, rows, longest).to(device)
         action = _padded(decoded.action, rows, longest).to(device)
@@ -74,7 +74,7 @@ def encode_dataset(
         shift = config.shift if view else 0
         pieces = encode_episodes(model, decoded, episodes, config, generator, shift)
         views.append(torch.cat(pieces))
-    rows = np.concatenate([np.arange(row.start, row.stop) for row in _rows(decoded, episodes)])
+    rows = np.concatenate([np.arange(row.start, row.stop) for row in rows_of(decoded, episodes)])
     return EncodedDataset.from_rows(
         feature=torch.stack(views),
         action=torch.from_numpy(decoded.action[rows]).to(device),
@@ -85,8 +85,8 @@ def encode_dataset(
     )
 
 
-def _rows(decoded: Decoded, episodes: NDArray[np.int64]) -> list[slice]:
-    """The rows of each of the given episodes."""
+def rows_of(decoded: Decoded, episodes: NDArray[np.int64]) -> list[slice]:
+    """The rows of the decoded data of each of the given episodes, in their order."""
     starts, lengths = decoded.starts[episodes].tolist(), decoded.lengths[episodes].tolist()
     return [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]
 

@@ -7,11 +7,10 @@ import numpy as np
 
 from data.locate import default_data_dir, resolve
 from data.manifest import read_manifest
-from latent_combo.clips import FPS
 from latent_combo.load_run import Run, load_run
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.video import write_mp4
-from latent_combo.score import Scorer, film
+from latent_combo.score import FPS, Scorer, film
 
 
 def dataset_return(run: Run) -> float | None:

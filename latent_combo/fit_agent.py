@@ -15,6 +15,7 @@ from latent_combo.run.seeding import generator
 from latent_combo.run.speed import Meter, count_flops
 from latent_combo.score import Score, Scorer
 from latent_combo.session import Session
+from latent_combo.show_agent import show_values
 from latent_combo.world_model.base import WorldModel
 
 PHASE = "agent"
@@ -54,6 +55,7 @@ def fit_agent(
     meter = Meter("updates", 1.0, _flops(agent, dataset), device)
     due = look_steps(config.updates, config.looks)
     clocks = session.clocks(config.updates)
+    view = session.view_clock(config.updates)
     with session.progress("agent", config.updates, fit.step) as bar:
         while fit.step < config.updates:
             with session.timer.section(PHASE), meter.step():
@@ -62,6 +64,10 @@ def fit_agent(
             if clocks["log"](fit.step):
                 seen = {**metrics, **held_out_metrics(agent, held_out, seed)}
                 session.report(PHASE, fit.step, seen, meter, bar, "q_data")
+            if view(fit.step):
+                with session.timer.section("views"):
+                    draws = generator(seed, device, "views, values")
+                    show_values(session.log.board, agent, model, dataset, config.horizon, fit.step, draws)
             if fit.step in due:
                 with session.timer.section("looks"):
                     score = play(session, model, agent, scorer, look=True)
@@ -84,14 +90,14 @@ def look_steps(updates: int, looks: int) -> set[int]:
 def play(
     session: Session, model: WorldModel, agent: ConservativeActorCritic, scorer: Scorer, look: bool = False
 ) -> Score:
-    """Score all agents, for the result or as a look during training."""
+    """Score all agents, for the result or as a look during training; the result's first episodes are kept for views."""
     config = session.config.score
     seed, episodes = (
         (config.seed_during_training, config.episodes_during_training) if look else (config.seed, config.episodes)
     )
     draws = generator(session.config.seed, session.device, "policy")
     policy = Policy(model, agent.actor, agent.stack, draws, session.config.encode.sample)
-    return scorer.score(policy, seed, episodes)
+    return scorer.score(policy, seed, episodes, record=0 if look else session.config.views.episodes)
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """The first phase: fitting the world model, and measuring it on held-out episodes."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,37 +9,29 @@ from torch import Tensor
 
 from data.load import Decoded
 from data.segments import SegmentSampler
-from latent_combo.clips import open_loop_clip
+from latent_combo.held_out import LEAST
 from latent_combo.load_run import build_world_model
 from latent_combo.run.seeding import generator, numpy_generator
 from latent_combo.run.speed import Meter, count_flops
-from latent_combo.run.video import write_gif
 from latent_combo.session import Session
+from latent_combo.show_model import ModelViews
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment, WorldModel
 from latent_combo.world_model.fit import Fit
-from latent_combo.world_model.open_loop import HORIZONS, OpenLoop, open_loop
+from latent_combo.world_model.open_loop import OpenLoop
 from latent_combo.world_model.recurrent import RecurrentWorldModel
 
 PHASE = "world_model"
-CONTEXT = 10
-"""Frames that are observed before a prediction."""
-CLIP = 50
-"""Frames of an open-loop clip, the observed ones included."""
-SHOWN = 3
-"""Sequences side by side in a clip."""
-MEASURED = 128
-"""Held-out segments that the model is measured on."""
 
 
 def check_lengths(data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64], length: int) -> None:
     """Raise UserError where no episode is long enough to train on, or to measure on, before anything is written."""
     SegmentSampler(data, train, length)
-    SegmentSampler(data, held_out, max(length, CLIP, CONTEXT + max(HORIZONS)))
+    SegmentSampler(data, held_out, max(length, LEAST))
 
 
 def fit_world_model(
-    session: Session, data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64]
+    session: Session, data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64], views: ModelViews
 ) -> tuple[RecurrentWorldModel, Meter]:
     """Fit to the training episodes, or go on where a checkpoint stands. Returns the frozen model and its speed."""
     config, device, seed = session.config.fit, session.device, session.config.seed
@@ -65,6 +56,7 @@ def fit_world_model(
     )
     meter = Meter("frames", config.batch * config.length, _flops(model, held, config.batch), device)
     clocks = session.clocks(config.steps, look=config.held_out_every)
+    view = session.view_clock(config.steps)
     with session.progress("world model", config.steps, fit.step) as bar:
         while fit.step < config.steps:
             with session.timer.section(PHASE), meter.step():
@@ -74,6 +66,11 @@ def fit_world_model(
                 session.report(PHASE, fit.step, metrics, meter, bar, "loss")
             if clocks["look"](fit.step):
                 session.log.write(PHASE, fit.step, _held_out_loss(model, held, seed))
+                with session.timer.section("views"):
+                    views.note_latents(model, fit.step)
+            if view(fit.step):
+                with session.timer.section("views"):
+                    log_open_loop(session, views.during(model, fit.step), fit.step)
             if clocks["save"](fit.step) or session.interrupt.requested:
                 state = {"fit": fit.state_dict(), "rng": json.dumps(rng.bit_generator.state)}
                 session.save(PHASE, state)
@@ -81,35 +78,10 @@ def fit_world_model(
     return model.requires_grad_(False), meter
 
 
-def measure_world_model(
-    session: Session, model: RecurrentWorldModel, data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64]
-) -> OpenLoop:
-    """Predict held-out episodes without looking, beside two baselines; log the figures and a clip."""
-    draws = generator(session.config.seed, session.device, "measure")
-    rng = numpy_generator(session.config.seed, "measure")
-    segments = SegmentSampler(data, held_out, CONTEXT + max(HORIZONS)).sample(MEASURED, rng)
-    quality = open_loop(model, segments.to(session.device), mean_image(data, train).to(session.device), CONTEXT, draws)
-    figures = {
-        f"{name}_{horizon}": value for name, values in vars(quality).items() for horizon, value in values.items()
-    }
-    step = session.config.fit.steps
+def log_open_loop(session: Session, quality: OpenLoop, step: int) -> None:
+    """Log how well the model predicts, a value for each figure and horizon."""
+    figures = {f"{name}_{k}": value for name, values in vars(quality).items() for k, value in values.items()}
     session.log.write("open_loop", step, figures)
-    shown = SegmentSampler(data, held_out, CLIP).spread(SHOWN, rng).to(session.device)
-    clip = open_loop_clip(model, shown, CONTEXT, draws)
-    session.log.animation("open_loop/truth_prediction_error", step, clip, fps=10)
-    write_gif(Path(session.out) / "videos" / "open_loop.gif", clip, fps=10)
-    return quality
-
-
-def mean_image(data: Decoded, episodes: NDArray[np.int64]) -> Tensor:
-    """The mean of every 25th frame of the given episodes, (H, W, 3) float32."""
-    rows = np.concatenate(
-        [
-            np.arange(start, start + n, 25)
-            for start, n in zip(data.starts[episodes], data.lengths[episodes], strict=True)
-        ]
-    )
-    return torch.from_numpy(data.image[rows].mean(0, dtype=np.float64)).float()
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from envs.tasks import Task, get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
@@ -46,6 +47,10 @@ class Run:
     world_model: RecurrentWorldModel
     agent: ConservativeActorCritic | None
     """None before the agent's first checkpoint."""
+    model_step: int
+    """Steps that the world model was fitted for."""
+    agent_step: int
+    """Updates of the agent; 0 where there is none."""
 
     def policy(self, seed: int) -> Policy:
         """The policy of all agents. Raises UserError if none was trained yet."""
@@ -62,10 +67,20 @@ def load_run(folder: Path) -> Run:
     task = get_task(config.task)
     device = choose_device(config.device)
     world_model = build_world_model(config, task, device)
-    world_model.load_state_dict(checkpoint.load(folder / WORLD_MODEL, device)["fit"]["model"])
+    model_step = _load(world_model, folder / WORLD_MODEL, "model", device)
     world_model.requires_grad_(False)
-    agent = None
+    agent, agent_step = None, 0
     if (folder / AGENT).exists():
         agent = build_agent(config, task, world_model.feature_dim, device)
-        agent.load_state_dict(checkpoint.load(folder / AGENT, device)["fit"]["agent"])
-    return Run(config, task, world_model, agent)
+        agent_step = _load(agent, folder / AGENT, "agent", device)
+    return Run(config, task, world_model, agent, model_step, agent_step)
+
+
+def _load(network: nn.Module, path: Path, part: str, device: torch.device) -> int:
+    """Put a checkpoint's weights into a network, and return the step that they are of."""
+    state = checkpoint.load(path, device)
+    try:
+        network.load_state_dict(state["fit"][part])
+        return int(state["fit"]["step"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path} is not of this version of the program, or not of this run's config.yaml") from error

@@ -1,6 +1,7 @@
 """Scoring a policy in its environment: what this returns goes into logs and results, and never into training."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +11,12 @@ from envs.make import make
 from envs.tasks import Task
 from latent_combo.policy import Policy
 from latent_combo.run.ranges import require_not_negative, require_positive
+from latent_combo.world_model.base import Segment
 
 FILM_SIZE = 256
 """Pixels of a film for people, whatever the policy sees."""
+FPS = 20
+"""Agent steps of the walker in a second: its films play in real time."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Score:
     """(S, E) undiscounted returns."""
     physics: NDArray[np.float64]
     """(T, P), the simulator's states in the first agent's episode of median return: neither its best nor its worst."""
+    recorded: Segment | None = None
+    """The first agent's first episodes, if asked for: what it saw, did and got, (B, T+1, ...) in Dreamer indexing."""
 
 
 class Scorer:
@@ -56,8 +62,11 @@ class Scorer:
         self.task, self.stack, self.episodes = task, stack, episodes
         self.envs = [make(task.name, "pixels", look, image_size) for _ in range(stack * episodes)]
 
-    def score(self, policy: Policy, seed: int, episodes: int | None = None) -> Score:
-        """Play `episodes` (at most, and by default, those that the scorer was made for) with each agent."""
+    def score(self, policy: Policy, seed: int, episodes: int | None = None, record: int = 0) -> Score:
+        """Play `episodes` (at most, and by default, those that the scorer was made for) with each agent.
+
+        The first `record` of the first agent's are kept.
+        """
         number = episodes or self.episodes
         envs = self.envs[: self.stack * number]
         # Every agent meets the same starts.
@@ -65,25 +74,72 @@ class Scorer:
         physics = [[env.physics_state()] for env in envs[:number]]
         policy.reset(number)
         returns, alive = np.zeros(len(envs)), np.ones(len(envs), bool)
+        record = min(record, number)
+        seen = [np.stack(observations[:record])] if record else []
+        steps: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]] = []
         for _ in range(self.task.horizon):
-            seen = torch.from_numpy(np.stack(observations)).unflatten(0, (self.stack, number))
-            actions = policy.act(seen).flatten(0, 1).numpy()
+            stacked = torch.from_numpy(np.stack(observations)).unflatten(0, (self.stack, number))
+            actions = policy.act(stacked).flatten(0, 1).numpy()
+            rewards, lived = np.zeros(len(envs), np.float32), alive.copy()
             for index, (env, action) in enumerate(zip(envs, actions, strict=True)):
                 if alive[index]:
                     observations[index], reward, terminated, _, _ = env.step(action)
+                    rewards[index] = reward
                     returns[index] += reward
                     alive[index] = not terminated
             for states, env in zip(physics, envs, strict=False):
                 states.append(env.physics_state())
+            if record:
+                seen.append(np.stack(observations[:record]))
+                steps.append((actions[:record], rewards[:record], (lived & ~alive)[:record]))
             if not alive.any():
                 break
         median = int(np.argsort(returns[:number])[number // 2])
-        return Score(returns.reshape(self.stack, number), np.stack(physics[median]))
+        recorded = _recorded(seen, steps) if record else None
+        return Score(returns.reshape(self.stack, number), np.stack(physics[median]), recorded)
 
     def close(self) -> None:
         """Free all GL contexts."""
         for env in self.envs:
             env.close()
+
+
+def _recorded(
+    seen: list[NDArray[Any]], steps: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]]
+) -> Segment:
+    """Observations of T+1 rows and (actions, rewards, endings) of T steps, as episodes in Dreamer indexing."""
+    columns = [torch.from_numpy(np.stack(column, 1)) for column in zip(*steps, strict=True)]
+    action, reward, terminal = (torch.cat([torch.zeros_like(column[:, :1]), column], 1) for column in columns)
+    is_first = torch.zeros_like(terminal)
+    is_first[:, 0] = True
+    return Segment(torch.from_numpy(np.stack(seen, 1)), action, reward, is_first, terminal)
+
+
+class Branches:
+    """The environment set back to recorded states, to see what other actions would have led to."""
+
+    def __init__(self, task: Task, look: str, image_size: int) -> None:
+        self.env = make(task.name, "pixels", look, image_size)
+
+    def follow(
+        self, physics: NDArray[np.float64], action: NDArray[np.float32]
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """From each of N states (N, P) take T actions (N, T, A): observations (N, T, ...) and rewards (N, T)."""
+        observations, rewards = [], np.zeros(action.shape[:2], np.float32)
+        for n, (state, path) in enumerate(zip(physics, action, strict=True)):
+            self.env.reset(seed=0)  # so that its clock has room for the path
+            self.env.set_physics(state)
+            seen = []
+            for t, now in enumerate(path):
+                observation, reward, _, _, _ = self.env.step(now)
+                seen.append(observation)
+                rewards[n, t] = reward
+            observations.append(np.stack(seen))
+        return np.stack(observations), rewards
+
+    def close(self) -> None:
+        """Free the GL context."""
+        self.env.close()
 
 
 def film(task: Task, look: str, physics: NDArray[np.float64]) -> NDArray[np.uint8]:

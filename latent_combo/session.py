@@ -1,6 +1,6 @@
 """One training run in progress: its folder, its log, its checkpoints, and how it is interrupted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from latent_combo.load_run import AGENT, WORLD_MODEL, choose_device
 from latent_combo.run import checkpoint
 from latent_combo.run.clocks import Every, Timer
 from latent_combo.run.errors import UserError
+from latent_combo.run.gallery import Gallery
 from latent_combo.run.interrupt import Interrupt
 from latent_combo.run.metrics import MetricsLog
 from latent_combo.run.speed import Meter
+from latent_combo.views.style import EXACT
 
 PHASES = {"world_model": WORLD_MODEL, "agent": AGENT}
 """The phases that are trained, and their checkpoints."""
@@ -43,7 +45,9 @@ class Session:
         """
         self._prepare()
         steps = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
+        steps["open_loop"] = steps["world_model"]
         self.log = MetricsLog(self.out, steps if self._resume else None)
+        self.gallery = Gallery(self.out, self.log.board, EXACT)
 
     def _prepare(self) -> None:
         """Make the run's folder, or read its checkpoints."""
@@ -74,6 +78,18 @@ class Session:
             name: Every(interval, steps)
             for name, interval in {"log": self.config.log_every, "save": self.config.save_every, **every}.items()
         }
+
+    def view_clock(self, steps: int) -> Callable[[int], bool]:
+        """When to draw views in a loop of `steps` steps; its end has views of its own."""
+        every = self.config.views.every
+        return lambda step: every > 0 and step % every == 0 and step < steps
+
+    def close(self) -> None:
+        """Wait for the pictures, and close the log."""
+        try:
+            self.gallery.close()
+        finally:
+            self.log.close()
 
     def progress(self, phase: str, steps: int, done: int) -> "tqdm[Any]":
         """A progress bar with rate and remaining time."""

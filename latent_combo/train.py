@@ -2,27 +2,31 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data.load import Decoded, load_pixels
-from data.locate import default_data_dir
 from data.segments import split_episodes
-from latent_combo.clips import FPS
-from latent_combo.config import Config, parse
+from latent_combo.config import Config, flat_settings, parse
 from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
 from latent_combo.fit_agent import Looks, fit_agent, play
-from latent_combo.fit_world_model import check_lengths, fit_world_model, measure_world_model
+from latent_combo.fit_world_model import check_lengths, fit_world_model, log_open_loop
+from latent_combo.held_out import HeldOut
+from latent_combo.report import REPORT, write_report
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
 from latent_combo.run.interrupt import Interrupt
+from latent_combo.run.metrics import MetricsLog
 from latent_combo.run.seeding import generator
 from latent_combo.run.speed import Meter
 from latent_combo.run.versions import versions
-from latent_combo.run.video import write_mp4
 from latent_combo.score import Score, Scorer, film
 from latent_combo.session import Session
+from latent_combo.show_agent import AgentViews, show_film
+from latent_combo.show_model import Exhibits, ModelViews
 from latent_combo.world_model.open_loop import OpenLoop
 
 
@@ -39,7 +43,7 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
                 config.dataset,
                 session.task,
                 config.look,
-                Path(config.data_dir).expanduser() if config.data_dir else default_data_dir(),
+                config.data_folder,
                 "memmap" if config.mapped else "memory",
                 config.world_model.conv.image_size,
             )
@@ -51,30 +55,68 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
         train_episodes, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
         check_lengths(data, train_episodes, held_out, config.fit.length)
         session.open()
-        model, model_meter = fit_world_model(session, data, train_episodes, held_out)
-        with session.timer.section("latents"):
-            quality = measure_world_model(session, model, data, train_episodes, held_out)
-            draws = generator(config.seed, session.device, "latents")
-            encoded = encode_dataset(model, data, train_episodes, config.encode, config.agent, draws)
-            encoded_held_out = encode_dataset(model, data, held_out, config.encode, config.agent, draws)
-        stack, most = config.agent.stack, max(config.score.episodes, config.score.episodes_during_training)
-        scorer = Scorer(session.task, config.look, config.world_model.conv.image_size, stack, most)
-        agent, agent_meter, looks = fit_agent(session, model, encoded, encoded_held_out, scorer)
-        with session.timer.section("score"):
-            score = play(session, model, agent, scorer)
-        scorer.close()
-        result = summarise(session, data, quality, score, looks, (model_meter, agent_meter))
-        clip = film(session.task, config.look, score.physics)
-        write_mp4(session.out / "videos" / "policy.mp4", clip, FPS)
-        session.log.animation("policy/agent_0", config.agent_fit.updates, clip[:200:2, ::2, ::2], FPS // 2)
-        session.log.close()
-        write_atomically(session.out / "result.json", json.dumps(result, indent=2).encode())
-        write_atomically(session.out / "curves.png", draw_curves(session.out))
+        try:
+            return _train(session, data, train_episodes, held_out)
+        finally:
+            session.close()
+
+
+def _train(
+    session: Session, data: Decoded, train_episodes: NDArray[np.int64], held_out: NDArray[np.int64]
+) -> dict[str, Any]:
+    """The phases, from the world model on."""
+    config, task, timer = session.config, session.task, session.timer
+    pieces = HeldOut.choose(
+        data, train_episodes, held_out, config.views.clips, config.views.segments, config.seed, session.device
+    )
+    exhibits = Exhibits(
+        task, data, train_episodes, held_out, pieces, session.gallery, config.encode, config.seed, session.device
+    )
+    model_views = ModelViews(exhibits)
+    model, model_meter = fit_world_model(session, data, train_episodes, held_out, model_views)
+    with timer.section("views"):
+        quality = model_views.after(model, config.fit.steps)
+        log_open_loop(session, quality, config.fit.steps)
+    with timer.section("latents"):
+        draws = generator(config.seed, session.device, "latents")
+        encoded = encode_dataset(model, data, train_episodes, config.encode, config.agent, draws)
+        encoded_held_out = encode_dataset(model, data, held_out, config.encode, config.agent, draws)
+    image_size, stack = config.world_model.conv.image_size, config.agent.stack
+    most = max(config.score.episodes, config.score.episodes_during_training)
+    scorer = Scorer(task, config.look, image_size, stack, most)
+    agent, agent_meter, looks = fit_agent(session, model, encoded, encoded_held_out, scorer)
+    with timer.section("score"):
+        score = play(session, model, agent, scorer)
+    scorer.close()
+    with timer.section("views"):
+        views = AgentViews(exhibits, model, agent, config.look, image_size)
+        updates = config.agent_fit.updates
+        beliefs = views.after(encoded, config.agent_fit.horizon, score.recorded, updates)
+        show_film(session.gallery, film(task, config.look, score.physics), updates)
+        session.gallery.wait()
+    result = summarise(session, data, quality, score, looks, (model_meter, agent_meter), beliefs)
+    log_result(session.log, config, result)
+    write_atomically(session.out / "result.json", json.dumps(result, indent=2).encode())
+    write_atomically(session.out / "curves.png", draw_curves(session.out))
+    write_atomically(session.out / REPORT, write_report(session.out).encode())
     return result
 
 
+def log_result(log: MetricsLog, config: Config, result: dict[str, Any]) -> None:
+    """Put the final figures into the log, and with the settings into TensorBoard's HParams tab."""
+    scores = {name: float(result[name]) for name in ("return_mean", "return_std", "normalised_score")}
+    log.write("result", config.agent_fit.updates, scores)
+    log.board.hyperparameters(flat_settings(config), {f"result/{name}": value for name, value in scores.items()})
+
+
 def summarise(
-    session: Session, data: Decoded, quality: OpenLoop, score: Score, looks: Looks, meters: tuple[Meter, Meter]
+    session: Session,
+    data: Decoded,
+    quality: OpenLoop,
+    score: Score,
+    looks: Looks,
+    meters: tuple[Meter, Meter],
+    beliefs: dict[str, float],
 ) -> dict[str, Any]:
     """What a run came to: the contents of `result.json`."""
     config, task = session.config, session.task
@@ -101,7 +143,8 @@ def summarise(
         ],
         "looks": vars(looks),
         "world_model": vars(quality),
-        "seconds": dict(session.timer.seconds),
+        "beliefs": beliefs,
+        "seconds": {**session.timer.seconds, "views_in_background": session.gallery.seconds},
         "rates": {"model_frames_per_s": meters[0].rate, "agent_updates_per_s": meters[1].rate},
         "share_of_matmul": {"world_model": meters[0].share, "agent": meters[1].share},
         "versions": versions(),
@@ -126,7 +169,8 @@ def describe(result: dict[str, Any], out: str) -> str:
             f"normalised  {result['normalised_score']:.1f}",
             f"prediction  PSNR in dB at {psnr}",
             f"time        {', '.join(f'{name} {s:.0f} s' for name, s in result['seconds'].items())}",
-            f"files       {out}/result.json, {out}/videos/policy.mp4; tensorboard --logdir {out}",
+            f"files       {out}/{REPORT} (all of it on a page), {out}/result.json, {out}/videos; "
+            f"tensorboard --logdir {out}",
         ]
     )
 

@@ -1,55 +1,99 @@
-"""`python -m latent_combo.visualise RUN`: draw what a run's model predicts and what its policy does."""
+"""`python -m latent_combo.visualise RUN`: draw what a run's model predicts, what its agent values, and what it does."""
 
 import argparse
+import time
 from pathlib import Path
 
-from data.load import load_pixels
-from data.locate import default_data_dir
-from data.segments import SegmentSampler, split_episodes
-from latent_combo.clips import FPS, open_loop_clip
+from data.load import Decoded, load_pixels
+from data.segments import split_episodes
 from latent_combo.curves import draw_curves
-from latent_combo.fit_world_model import CLIP, CONTEXT, SHOWN
-from latent_combo.load_run import load_run
-from latent_combo.run.errors import run_cli
+from latent_combo.encode import encode_dataset
+from latent_combo.held_out import HeldOut
+from latent_combo.load_run import Run, load_run
+from latent_combo.report import REPORT, write_report
+from latent_combo.run.board import Board
+from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
-from latent_combo.run.seeding import generator, numpy_generator
-from latent_combo.run.video import write_gif, write_mp4
-from latent_combo.score import Scorer, film
+from latent_combo.run.gallery import CLIPS, PICTURES, Gallery
+from latent_combo.run.metrics import TENSORBOARD
+from latent_combo.run.seeding import generator
+from latent_combo.score import Score, Scorer, film
+from latent_combo.show_agent import AgentViews, show_film
+from latent_combo.show_model import Exhibits, ModelViews
+from latent_combo.views.style import EXACT
+
+EVENTS = ".visualise"
+"""Suffix of this command's event file, which a later call replaces."""
+
+
+def visualise(folder: Path, run: Run, seed: int) -> None:
+    """Write all views that a run has the parts for, and say what is missing."""
+    data = _dataset(run)
+    gallery = Gallery(folder, Board(folder / TENSORBOARD, EVENTS), EXACT)
+    try:
+        if data is not None:
+            print(f"{len(data.lengths)} episodes of {run.config.dataset}; drawing", flush=True)
+            _views(run, data, gallery, seed)
+        elif run.agent is not None:
+            show_film(gallery, film(run.task, run.config.look, _play(run, seed, 1).physics), run.agent_step)
+    finally:
+        gallery.close()
+        gallery.board.close()
+    if run.agent is None:
+        print("no values, calibration and policy to show: this run has no agent yet")
+
+
+def _dataset(run: Run) -> Decoded | None:
+    """The run's dataset, or None, with a line, where it can't be had."""
+    config = run.config
+    size = config.world_model.conv.image_size
+    try:
+        return load_pixels(config.dataset, run.task, config.look, config.data_folder, "memmap", size)
+    except UserError as error:
+        print(f"no views of the dataset's episodes: {error}")
+        return None
+
+
+def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
+    config, model = run.config, run.world_model
+    device = next(model.parameters()).device
+    train, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
+    pieces = HeldOut.choose(
+        data, train, held_out, config.views.clips, config.views.segments, config.seed + seed, device
+    )
+    exhibits = Exhibits(run.task, data, train, held_out, pieces, gallery, config.encode, config.seed + seed, device)
+    ModelViews(exhibits).after(model, run.model_step)
+    if run.agent is None:
+        return
+    score = _play(run, seed, config.views.episodes)
+    encoded = encode_dataset(model, data, train, config.encode, config.agent, generator(seed, device, "latents"))
+    views = AgentViews(exhibits, model, run.agent, config.look, config.world_model.conv.image_size)
+    views.after(encoded, config.agent_fit.horizon, score.recorded, run.agent_step)
+    show_film(gallery, film(run.task, config.look, score.physics), run.agent_step)
+
+
+def _play(run: Run, seed: int, episodes: int) -> Score:
+    policy = run.policy(run.config.seed)
+    scorer = Scorer(run.task, run.config.look, run.config.world_model.conv.image_size, policy.stack, episodes)
+    score = scorer.score(policy, run.config.score.seed + seed, record=episodes)
+    scorer.close()
+    return score
 
 
 def main() -> None:
-    """Read the command line, and write clips into the run's `videos` folder."""
+    """Read the command line, and draw into the run's folder and its TensorBoard events."""
     parser = argparse.ArgumentParser(prog="python -m latent_combo.visualise", description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("--seed", type=int, default=0, help="which held-out segments, and which episode, are shown")
+    parser.add_argument("--seed", type=int, default=0, help="which held-out segments, and which episodes, are shown")
     given = parser.parse_args()
-    run = load_run(given.run)
-    config, videos = run.config, given.run / "videos"
-    write_atomically(given.run / "curves.png", draw_curves(given.run))
-    print(f"learning curves in {given.run / 'curves.png'}")
-    data = load_pixels(
-        config.dataset,
-        run.task,
-        config.look,
-        Path(config.data_dir).expanduser() if config.data_dir else default_data_dir(),
-        "memmap",
-        config.world_model.conv.image_size,
-    )
-    _, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
-    device = next(run.world_model.parameters()).device
-    segment = SegmentSampler(data, held_out, CLIP).spread(SHOWN, numpy_generator(given.seed, "clips")).to(device)
-    clip = open_loop_clip(run.world_model, segment, CONTEXT, generator(given.seed, device, "clips"))
-    write_gif(videos / "open_loop.gif", clip, fps=10)
-    print(f"open-loop prediction in {videos / 'open_loop.gif'}")
-    if run.agent is None:
-        print("no policy to show: this run has no agent yet")
-        return
-    policy = run.policy(given.seed)
-    scorer = Scorer(run.task, config.look, config.world_model.conv.image_size, policy.stack, 1)
-    physics = scorer.score(policy, config.score.seed + given.seed).physics
-    scorer.close()
-    write_mp4(videos / "policy.mp4", film(run.task, config.look, physics), FPS)
-    print(f"the first agent's episode in {videos / 'policy.mp4'}")
+    if given.seed < 0:
+        raise UserError(f"--seed is {given.seed}; it is 0 or more")
+    started, folder = time.perf_counter(), given.run
+    run = load_run(folder)
+    write_atomically(folder / "curves.png", draw_curves(folder))
+    visualise(folder, run, given.seed)
+    write_atomically(folder / REPORT, write_report(folder).encode())
+    print(f"{folder}/{REPORT}, {folder}/{CLIPS}, {folder}/{PICTURES}; {time.perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pytest
 import torch
 from small_agents import SMALL, A, F, dataset, draws
 from torch import Tensor
+from toy_models import PartialWorldModel
 
 from latent_combo.agent.actor_critic import (
     MAX_ADVANTAGE_WEIGHT,
@@ -23,7 +24,7 @@ from latent_combo.agent.optimise import StackedAdam
 from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
 from latent_combo.run.guard import NonFiniteError
-from latent_combo.world_model.base import Imagined, Metrics, Segment, WorldModel
+from latent_combo.world_model.base import Imagined
 
 CPU = torch.device("cpu")
 
@@ -297,21 +298,10 @@ def test_pairs_are_drawn_in_proportion_to_their_weights() -> None:
     assert draw_by_weight(weight.cumsum(-1), torch.tensor([[0.0], [0.0]])).tolist() == [[0], [1]]
 
 
-class Walk(WorldModel):
+class Walk(PartialWorldModel):
     """The next state is the old one plus the first action; the reward is the action's sum; 100 and more is terminal."""
 
     feature_dim, action_dim = F, A
-
-    def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        raise AssertionError("not fitted here")
-
-    def filter_step(
-        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
-        return observation
-
-    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
-        return observation
 
     def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
         following = feature + action[:, :1]

@@ -203,11 +203,20 @@ def test_a_share_of_the_segments_begins_with_an_episode(pixels: Path, tmp_path: 
 
 def test_segments_to_look_at_do_not_repeat(pixels: Path, tmp_path: Path) -> None:
     sampler = SegmentSampler(load(pixels, tmp_path), [0, 1, 2, 3], 5)  # long enough: 10 and 6 rows
-    shown = sampler.spread(2, np.random.default_rng(0))
+    shown = sampler.at(sampler.spread_rows(2, np.random.default_rng(0)))
     episode, row = shown.observation[:, 0, 0, 0, 0].long() - 1, shown.observation[:, 0, 0, 0, 1].long()
     assert sorted(sampler.decoded.lengths[episode].tolist()) == [6, 10]
     assert row[0] == 0 and row[1] == sampler.decoded.lengths[episode[1]] - 5
-    assert sampler.spread(3, np.random.default_rng(0)).action.shape == (3, 5, TASK.action_dim)
+    assert len(sampler.spread_rows(3, np.random.default_rng(0))) == 3
+
+
+def test_segments_to_measure_on_are_all_different(pixels: Path, tmp_path: Path) -> None:
+    sampler = SegmentSampler(load(pixels, tmp_path), [0, 1, 2, 3], 5)  # 6 + 2 places to start
+    assert len(set(sampler.distinct_rows(8, np.random.default_rng(0)).tolist())) == 8
+    rows = sampler.distinct_rows(9, np.random.default_rng(0))
+    assert len(rows) == 8
+    starts = sampler.decoded.starts[sampler.decoded.lengths >= 5]
+    assert sorted(row - starts[starts <= row].max() for row in rows) == [0, 0, 1, 1, 2, 3, 4, 5]
 
 
 def test_a_segment_longer_than_every_episode_is_refused(pixels: Path, tmp_path: Path) -> None:

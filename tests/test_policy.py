@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
+from toy_models import PartialWorldModel
 
 from data.load import Decoded
 from data.manifest import describe
@@ -11,20 +12,16 @@ from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.encode import EncodeConfig, encode_dataset
 from latent_combo.policy import Policy
-from latent_combo.world_model.base import Imagined, Metrics, Segment, WorldModel
 
 A = 2
 LENGTHS = (5, 3, 7)
 """Rows of three episodes."""
 
 
-class Adder(WorldModel):
+class Adder(PartialWorldModel):
     """A feature is the running sum of pixels, the last action, and a random number."""
 
     feature_dim, action_dim = 4, A
-
-    def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        raise AssertionError("not fitted here")
 
     def filter_step(
         self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
@@ -39,9 +36,6 @@ class Adder(WorldModel):
             feature = self.filter_step(feature, observation[:, t], action[:, t], generator)
             features.append(feature)
         return torch.stack(features, 1)
-
-    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
-        raise AssertionError("not imagined here")
 
 
 def decoded() -> Decoded:

@@ -1,11 +1,8 @@
 """The log of a run: what is written, and what a resumed run keeps."""
 
 import csv
-import io
 from pathlib import Path
 
-import imageio.v3 as iio
-import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -85,14 +82,3 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match="can not write .*taken"):
         MetricsLog(tmp_path / "taken")
-
-
-def test_an_animation_plays_in_tensorboard(tmp_path: Path) -> None:
-    frames = np.zeros((5, 8, 12, 3), np.uint8)
-    frames[np.arange(5), :, np.arange(5)] = 255
-    log = MetricsLog(tmp_path)
-    log.animation("open_loop", 3, frames, fps=10)
-    log.close()
-    (event,) = board(tmp_path).Images("open_loop")
-    assert (event.step, event.height, event.width) == (3, 8, 12)
-    assert np.array_equal(iio.imread(io.BytesIO(event.encoded_image_string), extension=".gif"), frames)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data.collect import played_episodes
 from data.manifest import describe
@@ -37,7 +39,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TOY = """
     --preset quickstart --dataset tiny --fit.steps 6 --fit.batch 2 --fit.length 8 --agent.batch 16 --agent.stack 2
     --agent_fit.updates 8 --agent_fit.looks 2 --agent_fit.branches 10 --score.episodes 1
-    --score.episodes_during_training 2 --log_every 2 --save_every 4 --device cpu
+    --score.episodes_during_training 2 --views.every 4 --views.clips 1 --views.segments 8 --log_every 2 --save_every 4 --device cpu
     --world_model.conv.encoder_channels=[4,4,8] --world_model.conv.decoder_channels=[8,4]
     --world_model.conv.decoder_input=16 --world_model.rssm.deterministic 16 --world_model.rssm.hidden 16
     --world_model.rssm.stochastic 4 --agent.network.hidden 16 --agent.actor_network.hidden 16
@@ -71,14 +73,29 @@ def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
         "task", "obs", "dataset", "algorithm", "preset", "seed", "episodes", "return_mean", "return_std",
         "normalised_score", "success_rate", "dataset_return_mean", "world_model", "seconds", "rates", "versions",
     } <= result.keys()  # fmt: skip
-    assert result["world_model"]["open_loop_psnr"].keys() == {"1", "5", "15"}
-    assert result["world_model"]["reward_mae"].keys() == {"1", "5", "15"}
+    for figure in result["world_model"].values():
+        assert figure.keys() == {"1", "5", "15", "50"}
+    assert {"q_minus_return", "dream_over_true_return", "max_variance_rank_correlation_at_1"} <= result[
+        "beliefs"
+    ].keys()
+    assert {"views", "views_in_background"} <= result["seconds"].keys()
     assert len(result["agents"]) == 2
     assert load_run(finished).policy(seed=0).sample is load_run(finished).config.encode.sample is False
     assert result["normalised_score"] == pytest.approx(TASK.normalised_score(result["return_mean"]))
-    for name in ("config.yaml", "curves.png", "videos/policy.mp4", "videos/open_loop.gif"):
-        assert (finished / name).stat().st_size > 100
-    assert list((finished / "tensorboard").glob("events*"))
+    kept = ("horizon", "latent_kl", "probes", "calibration_1", "calibration_5", "conservatism", "counterfactual")
+    for name in (
+        *("config.yaml", "curves.png", "report.html", "videos/policy.mp4", "videos/dreams.mp4", "videos/dreams.npz"),
+        *(f"videos/held_out_0.{kind}" for kind in ("mp4", "npz")),
+        *(f"views/{name}.png" for name in kept),
+    ):
+        assert (finished / name).stat().st_size > 100, name
+    assert not list(finished.rglob("*.tmp*"))
+    board = EventAccumulator(str(finished / "tensorboard"))
+    board.Reload()
+    tags = board.Tags()
+    assert {"held_out/0", "horizon", "dreams", "calibration/1_steps", "counterfactual"} <= set(tags["images"])
+    assert {"values/dataset_pairs", "values/model_pairs", "values/random_pairs"} <= set(tags["histograms"])
+    assert [image.step for image in board.Images("held_out/0")] == [4, 6]  # every 4 of 6 steps, and at the end
     rows = list(csv.DictReader((finished / "metrics.csv").open()))
     logged = {(row["phase"], row["name"]) for row in rows}
     assert {
@@ -101,6 +118,13 @@ def test_segments_longer_than_the_episodes_are_refused_before_anything_is_writte
 def test_what_an_evaluation_sees_does_not_reach_training(data_dir: Path, finished: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     train(toy(data_dir, other, "--score.seed", "77", "--score.seed_during_training", "78", "--agent_fit.looks", "1"))
+    for name, value in weights(other).items():
+        assert bool((value == weights(finished)[name]).all()), name
+
+
+def test_what_a_run_draws_of_itself_does_not_reach_training(data_dir: Path, finished: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    train(toy(data_dir, other, "--views.every", "0", "--views.clips", "2", "--views.episodes", "1"))
     for name, value in weights(other).items():
         assert bool((value == weights(finished)[name]).all()), name
 
@@ -173,7 +197,36 @@ def test_a_finished_run_is_scored_and_drawn_again(finished: Path) -> None:
     assert f"dataset {json.loads((finished / 'result.json').read_text())['dataset_return_mean']:.1f}" in scored.stdout
     result = json.loads((finished / "result.json").read_text())
     assert f"return {result['agents'][0]['return_mean']:.1f}" in scored.stdout  # the same policy, the same seeds
-    (finished / "videos" / "policy.mp4").unlink()
+    removed = [finished / name for name in ("videos/policy.mp4", "views/conservatism.png", "report.html")]
+    for path in removed:
+        path.unlink()
     drawn = command("latent_combo.visualise", str(finished))
     assert drawn.returncode == 0, drawn.stderr
-    assert (finished / "videos" / "policy.mp4").exists()
+    assert all(path.exists() for path in removed)
+
+
+def test_what_a_run_lacks_is_said_and_the_rest_is_drawn(data_dir: Path, finished: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    shutil.copytree(finished, half, ignore=shutil.ignore_patterns("agent.pt", "result.json", "views", "videos"))
+    drawn = command("latent_combo.visualise", str(half))
+    assert drawn.returncode == 0, drawn.stderr
+    assert "this run has no agent yet" in drawn.stdout
+    assert (half / "videos" / "held_out_0.mp4").exists() and not (half / "views" / "conservatism.png").exists()
+    page = (half / "report.html").read_text()
+    assert "This run is not finished" in page and "Conservatism" in page
+
+    lost = tmp_path / "lost"
+    shutil.copytree(finished, lost, ignore=shutil.ignore_patterns("views", "videos"))
+    config = (lost / "config.yaml").read_text()
+    (lost / "config.yaml").write_text(config.replace("dataset: tiny", "dataset: gone"))
+    drawn = command("latent_combo.visualise", str(lost))
+    assert drawn.returncode == 0, drawn.stderr
+    assert "no views of the dataset's episodes: " in drawn.stdout and "gone" in drawn.stdout
+    assert (lost / "videos" / "policy.mp4").exists() and not (lost / "videos" / "held_out_0.mp4").exists()
+
+    for replaced, by in (("kl_weight", "weight_of_kl"), ("deterministic: 16", "deterministic: 24")):
+        (lost / "config.yaml").write_text(config.replace(replaced, by))
+        refused = command("latent_combo.visualise", str(lost))
+        assert refused.returncode == 2
+        (line,) = (line for line in refused.stderr.splitlines() if line.startswith("error: "))
+        assert "not of this version of the program" in line

@@ -8,10 +8,12 @@ from latent_combo.run.guard import NonFiniteError
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment
 from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder
+from latent_combo.world_model.dream import dream
 from latent_combo.world_model.fit import Fit, FitConfig
-from latent_combo.world_model.open_loop import dream, open_loop, psnr
+from latent_combo.world_model.gaussian import Gaussian, kl_divergence, log_prob
+from latent_combo.world_model.open_loop import horizons_within, open_loop, psnr
 from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
-from latent_combo.world_model.rssm import EnsemblePrior, Gaussian, RSSMConfig, kl_divergence, log_prob
+from latent_combo.world_model.rssm import EnsemblePrior, RSSMConfig
 
 TINY = RecurrentConfig(
     conv=ConvConfig(
@@ -223,13 +225,35 @@ def test_open_loop_looks_at_the_context_only_and_its_baselines_are_what_they_say
     seen = dream(model, data, 3, draws())
     blind = dream(model, hidden, 3, draws())
     torch.testing.assert_close(seen.feature, blind.feature)  # nothing of the later frames got in
-    quality = open_loop(model, data, torch.full((32, 32, 3), 100.0), 3, draws(), horizons=(1, 5))
+    flat = torch.full((32, 32, 3), 100.0)
+    quality = open_loop(model, data, (flat, 0.25), 3, draws(), horizons=(1, 5))
     last, truth = data.observation[:, 2], data.observation[:, 7]
     assert quality.copy_last_psnr[5] == pytest.approx(float(psnr(last, truth).mean()))
-    flat = torch.full((2, 32, 32, 3), 100.0)
-    assert quality.mean_image_psnr[5] == pytest.approx(float(psnr(flat, truth).mean()))
+    assert quality.mean_image_psnr[5] == pytest.approx(float(psnr(flat.expand(2, -1, -1, -1), truth).mean()))
+    assert quality.mean_reward_mae[1] == pytest.approx(float((data.reward[:, 3] - 0.25).abs().mean()))
+    assert quality.copy_last_reward_mae[1] == pytest.approx(float((data.reward[:, 3] - data.reward[:, 2]).abs().mean()))
+    predicted = seen.mean(model, 7)
+    assert quality.open_loop_psnr[5] == pytest.approx(float(psnr(predicted, truth).mean()))
+    assert quality.reward_mae[5] == pytest.approx(
+        float((seen.reward[:, :, 4].mean(0) - data.reward[:, 7]).abs().mean())
+    )
     with pytest.raises(ValueError, match="too short"):
-        open_loop(model, data, flat[0], 4, draws(), horizons=(5,))
+        open_loop(model, data, (flat, 0.0), 4, draws(), horizons=(5,))
+    assert [horizons_within(rows, 10) for rows in (60, 59, 11, 10)] == [(1, 5, 15, 50), (1, 5, 15), (1,), ()]
+
+
+def test_each_member_dreams_on_from_its_own_state() -> None:
+    model, data = make_model(), segment(batch=2, length=6)
+    dreamed = dream(model, data, 3, None)
+    assert dreamed.context == 3 and dreamed.feature.shape == (3, 2, 6, 18)
+    still = torch.zeros(2, 6)
+    for k in range(3):  # one member at a time, by the step that rollouts take
+        feature = dreamed.filtered[:, 2]
+        for t in range(3, 6):
+            feature, priors = model.rssm.advance(feature, data.action[:, t], torch.full((2,), k), still)
+            torch.testing.assert_close(dreamed.feature[k, :, t], feature)
+            torch.testing.assert_close(dreamed.prior.std[k, :, t - 3], priors.std[k])
+            torch.testing.assert_close(dreamed.reward[k, :, t - 3], model.reward(feature))
 
 
 def test_psnr_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Metrics of a run: a tidy CSV, and TensorBoard scalars and animations."""
+"""Metrics of a run: a tidy CSV, and TensorBoard's scalars."""
 
 import csv
 import io
@@ -6,17 +6,15 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
+from latent_combo.run.board import Board
 from latent_combo.run.errors import UserError
 from latent_combo.run.files import write_atomically
-from latent_combo.run.video import encode_gif
 
+TENSORBOARD = "tensorboard"
+"""The folder of the events below a run's."""
 HEADER = ("phase", "step", "name", "value")
 
 
@@ -36,7 +34,7 @@ class MetricsLog:
         except OSError as error:
             raise UserError(f"can not write {path}: {error.strerror}; choose another --out") from error
         self._csv = csv.writer(self._file, lineterminator="\n")
-        self._board = SummaryWriter(str(folder / "tensorboard"))
+        self.board = Board(folder / TENSORBOARD)
 
     def write(self, phase: str, step: int, metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
         """Log scalars, and vectors (S,) as one series per agent; returns what was read. Only this reads tensors."""
@@ -52,20 +50,14 @@ class MetricsLog:
         read: list[float] = torch.cat([v.to(device) for v in values]).tolist() if values else []
         for name, number in zip(names, read, strict=True):
             self._csv.writerow((phase, step, name, f"{number:.8g}"))
-            self._board.add_scalar(f"{phase}/{name}", number, step)
+            self.board.scalar(f"{phase}/{name}", number, step)
         self._file.flush()
         return dict(zip(names, read, strict=True))
-
-    def animation(self, tag: str, step: int, frames: NDArray[np.uint8], fps: int) -> None:
-        """Log frames (T, H, W, 3) uint8 as a GIF, which TensorBoard's image tab plays."""
-        _, height, width, _ = frames.shape
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode_gif(frames, fps))
-        self._board._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
     def close(self) -> None:
         """Flush and close both."""
         self._file.close()
-        self._board.close()
+        self.board.close()
 
 
 def _rows_until(path: Path, resume: Mapping[str, int]) -> list[tuple[str, int, str, str]]:

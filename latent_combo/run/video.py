@@ -1,33 +1,40 @@
 """Clips as files: mp4 and GIF."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from latent_combo.run.files import replacing, write_atomically
+from latent_combo.run.files import replacing
 
 Frames = NDArray[np.uint8]
 """(T, H, W, 3) uint8."""
+COLOURS = 128
+"""Of a GIF."""
+SAMPLED = 8
+"""Frames that its colours are chosen from."""
 
 
-def enlarge(frames: Frames, factor: int) -> Frames:
-    """Repeat every pixel `factor` times in both directions, so that small pictures can be looked at."""
-    return frames.repeat(factor, axis=-3).repeat(factor, axis=-2)
+def encode_gif(frames: Frames, fps: int, exact: Sequence[tuple[int, int, int]] = ()) -> bytes:
+    """Encode an endless GIF of 128 colours, the same for all frames; `exact` are colours that must be among them.
 
-
-def encode_gif(frames: Frames, fps: int) -> bytes:
-    """Encode an endless GIF."""
+    One palette, and pixels that do not change left out, make the file a seventh of one with a palette for each frame.
+    """
+    sample = Image.fromarray(np.concatenate(frames[:: max(1, len(frames) // SAMPLED)]))
+    chosen = sample.quantize(COLOURS - len(exact), dither=Image.Dither.NONE).getpalette() or []
+    colours = [*chosen[: 3 * (COLOURS - len(exact))], *(level for colour in exact for level in colour)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colours)
+    indices = [np.asarray(Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE)) for f in frames]
     buffer = io.BytesIO()
-    iio.imwrite(buffer, frames, extension=".gif", duration=1000 / fps, loop=0)
+    options: dict[str, Any] = {"palette": bytes(colours), "optimize": True, "duration": 1000 / fps, "loop": 0}
+    iio.imwrite(buffer, np.stack(indices), extension=".gif", plugin="pillow", mode="P", **options)
     return buffer.getvalue()
-
-
-def write_gif(path: Path, frames: Frames, fps: int) -> None:
-    """Write a GIF, whole or not at all."""
-    write_atomically(path, encode_gif(frames, fps))
 
 
 def write_mp4(path: Path, frames: Frames, fps: int) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from latent_combo.world_model.gaussian import Gaussian
+
 Metrics = dict[str, Tensor]
 """Scalars (or one value per agent) by name; they stay on the device until a log reads them."""
 
@@ -47,6 +49,20 @@ class Imagined:
     """(N,) float32 in [0, 1]: probability that the step ended the episode."""
 
 
+@dataclass(frozen=True)
+class MemberSteps:
+    """One step of N states by each of K members, from the member's own state and by the mean of its prediction."""
+
+    feature: Tensor
+    """(K, N, F) float32."""
+    reward: Tensor
+    """(K, N) float32."""
+    terminal: Tensor
+    """(K, N) float32 in [0, 1]."""
+    prior: Gaussian
+    """(K, N, Z): what each member predicts of the next state, before anything of it is seen."""
+
+
 class WorldModel(nn.Module, ABC):
     """A model of observations, rewards and endings, whose latent states are plain feature vectors.
 
@@ -55,6 +71,8 @@ class WorldModel(nn.Module, ABC):
 
     feature_dim: int
     action_dim: int
+    members: int
+    """K, forward models of the ensemble."""
 
     @abstractmethod
     def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
@@ -77,3 +95,17 @@ class WorldModel(nn.Module, ABC):
     @abstractmethod
     def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
         """Step N latent states (N, F) by actions (N, A), each through an ensemble member drawn for it alone."""
+
+    @abstractmethod
+    def observe(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Gaussian | None]:
+        """`encode`, and the posteriors (B, L, Z) that it took; None for a model whose states are the observations."""
+
+    @abstractmethod
+    def step_members(self, feature: Tensor, action: Tensor) -> MemberSteps:
+        """Step each of K members from its own states (K, N, F), under actions (N, A) that all of them share."""
+
+    @abstractmethod
+    def decode(self, feature: Tensor) -> Tensor:
+        """Features (N, F) to the observations that they stand for (N, ...), of the dataset's kind and units."""

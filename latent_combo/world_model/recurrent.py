@@ -8,9 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latent_combo.run.ranges import require_not_negative, require_positive
-from latent_combo.world_model.base import Imagined, Metrics, Segment, WorldModel
+from latent_combo.world_model.base import Imagined, MemberSteps, Metrics, Segment, WorldModel
 from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, to_unit_range
-from latent_combo.world_model.rssm import RSSM, Gaussian, RSSMConfig, kl_divergence
+from latent_combo.world_model.gaussian import Gaussian, kl_divergence
+from latent_combo.world_model.rssm import RSSM, RSSMConfig
+
+EMBEDDED_AT_ONCE = 2048
+"""Images outside of training; bounds the memory of long sequences."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class RecurrentWorldModel(WorldModel):
         self.rssm = RSSM(config.rssm, self.encoder.embedding_dim, action_dim)
         self.feature_dim = self.rssm.feature_dim
         self.action_dim = action_dim
+        self.members = config.rssm.members
         self.decoder = Decoder(config.conv, self.feature_dim)
         self.reward_head = head(self.feature_dim, config.head_hidden)
         self.terminal_head = head(self.feature_dim, config.head_hidden) if config.discount_head else None
@@ -112,20 +117,20 @@ class RecurrentWorldModel(WorldModel):
         return probability
 
     def decode(self, feature: Tensor) -> Tensor:
-        """Features (N, F) to the images that they stand for, (N, H, W, 3) uint8."""
+        """See `WorldModel.decode`: (N, H, W, 3) uint8."""
         image: Tensor = (self.decoder(feature) + 0.5).clamp(0.0, 1.0)
         return image.mul(255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
 
     def embed(self, image: Tensor) -> Tensor:
         """Images (..., H, W, 3) uint8 to embeddings (..., E)."""
         leading = image.shape[:-3]
-        embedding: Tensor = self.encoder(to_unit_range(image.reshape(-1, *image.shape[-3:])))
-        return embedding.reshape(*leading, -1)
+        pieces = image.reshape(-1, *image.shape[-3:]).split(EMBEDDED_AT_ONCE)
+        return torch.cat([self.encoder(to_unit_range(piece)) for piece in pieces]).reshape(*leading, -1)
 
     def observe(
         self, observation: Tensor, action: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Gaussian]:
-        """Filter sequences from their starts: features (B, L, F) and posteriors (B, L, Z)."""
+        """See `WorldModel.observe`."""
         batch, length = action.shape[:2]
         noise = self._noise((batch, length), action, generator)
         h, z, posterior = self.rssm.observe(self.embed(observation), action, noise, self.initial(batch, action.device))
@@ -151,6 +156,11 @@ class RecurrentWorldModel(WorldModel):
         noise = torch.randn(count, self.config.rssm.stochastic, device=device, generator=generator)
         following, _ = self.rssm.advance(feature, action, member, noise)
         return Imagined(following, self.reward(following), self.terminal(following))
+
+    def step_members(self, feature: Tensor, action: Tensor) -> MemberSteps:
+        """See `WorldModel.step_members`."""
+        following, prior = self.rssm.advance_members(feature, action)
+        return MemberSteps(following, self.reward(following), self.terminal(following), prior)
 
     def _noise(self, leading: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
         shape = (*leading, self.config.rssm.stochastic)

@@ -5,7 +5,6 @@ The recurrence is `h_t = GRU(ELU(W [z_{t-1}, a_t]), h_{t-1})`; the posterior is 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latent_combo.run.ranges import require_positive
+from latent_combo.world_model.gaussian import Gaussian
 
 MIN_STD = 0.1
 
@@ -34,34 +34,10 @@ class RSSMConfig:
         require_positive(self, "deterministic", "stochastic", "hidden", "members")
 
 
-class Gaussian(NamedTuple):
-    """A diagonal Gaussian; both fields have the same shape (..., Z)."""
-
-    mean: Tensor
-    std: Tensor
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Move standard normal `noise` to this distribution."""
-        return self.mean + self.std * noise
-
-
 def gaussian(parameters: Tensor) -> Gaussian:
     """Split (..., 2Z) network outputs into mean and std = softplus + 0.1."""
     mean, raw = parameters.chunk(2, -1)
     return Gaussian(mean, functional.softplus(raw) + MIN_STD)
-
-
-def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
-    """KL(q || p) in nats, summed over the last dimension: (..., Z) to (...)."""
-    ratio = q.std / p.std
-    distance = (q.mean - p.mean) / p.std
-    return 0.5 * (ratio.square() + distance.square() - 1.0 - 2.0 * ratio.log()).sum(-1)
-
-
-def log_prob(p: Gaussian, z: Tensor) -> Tensor:
-    """Log-density of `z` under `p`, summed over the last dimension."""
-    log_two_pi = 1.8378770664093453
-    return -0.5 * (((z - p.mean) / p.std).square() + 2.0 * p.std.log() + log_two_pi).sum(-1)
 
 
 class EnsemblePrior(nn.Module):
@@ -80,9 +56,8 @@ class EnsemblePrior(nn.Module):
         self.bias_out = nn.Parameter(torch.stack([last.bias.detach()[None] for _, last in members]))
 
     def forward(self, deterministic: Tensor) -> Gaussian:
-        """(N, H) to the parameters of all members, each (K, N, Z)."""
-        members = self.weight_in.shape[0]
-        inputs = deterministic.expand(members, *deterministic.shape)
+        """One `h` for all members (N, H), or one for each (K, N, H), to the members' parameters, each (K, N, Z)."""
+        inputs = deterministic.expand(self.weight_in.shape[0], *deterministic.shape[-2:])
         hidden = functional.elu(torch.baddbmm(self.bias_in, inputs, self.weight_in))
         return gaussian(torch.baddbmm(self.bias_out, hidden, self.weight_out))
 
@@ -153,6 +128,17 @@ class RSSM(nn.Module):
         flat = self.prior(rearrange(h, "b l h -> (b l) h"))
         batch = h.shape[0]
         return Gaussian(*(rearrange(part, "k (b l) z -> k b l z", b=batch) for part in flat))
+
+    def advance_members(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Gaussian]:
+        """Advance each of K members from its own state, features (K, N, F), under actions (N, A) that they share.
+
+        Each goes on by the mean of its own prior. Returns the next features (K, N, F) and those priors (K, N, Z).
+        """
+        members, count = feature.shape[:2]
+        h, z = self.split(rearrange(feature, "k n f -> (k n) f"))
+        h = self.recur(h, z, self.action_in(action).repeat(members, 1))
+        own = self.prior(h.view(members, count, -1))
+        return torch.cat([h.view(members, count, -1), own.mean], -1), own
 
     def advance(self, feature: Tensor, action: Tensor, member: Tensor, noise: Tensor) -> tuple[Tensor, Gaussian]:
         """Imagine one step of N states with member (N,) each.

@@ -1,0 +1,155 @@
+"""The views of an agent: what it values, what it expects, and what the model would have come of other actions."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.replay import EncodedDataset
+from latent_combo.held_out import CONTEXT
+from latent_combo.run.board import Board
+from latent_combo.run.gallery import Gallery
+from latent_combo.score import FPS, Branches
+from latent_combo.show_model import Exhibits
+from latent_combo.views.acting import imagine_policy
+from latent_combo.views.calibration import Calibration, agreements, calibrate, draw_calibration
+from latent_combo.views.conservatism import Values, achieved, draw_conservatism, sample_values
+from latent_combo.views.counterfactual import counterfactual, draw_paths, draw_strip
+from latent_combo.views.style import to_png
+from latent_combo.world_model.base import Segment, WorldModel
+
+COMPARED = 50
+"""Steps of a dream that is compared with what the policy got."""
+BRANCHED = 15
+"""Steps of the counterfactual strip."""
+CALIBRATED = (1, 5)
+"""Steps ahead at which disagreement is held against the true error."""
+
+
+def show_values(
+    board: Board,
+    agent: ConservativeActorCritic,
+    model: WorldModel,
+    dataset: EncodedDataset,
+    horizon: int,
+    step: int,
+    draws: torch.Generator,
+) -> Values:
+    """Log, and return, the distributions of Q on pairs of the dataset, of the model, and with random actions."""
+    values = sample_values(agent, model, dataset, horizon, draws)
+    for kind, part in vars(values).items():
+        board.histogram(f"values/{kind}_pairs", part, step)
+    return values
+
+
+def show_film(gallery: Gallery, frames: NDArray[np.uint8], step: int) -> None:
+    """Show an episode of the first agent (T, H, W, 3): the whole as mp4, its beginning, smaller, in TensorBoard."""
+    gallery.clip("policy/agent_0", step, lambda: frames, FPS, "policy", preview=lambda whole: whole[:100, ::2, ::2])
+
+
+class AgentViews:
+    """Draws a trained agent; asks the simulator what other actions would have led to, where it can be set back."""
+
+    def __init__(
+        self, exhibits: Exhibits, model: WorldModel, agent: ConservativeActorCritic, look: str, size: int
+    ) -> None:
+        self.exhibits, self.gallery, self.pieces = exhibits, exhibits.gallery, exhibits.pieces
+        self.model, self.agent, self.look, self.size = model, agent, look, size
+
+    def after(self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int) -> dict[str, float]:
+        """Draw all, and keep it in the run's folder. Returns the figures that sum it up."""
+        found = self.conservatism(dataset, horizon, played, step)
+        branches = None
+        if self.pieces.physics is not None:
+            branches = Branches(self.exhibits.task, self.look, self.size)
+        try:
+            for steps in CALIBRATED:
+                found |= self.calibration(branches, steps, step)
+            self.strip(branches, step)
+        finally:
+            if branches is not None:
+                branches.close()
+        return found
+
+    def conservatism(
+        self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int
+    ) -> dict[str, float]:
+        """Values by kind of pair, and against what the first agent achieved in the episodes that it `played`."""
+        draws = self.exhibits.draws("conservatism")
+        values = show_values(self.gallery.board, self.agent, self.model, dataset, horizon, step, draws)
+        found = {f"q_{kind}": float(part.mean()) for kind, part in vars(values).items()}
+        numbers = {f"q_{kind}": part for kind, part in vars(values).items()}
+        outcome = None
+        if played is not None:
+            played = played.to(self.exhibits.device)
+            sampled = draws if self.exhibits.encode.sample else None
+            feature = self.model.encode(played.observation, played.action, sampled)
+            steps = min(COMPARED, played.action.shape[1] - 1 - CONTEXT)
+            outcome = achieved(self.agent, self.model, feature, played, steps, CONTEXT, draws)
+            numbers |= outcome.arrays()
+            found["q_minus_return"] = float((outcome.value - outcome.discounted_return).mean())
+            found["q_below_return"] = float((outcome.value <= outcome.discounted_return).mean())
+            found["dream_over_true_return"] = float(
+                outcome.dream_return.sum() / max(float(outcome.true_return.sum()), 1e-8)
+            )
+        self.gallery.picture(
+            "conservatism", step, lambda: to_png(draw_conservatism(values, outcome)), "conservatism", numbers
+        )
+        return found
+
+    def calibration(self, branches: Branches | None, steps: int, step: int) -> dict[str, float]:
+        """Disagreement against the true error, under actions of the dataset, of the policy, and at random."""
+        draws = self.exhibits.draws("calibration")
+        measured = self.pieces.measured
+        feature = self._seen(measured, draws)
+        now = slice(CONTEXT, CONTEXT + steps)
+        kinds = {"dataset": (measured.action[:, now], measured.observation[:, CONTEXT + steps - 1])}
+        if branches is not None and self.pieces.physics is not None:
+            policy = imagine_policy(self.model, self.agent.actor, self.agent.stack, feature, steps, draws).action
+            random = torch.rand(policy.shape, generator=draws, device=draws.device) * 2.0 - 1.0
+            for kind, action in (("policy", policy), ("random", random)):
+                seen, _ = branches.follow(self.pieces.physics, action.cpu().numpy())
+                kinds[kind] = (action, torch.from_numpy(seen[:, -1]).to(self.exhibits.device))
+        points: dict[str, Calibration] = {
+            kind: calibrate(self.model, feature, action, truth, self.pieces.scale, draws)
+            for kind, (action, truth) in kinds.items()
+        }
+        numbers = {f"{kind}_{name}": part for kind, p in points.items() for name, part in vars(p).items()}
+        name = f"calibration_{steps}"
+        self.gallery.picture(
+            f"calibration/{steps}_steps", step, lambda: to_png(draw_calibration(points, steps)), name, numbers
+        )
+        return {
+            f"{measure}_{figure}_at_{steps}": getattr(found, figure)
+            for measure, found in agreements(points).items()
+            for figure in ("r_squared", "rank_correlation")
+        }
+
+    def strip(self, branches: Branches | None, step: int) -> None:
+        """What would come of other actions, from the measured state that had the best future."""
+        draws = self.exhibits.draws("counterfactual")
+        measured = self.pieces.measured
+        steps = min(BRANCHED, measured.action.shape[1] - CONTEXT)
+        future = measured.reward[:, CONTEXT : CONTEXT + steps].sum(1)
+        best = int(future.argmax())
+        feature = self._seen(measured, draws)[best]
+        recorded = measured.action[best, CONTEXT : CONTEXT + steps]
+        policy = imagine_policy(self.model, self.agent.actor, self.agent.stack, feature[None], steps, draws).action[0]
+        actions = {
+            "dataset": recorded,
+            "policy": policy,
+            "zero": torch.zeros_like(recorded),
+            "mirrored": -recorded,
+        }
+        true = None
+        if branches is not None and self.pieces.physics is not None:
+            states = np.repeat(self.pieces.physics[best][None], len(actions), 0)
+            true = branches.follow(states, torch.stack(list(actions.values())).cpu().numpy())
+        made = counterfactual(self.model, feature, measured.observation[best, CONTEXT - 1], actions, true)
+        draw = draw_strip if self.pieces.images else draw_paths
+        self.gallery.picture("counterfactual", step, lambda: to_png(draw(made)), "counterfactual", made.arrays())
+
+    def _seen(self, segment: Segment, draws: torch.Generator) -> torch.Tensor:
+        """Features (B, F) after the context."""
+        sampled = draws if self.exhibits.encode.sample else None
+        return self.model.encode(segment.observation[:, :CONTEXT], segment.action[:, :CONTEXT], sampled)[:, -1]

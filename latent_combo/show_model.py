@@ -1,0 +1,164 @@
+"""The views of a world model: what is measured and drawn of it, while it is fitted and when it is done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.load import Decoded
+from envs.tasks import Task
+from latent_combo.encode import EncodeConfig, encode_episodes, rows_of
+from latent_combo.held_out import CONTEXT, HeldOut
+from latent_combo.run.gallery import PICTURES, Gallery
+from latent_combo.run.ranges import require_not_negative, require_positive
+from latent_combo.run.seeding import generator
+from latent_combo.run.track import Track
+from latent_combo.views.belief import believe
+from latent_combo.views.composite import composite_clip
+from latent_combo.views.dreams import draw_dreams, dream_apart, dreams_clip
+from latent_combo.views.horizon import draw_horizon
+from latent_combo.views.latents import draw_latent_kl, latent_kl
+from latent_combo.views.probes import draw_probes, probe, probed_figures
+from latent_combo.views.style import to_png
+from latent_combo.world_model.base import WorldModel
+from latent_combo.world_model.open_loop import OpenLoop, open_loop
+
+CLIP_FPS = 10
+POINTS = 500
+"""Of the projector."""
+PROBED = 20
+"""Training episodes, at most, that the probes are fitted to, and held-out ones that they are tried on."""
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """What a run draws of itself."""
+
+    every: int = 1_000
+    """Steps of the model, and updates of the agent, between views; 0 draws none before a phase is done."""
+    clips: int = 3
+    """Held-out episodes that have a clip."""
+    segments: int = 128
+    """Held-out segments that prediction and calibration are measured on, or as many as there are."""
+    episodes: int = 4
+    """Scored episodes of the first agent, at most, that its values and dreams are held against."""
+
+    def __post_init__(self) -> None:
+        require_not_negative(self, "every")
+        require_positive(self, "clips", "segments", "episodes")
+
+
+@dataclass(frozen=True)
+class Exhibits:
+    """What all views of a run draw on."""
+
+    task: Task
+    data: Decoded
+    train: NDArray[np.int64]
+    """Episodes that were trained on."""
+    held_out: NDArray[np.int64]
+    """Episodes that were not."""
+    pieces: HeldOut
+    gallery: Gallery
+    encode: EncodeConfig
+    seed: int
+    device: torch.device
+
+    def draws(self, purpose: str) -> torch.Generator:
+        """A generator of its own, the same at every step, so that pictures of different steps can be compared."""
+        return generator(self.seed, self.device, f"views, {purpose}")
+
+
+class ModelViews:
+    """Draws a world model of any kind of observations that has pictures."""
+
+    def __init__(self, exhibits: Exhibits) -> None:
+        self.exhibits, self.gallery, self.pieces = exhibits, exhibits.gallery, exhibits.pieces
+        self.track = Track(self.gallery.run / PICTURES / "latent_kl.npz")
+
+    def during(self, model: WorldModel, step: int) -> OpenLoop:
+        """Draw what changes while the model is fitted: the clips, and how far it predicts."""
+        self.clips(model, step, keep=False)
+        return self.horizon(model, step, keep=False)
+
+    def after(self, model: WorldModel, step: int) -> OpenLoop:
+        """Draw all, and keep it in the run's folder."""
+        self.clips(model, step, keep=True)
+        quality = self.horizon(model, step, keep=True)
+        dreams = dream_apart(model, self.pieces.shown, CONTEXT)
+        if self.pieces.images:
+            self.gallery.clip("dreams", step, partial(dreams_clip, dreams), CLIP_FPS, "dreams", dreams.arrays())
+        else:
+            self.gallery.picture("dreams", step, lambda: to_png(draw_dreams(dreams)), "dreams", dreams.arrays())
+        self.note_latents(model, step)
+        steps, kl = self.track.read()
+        if steps:
+            self.gallery.picture("latents/kl", step, lambda: to_png(draw_latent_kl(steps, kl)), "latent_kl")
+        self.projector(model, step)
+        self.probes(model, step)
+        return quality
+
+    def clips(self, model: WorldModel, step: int, keep: bool) -> None:
+        """The composite clip of each held-out episode that is shown."""
+        for index, belief in enumerate(believe(model, self.pieces.shown, CONTEXT)):
+            draw = partial(composite_clip, belief, self.pieces.titles[index])
+            name = f"held_out_{index}"
+            self.gallery.clip(f"held_out/{index}", step, draw, CLIP_FPS, name if keep else None, belief.arrays())
+
+    def horizon(self, model: WorldModel, step: int, keep: bool) -> OpenLoop:
+        """Measure prediction against its baselines, and draw the curves."""
+        pieces = self.pieces
+        draws = self.exhibits.draws("horizon")
+        quality = open_loop(model, pieces.measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
+        name = "horizon" if keep else None
+        numbers = {field: np.array([list(values), list(values.values())]) for field, values in vars(quality).items()}
+        self.gallery.picture("horizon", step, lambda: to_png(draw_horizon(quality, CONTEXT)), name, numbers)
+        return quality
+
+    def note_latents(self, model: WorldModel, step: int) -> None:
+        """Note the KL of each dimension at this step."""
+        row = latent_kl(model, self.pieces.shown)
+        if row is not None:
+            self.track.append(step, row)
+
+    def projector(self, model: WorldModel, step: int) -> None:
+        """Put features of held-out episodes into the projector, with thumbnails, rewards and times."""
+        data = self.exhibits.data
+        feature, rows, time = self._features(model, _spread(self.exhibits.held_out, PROBED))
+        some = np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).astype(int)
+        episode = np.searchsorted(data.starts, rows[some], side="right") - 1
+        columns = {"reward": data.reward[rows[some]], "time": time[some], "episode": episode}
+        metadata: Mapping[str, Any] = {name: values.tolist() for name, values in columns.items()}
+        self.gallery.board.embedding("features", feature[some], metadata, data.image[rows[some]], step)
+
+    def probes(self, model: WorldModel, step: int) -> None:
+        """Read the simulator's state from features by linear probes, where the recording has one."""
+        data, task = self.exhibits.data, self.exhibits.task
+        if data.physics is None:
+            return
+        feature, rows, _ = self._features(model, _spread(self.exhibits.train, PROBED))
+        other, other_rows, _ = self._features(model, _spread(self.exhibits.held_out, PROBED))
+        target, names = probed_figures(data.physics, task.physics_names, task.turning)
+        r_squared = probe(feature.astype(np.float64), target[rows], other.astype(np.float64), target[other_rows])
+        numbers = {"r_squared": r_squared, "name": np.array(names)}
+        self.gallery.picture("latents/probes", step, lambda: to_png(draw_probes(r_squared, names)), "probes", numbers)
+
+    def _features(
+        self, model: WorldModel, episodes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """Features (N, F) of whole episodes, their rows (N,) of the dataset, and their times (N,) in the episode."""
+        exhibits = self.exhibits
+        pieces = encode_episodes(model, exhibits.data, episodes, exhibits.encode, exhibits.draws("features"))
+        rows = [np.arange(row.start, row.stop) for row in rows_of(exhibits.data, episodes)]
+        time = np.concatenate([np.arange(len(r)) for r in rows])
+        return torch.cat(pieces).cpu().numpy(), np.concatenate(rows), time
+
+
+def _spread(episodes: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of the episodes, evenly over all of them: a replay's first are its worst."""
+    chosen = np.linspace(0, len(episodes) - 1, min(most, len(episodes))).astype(int)
+    return np.asarray(episodes[chosen])

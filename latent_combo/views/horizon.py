@@ -1,0 +1,60 @@
+"""Horizon curves: where a model's predictions end."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from latent_combo.views.style import BLUE, GREY, ORANGE, VERMILION, finish, new_figure
+from latent_combo.world_model.open_loop import OpenLoop
+
+
+def draw_horizon(quality: OpenLoop, context: int) -> Figure:
+    """Draw a model's errors over the steps ahead, beside those of two baselines."""
+    figure = new_figure(12.0, 3.8)
+    signal, reward, kl = figure.subplots(1, 3)
+    for axes, title, y, digits, curves in (
+        (
+            signal,
+            "Observation (higher is better)",
+            "PSNR, dB",
+            ".1f",
+            (
+                ("model, open loop", quality.open_loop_psnr, BLUE),
+                ("copy the last frame", quality.copy_last_psnr, ORANGE),
+                ("mean frame", quality.mean_image_psnr, GREY),
+            ),
+        ),
+        (
+            reward,
+            "Reward of a step (lower is better)",
+            "mean absolute error",
+            ".2f",
+            (
+                ("model, open loop", quality.reward_mae, BLUE),
+                ("copy the last reward", quality.copy_last_reward_mae, ORANGE),
+                ("mean reward", quality.mean_reward_mae, GREY),
+            ),
+        ),
+        (kl, "Posterior against open-loop prior", "KL, nats", ".0f", (("model", quality.kl, VERMILION),)),
+    ):
+        for label, values, colour in curves:
+            _curve(axes, values, label, colour, digits)
+        finish(axes, title, f"steps ahead of {context} seen frames", y)
+        if not axes.has_data():
+            axes.text(0.5, 0.5, "this model has no posterior", ha="center", transform=axes.transAxes)
+    return figure
+
+
+def _curve(axes: Axes, values: dict[int, float], label: str, colour: str, digits: str) -> None:
+    if not values:
+        return
+    steps = list(values)
+    axes.plot(steps, list(values.values()), color=colour, label=label, marker="o", markersize=4)
+    axes.set_xscale("log")
+    axes.set_xticks(steps, [str(k) for k in steps])
+    axes.set_xticks([], minor=True)
+    if steps and label.startswith("model"):
+        for k, value in values.items():
+            axes.annotate(
+                format(value, digits), (k, value), (0, 6), textcoords="offset points", fontsize=8, ha="center"
+            )
+    axes.margins(x=0.1, y=0.15)

@@ -1,0 +1,50 @@
+"""What features say of the simulator's state, by linear probes."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from latent_combo.views.style import BLUE, finish, new_figure
+
+Floats = NDArray[np.float64]
+RIDGE = 1e-3
+"""Penalty, as a share of the number of rows, on the weights of standardised features."""
+
+
+def probe(feature: Floats, target: Floats, held_out_feature: Floats, held_out_target: Floats) -> Floats:
+    """R² (D,) on held-out rows of ridge regressions from features (N, F) to targets (N, D).
+
+    1 is a perfect reading; 0 and below is no better than the mean.
+    """
+    mean, std = feature.mean(0), feature.std(0) + 1e-6
+    x, held_out_x = (feature - mean) / std, (held_out_feature - mean) / std
+    centre = target.mean(0)
+    gram = x.T @ x + RIDGE * len(x) * np.eye(x.shape[1])
+    predicted = held_out_x @ np.linalg.solve(gram, x.T @ (target - centre)) + centre
+    residual = np.square(held_out_target - predicted).sum(0)
+    total = np.square(held_out_target - held_out_target.mean(0)).sum(0)
+    return np.asarray(1.0 - residual / np.maximum(total, 1e-12))
+
+
+def probed_figures(state: Floats, names: tuple[str, ...], turning: tuple[str, ...]) -> tuple[Floats, tuple[str, ...]]:
+    """What is read of states (N, D): the numbers of the given names, angles that go on `turning` by sine and cosine."""
+    columns, labels = [], []
+    for column, name in zip(state.T, names, strict=True):
+        columns += [np.sin(column), np.cos(column)] if name in turning else [column]
+        labels += [f"{name}, sine", f"{name}, cosine"] if name in turning else [name]
+    return np.stack(columns, 1), tuple(labels)
+
+
+def draw_probes(r_squared: Floats, names: tuple[str, ...]) -> Figure:
+    """Draw R² (D,) as bars; what is below 0 is drawn as 0, and its figure written."""
+    figure = new_figure(9.0, 0.9 + 0.26 * len(names))
+    axes = figure.subplots()
+    places = np.arange(len(names))
+    axes.barh(places, r_squared.clip(0.0, 1.0), color=BLUE)
+    for place, value in zip(places, r_squared, strict=True):
+        axes.text(max(0.0, float(value)) + 0.01, float(place), f"{value:.2f}", va="center", fontsize=9)
+    axes.set_yticks(places, names)
+    axes.set_xlim(0.0, 1.1)
+    axes.invert_yaxis()
+    finish(axes, "What a linear probe reads from the features of held-out episodes", "R²", "")
+    return figure

@@ -1,0 +1,93 @@
+"""What all pictures share: colours that differ for every kind of eye, figures, and their encoding."""
+
+import io
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+Frame = NDArray[np.uint8]
+"""(H, W, 3) uint8."""
+Frames = NDArray[np.uint8]
+"""(T, H, W, 3) uint8."""
+
+# the palette of Okabe and Ito (2008)
+BLACK, BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = (
+    "#000000",
+    "#0072B2",
+    "#56B4E9",
+    "#009E73",
+    "#E69F00",
+    "#D55E00",
+    "#CC79A7",
+)
+GREY = "#888888"
+OBSERVING, DREAMING = (0, 158, 115), (213, 94, 0)
+"""Border while the model sees the frames, and while it doesn't."""
+EXACT = tuple(
+    (int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16))
+    for c in (BLACK, "#FFFFFF", BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, GREY)
+)
+"""The colours that a GIF of such pictures must keep."""
+DPI = 100
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` x `height` inches, 100 pixels an inch."""
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def to_frame(figure: Figure) -> Frame:
+    """Draw a figure into an array."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def to_png(figure: Figure | Frame) -> bytes:
+    """Encode a figure, or a picture, as PNG; a palette makes the file a third as large."""
+    frame = to_frame(figure) if isinstance(figure, Figure) else figure
+    buffer = io.BytesIO()
+    Image.fromarray(frame).quantize(128, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
+def finish(axes: Axes, title: str, x: str, y: str, **legend: Any) -> None:
+    """Title, labels, grid and legend; a panel without anything says so instead of staying blank."""
+    axes.set_title(title)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(**{"fontsize": "small", **legend})
+    elif not axes.has_data():
+        axes.text(0.5, 0.5, "nothing logged yet", ha="center", transform=axes.transAxes)
+
+
+def fit(picture: Frame, side: int) -> Frame:
+    """Scale a picture to `side` pixels of height and width; whole factors repeat pixels, so that they stay sharp."""
+    whole = side % picture.shape[0] == 0
+    return np.asarray(
+        Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST if whole else Image.Resampling.BILINEAR)
+    )
+
+
+def framed(picture: Frame, colour: tuple[int, int, int], border: int) -> Frame:
+    """A picture with a border of `border` pixels."""
+    height, width, _ = picture.shape
+    result = np.empty((height + 2 * border, width + 2 * border, 3), np.uint8)
+    result[:] = colour
+    result[border : border + height, border : border + width] = picture
+    return result
+
+
+def write(picture: Frame, x: int, y: int, text: str, colour: tuple[int, int, int] = (0, 0, 0)) -> None:
+    """Write into a picture, in place; `y` is the middle of the line."""
+    rows = slice(y - 10, y + 10)
+    patch = Image.fromarray(picture[rows])
+    ImageDraw.Draw(patch).text((x, 10), text, fill=colour, anchor="lm", font_size=13)
+    picture[rows] = np.asarray(patch)

@@ -1,0 +1,100 @@
+"""The pieces that a run is shown and measured with, and what the simulator says of them."""
+
+import numpy as np
+import pytest
+import torch
+
+from data.collect import played_episodes
+from data.load import Decoded, load_pixels
+from data.manifest import describe
+from data.store import write_dataset
+from envs.tasks import get_task
+from latent_combo.agent.networks import Actor, NetworkConfig
+from latent_combo.held_out import CLIP, CONTEXT, HeldOut, mean_reward
+from latent_combo.policy import Policy
+from latent_combo.score import Branches, Scorer
+
+TASK = get_task("walker-walk")
+CPU = torch.device("cpu")
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def decoded(tmp_path_factory: pytest.TempPathFactory) -> Decoded:
+    """Two episodes of random actions, drawn."""
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder / "tiny", played_episodes(TASK, None, 2, seed=0), describe(TASK, "random", 0, {}))
+    return load_pixels("tiny", TASK, "fast", folder, image_size=SIZE, progress=False)
+
+
+def choose(decoded: Decoded, seed: int = 0) -> HeldOut:
+    return HeldOut.choose(decoded, np.array([0]), np.array([1]), 3, 12, seed, CPU)
+
+
+def test_the_same_pieces_every_time_and_only_of_held_out_episodes(decoded: Decoded) -> None:
+    pieces, again = choose(decoded), choose(decoded)
+    assert torch.equal(pieces.measured.action, again.measured.action)
+    assert pieces.shown.action.shape == (3, CLIP, TASK.action_dim)
+    assert pieces.horizons == (1, 5, 15, 50)
+    assert pieces.titles == (
+        "episode 1, step 0",
+        f"episode 1, step {(501 - CLIP) // 2}",
+        f"episode 1, step {501 - CLIP}",
+    )
+    held_out = decoded.action[decoded.starts[1] :]
+    assert all((held_out == action.numpy()).all(1).any() for action in pieces.measured.action[:, 3])
+    assert pieces.mean[1] == pytest.approx(mean_reward(decoded, np.array([0])))
+    assert pieces.mean[1] == pytest.approx(decoded.reward[1:501].mean(), rel=1e-5)
+    train_mean = decoded.image[:501:25].mean(0)
+    assert pieces.mean[0].numpy() == pytest.approx(train_mean, abs=1e-3)
+
+
+def test_the_simulator_goes_on_from_the_last_seen_row_as_the_recording_does(decoded: Decoded) -> None:
+    pieces = choose(decoded)
+    assert pieces.physics is not None
+    steps = slice(CONTEXT, CONTEXT + 3)
+    branches = Branches(TASK, "fast", SIZE)
+    seen, reward = branches.follow(pieces.physics[:6], pieces.measured.action[:6, steps].numpy())
+    branches.close()
+    assert reward == pytest.approx(pieces.measured.reward[:6, steps].numpy(), abs=1e-3)
+    recorded = pieces.measured.observation[:6, steps].numpy()
+    assert np.abs(seen.astype(int) - recorded.astype(int)).mean() < 0.5  # of 255
+    unrelated = pieces.measured.observation[6:12, steps].numpy()
+    assert np.abs(seen.astype(int) - unrelated.astype(int)).mean() > 2.0
+
+
+class Blind(Policy):
+    """Acts by the clock alone, differently for each agent."""
+
+    def __init__(self) -> None:
+        actor = Actor(2, NetworkConfig(hidden=4, layers=1), 1, TASK.action_dim)
+        super().__init__(None, actor, 2, torch.Generator(), False)  # type: ignore[arg-type]
+
+    def reset(self, episodes: int) -> None:
+        self.step = 0
+
+    def act(self, observation: torch.Tensor) -> torch.Tensor:
+        self.step += 1
+        action = torch.full((*observation.shape[:2], TASK.action_dim), 0.1)
+        action[0] = self.step / 1000
+        return action
+
+
+def test_what_is_recorded_is_what_the_first_agent_saw_did_and_got() -> None:
+    scorer = Scorer(TASK, "fast", SIZE, 2, 2)
+    score = scorer.score(Blind(), seed=5, record=1)
+    played = score.recorded
+    assert played is not None and played.observation.shape == (1, TASK.horizon + 1, SIZE, SIZE, 3)
+    assert float(played.reward.sum()) == pytest.approx(score.returns[0, 0], rel=1e-4)
+    assert not played.action[0, 0].any() and float(played.reward[0, 0]) == 0.0
+    steps = torch.arange(1, TASK.horizon + 1) / 1000
+    torch.testing.assert_close(played.action[0, 1:, 0], steps)  # and not the second agent's
+    env = scorer.envs[0]
+    first, _ = env.reset(seed=5)
+    assert np.array_equal(played.observation[0, 0].numpy(), first)
+    second, reward, *_ = env.step(np.full(TASK.action_dim, 0.001, np.float32))
+    assert np.array_equal(played.observation[0, 1].numpy(), second)
+    assert float(played.reward[0, 1]) == pytest.approx(reward)
+    assert played.is_first[0].tolist() == [True, *[False] * TASK.horizon] and not played.terminal.any()
+    assert scorer.score(Blind(), seed=5).recorded is None
+    scorer.close()

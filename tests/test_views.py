@@ -1,0 +1,323 @@
+"""What the views measure, against what can be computed by hand; and that what they draw is to be seen."""
+
+import dataclasses
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from small_agents import SMALL, A, F, dataset, draws
+from test_world_model import TINY, make_model, segment
+from torch import Tensor
+from toy_models import Drift
+
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.views.acting import imagine_policy
+from latent_combo.views.belief import Belief, believe
+from latent_combo.views.calibration import MEASURES, Calibration, agreement, agreements, calibrate, draw_calibration
+from latent_combo.views.composite import composite_clip
+from latent_combo.views.conservatism import Values, achieved, discounted_returns, draw_conservatism, q, sample_values
+from latent_combo.views.counterfactual import counterfactual, draw_paths, draw_strip
+from latent_combo.views.dreams import Dreams, draw_dreams, dream_apart, dreams_clip
+from latent_combo.views.horizon import draw_horizon
+from latent_combo.views.latents import draw_latent_kl, latent_kl
+from latent_combo.views.probes import draw_probes, probe, probed_figures
+from latent_combo.views.style import DREAMING, OBSERVING, fit, to_png
+from latent_combo.world_model.base import Segment
+from latent_combo.world_model.gaussian import Gaussian, kl_divergence, kl_per_dimension
+from latent_combo.world_model.open_loop import open_loop
+
+CPU = torch.device("cpu")
+
+
+def drifting(batch: int = 2, length: int = 8) -> Segment:
+    """Episodes of Drift's truth: every action is added to the state, and the reward is its first number."""
+    action = torch.rand(batch, length, 2, generator=draws()) * 2 - 1
+    action[:, 0] = 0.0
+    observation = action.cumsum(1)
+    none = torch.zeros(batch, length, dtype=torch.bool)
+    return Segment(observation, action, observation[..., 0].clone(), none, none)
+
+
+def agents(stack: int = 1, feature_dim: int = 2, action_dim: int = 2) -> ConservativeActorCritic:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return ConservativeActorCritic([SMALL] * stack, feature_dim, action_dim, CPU)
+
+
+def colours(picture: "Figure | np.ndarray") -> int:
+    """Distinct colours of what is drawn, as somebody who opens the PNG sees it."""
+    image = Image.open(io.BytesIO(to_png(picture))).convert("RGB")
+    return len(image.getcolors(maxcolors=1_000_000) or [])
+
+
+def test_a_belief_looks_one_step_ahead_while_it_sees_and_goes_on_from_itself_when_it_does_not() -> None:
+    data = drifting()
+    beliefs = believe(Drift(), data, context=4)
+    assert len(beliefs) == 2
+    for b, belief in enumerate(beliefs):
+        truth, action = data.observation[b].numpy(), data.action[b].numpy()
+        assert np.isnan(belief.predicted_reward[:, 0]).all() and np.isnan(belief.disagreement[0])
+        for k in range(3):
+            push = 1 + k / 10
+            for t in range(1, 4):
+                expected = truth[t - 1, 0] + push * action[t, 0]
+                assert belief.predicted_reward[k, t] == pytest.approx(expected, abs=1e-5)
+            expected = truth[3, 0] + push * action[4:, 0].cumsum()
+            assert belief.predicted_reward[k, 4:] == pytest.approx(expected, abs=1e-5)
+        std = 0.1 * np.sqrt(np.square(action[1:4]).mean(1))  # of pushes 1, 1.1, 1.2
+        assert belief.disagreement[1:4] == pytest.approx(std, abs=1e-5)
+        std = 0.1 * np.sqrt(np.square(action[4:].cumsum(0)).mean(1))
+        assert belief.disagreement[4:] == pytest.approx(std, abs=1e-5)
+        mean = truth[3] + 1.1 * action[4:].cumsum(0)
+        assert belief.open_loop[4:] == pytest.approx(mean, abs=1e-5)
+        assert belief.error[4:] == pytest.approx(np.abs(mean - truth[4:]), abs=1e-5)
+        assert not belief.error[:4].any() and np.isnan(belief.kl).all()
+
+
+def test_the_kl_of_a_belief_is_that_of_what_was_seen_to_what_was_expected() -> None:
+    model, data = make_model().requires_grad_(False), segment(batch=1, length=6)
+    (belief,) = believe(model, data, context=3)
+    filtered, posterior = model.observe(data.observation, data.action, None)
+    still = torch.zeros(1, 6)
+    for t in (1, 2):
+        _, priors = model.rssm.advance(filtered[:, t - 1], data.action[:, t], torch.zeros(1, dtype=torch.long), still)
+        expected = kl_divergence(Gaussian(posterior.mean[:, t], posterior.std[:, t]), priors).mean()
+        assert belief.kl[t] == pytest.approx(float(expected), rel=1e-4)
+    assert np.isfinite(belief.kl[3:]).all() and belief.open_loop.dtype == np.uint8
+    assert np.array_equal(belief.open_loop[:3], belief.posterior[:3])
+
+
+def test_the_composite_clip_tells_seeing_from_dreaming() -> None:
+    model, data = make_model(), segment(batch=1, length=12)
+    (belief,) = believe(model, data, context=5)
+    clip = composite_clip(belief, "episode 3, step 0")
+    assert len(clip) == 12 and clip.dtype == np.uint8
+    for t, frame in enumerate(clip):
+        now, other = (OBSERVING, DREAMING) if t < 5 else (DREAMING, OBSERVING)
+        border = frame[26 : 26 + 4 * 104, 116:120]  # the left border of all four pictures
+        assert (border == now).all() and not (border == other).all(-1).any()
+        shown = frame[30:126, 120:216]
+        assert np.array_equal(shown, fit(belief.truth[t], 96))
+    cursors = [np.flatnonzero((frame[450] == DREAMING).all(-1)) for frame in clip[5:]]
+    assert all(len(c) >= 2 for c in cursors)
+    assert [c.max() for c in cursors] == sorted({c.max() for c in cursors})  # it moves on with every frame
+    blank = (clip[0] == 255).all(-1)
+    for y in (78, 182, 286, 390):  # the names of the rows
+        assert not blank[y - 10 : y + 10, 8:110].all()
+
+
+def test_vectors_are_drawn_as_timelines_by_the_same_code() -> None:
+    (belief, _) = believe(Drift(), drifting(length=10), context=4)
+    clip = composite_clip(belief, "states", ("speed", "height"))
+    assert clip.shape[0] == 10
+    assert colours(clip[6]) > 20
+    unnamed = composite_clip(belief, "states")
+    assert (clip[6] != unnamed[6]).any()
+    dreams = dream_apart(Drift(), drifting(length=10), context=4)
+    assert colours(draw_dreams(dreams)) > 20
+
+
+def test_the_members_dreams_and_their_spread() -> None:
+    data = drifting(length=8)
+    dreams = dream_apart(Drift(), data, context=3)
+    assert dreams.members.shape == (3, 5, 2)
+    gone = data.action[0, 3:].cumsum(0).numpy()
+    for k in range(3):
+        assert dreams.members[k] == pytest.approx(data.observation[0, 2].numpy() + (1 + k / 10) * gone, abs=1e-5)
+    assert dreams.std == pytest.approx(0.1 * np.abs(gone), abs=1e-5)
+
+    model = make_model()
+    clip = dreams_clip(dream_apart(model, segment(batch=1, length=8), context=3))
+    assert len(clip) == 5
+    same = np.repeat(np.full((1, 2, 4, 4, 3), 90, np.uint8), 3, 0)
+    calm = dreams_clip(Dreams(same, same[0], np.zeros((2, 4, 4), np.float32)))
+    last = calm[0][33:129, -103:-7]  # the column of the spread: nothing there
+    assert last.max() < 16
+
+
+def test_horizon_curves_show_the_model_and_both_baselines() -> None:
+    data = segment(batch=2, length=10)
+    quality = open_loop(make_model(), data, (torch.zeros(32, 32, 3), 0.5), 3, draws(), horizons=(1, 5))
+    assert colours(draw_horizon(quality, 3)) > 20
+    vectors = open_loop(Drift(), drifting(length=10), (torch.zeros(2), 0.0), 3, draws(), (1, 5), torch.ones(2))
+    assert vectors.kl == {}
+    assert colours(draw_horizon(vectors, 3)) > 20
+
+
+def test_calibration_measures_by_hand() -> None:
+    data = drifting(batch=5, length=4)
+    feature, action = data.observation[:, 0], data.action[:, 1:3]
+    truth = feature + action.sum(1)
+    found = calibrate(Drift(), feature, action, truth, torch.tensor([1.0, 2.0]), draws())
+    error = 0.1 * action.sum(1) / torch.tensor([1.0, 2.0])  # the members' mean push is 1.1
+    assert found.error == pytest.approx(error.square().mean(-1).sqrt().numpy(), abs=1e-5)
+    assert found.max_variance == pytest.approx(math.sqrt(2) * 0.25, abs=1e-6)  # std 0.5 in two dimensions
+    std = 0.1 * action.square().mean(-1).sqrt().mean(1)
+    assert found.mean_std == pytest.approx(std.numpy(), abs=1e-5)
+    assert (found.log_prob_std > 0.0).all()
+
+
+def test_agreement_against_closed_forms() -> None:
+    x = np.linspace(0.0, 5.0, 50)
+    exact = agreement(x, 3.0 * x + 1.0)
+    assert (exact.slope, exact.intercept) == pytest.approx((1.0, 0.0), abs=1e-9)
+    assert (exact.r_squared, exact.rank_correlation) == pytest.approx((1.0, 1.0))
+    curved = agreement(x, np.exp(3.0 * x))
+    assert curved.rank_correlation == pytest.approx(1.0) and curved.r_squared < 0.7
+    assert agreement(x, -x).rank_correlation == pytest.approx(-1.0)
+    assert agreement(np.ones(50), x).rank_correlation == 0.0
+    noise = np.random.default_rng(0).normal(size=(2, 4000))
+    assert abs(agreement(noise[0], noise[1]).rank_correlation) < 0.05
+
+
+def test_calibration_is_scaled_and_fitted_over_all_kinds_together() -> None:
+    low, high = np.linspace(0.0, 1.0, 20), np.linspace(9.0, 10.0, 20)
+    points = {name: Calibration(x, -x, x, x) for name, x in (("dataset", low), ("random", high))}
+    found = agreements(points)
+    assert set(found) == set(MEASURES)
+    assert found["max_variance"].r_squared == pytest.approx(1.0)
+    assert found["log_prob_std"].rank_correlation == pytest.approx(-1.0)
+    assert colours(draw_calibration(points, 1)) > 20
+
+
+def test_returns_are_discounted_from_each_row_on() -> None:
+    reward = torch.tensor([[9.0, 1.0, 2.0, 4.0]])
+    expected = torch.tensor([[1.0 + 0.5 * 2.0 + 0.25 * 4.0, 2.0 + 0.5 * 4.0, 4.0, 0.0]])
+    torch.testing.assert_close(discounted_returns(reward, 0.5), expected)
+
+
+class Scripted(torch.nn.Module):
+    """An actor whose likeliest action is fixed."""
+
+    def __init__(self, action: Tensor) -> None:
+        super().__init__()
+        self.action = action
+
+    def forward(self, feature: Tensor) -> "Scripted":
+        self.shape = feature.shape[:-1]
+        return self
+
+    @property
+    def mode(self) -> Tensor:
+        return self.action.expand(*self.shape, -1)
+
+
+def test_the_agent_acts_in_its_dream() -> None:
+    actor = Scripted(torch.tensor([0.5, -0.25]))
+    seen = imagine_policy(Drift(), actor, 3, torch.zeros(4, 2), 3, draws())  # type: ignore[arg-type]
+    torch.testing.assert_close(seen.reward, torch.tensor([0.5, 1.0, 1.5]).expand(4, -1))
+    assert seen.action.shape == (4, 3, 2)
+
+
+def test_expected_and_achieved_return_belong_to_the_same_state_and_action() -> None:
+    agent = agents(stack=2)
+    agent.config = dataclasses.replace(SMALL, discount=0.5)
+    data = drifting(batch=2, length=40)
+    push = torch.tensor([0.5, -0.25])
+    agent.actor = Scripted(push)  # type: ignore[assignment]
+    outcome = achieved(agent, Drift(), data.observation, data, steps=8, context=3, generator=draws())
+    returns = discounted_returns(data.reward, 0.5)
+    rows = [0, 10, 20, 30]  # a fiftieth of the future lies beyond 6 steps, so 34 is the first row too late
+    assert outcome.discounted_return == pytest.approx(returns[:, rows].flatten().numpy(), abs=1e-5)
+    expected = [q(agent, data.observation[b, t][None], data.action[b, t + 1][None]) for b in range(2) for t in rows]
+    assert outcome.value == pytest.approx(torch.cat(expected).detach().numpy(), abs=1e-5)
+    starts = [3, 11, 19, 27]
+    true = [data.reward[b, t + 1 : t + 9].sum() for b in range(2) for t in starts]
+    assert outcome.true_return == pytest.approx(torch.stack(true).numpy(), abs=1e-4)
+    dreamed = [8 * data.observation[b, t, 0] + 36 * push[0] for b in range(2) for t in starts]
+    assert outcome.dream_return == pytest.approx(torch.stack(dreamed).numpy(), abs=1e-4)
+
+
+def test_states_after_an_end_are_not_compared() -> None:
+    agent, data = agents(), drifting(batch=2, length=40)
+    agent.config = dataclasses.replace(SMALL, discount=0.5)
+    terminal = torch.zeros(2, 40, dtype=torch.bool)
+    terminal[0, 10] = True
+    ended = dataclasses.replace(data, terminal=terminal)
+    outcome = achieved(agent, Drift(), data.observation, ended, steps=8, context=3, generator=draws())
+    assert len(outcome.value) == 1 + 4  # row 10 is the end itself
+    assert len(outcome.true_return) == 1 + 4
+
+
+def test_values_are_the_first_agents_smaller_ones_on_three_kinds_of_pairs() -> None:
+    agent = agents(stack=2, feature_dim=F, action_dim=A)
+    feature, action = 9.0 * torch.randn(50, F, generator=draws()), torch.rand(50, A, generator=draws(1))
+    both = agent.critic(feature.expand(2, -1, -1), action.expand(2, -1, -1)[:, :, None])[:, 0, :, 0]
+    torch.testing.assert_close(q(agent, feature, action), both.min(0).values)
+    assert bool((both[0] > both[1]).any() and (both[0] < both[1]).any())
+
+    model = Drift()
+    model.imagine_step = lambda f, a, g: _still(f)  # type: ignore[method-assign]
+    values = sample_values(agent, model, dataset(), 3, draws())
+    assert len(values.dataset) == len(values.random) == 1024 and len(values.model) >= 1024
+    assert not np.allclose(np.sort(values.dataset), np.sort(values.random))
+    played = Values(*(np.random.default_rng(0).normal(size=30).astype(np.float32) for _ in range(3)))
+    assert colours(draw_conservatism(played, None)) > 20
+
+
+def _still(feature: Tensor) -> object:
+    from latent_combo.world_model.base import Imagined
+
+    return Imagined(feature, feature[:, 0], torch.zeros(len(feature)))
+
+
+def test_latent_kl_is_the_mean_over_rows_and_members() -> None:
+    model, data = make_model(), segment(batch=2, length=4)
+    row = latent_kl(model, data)
+    filtered, posterior = model.requires_grad_(False).observe(data.observation, data.action, None)
+    h = filtered[..., :12]
+    priors = model.rssm.priors(h[:, 1:])
+    expected = kl_per_dimension(Gaussian(posterior.mean[:, 1:], posterior.std[:, 1:]), priors).mean((0, 1, 2))
+    assert row is not None and row == pytest.approx(expected.numpy(), rel=1e-4)
+    assert latent_kl(Drift(), drifting()) is None
+    assert row.shape == (TINY.rssm.stochastic,)
+    for steps in ([5], [5, 10]):
+        assert colours(draw_latent_kl(steps, np.repeat(row[None], len(steps), 0))) > 20
+
+
+def test_probes_read_what_is_linear_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    feature, held_out = rng.normal(size=(600, 5)), rng.normal(size=(200, 5))
+    weights = np.array([[2.0, 0.0], [0.0, 0.0], [-1.0, 0.0], [0.0, 0.0], [0.5, 0.0]])
+
+    def target(x: np.ndarray) -> np.ndarray:
+        return x @ weights + [7.0, 0.0] + rng.normal(size=(len(x), 2)) * [0.0, 1.0]
+
+    r_squared = probe(feature, target(feature), held_out, target(held_out))
+    assert r_squared[0] > 0.999 and abs(r_squared[1]) < 0.1
+    turning = np.stack([np.linspace(0, 12, 9), np.arange(9.0)], 1)
+    read, names = probed_figures(turning, ("pitch", "knee"), ("pitch",))
+    assert names == ("pitch, sine", "pitch, cosine", "knee")
+    assert read[:, 0] == pytest.approx(np.sin(turning[:, 0])) and read[:, 2] == pytest.approx(turning[:, 1])
+    assert colours(draw_probes(r_squared, ("hip", "knee"))) > 5
+
+
+def test_counterfactual_paths_by_hand_and_drawn() -> None:
+    start, push = torch.tensor([1.0, 2.0]), torch.rand(4, 2, generator=draws())
+    actions = {"dataset": push, "zero": torch.zeros_like(push), "mirrored": -push}
+    true = (np.zeros((3, 4, 2), np.float32), np.ones((3, 4), np.float32))
+    made = counterfactual(Drift(), start, start, actions, true)
+    gone = 1.1 * push.cumsum(0)
+    for path, expected in zip(made.predicted, (start + gone, start.expand(4, -1), start - gone), strict=True):
+        assert path == pytest.approx(expected.numpy(), abs=1e-5)
+    assert made.predicted_reward == pytest.approx(made.predicted[..., 0], abs=1e-5)
+    assert made.kinds == ("dataset", "zero", "mirrored")
+    assert colours(draw_paths(made)) > 20
+    assert set(made.arrays()) >= {"predicted", "true", "true_reward"}
+
+    model, data = make_model(), segment(batch=1, length=6)
+    feature = model.encode(data.observation, data.action, None)[0, 2]
+    images = counterfactual(model, feature, data.observation[0, 2], {"dataset": data.action[0, 3:]}, None)
+    assert images.predicted.dtype == np.uint8 and "true" not in images.arrays()
+    with_truth = dataclasses.replace(images, true=images.predicted, true_reward=images.predicted_reward)
+    assert draw_strip(with_truth).shape[0] > draw_strip(images).shape[0]
+    assert colours(draw_strip(images)) > 20
+
+
+def test_a_belief_saves_every_number_that_it_shows() -> None:
+    (belief, _) = believe(Drift(), drifting(), context=4)
+    assert set(belief.arrays()) == {field.name for field in dataclasses.fields(Belief)}

@@ -1,0 +1,68 @@
+"""World models small enough to compute by hand, for the tests of what stands on top of one."""
+
+import torch
+from torch import Tensor
+
+from latent_combo.world_model.base import Imagined, MemberSteps, Metrics, Segment, WorldModel
+from latent_combo.world_model.gaussian import Gaussian
+
+
+class PartialWorldModel(WorldModel):
+    """A world model whose every method is refused; a test gives those that it needs."""
+
+    feature_dim, action_dim, members = 1, 1, 1
+
+    def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        raise AssertionError("not fitted here")
+
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        raise AssertionError("not filtered here")
+
+    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+        raise AssertionError("not encoded here")
+
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+        raise AssertionError("not imagined here")
+
+    def observe(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Gaussian | None]:
+        raise AssertionError("not observed here")
+
+    def step_members(self, feature: Tensor, action: Tensor) -> MemberSteps:
+        raise AssertionError("not stepped here")
+
+    def decode(self, feature: Tensor) -> Tensor:
+        raise AssertionError("not decoded here")
+
+
+class Drift(PartialWorldModel):
+    """Vectors of two numbers that actions push: member k believes in a push of 1 + k / 10, and the truth is 1.
+
+    A state is the observation; its reward is the first number. There is no posterior.
+    """
+
+    feature_dim, action_dim, members = 2, 2, 3
+
+    def observe(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Gaussian | None]:
+        return observation, None
+
+    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+        return observation
+
+    def step_members(self, feature: Tensor, action: Tensor) -> MemberSteps:
+        push = 1.0 + torch.arange(self.members).float() / 10.0
+        following = feature + push[:, None, None] * action
+        std = torch.full_like(following, 0.5)
+        return MemberSteps(following, following[..., 0], torch.zeros(following.shape[:2]), Gaussian(following, std))
+
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+        following = feature + action
+        return Imagined(following, following[:, 0], torch.zeros(len(feature)))
+
+    def decode(self, feature: Tensor) -> Tensor:
+        return feature
