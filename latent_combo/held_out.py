@@ -56,7 +56,10 @@ class HeldOut:
         seed: int,
         device: torch.device,
     ) -> "HeldOut":
-        """Choose `clips` episodes to show, and `segments` to measure on, or as many as there are. Raises UserError where all are too short."""
+        """Choose `clips` episodes to show, and `segments` to measure on, or as many as there are.
+
+        Raises UserError where all episodes are too short.
+        """
         longest = int(data.lengths[held_out].max())
         horizons = horizons_within(max(longest, LEAST), CONTEXT)
         to_show = SegmentSampler(data, held_out, max(LEAST, min(CLIP, longest)))

@@ -44,7 +44,7 @@ def show_values(
 
 def show_film(gallery: Gallery, frames: NDArray[np.uint8], step: int) -> None:
     """Show an episode of the first agent (T, H, W, 3): the whole as mp4, its beginning, smaller, in TensorBoard."""
-    gallery.clip("policy/agent_0", step, lambda: frames, FPS, "policy", preview=lambda whole: whole[:100, ::2, ::2])
+    gallery.clip("agent/policy", step, lambda: frames, FPS, "policy", preview=lambda whole: whole[:100, ::2, ::2])
 
 
 class AgentViews:
@@ -93,7 +93,7 @@ class AgentViews:
                 outcome.dream_return.sum() / max(float(outcome.true_return.sum()), 1e-8)
             )
         self.gallery.picture(
-            "conservatism", step, lambda: to_png(draw_conservatism(values, outcome)), "conservatism", numbers
+            "agent/conservatism", step, lambda: to_png(draw_conservatism(values, outcome)), "conservatism", numbers
         )
         return found
 
@@ -117,7 +117,7 @@ class AgentViews:
         numbers = {f"{kind}_{name}": part for kind, p in points.items() for name, part in vars(p).items()}
         name = f"calibration_{steps}"
         self.gallery.picture(
-            f"calibration/{steps}_steps", step, lambda: to_png(draw_calibration(points, steps)), name, numbers
+            f"agent/calibration_{steps}", step, lambda: to_png(draw_calibration(points, steps)), name, numbers
         )
         return {
             f"{measure}_{figure}_at_{steps}": getattr(found, figure)
@@ -147,7 +147,7 @@ class AgentViews:
             true = branches.follow(states, torch.stack(list(actions.values())).cpu().numpy())
         made = counterfactual(self.model, feature, measured.observation[best, CONTEXT - 1], actions, true)
         draw = draw_strip if self.pieces.images else draw_paths
-        self.gallery.picture("counterfactual", step, lambda: to_png(draw(made)), "counterfactual", made.arrays())
+        self.gallery.picture("agent/counterfactual", step, lambda: to_png(draw(made)), "counterfactual", made.arrays())
 
     def _seen(self, segment: Segment, draws: torch.Generator) -> torch.Tensor:
         """Features (B, F) after the context."""

@@ -1,6 +1,6 @@
 """The views of a world model: what is measured and drawn of it, while it is fitted and when it is done."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from data.load import Decoded
 from envs.tasks import Task
 from latent_combo.encode import EncodeConfig, encode_episodes, rows_of
 from latent_combo.held_out import CONTEXT, HeldOut
-from latent_combo.run.gallery import PICTURES, Gallery
+from latent_combo.run.gallery import PICTURES, Frames, Gallery, Numbers
 from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.run.seeding import generator
 from latent_combo.run.track import Track
@@ -91,13 +91,13 @@ class ModelViews:
         quality = self.horizon(model, step, keep=True)
         dreams = dream_apart(model, self.pieces.shown, CONTEXT)
         if self.pieces.images:
-            self.gallery.clip("dreams", step, partial(dreams_clip, dreams), CLIP_FPS, "dreams", dreams.arrays())
+            self._clip("dreams", step, partial(dreams_clip, dreams), True, dreams.arrays())
         else:
-            self.gallery.picture("dreams", step, lambda: to_png(draw_dreams(dreams)), "dreams", dreams.arrays())
+            self._picture("dreams", step, lambda: to_png(draw_dreams(dreams)), True, dreams.arrays())
         self.note_latents(model, step)
         steps, kl = self.track.read()
         if steps:
-            self.gallery.picture("latents/kl", step, lambda: to_png(draw_latent_kl(steps, kl)), "latent_kl")
+            self._picture("latent_kl", step, lambda: to_png(draw_latent_kl(steps, kl)), True)
         self.projector(model, step)
         self.probes(model, step)
         return quality
@@ -106,17 +106,15 @@ class ModelViews:
         """The composite clip of each held-out episode that is shown."""
         for index, belief in enumerate(believe(model, self.pieces.shown, CONTEXT)):
             draw = partial(composite_clip, belief, self.pieces.titles[index])
-            name = f"held_out_{index}"
-            self.gallery.clip(f"held_out/{index}", step, draw, CLIP_FPS, name if keep else None, belief.arrays())
+            self._clip(f"held_out_{index}", step, draw, keep, belief.arrays())
 
     def horizon(self, model: WorldModel, step: int, keep: bool) -> OpenLoop:
         """Measure prediction against its baselines, and draw the curves."""
         pieces = self.pieces
         draws = self.exhibits.draws("horizon")
         quality = open_loop(model, pieces.measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
-        name = "horizon" if keep else None
         numbers = {field: np.array([list(values), list(values.values())]) for field, values in vars(quality).items()}
-        self.gallery.picture("horizon", step, lambda: to_png(draw_horizon(quality, CONTEXT)), name, numbers)
+        self._picture("horizon", step, lambda: to_png(draw_horizon(quality, CONTEXT)), keep, numbers)
         return quality
 
     def note_latents(self, model: WorldModel, step: int) -> None:
@@ -145,7 +143,15 @@ class ModelViews:
         target, names = probed_figures(data.physics, task.physics_names, task.turning)
         r_squared = probe(feature.astype(np.float64), target[rows], other.astype(np.float64), target[other_rows])
         numbers = {"r_squared": r_squared, "name": np.array(names)}
-        self.gallery.picture("latents/probes", step, lambda: to_png(draw_probes(r_squared, names)), "probes", numbers)
+        self._picture("probes", step, lambda: to_png(draw_probes(r_squared, names)), True, numbers)
+
+    def _clip(self, name: str, step: int, draw: Callable[[], Frames], keep: bool, numbers: Numbers) -> None:
+        self.gallery.clip(f"world_model/{name}", step, draw, CLIP_FPS, name if keep else None, numbers)
+
+    def _picture(
+        self, name: str, step: int, draw: Callable[[], bytes], keep: bool, numbers: Numbers | None = None
+    ) -> None:
+        self.gallery.picture(f"world_model/{name}", step, draw, name if keep else None, numbers)
 
     def _features(
         self, model: WorldModel, episodes: NDArray[np.int64]

@@ -58,9 +58,8 @@ def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
     config, model = run.config, run.world_model
     device = next(model.parameters()).device
     train, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
-    pieces = HeldOut.choose(
-        data, train, held_out, config.views.clips, config.views.segments, config.seed + seed, device
-    )
+    shown = config.views
+    pieces = HeldOut.choose(data, train, held_out, shown.clips, shown.segments, config.seed + seed, device)
     exhibits = Exhibits(run.task, data, train, held_out, pieces, gallery, config.encode, config.seed + seed, device)
     ModelViews(exhibits).after(model, run.model_step)
     if run.agent is None:

@@ -112,18 +112,7 @@ def test_histograms_points_and_hyperparameters(tmp_path: Path) -> None:
     assert histogram.histogram_value.num == 3 and histogram.histogram_value.sum == 6.0
     assert (tmp_path / "projector_config.pbtxt").read_text().count("embeddings {") == 1
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
-    assert (folder / "features" / "metadata.tsv").read_text().split() == [
-        "reward",
-        "time",
-        "0.5",
-        "0",
-        "1",
-        "1",
-        "2",
-        "2",
-        "3",
-        "3",
-    ]
+    assert (folder / "features" / "metadata.tsv").read_text() == "reward\ttime\n0.5\t0\n1\t1\n2\t2\n3\t3\n"
     assert np.asarray(Image.open(folder / "features" / "sprite.png")).mean() == 120
     plugin = [
         HParamsPluginData.FromString(m.plugin_data.content)

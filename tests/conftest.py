@@ -1,0 +1,29 @@
+"""What several test files use, made once."""
+
+from pathlib import Path
+
+import pytest
+from toy_runs import toy
+
+from data.collect import played_episodes
+from data.manifest import describe
+from data.store import write_dataset
+from envs.tasks import get_task
+from latent_combo.train import train
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a recording of three episodes of random actions, `tiny`."""
+    task = get_task("walker-walk")
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder / "tiny", played_episodes(task, None, 3, seed=0), describe(task, "random", 0, {}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; tests leave it as it is."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    train(toy(data_dir, out))
+    return out

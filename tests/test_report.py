@@ -1,0 +1,66 @@
+"""The page that one would send to a colleague."""
+
+import html
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from latent_combo.report import VIEWS, find_views, write_report
+from latent_combo.run.errors import UserError
+from latent_combo.run.versions import versions
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run that a test may spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_a_finished_run_has_everything_on_its_page(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    page = write_report(run)
+    assert f"{result['return_mean']:.1f}" in page and 'class="notice"' not in page
+    for views in VIEWS.values():
+        for view in views:
+            assert html.escape(view.title, quote=True).replace("&#x27;", "&#39;") in page
+    assert page.count("data:video/mp4") == 3 and page.count("data:image/png") == 8
+    assert "http://" not in page and "https://" not in page
+    assert "kl_weight: 0.025" in page
+
+
+def test_what_is_missing_is_named_with_the_command_that_makes_it(run: Path) -> None:
+    (run / "result.json").unlink()
+    (run / "views" / "probes.png").unlink()
+    shutil.rmtree(run / "videos")
+    page = write_report(run)
+    assert f"python -m latent_combo.train --resume {run}" in page
+    assert f"python -m latent_combo.visualise {run}" in page
+    _, missing = find_views(run)
+    assert len(missing) == 4 and all(title.replace("'", "&#39;") in page for title in missing)
+
+
+def test_another_version_is_said(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    result["versions"]["latent-combo"] = "9.9.9"
+    (run / "result.json").write_text(json.dumps(result))
+    assert f"made with latent-combo 9.9.9; this page with {versions()['latent-combo']}" in write_report(run)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config + "\nnew_setting: 3\n")
+    page = write_report(run)
+    assert "not of this version of the program" in page and "new_setting" in page
+
+
+def test_what_a_config_says_is_text(run: Path) -> None:
+    with open(run / "config.yaml", "a") as file:
+        file.write("# <script>alert(1)</script>\n")
+    assert "<script>" not in write_report(run)
+
+
+def test_broken_folders_are_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a run"):
+        write_report(tmp_path)
+    (run / "result.json").write_text("{")
+    with pytest.raises(UserError, match=r"result\.json is not readable"):
+        write_report(run)
