@@ -33,11 +33,12 @@ DEEP = """
         for (const element of root.querySelectorAll("*")) {
             if (element.matches(arguments[0])) found.push(element);
             if (element.shadowRoot) walk(element.shadowRoot);
+            if (element.tagName === "IFRAME" && element.contentDocument) walk(element.contentDocument);
         }
     };
     walk(document);
 """
-"""Collects what matches a selector, in all shadow roots that TensorBoard is made of; a selector does not span them."""
+"""Collects what matches a selector, in all shadow roots and frames of TensorBoard; a selector does not span them."""
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +132,7 @@ def test_the_hparams_tab_holds_settings_and_scores(board: str, browser: webdrive
 
 def test_the_projector_holds_features(board: str, browser: webdriver.Chrome) -> None:
     visit(browser, f"{board}#projector")
-    WebDriverWait(browser, PATIENCE).until(lambda driver: driver.find_elements("tag name", "iframe"), "the projector")
-    browser.switch_to.frame(browser.find_element("tag name", "iframe"))
     see(browser, "span.numDataPoints", 'e.textContent.trim() === "500"')
-    browser.switch_to.default_content()
 
 
 def test_the_report_shows_its_pictures_without_a_network(finished: Path, browser: webdriver.Chrome) -> None:
