@@ -87,11 +87,7 @@ class AgentViews:
             steps = min(COMPARED, played.action.shape[1] - 1 - CONTEXT)
             outcome = achieved(self.agent, self.model, feature, played, steps, CONTEXT, draws)
             numbers |= outcome.arrays()
-            found["q_minus_return"] = float((outcome.value - outcome.discounted_return).mean())
-            found["q_below_return"] = float((outcome.value <= outcome.discounted_return).mean())
-            found["dream_over_true_return"] = float(
-                outcome.dream_return.sum() / max(float(outcome.true_return.sum()), 1e-8)
-            )
+            found |= outcome.figures()
         self.gallery.picture(
             "agent/conservatism", step, lambda: to_png(draw_conservatism(values, outcome)), "conservatism", numbers
         )

@@ -88,18 +88,25 @@ def _train(
     with timer.section("score"):
         score = play(session, model, agent, scorer)
     scorer.close()
+    result = summarise(session, data, quality, score, looks, (model_meter, agent_meter))
+    write_result(session, result)  # before the last views, so that none of them can cost a score
+    log_result(session.log, config, result)
     with timer.section("views"):
         views = AgentViews(exhibits, model, agent, config.look, image_size)
         updates = config.agent_fit.updates
-        beliefs = views.after(encoded, config.agent_fit.horizon, score.recorded, updates)
+        result["beliefs"] = views.after(encoded, config.agent_fit.horizon, score.recorded, updates)
         show_film(session.gallery, film(task, config.look, score.physics), updates)
         session.gallery.wait()
-    result = summarise(session, data, quality, score, looks, (model_meter, agent_meter), beliefs)
-    log_result(session.log, config, result)
-    write_atomically(session.out / "result.json", json.dumps(result, indent=2).encode())
+    write_result(session, result)
     write_atomically(session.out / "curves.png", draw_curves(session.out))
     write_atomically(session.out / REPORT, write_report(session.out).encode())
     return result
+
+
+def write_result(session: Session, result: dict[str, Any]) -> None:
+    """Write `result.json`, with the time that was spent so far."""
+    result["seconds"] = {**session.timer.seconds, "views_in_background": session.gallery.seconds}
+    write_atomically(session.out / "result.json", json.dumps(result, indent=2).encode())
 
 
 def log_result(log: MetricsLog, config: Config, result: dict[str, Any]) -> None:
@@ -116,9 +123,8 @@ def summarise(
     score: Score,
     looks: Looks,
     meters: tuple[Meter, Meter],
-    beliefs: dict[str, float],
 ) -> dict[str, Any]:
-    """What a run came to: the contents of `result.json`."""
+    """What a run came to: the contents of `result.json`, its times and what the views found apart."""
     config, task = session.config, session.task
     returns = score.returns
     return {
@@ -143,8 +149,7 @@ def summarise(
         ],
         "looks": vars(looks),
         "world_model": vars(quality),
-        "beliefs": beliefs,
-        "seconds": {**session.timer.seconds, "views_in_background": session.gallery.seconds},
+        "beliefs": {},
         "rates": {"model_frames_per_s": meters[0].rate, "agent_updates_per_s": meters[1].rate},
         "share_of_matmul": {"world_model": meters[0].share, "agent": meters[1].share},
         "versions": versions(),

@@ -57,6 +57,14 @@ class Achieved:
         """Every number, by name, to be saved."""
         return {name: np.asarray(value) for name, value in vars(self).items()}
 
+    def figures(self) -> dict[str, float]:
+        """The mean of value less return, the share of values below it, and dreamed over true return."""
+        return {
+            "q_minus_return": float((self.value - self.discounted_return).mean()),
+            "q_below_return": float((self.value <= self.discounted_return).mean()),
+            "dream_over_true_return": float(self.dream_return.sum() / max(float(self.true_return.sum()), 1e-8)),
+        }
+
 
 def q(agent: ConservativeActorCritic, feature: Tensor, action: Tensor) -> Tensor:
     """The first agent's min_i Q_i(s, a) (N,) of features (N, F) and actions (N, A)."""
@@ -147,20 +155,18 @@ def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
             axes.set_title(title)
             axes.text(0.5, 0.5, "the policy has not played", ha="center", transform=axes.transAxes)
         return figure
-    below = float((outcome.value <= outcome.discounted_return).mean())
-    bias = float((outcome.value - outcome.discounted_return).mean())
+    found = outcome.figures()
     _against(against, outcome.discounted_return, outcome.value, BLUE, "a state of the policy's episodes")
     finish(
         against,
-        f"Q below the return in {below:.0%}; mean difference {bias:+.1f}",
+        f"Q below the return in {found['q_below_return']:.0%}; mean difference {found['q_minus_return']:+.1f}",
         "discounted return achieved from there",
         "Q of the action taken",
     )
-    ratio = float(outcome.dream_return.sum() / max(float(outcome.true_return.sum()), 1e-8))
     _against(dreams, outcome.true_return, outcome.dream_return, GREEN, f"{outcome.steps} steps of the policy")
     finish(
         dreams,
-        f"Dreams promise {ratio:.2f} times the true return",
+        f"Dreams promise {found['dream_over_true_return']:.2f} times the true return",
         f"return of {outcome.steps} steps in the environment",
         "in the model, from the same state",
     )

@@ -49,10 +49,10 @@ def to_frame(figure: Figure) -> Frame:
 
 
 def to_png(figure: Figure | Frame) -> bytes:
-    """Encode a figure, or a picture, as PNG; a palette makes the file a third as large."""
+    """Encode a figure, or a picture, as PNG; a palette makes the file far smaller."""
     frame = to_frame(figure) if isinstance(figure, Figure) else figure
     buffer = io.BytesIO()
-    Image.fromarray(frame).quantize(128, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
