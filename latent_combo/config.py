@@ -145,13 +145,16 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
 def load_config(run: Path) -> Config:
     """The config of a run's folder. Raises UserError if it has none, or one of another version of this program."""
     path = run / "config.yaml"
+    if not run.is_dir():
+        raise UserError(f"{run} is not a folder; name that of a run")
     if not path.exists():
         raise UserError(f"{run} is not a run: it has no config.yaml")
     _read_yaml(path)
     try:
         config = _instantiate([f"--config={path}"])
     except UserError as error:
-        raise UserError(f"{path} is not of this version of the program: {error}") from error
+        remedy = "use the version that result.json names, or train anew"
+        raise UserError(f"{path} is not of this version of the program: {error}; {remedy}") from error
     return Config(**{**vars(config), "out": str(run)})
 
 

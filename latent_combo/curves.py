@@ -1,35 +1,51 @@
 """A run's learning curves as one picture: whether the model learns, the values are sane, and the policy improves."""
 
 import csv
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 
+from latent_combo.result import read_result
 from latent_combo.run.errors import UserError
-from latent_combo.views.style import finish, new_figure, to_png
+from latent_combo.run.metrics import HEADER
+from latent_combo.views.style import BLACK, BLUE, GREY, ORANGE, SKY, VERMILION, finish, new_figure, to_png
 
 Series = dict[tuple[str, str], list[tuple[int, float]]]
 """(phase, name) to (step, value) in order of time; series of a stack end in "/0", "/1" and so on."""
 
 
 def read_series(path: Path) -> Series:
-    """Read a run's `metrics.csv`. Raises UserError if there is none."""
+    """Read a run's `metrics.csv`; a last line that was cut short is left out.
+
+    Raises UserError if there is none, or naming the line that is damaged.
+    """
     if not path.exists():
         raise UserError(f"{path.parent} has no metrics.csv; is it a run?")
     series: Series = defaultdict(list)
-    with open(path, newline="") as file:
-        for row in csv.DictReader(file):
-            series[row["phase"], row["name"]].append((int(row["step"]), float(row["value"])))
+    whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    for number, row in enumerate(csv.reader(whole), start=1):
+        if number == 1 and tuple(row) == HEADER:
+            continue
+        try:
+            phase, step, name, value = row
+            series[phase, name].append((int(step), float(value)))
+        except ValueError as error:
+            raise UserError(f"{path}, line {number} is not {','.join(HEADER)}; remove that line") from error
     return series
 
 
 def draw_curves(run: Path) -> bytes:
-    """Draw what a run has logged so far, as PNG; panels without anything to show say so."""
+    """Draw what a run has logged so far, as PNG; panels without anything to show say so.
+
+    A result that can't be read is left out. Raises UserError where the log is missing or damaged.
+    """
     series = read_series(run / "metrics.csv")
-    result = json.loads((run / "result.json").read_text()) if (run / "result.json").exists() else None
+    try:
+        result = read_result(run)
+    except UserError:
+        result = None
     figure = new_figure(13.0, 7.2)
     panels: Any = figure.subplots(2, 3)
     _model_loss(panels[0, 0], series)
@@ -64,14 +80,18 @@ def _model_loss(axes: Axes, series: Series) -> None:
 
 
 def _open_loop(axes: Axes, series: Series) -> None:
-    for name, label in (("open_loop", "model"), ("copy_last", "copy the last frame"), ("mean_image", "mean image")):
+    for name, label, colour in (
+        ("open_loop", "model", BLUE),
+        ("copy_last", "copy the last frame", ORANGE),
+        ("mean_image", "mean image", GREY),
+    ):
         points = sorted(
             (int(key.rsplit("_", 1)[1]), values[-1][1])
             for (phase, key), values in series.items()
             if phase == "open_loop" and key.startswith(f"{name}_psnr_")
         )
         if points:
-            axes.plot([k for k, _ in points], [psnr for _, psnr in points], marker="o", label=label)
+            axes.plot([k for k, _ in points], [psnr for _, psnr in points], marker="o", label=label, color=colour)
     finish(axes, "Open-loop prediction, held-out episodes", "steps ahead", "PSNR, dB")
 
 
@@ -80,31 +100,34 @@ def _returns(axes: Axes, series: Series, result: dict[str, Any] | None) -> None:
     for index, key in enumerate(agents):
         points = series[key]
         (line,) = axes.plot([s for s, _ in points], [v for _, v in points], marker=".", label=f"agent {index}, looks")
-        if result is not None:
+        if result is not None and index < len(result["agents"]):
             final = result["agents"][index]["return_mean"]
-            axes.plot([points[-1][0] * 1.03], [final], marker="*", markersize=12, color=line.get_color())
+            label = f"final score, {result['episodes'] // len(result['agents'])} episodes" if index == 0 else None
+            at = [points[-1][0] * 1.03]
+            axes.plot(at, [final], marker="*", markersize=12, color=line.get_color(), label=label, linestyle="")
     if result is not None and agents:
-        axes.axhline(result["dataset_return_mean"], color="black", linestyle="--", label="mean of the dataset")
-        axes.axhline(result["random_return"], color="grey", linestyle=":", label="random policy")
-    finish(axes, "Return (stars: final score)", "update", "return")
+        axes.axhline(result["expert_return"], color=GREY, linestyle="-.", label="expert")
+        axes.axhline(result["dataset_return_mean"], color=BLACK, linestyle="--", label="mean of the dataset")
+        axes.axhline(result["random_return"], color=GREY, linestyle=":", label="random policy")
+    finish(axes, "Return", "update", "return")
 
 
 def _values(axes: Axes, series: Series) -> None:
-    for name, label in (
-        ("q_data", "dataset"),
-        ("held_out_q", "held-out pairs"),
-        ("q_policy", "policy's actions"),
-        ("q_model", "model's pairs"),
-        ("q_uniform", "uniform actions"),
+    for name, label, colour, line in (
+        ("q_data", "dataset", BLUE, "-"),
+        ("held_out_q", "held-out pairs", SKY, "--"),
+        ("q_policy", "policy's actions", BLACK, "-"),
+        ("q_model", "model's pairs", VERMILION, "-."),
+        ("q_uniform", "uniform actions", GREY, ":"),
     ):
-        _plot(axes, series, "agent", name, label)
+        _plot(axes, series, "agent", name, label, color=colour, linestyle=line)
     finish(axes, "Values Q(s, a)", "update", "discounted return")
 
 
 def _conservatism(axes: Axes, series: Series) -> None:
     _plot(axes, series, "agent", "conservative_gap", "log-sum-exp Q - Q of the dataset")
     _plot(axes, series, "agent", "bellman", "Bellman error, half its square")
-    finish(axes, "Critic's losses", "update", "")
+    finish(axes, "Critic's losses", "update", "in units of Q, and of its square")
 
 
 def _policy(axes: Axes, series: Series) -> None:

@@ -67,6 +67,8 @@ def load_run(folder: Path) -> Run:
     task = get_task(config.task)
     device = choose_device(config.device)
     world_model = build_world_model(config, task, device)
+    if not (folder / WORLD_MODEL).exists():
+        raise UserError(f"{folder} has no world model yet; go on with: python -m latent_combo.train --resume {folder}")
     model_step = _load(world_model, folder / WORLD_MODEL, "model", device)
     world_model.requires_grad_(False)
     agent, agent_step = None, 0
@@ -83,4 +85,6 @@ def _load(network: nn.Module, path: Path, part: str, device: torch.device) -> in
         network.load_state_dict(state["fit"][part])
         return int(state["fit"]["step"])
     except (KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path} is not of this version of the program, or not of this run's config.yaml") from error
+        raise UserError(
+            f"{path} is not of this version of the program, or not of this run's config.yaml; train it anew"
+        ) from error

@@ -2,16 +2,17 @@
 
 import argparse
 import base64
-import json
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
 from latent_combo.config import load_config
 from latent_combo.curves import draw_curves, read_series
+from latent_combo.result import RESULT, read_result
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
 from latent_combo.run.gallery import CLIPS, PICTURES
@@ -19,6 +20,7 @@ from latent_combo.run.versions import versions
 
 REPORT = "report.html"
 TEMPLATE = "report.html.jinja"
+PHASES = ("world_model", "agent")
 
 
 @dataclass(frozen=True)
@@ -33,55 +35,70 @@ class View:
 
 VIEWS = {
     "The policy": (
-        View(f"{CLIPS}/policy.mp4", "The first agent's episode of median return", "Neither its best nor its worst."),
+        View(
+            f"{CLIPS}/policy.mp4",
+            "An episode of the first agent",
+            "The one of median return of those that were played, which is written into it.",
+        ),
     ),
     "What the model predicts": (
         View(
             f"{CLIPS}/held_out_*.mp4",
             "Episodes that the model never trained on",
-            "Green border: it sees the frames. Vermilion: it follows the actions blindly. Where open loop leaves the "
-            "truth, look whether the members disagree.",
+            "Open loop turns from green to vermilion where the model stops looking and follows the recorded actions "
+            "blindly; truth and posterior go on seeing. Open loop is the mean of the members' frames, so that blur is "
+            "disagreement; error is its absolute difference from the truth. The band of the predicted reward goes from "
+            "the members' least to their greatest.",
         ),
         View(
             f"{PICTURES}/horizon.png",
             "How far it predicts",
-            "Where the model's curve meets a baseline's, its predictions end.",
+            "Its predictions end where the model's curve falls to that of the mean frame, or of the mean reward. "
+            "Copying is hard to beat one step ahead. The KL is in nats, from what the filter says once it has seen the "
+            "frame to what a member said before.",
         ),
         View(
             f"{CLIPS}/dreams.mp4",
             "Each member's dream of one episode",
-            "The same state and the same actions; the last column is their standard deviation.",
+            "The same state and the same actions. The upper row moves, the others stand at fixed steps; the last "
+            "column is the members' standard deviation, where white is the largest of the clip.",
         ),
         View(
             f"{PICTURES}/counterfactual.png",
             "Other actions from one state",
-            "Each kind of actions: the model's frames, and the simulator's beneath where it could be asked.",
+            "From the measured state with the best recorded future: the recorded actions; those that the policy "
+            "chose in the model, carried out blindly in the simulator, too; none; the recorded ones with their signs "
+            "changed.",
         ),
     ),
     "What it knows of its errors": (
         View(
             f"{PICTURES}/calibration_*.png",
-            "Disagreement against true error",
-            "On the line, disagreement would tell the error (the paper's Figure 2). Trust a penalty on disagreement as "
-            "far as these correlations go.",
+            "Disagreement against true error, 1 step and 5 steps ahead",
+            "The closer the points lie to a rising line, the better the measure knows the error; at a rank correlation "
+            "of 0 it is useless, and so is a penalty on it. The legend has the correlation of each kind of actions "
+            "alone. Max Var is MOPO's measure, the log-likelihoods' deviation is LOMPO's (the paper's Figure 2).",
         ),
         View(
             f"{PICTURES}/latent_kl.png",
-            "Which latent dimensions carry anything",
-            "Dark rows carry nothing; a model that has collapsed has no other.",
+            "What each latent dimension adds",
+            "Dark rows add nothing to what was predicted from the step before; were all of them dark, the posterior "
+            "would have collapsed.",
         ),
         View(
             f"{PICTURES}/probes.png",
             "What the features say of the simulator's state",
-            "1 is a perfect linear reading, on held-out episodes; 0 is none.",
+            "Linear probes, fitted to training episodes and tried on held-out ones: 1 is a perfect reading, 0 and less "
+            "none. A distance travelled can't be seen in pictures that follow the body.",
         ),
     ),
     "What the critic values": (
         View(
             f"{PICTURES}/conservatism.png",
             "Conservatism",
-            "Left: random actions should be worth least. Middle: below the dashed line the critic is conservative. "
-            "Right: above it, the model promises more than the environment gives.",
+            "Left: uniform actions should be worth least. Middle: below the dashed line the critic promises less than "
+            "was achieved, as it should, or has not learnt it yet: see whether the values still rise in the curves. "
+            "Right: above the line, the model promises more than the environment gives.",
         ),
     ),
 }
@@ -115,62 +132,76 @@ def find_views(run: Path) -> tuple[dict[str, list[Shown]], list[str]]:
 
 def inline(path: Path) -> str:
     """A file as a data URI."""
-    kind = "video/mp4" if path.suffix == ".mp4" else "image/png"
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return data_uri(path.read_bytes(), "video/mp4" if path.suffix == ".mp4" else "image/png")
 
 
-def read_result(run: Path) -> dict[str, Any] | None:
-    """A finished run's `result.json`; None before its end. Raises UserError for a file that is none."""
-    path = run / "result.json"
-    if not path.exists():
-        return None
-    try:
-        result = json.loads(path.read_text())
-        return dict(result)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is not readable ({error}); score the run again with latent_combo.evaluate") from error
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes as a data URI of a media type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def notices(run: Path, result: dict[str, Any] | None, missing: list[str]) -> list[str]:
+def reached(run: Path) -> str:
+    """How far an unfinished run's log goes."""
+    series = read_series(run / "metrics.csv")
+    steps = {name: max((s[-1][0] for (phase, _), s in series.items() if phase == name), default=0) for name in PHASES}
+    return f"step {steps['world_model']} of the world model, update {steps['agent']} of the agent"
+
+
+def notices(run: Path, found: Mapping[str, object], missing: list[str]) -> list[str]:
     """What a reader of the page should know first: another version, an unfinished run, views that are missing."""
     said = []
     try:
         load_config(run)
     except UserError as error:
         said.append(str(error))
-    made, here = (result or {}).get("versions", {}).get("latent-combo"), versions()["latent-combo"]
+    result = found["result"]
+    versioned = result["versions"] if isinstance(result, dict) else None
+    made, here = versioned.get("latent-combo") if isinstance(versioned, dict) else None, versions()["latent-combo"]
     if made not in (None, here):
         said.append(f"This run was made with latent-combo {made}; this page with {here}.")
-    if result is None:
-        said.append(
-            f"This run is not finished: there is no score yet. Go on with: {_command('train', '--resume', run)}"
-        )
+    if result is None and not (run / RESULT).exists():
+        at = f" It is at {reached(run)}." if found["curves"] else ""
+        said.append(f"This run is not finished, and has no score.{at} Go on with: {command('train', '--resume', run)}")
     if missing:
         listed = "; ".join(missing)
-        said.append(f"Not drawn yet: {listed}. Draw what there is with: {_command('visualise', run)}")
+        said.append(f"Not drawn: {listed}. Draw what there is with: {command('visualise', run)}")
     return said
 
 
-def _command(name: str, *arguments: object) -> str:
-    return " ".join(["python -m", f"latent_combo.{name}", *map(str, arguments)])
+def command(name: str, *arguments: object) -> str:
+    """A command line of this program, to be copied into a shell."""
+    return f"python -m latent_combo.{name} {shlex.join(map(str, arguments))}"
 
 
 def write_report(run: Path) -> str:
     """The page. Raises UserError where the folder is no run."""
+    if not run.is_dir():
+        raise UserError(f"{run} is not a folder; name that of a run")
     if not (run / "config.yaml").exists():
         raise UserError(f"{run} is not a run: it has no config.yaml")
-    result = read_result(run)
-    found, missing = find_views(run)
-    curves = draw_curves(run) if read_series(run / "metrics.csv") else None
+    try:
+        config = (run / "config.yaml").read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{run / 'config.yaml'} can not be read ({error}); is it a file of text?") from error
+    shown, missing = find_views(run)
+    parts: dict[str, object] = {}
+    damaged = []
+    for name, read in (("result", read_result), ("curves", draw_curves)):
+        try:
+            parts[name] = read(run)
+        except UserError as error:
+            parts[name] = None
+            damaged.append(str(error))
+    curves = parts["curves"]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("latent_combo").joinpath(TEMPLATE).read_text())
     return template.render(
         run=run.resolve().name,
-        result=result,
-        notices=notices(run, result, missing),
-        curves=None if curves is None else f"data:image/png;base64,{base64.b64encode(curves).decode()}",
-        sections=found,
-        config=(run / "config.yaml").read_text(),
+        result=parts["result"],
+        notices=[*damaged, *notices(run, parts, missing)],
+        curves=data_uri(curves, "image/png") if isinstance(curves, bytes) else None,
+        sections=shown,
+        config=config,
     )
 
 

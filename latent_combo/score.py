@@ -51,8 +51,20 @@ class Score:
     """(S, E) undiscounted returns."""
     physics: NDArray[np.float64]
     """(T, P), the simulator's states in the first agent's episode of median return: neither its best nor its worst."""
+
+    @property
+    def filmed(self) -> str:
+        """What that episode is."""
+        returns = self.returns[0]
+        return f"return {returns[median_episode(returns)]:.0f}, median of {len(returns)}"
+
     recorded: Segment | None = None
     """The first agent's first episodes, if asked for: what it saw, did and got, (B, T+1, ...) in Dreamer indexing."""
+
+
+def median_episode(returns: NDArray[np.float64]) -> int:
+    """Which of E returns (E,) is the median, the lower one of an even number."""
+    return int(np.argsort(returns)[(len(returns) - 1) // 2])
 
 
 class Scorer:
@@ -94,9 +106,9 @@ class Scorer:
                 steps.append((actions[:record], rewards[:record], (lived & ~alive)[:record]))
             if not alive.any():
                 break
-        median = int(np.argsort(returns[:number])[number // 2])
+        by_agent = returns.reshape(self.stack, number)
         recorded = _recorded(seen, steps) if record else None
-        return Score(returns.reshape(self.stack, number), np.stack(physics[median]), recorded)
+        return Score(by_agent, np.stack(physics[median_episode(by_agent[0])]), recorded)
 
     def close(self) -> None:
         """Free all GL contexts."""

@@ -15,7 +15,7 @@ from latent_combo.views.acting import imagine_policy
 from latent_combo.views.calibration import Calibration, agreements, calibrate, draw_calibration
 from latent_combo.views.conservatism import Values, achieved, draw_conservatism, sample_values
 from latent_combo.views.counterfactual import counterfactual, draw_paths, draw_strip
-from latent_combo.views.style import to_png
+from latent_combo.views.style import titled, to_png
 from latent_combo.world_model.base import Segment, WorldModel
 
 COMPARED = 50
@@ -42,8 +42,9 @@ def show_values(
     return values
 
 
-def show_film(gallery: Gallery, frames: NDArray[np.uint8], step: int) -> None:
+def show_film(gallery: Gallery, frames: NDArray[np.uint8], title: str, step: int) -> None:
     """Show an episode of the first agent (T, H, W, 3): the whole as mp4, its beginning, smaller, in TensorBoard."""
+    frames = titled(frames, title)
     gallery.clip("agent/policy", step, lambda: frames, FPS, "policy", preview=lambda whole: whole[:100, ::2, ::2])
 
 

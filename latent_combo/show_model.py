@@ -1,5 +1,6 @@
 """The views of a world model: what is measured and drawn of it, while it is fitted and when it is done."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,8 @@ from latent_combo.world_model.open_loop import OpenLoop, open_loop
 CLIP_FPS = 10
 POINTS = 500
 """Of the projector."""
+LOOKED_AT = 0.25
+"""Share of the measured segments that prediction is measured on during training."""
 PROBED = 20
 """Training episodes, at most, that the probes are fitted to, and held-out ones that they are tried on."""
 
@@ -83,7 +86,7 @@ class ModelViews:
     def during(self, model: WorldModel, step: int) -> OpenLoop:
         """Draw what changes while the model is fitted: the clips, and how far it predicts."""
         self.clips(model, step, keep=False)
-        return self.horizon(model, step, keep=False)
+        return self.horizon(model, step, keep=False, share=LOOKED_AT)
 
     def after(self, model: WorldModel, step: int) -> OpenLoop:
         """Draw all, and keep it in the run's folder."""
@@ -94,7 +97,8 @@ class ModelViews:
             self._clip("dreams", step, partial(dreams_clip, dreams), True, dreams.arrays())
         else:
             self._picture("dreams", step, lambda: to_png(draw_dreams(dreams)), True, dreams.arrays())
-        self.note_latents(model, step)
+        if step > max(self.track.read()[0], default=0):
+            self.note_latents(model, step)
         steps, kl = self.track.read()
         if steps:
             self._picture("latent_kl", step, lambda: to_png(draw_latent_kl(steps, kl)), True)
@@ -108,11 +112,12 @@ class ModelViews:
             draw = partial(composite_clip, belief, self.pieces.titles[index])
             self._clip(f"held_out_{index}", step, draw, keep, belief.arrays())
 
-    def horizon(self, model: WorldModel, step: int, keep: bool) -> OpenLoop:
-        """Measure prediction against its baselines, and draw the curves."""
+    def horizon(self, model: WorldModel, step: int, keep: bool, share: float = 1.0) -> OpenLoop:
+        """Measure prediction against its baselines, on a share of the measured segments, and draw the curves."""
         pieces = self.pieces
+        measured = pieces.measured.first(math.ceil(share * len(pieces.measured.action)))
         draws = self.exhibits.draws("horizon")
-        quality = open_loop(model, pieces.measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
+        quality = open_loop(model, measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
         numbers = {field: np.array([list(values), list(values.values())]) for field, values in vars(quality).items()}
         self._picture("horizon", step, lambda: to_png(draw_horizon(quality, CONTEXT)), keep, numbers)
         return quality

@@ -95,7 +95,7 @@ def _train(
         views = AgentViews(exhibits, model, agent, config.look, image_size)
         updates = config.agent_fit.updates
         result["beliefs"] = views.after(encoded, config.agent_fit.horizon, score.recorded, updates)
-        show_film(session.gallery, film(task, config.look, score.physics), updates)
+        show_film(session.gallery, film(task, config.look, score.physics), score.filmed, updates)
         session.gallery.wait()
     write_result(session, result)
     write_atomically(session.out / "curves.png", draw_curves(session.out))

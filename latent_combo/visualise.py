@@ -10,7 +10,7 @@ from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
 from latent_combo.held_out import HeldOut
 from latent_combo.load_run import Run, load_run
-from latent_combo.report import REPORT, write_report
+from latent_combo.report import REPORT, command, write_report
 from latent_combo.run.board import Board
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
@@ -35,12 +35,13 @@ def visualise(folder: Path, run: Run, seed: int) -> None:
             print(f"{len(data.lengths)} episodes of {run.config.dataset}; drawing", flush=True)
             _views(run, data, gallery, seed)
         elif run.agent is not None:
-            show_film(gallery, film(run.task, run.config.look, _play(run, seed, 1).physics), run.agent_step)
+            score = _play(run, seed, run.config.views.episodes)
+            show_film(gallery, film(run.task, run.config.look, score.physics), score.filmed, run.agent_step)
     finally:
         gallery.close()
         gallery.board.close()
     if run.agent is None:
-        print("no values, calibration and policy to show: this run has no agent yet")
+        print(f"no agent yet, so no values, calibration and policy; go on with: {command('train', '--resume', folder)}")
 
 
 def _dataset(run: Run) -> Decoded | None:
@@ -68,7 +69,7 @@ def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
     encoded = encode_dataset(model, data, train, config.encode, config.agent, generator(seed, device, "latents"))
     views = AgentViews(exhibits, model, run.agent, config.look, config.world_model.conv.image_size)
     views.after(encoded, config.agent_fit.horizon, score.recorded, run.agent_step)
-    show_film(gallery, film(run.task, config.look, score.physics), run.agent_step)
+    show_film(gallery, film(run.task, config.look, score.physics), score.filmed, run.agent_step)
 
 
 def _play(run: Run, seed: int, episodes: int) -> Score:
@@ -88,9 +89,10 @@ def main() -> None:
     if given.seed < 0:
         raise UserError(f"--seed is {given.seed}; it is 0 or more")
     started, folder = time.perf_counter(), given.run
-    run = load_run(folder)
+    page = write_report(folder)  # of what there is, before anything else may fail
+    write_atomically(folder / REPORT, page.encode())
+    visualise(folder, load_run(folder), given.seed)
     write_atomically(folder / "curves.png", draw_curves(folder))
-    visualise(folder, run, given.seed)
     write_atomically(folder / REPORT, write_report(folder).encode())
     print(f"{folder}/{REPORT}, {folder}/{CLIPS}, {folder}/{PICTURES}; {time.perf_counter() - started:.0f} s")
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from latent_combo.curves import draw_curves, read_series
+from latent_combo.result import READ
 from latent_combo.run.errors import UserError
 from latent_combo.run.metrics import HEADER
 
@@ -26,7 +27,8 @@ def test_a_run_is_drawn_as_far_as_it_is(whole: bool, tmp_path: Path) -> None:
     rows: list[tuple[str, int, str, float]] = [("world_model", 1, "loss", 9.0), ("world_model", 2, "loss", 4.0)]
     if whole:
         rows += [("agent", step, f"{name}/{i}", 1.0) for step in (1, 2) for name in ("score", "q_data") for i in (0, 1)]
-        result = {"agents": [{"return_mean": 3.0}] * 2, "dataset_return_mean": 2.0, "random_return": 1.0}
+        figures = {"dataset_return_mean": 2.0, "random_return": 1.0, "expert_return": 4.0, "episodes": 6}
+        result = {**dict.fromkeys(READ), **figures, "agents": [{"return_mean": 3.0}] * 2}
         (tmp_path / "result.json").write_text(json.dumps(result))
     write(tmp_path, *rows)
     (tmp_path / "curves.png").write_bytes(draw_curves(tmp_path))

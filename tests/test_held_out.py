@@ -12,7 +12,7 @@ from envs.tasks import get_task
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.held_out import CLIP, CONTEXT, HeldOut, mean_reward
 from latent_combo.policy import Policy
-from latent_combo.score import Branches, Scorer
+from latent_combo.score import Branches, Score, Scorer, median_episode
 
 TASK = get_task("walker-walk")
 CPU = torch.device("cpu")
@@ -78,6 +78,14 @@ class Blind(Policy):
         action = torch.full((*observation.shape[:2], TASK.action_dim), 0.1)
         action[0] = self.step / 1000
         return action
+
+
+def test_the_film_is_of_the_median_episode() -> None:
+    assert median_episode(np.array([5.0])) == 0
+    assert median_episode(np.array([9.0, 2.0])) == 1
+    assert median_episode(np.array([9.0, 2.0, 5.0])) == 2
+    score = Score(np.array([[900.0, 200.0, 500.0], [1.0, 2.0, 3.0]]), np.zeros((2, 18)))
+    assert score.filmed == "return 500, median of 3"
 
 
 def test_what_is_recorded_is_what_the_first_agent_saw_did_and_got() -> None:

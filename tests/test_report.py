@@ -58,9 +58,32 @@ def test_what_a_config_says_is_text(run: Path) -> None:
     assert "<script>" not in write_report(run)
 
 
-def test_broken_folders_are_named(run: Path, tmp_path: Path) -> None:
+def test_what_can_not_be_read_is_left_out_and_named(run: Path) -> None:
+    for content, said in (("{", "result.json can not be read"), ("[]", "holds no result"), ("{}", "lacks task, obs")):
+        (run / "result.json").write_text(content)
+        page = write_report(run)
+        assert said in page and f"--resume {run}" in page and "learning curves" in page
+    with open(run / "metrics.csv", "a") as file:
+        file.write("agent,9,half")  # cut short, as by a full disk: no harm
+    assert "learning curves" in write_report(run)
+    with open(run / "metrics.csv", "a") as file:
+        file.write(" of a row\n")
+    lines = len((run / "metrics.csv").read_text().splitlines())
+    assert f"line {lines} is not phase,step,name,value; remove that line" in write_report(run)
+    (run / "metrics.csv").unlink()
+    assert "no metrics.csv" in write_report(run)
+
+
+def test_how_far_an_unfinished_run_got(run: Path) -> None:
+    (run / "result.json").unlink()
+    assert "It is at step 6 of the world model, update 8 of the agent." in write_report(run)
+
+
+def test_folders_that_are_no_runs_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a run"):
         write_report(tmp_path)
-    (run / "result.json").write_text("{")
-    with pytest.raises(UserError, match=r"result\.json is not readable"):
-        write_report(run)
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        write_report(tmp_path / "nowhere")
+    (tmp_path / "config.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"config\.yaml can not be read"):
+        write_report(tmp_path)

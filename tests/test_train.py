@@ -185,7 +185,7 @@ def test_what_a_run_lacks_is_said_and_the_rest_is_drawn(data_dir: Path, finished
     shutil.copytree(finished, half, ignore=shutil.ignore_patterns("agent.pt", "result.json", "views", "videos"))
     drawn = command("latent_combo.visualise", str(half))
     assert drawn.returncode == 0, drawn.stderr
-    assert "this run has no agent yet" in drawn.stdout
+    assert "no agent yet" in drawn.stdout and f"--resume {half}" in drawn.stdout
     assert (half / "videos" / "held_out_0.mp4").exists() and not (half / "views" / "conservatism.png").exists()
     page = (half / "report.html").read_text()
     assert "This run is not finished" in page and "Conservatism" in page

@@ -98,8 +98,9 @@ def test_the_composite_clip_tells_seeing_from_dreaming() -> None:
     assert len(clip) == 12 and clip.dtype == np.uint8
     for t, frame in enumerate(clip):
         now, other = (OBSERVING, DREAMING) if t < 5 else (DREAMING, OBSERVING)
-        border = frame[26 : 26 + 4 * 104, 116:120]  # the left border of all four pictures
+        border = frame[26 + 2 * 104 : 26 + 4 * 104, 116:120]  # the left border of open loop and error
         assert (border == now).all() and not (border == other).all(-1).any()
+        assert (frame[26 : 26 + 2 * 104, 116:120] == OBSERVING).all()  # truth and posterior see on
         shown = frame[30:126, 120:216]
         assert np.array_equal(shown, fit(belief.truth[t], 96))
     cursors = [np.flatnonzero((frame[450] == DREAMING).all(-1)) for frame in clip[5:]]

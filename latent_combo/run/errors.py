@@ -10,11 +10,16 @@ class UserError(Exception):
 
 
 def run_cli(main: Callable[[], None]) -> NoReturn:
-    """Run a command: a UserError becomes one line on stderr and exit code 2, Ctrl-C exit code 130."""
+    """Run a command: a UserError, or a closed folder, becomes one line and exit code 2; Ctrl-C is exit code 130."""
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except PermissionError as error:
+        print(
+            f"error: can not use {error.filename}: {error.strerror}; mend its permissions, or copy it", file=sys.stderr
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

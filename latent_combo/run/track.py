@@ -1,6 +1,7 @@
 """A vector at several steps of training, kept in one file beside the scalars' log."""
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ class Track:
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 return file["step"].tolist(), file["row"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"{self.path} can not be read ({error}); delete it and go on") from error
 
     def append(self, step: int, row: NDArray[np.float32]) -> None:

@@ -17,7 +17,8 @@ from latent_combo.world_model.gaussian import Gaussian, log_prob
 from latent_combo.world_model.open_loop import decibels
 
 Floats = NDArray[np.float64]
-COLOURS = (BLUE, VERMILION, GREY)
+STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREY, "^"))
+"""Colour and marker of each kind of actions."""
 MEASURES = {"max_variance": "Max Var", "log_prob_std": "Std of log-likelihoods", "mean_std": "Std of means"}
 
 
@@ -108,26 +109,32 @@ def _scaled(values: Floats) -> Floats:
     return np.asarray((values - values.min()) / max(float(np.ptp(values)), 1e-12))
 
 
+def _range(values: Floats) -> str:
+    return f"scaled from [{values.min():.3g}, {values.max():.3g}]"
+
+
 def draw_calibration(points: Mapping[str, Calibration], steps: int) -> Figure:
     """Draw each measure against the error, a colour for each kind of actions."""
-    figure = new_figure(14.0, 4.6)
+    figure = new_figure(14.0, 4.9)
     found = agreements(points)
+    error = _range(_all(points, "error"))
     for axes, (name, title) in zip(figure.subplots(1, len(MEASURES)), MEASURES.items(), strict=True):
         _scatter(axes, points, name, found[name])
         ahead = f"{steps} step{'s' if steps > 1 else ''}"
-        finish(axes, "", f"{title}, scaled to [0, 1]", f"true error after {ahead}, scaled to [0, 1]", loc="best")
-        axes.set_title(f"{title}: R² {found[name].r_squared:.2f}, rank correlation {found[name].rank_correlation:.2f}")
+        finish(axes, "", f"{title}, {_range(_all(points, name))}", f"true error after {ahead}, {error}", loc="best")
+        figures = f"R² {found[name].r_squared:.2f}, rank correlation {found[name].rank_correlation:.2f}"
+        axes.set_title(f"{title}\n{figures}")
     return figure
 
 
 def _scatter(axes: Axes, points: Mapping[str, Calibration], name: str, found: Agreement) -> None:
     x, y = _scaled(_all(points, name)), _scaled(_all(points, "error"))
     ends = np.cumsum([len(p.error) for p in points.values()])
-    for (kind, of_kind), end, colour in zip(points.items(), ends, COLOURS, strict=False):
+    for (kind, of_kind), end, (colour, marker) in zip(points.items(), ends, STYLES, strict=False):
         part = slice(end - len(of_kind.error), end)
         alone = agreement(x[part], y[part]).rank_correlation
         label = f"{kind} actions (rank {alone:.2f})"
-        axes.scatter(x[part], y[part], s=12, color=colour, alpha=0.6, linewidths=0, label=label)
+        axes.scatter(x[part], y[part], s=12, marker=marker, color=colour, alpha=0.6, linewidths=0, label=label)
     ends_of_line = np.array([0.0, 1.0])
     axes.plot(ends_of_line, found.intercept + found.slope * ends_of_line, color=BLACK, label="linear fit")
     axes.set_xlim(-0.03, 1.03)

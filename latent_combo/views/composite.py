@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from latent_combo.views.belief import Belief, Floats
 from latent_combo.views.style import (
@@ -62,12 +63,14 @@ class Timeline:
 
     title: str
     lines: tuple[Line, ...]
+    from_zero: bool = False
+    """The axis begins at 0."""
 
 
 def composite_clip(belief: Belief, title: str, names: tuple[str, ...] = ()) -> Frames:
     """One frame a row of the episode, (L, H, W, 3): what is seen now, the whole stretch as a strip, and timelines.
 
-    The border is green while the model sees, and vermilion while it dreams. Vectors are drawn as timelines; `names`
+    The border is green where the model sees, and vermilion where it dreams. Vectors are drawn as timelines; `names`
     are those of their numbers.
     """
     length = len(belief.reward)
@@ -105,9 +108,9 @@ def _own_words(belief: Belief) -> list[Timeline]:
             Line(f"{len(predicted)} heads", predicted.mean(0), BLUE, predicted.min(0), predicted.max(0)),
         ),
     )
-    timelines = [reward, Timeline("disagreement", (Line("std of members", belief.disagreement, PURPLE),))]
+    timelines = [reward, Timeline("disagreement", (Line("std of members", belief.disagreement, PURPLE),), True)]
     if np.isfinite(belief.kl).any():
-        timelines.append(Timeline("KL, nats", (Line("posterior, prior", belief.kl, VERMILION),)))
+        timelines.append(Timeline("KL, nats", (Line("posterior, prior", belief.kl, VERMILION),), True))
     return timelines
 
 
@@ -136,14 +139,16 @@ def _timelines(timelines: list[Timeline], length: int, context: int) -> Frame:
         axes = figure.add_axes((STRIP / WIDTH, bottom / height, THUMBNAILS * CELL / WIDTH, (TIMELINE - 12) / height))
         _timeline(axes, timeline, length, context)
         if index == len(timelines) - 1:
-            axes.set_xlabel("agent step", fontsize=9, labelpad=1)
+            axes.set_xlabel("steps into the clip", fontsize=9, labelpad=1)
         else:
             axes.tick_params(labelbottom=False)
         y = (bottom + TIMELINE - 14) / height
         figure.text(8 / WIDTH, y, timeline.title, fontsize=10, va="top")
         for below, line in enumerate(timeline.lines, start=1):
             y_line = y - below * min(15, 44 // len(timeline.lines)) / height
-            figure.text(20 / WIDTH, y_line, line.name, fontsize=8.5, va="top", color=line.colour)
+            figure.text(30 / WIDTH, y_line, line.name, fontsize=8.5, va="top")
+            swatch = ([8 / WIDTH, 24 / WIDTH], [y_line - 7 / height] * 2)
+            figure.add_artist(Line2D(*swatch, color=line.colour, linewidth=2.5, transform=figure.transFigure))
     return to_frame(figure)
 
 
@@ -156,6 +161,8 @@ def _timeline(axes: Axes, timeline: Timeline, length: int, context: int) -> None
             axes.fill_between(steps, line.low, line.high, color=line.colour, alpha=0.25, linewidth=0)
         axes.plot(steps, line.values, color=line.colour, linewidth=1.3)
     axes.set_xlim(-0.5, length - 0.5)
+    if timeline.from_zero:
+        axes.set_ylim(bottom=0.0)
     axes.locator_params(axis="y", nbins=3)
     axes.tick_params(labelsize=8, length=2, pad=2)
 
@@ -170,10 +177,10 @@ def _at(still: Frame, t: int, pictures: list[Frames], timelines: list[Timeline],
     """The clip's frame at row t: the pictures of now, the cursor, and the values at it."""
     frame = still.copy()
     colour = OBSERVING if t < context else DREAMING
-    for index, rows in enumerate(pictures):
+    for index, (rows, border) in enumerate(zip(pictures, (OBSERVING, OBSERVING, colour, colour), strict=False)):
         y = HEADER + index * (CELL + 2 * BORDER)
         frame[y : y + CELL + 2 * BORDER, LABELS : LABELS + CELL + 2 * BORDER] = framed(
-            fit(rows[t], CELL), colour, BORDER
+            fit(rows[t], CELL), border, BORDER
         )
     x = _x(t, len(timelines[0].lines[0].values))
     frame[HEADER : len(still) - AXIS, x : x + 2] = colour

@@ -156,14 +156,22 @@ def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
             axes.text(0.5, 0.5, "the policy has not played", ha="center", transform=axes.transAxes)
         return figure
     found = outcome.figures()
-    _against(against, outcome.discounted_return, outcome.value, BLUE, "a state of the policy's episodes")
+    _against(
+        against, outcome.discounted_return, outcome.value, BLUE, f"{len(outcome.value)} states of the policy's episodes"
+    )
     finish(
         against,
         f"Q below the return in {found['q_below_return']:.0%}; mean difference {found['q_minus_return']:+.1f}",
         "discounted return achieved from there",
         "Q of the action taken",
     )
-    _against(dreams, outcome.true_return, outcome.dream_return, GREEN, f"{outcome.steps} steps of the policy")
+    _against(
+        dreams,
+        outcome.true_return,
+        outcome.dream_return,
+        GREEN,
+        f"{len(outcome.true_return)} starts, {outcome.steps} steps of the policy",
+    )
     finish(
         dreams,
         f"Dreams promise {found['dream_over_true_return']:.2f} times the true return",
@@ -181,7 +189,7 @@ def _distributions(axes: Axes, values: Values) -> None:
         label = f"{name} pairs, mean {part.mean():.1f}"
         axes.hist(part, bins.tolist(), histtype="stepfilled", color=colour, alpha=0.35, density=True)
         axes.hist(part, bins.tolist(), histtype="step", color=colour, density=True, label=label, linewidth=1.5)
-    finish(axes, "Values by kind of pair", "min of both Q(s, a)", "density")
+    finish(axes, "Values by kind of pair", "smaller of both Q(s, a), a discounted return", "density")
 
 
 def _against(axes: Axes, x: Floats, y: Floats, colour: str, label: str) -> None:

@@ -94,7 +94,7 @@ def draw_strip(strip: Counterfactual) -> Frame:
     canvas = np.full((TOP + block * len(strip.kinds), LEFT + CELL * len(shown) + RIGHT, 3), 255, np.uint8)
     for column, k in enumerate(shown):
         write(canvas, LEFT + column * CELL + 6, TOP // 2, f"{k} step{'s' if k > 1 else ''}" if k else "seen")
-    write(canvas, LEFT + len(shown) * CELL + 10, TOP // 2, f"return of {length}")
+    write(canvas, LEFT + len(shown) * CELL + 10, TOP // 2, f"return of {length} steps")
     for index, kind in enumerate(strip.kinds):
         y = TOP + index * block
         rows = [("model", strip.predicted, strip.predicted_reward)]

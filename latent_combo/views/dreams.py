@@ -41,7 +41,7 @@ class Dreams:
 @torch.no_grad()
 def dream_apart(model: WorldModel, segment: Segment, context: int) -> Dreams:
     """Follow the first sequence of a segment with every member on its own."""
-    one = Segment(*(part[:1] for part in vars(segment).values()))
+    one = segment.first(1)
     dreamed = dream(model, one, context, None)
     length = one.action.shape[1]
     members = torch.stack([dreamed.members(model, t)[:, 0] for t in range(context, length)], 1)
@@ -56,7 +56,7 @@ def dreams_clip(dreams: Dreams) -> Frames:
     peak = max(float(dreams.std.max()), 1e-6)
     heat = (matplotlib.colormaps["inferno"](dreams.std / peak)[..., :3] * 255).astype(np.uint8)
     columns = [dreams.truth, *dreams.members, heat]
-    names = ["truth", *(f"member {k + 1}" for k in range(members)), f"std, to {peak / 255:.2f}"]
+    names = ["truth", *(f"member {k + 1}" for k in range(members)), f"std, max {peak / 255:.2f}"]
     side, shown = CELL + 2 * BORDER, [k for k in STEPS_SHOWN if k <= length]
     still = np.full((TOP + (1 + len(shown)) * side + 4, LEFT + len(columns) * side + 4, 3), 255, np.uint8)
     for column, name in enumerate(names):
@@ -66,7 +66,7 @@ def dreams_clip(dreams: Dreams) -> Frames:
         _row(still, TOP + row * side, [pictures[k - 1] for pictures in columns], (255, 255, 255))
     clip = np.repeat(still[None], length, 0)
     for t, frame in enumerate(clip):
-        write(frame, 8, TOP + side // 2, f"now: {t + 1}")
+        write(frame, 8, TOP + side // 2, f"{t + 1} steps on")
         _row(frame, TOP, [pictures[t] for pictures in columns], DREAMING)
     return clip
 

@@ -44,7 +44,8 @@ def draw_latent_kl(steps: list[int], kl: Floats) -> Figure:
         cmap="viridis",
     )
     heat.invert_yaxis()
-    figure.colorbar(shown, ax=heat, label="KL, nats")
+    bar = figure.colorbar(shown, ax=heat, label="KL, nats (line: active)")
+    bar.ax.axhline(ACTIVE, color=BLACK, linewidth=1.5)
     finish(heat, "KL of each dimension", "training step of the model", "dimension, largest KL first")
     heat.grid(visible=False)
     active = (kl > ACTIVE).sum(1)

@@ -49,10 +49,10 @@ def to_frame(figure: Figure) -> Frame:
 
 
 def to_png(figure: Figure | Frame) -> bytes:
-    """Encode a figure, or a picture, as PNG; a palette makes the file far smaller."""
+    """Encode a figure, or a picture, as PNG."""
     frame = to_frame(figure) if isinstance(figure, Figure) else figure
     buffer = io.BytesIO()
-    Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    Image.fromarray(frame).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
@@ -62,6 +62,7 @@ def finish(axes: Axes, title: str, x: str, y: str, **legend: Any) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(**{"fontsize": "small", **legend})
     elif not axes.has_data():
@@ -91,3 +92,10 @@ def write(picture: Frame, x: int, y: int, text: str, colour: tuple[int, int, int
     patch = Image.fromarray(picture[rows])
     ImageDraw.Draw(patch).text((x, 10), text, fill=colour, anchor="lm", font_size=13)
     picture[rows] = np.asarray(patch)
+
+
+def titled(frames: Frames, title: str) -> Frames:
+    """Frames (T, H, W, 3) beneath a line of text."""
+    line = np.full((24, frames.shape[2], 3), 255, np.uint8)
+    write(line, 6, 12, title)
+    return np.concatenate([np.repeat(line[None], len(frames), 0), frames], 1)

@@ -31,6 +31,10 @@ class Segment:
     terminal: Tensor
     """(B, L) bool; true where the task, not a time limit, ended the episode."""
 
+    def first(self, count: int) -> "Segment":
+        """The first `count` of the B pieces."""
+        return Segment(*(part[:count] for part in vars(self).values()))
+
     def to(self, device: torch.device) -> "Segment":
         """Return the same segment on `device`, copied asynchronously where the memory allows it."""
         parts = (self.observation, self.action, self.reward, self.is_first, self.terminal)
