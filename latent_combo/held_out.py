@@ -35,6 +35,8 @@ class HeldOut:
     """Those HORIZONS that the episodes have room for."""
     physics: NDArray[np.float64] | None
     """(M, P): the simulator's states at the last observed rows of `measured`; None where none are recorded."""
+    episodes: int
+    """Held-out episodes that `measured` is of: its segments overlap, so this many are independent."""
     mean: tuple[Tensor, float]
     """Mean observation and mean reward of the training episodes."""
     scale: Tensor | float = PEAK
@@ -72,6 +74,7 @@ class HeldOut:
             to_measure.at(measured).to(device),
             horizons,
             None if data.physics is None else data.physics[measured + CONTEXT - 1],
+            len(np.unique(np.searchsorted(data.starts, measured, side="right"))),
             (mean_image(data, train).to(device), mean_reward(data, train)),
         )
 

@@ -59,7 +59,8 @@ class AgentViews:
 
     def after(self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int) -> dict[str, float]:
         """Draw all, and keep it in the run's folder. Returns the figures that sum it up."""
-        found = self.conservatism(dataset, horizon, played, step)
+        found = {"held_out_episodes": float(self.pieces.episodes)}
+        found |= self.conservatism(dataset, horizon, played, step)
         branches = None
         if self.pieces.physics is not None:
             branches = Branches(self.exhibits.task, self.look, self.size)
@@ -76,8 +77,10 @@ class AgentViews:
         self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int
     ) -> dict[str, float]:
         """Values by kind of pair, and against what the first agent achieved in the episodes that it `played`."""
+        values = show_values(
+            self.gallery.board, self.agent, self.model, dataset, horizon, step, self.exhibits.draws("values")
+        )
         draws = self.exhibits.draws("conservatism")
-        values = show_values(self.gallery.board, self.agent, self.model, dataset, horizon, step, draws)
         found = {f"q_{kind}": float(part.mean()) for kind, part in vars(values).items()}
         numbers = {f"q_{kind}": part for kind, part in vars(values).items()}
         outcome = None
@@ -85,7 +88,7 @@ class AgentViews:
             played = played.to(self.exhibits.device)
             sampled = draws if self.exhibits.encode.sample else None
             feature = self.model.encode(played.observation, played.action, sampled)
-            steps = min(COMPARED, played.action.shape[1] - 1 - CONTEXT)
+            steps = max(1, min(COMPARED, played.action.shape[1] - 1 - CONTEXT))
             outcome = achieved(self.agent, self.model, feature, played, steps, CONTEXT, draws)
             numbers |= outcome.arrays()
             found |= outcome.figures()
@@ -100,27 +103,27 @@ class AgentViews:
         measured = self.pieces.measured
         feature = self._seen(measured, draws)
         now = slice(CONTEXT, CONTEXT + steps)
-        kinds = {"dataset": (measured.action[:, now], measured.observation[:, CONTEXT + steps - 1])}
+        kinds = {"dataset": (measured.action[:, now], measured.observation[:, now])}
         if branches is not None and self.pieces.physics is not None:
             policy = imagine_policy(self.model, self.agent.actor, self.agent.stack, feature, steps, draws).action
             random = torch.rand(policy.shape, generator=draws, device=draws.device) * 2.0 - 1.0
             for kind, action in (("policy", policy), ("random", random)):
                 seen, _ = branches.follow(self.pieces.physics, action.cpu().numpy())
-                kinds[kind] = (action, torch.from_numpy(seen[:, -1]).to(self.exhibits.device))
+                kinds[kind] = (action, torch.from_numpy(seen).to(self.exhibits.device))
         points: dict[str, Calibration] = {
             kind: calibrate(self.model, feature, action, truth, self.pieces.scale, draws)
             for kind, (action, truth) in kinds.items()
         }
         numbers = {f"{kind}_{name}": part for kind, p in points.items() for name, part in vars(p).items()}
-        name = f"calibration_{steps}"
+        source = f"{len(feature)} states of {self.pieces.episodes} held-out episodes, seen for {CONTEXT} steps"
         self.gallery.picture(
-            f"agent/calibration_{steps}", step, lambda: to_png(draw_calibration(points, steps)), name, numbers
+            f"agent/calibration_{steps}",
+            step,
+            lambda: to_png(draw_calibration(points, steps, source)),
+            f"calibration_{steps}",
+            numbers,
         )
-        return {
-            f"{measure}_{figure}_at_{steps}": getattr(found, figure)
-            for measure, found in agreements(points).items()
-            for figure in ("r_squared", "rank_correlation")
-        }
+        return {f"{name}_at_{steps}": figure for name, figure in agreements(points).items()}
 
     def strip(self, branches: Branches | None, step: int) -> None:
         """What would come of other actions, from the measured state that had the best future."""

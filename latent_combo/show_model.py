@@ -1,6 +1,5 @@
 """The views of a world model: what is measured and drawn of it, while it is fitted and when it is done."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -31,8 +30,6 @@ from latent_combo.world_model.open_loop import OpenLoop, open_loop
 CLIP_FPS = 10
 POINTS = 500
 """Of the projector."""
-LOOKED_AT = 0.25
-"""Share of the measured segments that prediction is measured on during training."""
 PROBED = 20
 """Training episodes, at most, that the probes are fitted to, and held-out ones that they are tried on."""
 
@@ -45,7 +42,7 @@ class ViewsConfig:
     """Steps of the model, and updates of the agent, between views; 0 draws none before a phase is done."""
     clips: int = 3
     """Held-out episodes that have a clip."""
-    segments: int = 128
+    segments: int = 64
     """Held-out segments that prediction and calibration are measured on, or as many as there are."""
     episodes: int = 4
     """Scored episodes of the first agent, at most, that its values and dreams are held against."""
@@ -86,7 +83,7 @@ class ModelViews:
     def during(self, model: WorldModel, step: int) -> OpenLoop:
         """Draw what changes while the model is fitted: the clips, and how far it predicts."""
         self.clips(model, step, keep=False)
-        return self.horizon(model, step, keep=False, share=LOOKED_AT)
+        return self.horizon(model, step, keep=False)
 
     def after(self, model: WorldModel, step: int) -> OpenLoop:
         """Draw all, and keep it in the run's folder."""
@@ -112,12 +109,11 @@ class ModelViews:
             draw = partial(composite_clip, belief, self.pieces.titles[index])
             self._clip(f"held_out_{index}", step, draw, keep, belief.arrays())
 
-    def horizon(self, model: WorldModel, step: int, keep: bool, share: float = 1.0) -> OpenLoop:
-        """Measure prediction against its baselines, on a share of the measured segments, and draw the curves."""
+    def horizon(self, model: WorldModel, step: int, keep: bool) -> OpenLoop:
+        """Measure prediction against its baselines, and draw the curves."""
         pieces = self.pieces
-        measured = pieces.measured.first(math.ceil(share * len(pieces.measured.action)))
         draws = self.exhibits.draws("horizon")
-        quality = open_loop(model, measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
+        quality = open_loop(model, pieces.measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
         numbers = {field: np.array([list(values), list(values.values())]) for field, values in vars(quality).items()}
         self._picture("horizon", step, lambda: to_png(draw_horizon(quality, CONTEXT)), keep, numbers)
         return quality

@@ -69,7 +69,8 @@ def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
     encoded = encode_dataset(model, data, train, config.encode, config.agent, generator(seed, device, "latents"))
     views = AgentViews(exhibits, model, run.agent, config.look, config.world_model.conv.image_size)
     views.after(encoded, config.agent_fit.horizon, score.recorded, run.agent_step)
-    show_film(gallery, film(run.task, config.look, score.physics), score.filmed, run.agent_step)
+    if seed or not (gallery.run / CLIPS / "policy.mp4").exists():  # training's own is of more episodes
+        show_film(gallery, film(run.task, config.look, score.physics), score.filmed, run.agent_step)
 
 
 def _play(run: Run, seed: int, episodes: int) -> Score:

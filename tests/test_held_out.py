@@ -41,6 +41,9 @@ def test_the_same_pieces_every_time_and_only_of_held_out_episodes(decoded: Decod
         f"episode 1, step {(501 - CLIP) // 2}",
         f"episode 1, step {501 - CLIP}",
     )
+    for shown, start in zip(pieces.shown.action, (0, (501 - CLIP) // 2, 501 - CLIP), strict=True):
+        assert np.array_equal(shown.numpy(), decoded.action[decoded.starts[1] + start :][:CLIP])
+    assert pieces.episodes == 1
     held_out = decoded.action[decoded.starts[1] :]
     assert all((held_out == action.numpy()).all(1).any() for action in pieces.measured.action[:, 3])
     assert pieces.mean[1] == pytest.approx(mean_reward(decoded, np.array([0])))
@@ -78,6 +81,35 @@ class Blind(Policy):
         action = torch.full((*observation.shape[:2], TASK.action_dim), 0.1)
         action[0] = self.step / 1000
         return action
+
+
+class Countdown:
+    """An environment that the task ends after some steps; it shows and pays their number."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def reset(self, seed: int) -> tuple[np.ndarray, dict[str, object]]:
+        self.now = 0
+        return np.zeros((4, 4, 3), np.uint8), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
+        self.now += 1
+        return np.full((4, 4, 3), self.now, np.uint8), float(self.now), self.now == self.steps, False, {}
+
+    def physics_state(self) -> np.ndarray:
+        return np.array([float(self.now)])
+
+
+def test_an_ending_is_recorded_once_and_nothing_after_it() -> None:
+    scorer = Scorer(TASK, "fast", 4, 2, 0)
+    scorer.episodes, scorer.envs = 2, [Countdown(steps) for steps in (2, 4, 3, 3)]  # type: ignore[misc]
+    score = scorer.score(Blind(), seed=0, record=2)
+    played = score.recorded
+    assert score.returns.tolist() == [[3.0, 10.0], [6.0, 6.0]] and played is not None
+    assert played.terminal.tolist() == [[False, False, True, False, False], [False, False, False, False, True]]
+    assert played.reward.tolist() == [[0, 1, 2, 0, 0], [0, 1, 2, 3, 4]]
+    assert played.observation[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 2, 2], [0, 1, 2, 3, 4]]
 
 
 def test_the_film_is_of_the_median_episode() -> None:

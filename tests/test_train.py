@@ -44,7 +44,7 @@ def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
     } <= result.keys()  # fmt: skip
     for figure in result["world_model"].values():
         assert figure.keys() == {"1", "5", "15", "50"}
-    found = {"q_minus_return", "dream_over_true_return", "max_variance_rank_correlation_at_1"}
+    found = {"q_minus_return", "dream_over_true_return", "max_variance_latent_error_rank_random_at_5"}
     assert found <= result["beliefs"].keys()
     assert {"views", "views_in_background"} <= result["seconds"].keys()
     assert len(result["agents"]) == 2

@@ -1,14 +1,11 @@
 """What the views measure, against what can be computed by hand; and that what they draw is to be seen."""
 
 import dataclasses
-import io
 import math
 
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
-from PIL import Image
 from small_agents import SMALL, A, F, dataset, draws
 from test_world_model import TINY, make_model, segment
 from torch import Tensor
@@ -17,16 +14,24 @@ from toy_models import Drift
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.views.acting import imagine_policy
 from latent_combo.views.belief import Belief, believe
-from latent_combo.views.calibration import MEASURES, Calibration, agreement, agreements, calibrate, draw_calibration
+from latent_combo.views.calibration import Calibration, agreement, agreements, calibrate, draw_calibration
 from latent_combo.views.composite import composite_clip
-from latent_combo.views.conservatism import Values, achieved, discounted_returns, draw_conservatism, q, sample_values
+from latent_combo.views.conservatism import (
+    Achieved,
+    Values,
+    achieved,
+    discounted_returns,
+    draw_conservatism,
+    q,
+    sample_values,
+)
 from latent_combo.views.counterfactual import counterfactual, draw_paths, draw_strip
 from latent_combo.views.dreams import Dreams, draw_dreams, dream_apart, dreams_clip
 from latent_combo.views.horizon import draw_horizon
 from latent_combo.views.latents import draw_latent_kl, latent_kl
 from latent_combo.views.probes import draw_probes, probe, probed_figures
-from latent_combo.views.style import DREAMING, OBSERVING, fit, to_png
-from latent_combo.world_model.base import Segment
+from latent_combo.views.style import DREAMING, OBSERVING, fit
+from latent_combo.world_model.base import Imagined, Segment
 from latent_combo.world_model.gaussian import Gaussian, kl_divergence, kl_per_dimension
 from latent_combo.world_model.open_loop import open_loop
 
@@ -46,12 +51,6 @@ def agents(stack: int = 1, feature_dim: int = 2, action_dim: int = 2) -> Conserv
     with torch.random.fork_rng():
         torch.manual_seed(3)
         return ConservativeActorCritic([SMALL] * stack, feature_dim, action_dim, CPU)
-
-
-def colours(picture: "Figure | np.ndarray") -> int:
-    """Distinct colours of what is drawn, as somebody who opens the PNG sees it."""
-    image = Image.open(io.BytesIO(to_png(picture))).convert("RGB")
-    return len(image.getcolors(maxcolors=1_000_000) or [])
 
 
 def test_a_belief_looks_one_step_ahead_while_it_sees_and_goes_on_from_itself_when_it_does_not() -> None:
@@ -115,11 +114,16 @@ def test_vectors_are_drawn_as_timelines_by_the_same_code() -> None:
     (belief, _) = believe(Drift(), drifting(length=10), context=4)
     clip = composite_clip(belief, "states", ("speed", "height"))
     assert clip.shape[0] == 10
-    assert colours(clip[6]) > 20
+    moved = composite_clip(dataclasses.replace(belief, truth=-belief.truth), "states", ("speed", "height"))
+    assert (clip[6] != moved[6]).mean() > 0.002
     unnamed = composite_clip(belief, "states")
     assert (clip[6] != unnamed[6]).any()
     dreams = dream_apart(Drift(), drifting(length=10), context=4)
-    assert colours(draw_dreams(dreams)) > 20
+    drawn = draw_dreams(dreams, ("speed", "height")).axes
+    assert [axes.get_title() for axes in drawn] == ["speed", "height"]
+    for d, axes in enumerate(drawn):
+        curves = [*dreams.members[:, :, d], dreams.truth[:, d]]
+        assert [line.get_ydata().tolist() for line in axes.lines] == [curve.tolist() for curve in curves]
 
 
 def test_the_members_dreams_and_their_spread() -> None:
@@ -143,23 +147,38 @@ def test_the_members_dreams_and_their_spread() -> None:
 def test_horizon_curves_show_the_model_and_both_baselines() -> None:
     data = segment(batch=2, length=10)
     quality = open_loop(make_model(), data, (torch.zeros(32, 32, 3), 0.5), 3, draws(), horizons=(1, 5))
-    assert colours(draw_horizon(quality, 3)) > 20
+    signal, reward, kl = draw_horizon(quality, 3).axes
+    for axes, curves in (
+        (signal, (quality.open_loop_psnr, quality.copy_last_psnr, quality.mean_image_psnr)),
+        (reward, (quality.reward_mae, quality.copy_last_reward_mae, quality.mean_reward_mae)),
+        (kl, (quality.kl,)),
+    ):
+        assert [line.get_ydata().tolist() for line in axes.lines] == [list(curve.values()) for curve in curves]
+        assert axes.lines[0].get_xdata().tolist() == [1, 5]
     vectors = open_loop(Drift(), drifting(length=10), (torch.zeros(2), 0.0), 3, draws(), (1, 5), torch.ones(2))
     assert vectors.kl == {}
-    assert colours(draw_horizon(vectors, 3)) > 20
+    assert draw_horizon(vectors, 3).axes[2].texts[-1].get_text() == "this model has no posterior"
 
 
 def test_calibration_measures_by_hand() -> None:
     data = drifting(batch=5, length=4)
     feature, action = data.observation[:, 0], data.action[:, 1:3]
-    truth = feature + action.sum(1)
+    truth = feature[:, None] + action.cumsum(1)
     found = calibrate(Drift(), feature, action, truth, torch.tensor([1.0, 2.0]), draws())
-    error = 0.1 * action.sum(1) / torch.tensor([1.0, 2.0])  # the members' mean push is 1.1
-    assert found.error == pytest.approx(error.square().mean(-1).sqrt().numpy(), abs=1e-5)
-    assert found.max_variance == pytest.approx(math.sqrt(2) * 0.25, abs=1e-6)  # std 0.5 in two dimensions
+    gone = 0.1 * action.sum(1)  # the members' mean push is 1.1
+    rms = (gone / torch.tensor([1.0, 2.0])).square().mean(-1).sqrt()
+    assert found.observation_error == pytest.approx(rms.numpy(), abs=1e-5)
+    assert found.latent_error == pytest.approx(gone.square().mean(-1).sqrt().numpy(), abs=1e-5)
+    assert found.max_variance == pytest.approx(math.hypot(2.5**2, 0.25**2), abs=1e-5)  # the third member's
     std = 0.1 * action.square().mean(-1).sqrt().mean(1)
     assert found.mean_std == pytest.approx(std.numpy(), abs=1e-5)
-    assert (found.log_prob_std > 0.0).all()
+    g, spreads = draws(), []
+    for t in range(2):  # the same draws, in the same order
+        member, noise = torch.randint(3, (5,), generator=g), torch.randn(5, 2, generator=g)
+        prior = Drift().step_members(truth[:, t].sub(action[:, t]).expand(3, -1, -1), action[:, t]).prior
+        chosen = prior.mean[member, range(5)] + prior.std[member, range(5)] * noise
+        spreads.append(torch.distributions.Normal(*prior).log_prob(chosen).sum(-1).std(0))
+    assert found.log_prob_std == pytest.approx(torch.stack(spreads).mean(0).numpy(), rel=1e-4)
 
 
 def test_agreement_against_closed_forms() -> None:
@@ -176,13 +195,23 @@ def test_agreement_against_closed_forms() -> None:
 
 
 def test_calibration_is_scaled_and_fitted_over_all_kinds_together() -> None:
-    low, high = np.linspace(0.0, 1.0, 20), np.linspace(9.0, 10.0, 20)
-    points = {name: Calibration(x, -x, x, x) for name, x in (("dataset", low), ("random", high))}
+    rng = np.random.default_rng(0)
+    low, high = rng.random(20), 9.0 + rng.random(20)
+    points = {name: Calibration(x, -x, rng.random(20), x, x) for name, x in (("dataset", low), ("random", high))}
     found = agreements(points)
-    assert set(found) == set(MEASURES)
-    assert found["max_variance"].r_squared == pytest.approx(1.0)
-    assert found["log_prob_std"].rank_correlation == pytest.approx(-1.0)
-    assert colours(draw_calibration(points, 1)) > 20
+    assert found["max_variance_observation_error_r_squared"] == pytest.approx(1.0)
+    assert found["log_prob_std_latent_error_rank"] == pytest.approx(-1.0)
+    assert found["log_prob_std_latent_error_rank_random"] == pytest.approx(-1.0)
+    apart = {"dataset": Calibration(low, low, low, low, low), "random": Calibration(high, high, high, -high, 30 - high)}
+    found = agreements(apart)  # together they rise, while within the second they fall
+    assert found["max_variance_latent_error_rank"] > 0.3
+    assert found["max_variance_latent_error_rank_random"] == pytest.approx(-1.0)
+    figure = draw_calibration(points, 1, "somewhere")
+    panel = figure.axes[0]
+    x, y = np.asarray(panel.collections[0].get_offsets()).T
+    assert x == pytest.approx((low - low.min()) / np.ptp([low, high])) and y == pytest.approx(x)
+    assert len(panel.collections) == 2 and len(figure.axes) == 6
+    assert panel.lines[0].get_ydata() == pytest.approx([0.0, 1.0], abs=1e-6)
 
 
 def test_returns_are_discounted_from_each_row_on() -> None:
@@ -244,26 +273,56 @@ def test_states_after_an_end_are_not_compared() -> None:
     assert len(outcome.true_return) == 1 + 4
 
 
-def test_values_are_the_first_agents_smaller_ones_on_three_kinds_of_pairs() -> None:
+def test_values_are_the_first_agents_smaller_ones() -> None:
     agent = agents(stack=2, feature_dim=F, action_dim=A)
     feature, action = 9.0 * torch.randn(50, F, generator=draws()), torch.rand(50, A, generator=draws(1))
-    both = agent.critic(feature.expand(2, -1, -1), action.expand(2, -1, -1)[:, :, None])[:, 0, :, 0]
-    torch.testing.assert_close(q(agent, feature, action), both.min(0).values)
+    zeros = torch.zeros(50, F), torch.zeros(50, A)  # of the second agent, which must not matter
+    both = agent.critic(torch.stack([feature, zeros[0]]), torch.stack([action, zeros[1]])[:, :, None])[:, 0, :, 0]
+    torch.testing.assert_close(q(agent, feature, action), torch.minimum(both[0], both[1]))
     assert bool((both[0] > both[1]).any() and (both[0] < both[1]).any())
 
+
+def test_values_are_of_pairs_of_the_dataset_of_the_model_and_with_random_actions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    valued: list[tuple[Tensor, Tensor]] = []
+
+    def note(agent: ConservativeActorCritic, feature: Tensor, action: Tensor) -> Tensor:
+        valued.append((feature, action))
+        return feature[:, 0]
+
+    monkeypatch.setattr("latent_combo.views.conservatism.q", note)
+    agent = agents(stack=2, feature_dim=F, action_dim=A)
     model = Drift()
-    model.imagine_step = lambda f, a, g: _still(f)  # type: ignore[method-assign]
-    values = sample_values(agent, model, dataset(), 3, draws())
-    assert len(values.dataset) == len(values.random) == 1024 and len(values.model) >= 1024
-    assert not np.allclose(np.sort(values.dataset), np.sort(values.random))
-    played = Values(*(np.random.default_rng(0).normal(size=30).astype(np.float32) for _ in range(3)))
-    assert colours(draw_conservatism(played, None)) > 20
+    model.imagine_step = lambda f, a, g: Imagined(f + 0.5, f[:, 0], torch.zeros(len(f)))  # type: ignore[method-assign]
+    sample_values(agent, model, dataset(), 3, draws())
+    (recorded, taken), (imagined, acted), (states, uniform) = valued
+    torch.testing.assert_close(taken[:, 0], (recorded[:, 0] + 1) / 100)  # the action that row led to
+    assert torch.equal(states, recorded) and float(uniform.min()) < -0.9 and float(uniform.max()) > 0.9
+    halves = imagined[:, 0] % 1.0
+    assert set(halves.tolist()) == {0.0, 0.5} and len(imagined) >= 1024  # two steps on, from the dataset's rows
+    assert not torch.equal(acted[:1024], taken)
 
 
-def _still(feature: Tensor) -> object:
-    from latent_combo.world_model.base import Imagined
-
-    return Imagined(feature, feature[:, 0], torch.zeros(len(feature)))
+def test_conservatism_is_drawn_as_it_was_measured() -> None:
+    rng = np.random.default_rng(0)
+    values = Values(*(rng.normal(size=30).astype(np.float32) for _ in range(3)))
+    points = [rng.random(4).astype(np.float32) for _ in range(4)]
+    outcome = Achieved(*points, steps=50, rows=111, episodes=4)
+    figure = draw_conservatism(values, outcome)
+    _, against, dreams = figure.axes
+    assert np.asarray(against.collections[0].get_offsets()) == pytest.approx(np.stack([points[1], points[0]], 1))
+    assert np.asarray(dreams.collections[0].get_offsets()) == pytest.approx(np.stack([points[3], points[2]], 1))
+    share = float((points[0] <= points[1]).mean())
+    assert outcome.figures()["q_below_return"] == share and f"{share:.0%}" in against.get_title()
+    ratio = outcome.figures()["dream_over_true_return"]
+    assert ratio == pytest.approx(points[2].sum() / points[3].sum(), rel=1e-5) and f"{ratio:.2f}" in dreams.get_title()
+    none = np.zeros(0, np.float32)
+    short = Achieved(none, none, none, none, steps=50, rows=0, episodes=4)
+    assert short.figures() == {}
+    for missing in (short, None):
+        texts = [text.get_text() for axes in draw_conservatism(values, missing).axes[1:] for text in axes.texts]
+        assert texts == ["no episode of the policy to show it on"] * 2
 
 
 def test_latent_kl_is_the_mean_over_rows_and_members() -> None:
@@ -276,8 +335,10 @@ def test_latent_kl_is_the_mean_over_rows_and_members() -> None:
     assert row is not None and row == pytest.approx(expected.numpy(), rel=1e-4)
     assert latent_kl(Drift(), drifting()) is None
     assert row.shape == (TINY.rssm.stochastic,)
-    for steps in ([5], [5, 10]):
-        assert colours(draw_latent_kl(steps, np.repeat(row[None], len(steps), 0))) > 20
+    kl = np.array([[0.5, 0.002, 0.3], [0.2, 0.0, 0.7]], np.float32)
+    heat, count, _ = draw_latent_kl([5, 10], kl).axes
+    assert np.asarray(heat.collections[0].get_array()).reshape(3, 2) == pytest.approx(kl[:, [2, 0, 1]].T.clip(1e-3))
+    assert count.lines[0].get_ydata().tolist() == [2, 2] and count.texts[0].get_text() == "2 of 3"
 
 
 def test_probes_read_what_is_linear_and_nothing_else() -> None:
@@ -294,7 +355,9 @@ def test_probes_read_what_is_linear_and_nothing_else() -> None:
     read, names = probed_figures(turning, ("pitch", "knee"), ("pitch",))
     assert names == ("pitch, sine", "pitch, cosine", "knee")
     assert read[:, 0] == pytest.approx(np.sin(turning[:, 0])) and read[:, 2] == pytest.approx(turning[:, 1])
-    assert colours(draw_probes(r_squared, ("hip", "knee"))) > 5
+    (axes,) = draw_probes(np.array([0.75, -0.5]), ("hip", "knee")).axes
+    assert [bar.get_width() for bar in axes.patches] == [0.75, 0.0]
+    assert [text.get_text() for text in axes.texts] == ["0.75", "-0.50"]
 
 
 def test_counterfactual_paths_by_hand_and_drawn() -> None:
@@ -307,7 +370,9 @@ def test_counterfactual_paths_by_hand_and_drawn() -> None:
         assert path == pytest.approx(expected.numpy(), abs=1e-5)
     assert made.predicted_reward == pytest.approx(made.predicted[..., 0], abs=1e-5)
     assert made.kinds == ("dataset", "zero", "mirrored")
-    assert colours(draw_paths(made)) > 20
+    axes = draw_paths(made).axes[0]
+    assert axes.lines[0].get_ydata().tolist() == [1.0, *made.predicted[0, :, 0].tolist()]
+    assert axes.lines[1].get_ydata().tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]  # the simulator's, dotted
     assert set(made.arrays()) >= {"predicted", "true", "true_reward"}
 
     model, data = make_model(), segment(batch=1, length=6)
@@ -316,7 +381,11 @@ def test_counterfactual_paths_by_hand_and_drawn() -> None:
     assert images.predicted.dtype == np.uint8 and "true" not in images.arrays()
     with_truth = dataclasses.replace(images, true=images.predicted, true_reward=images.predicted_reward)
     assert draw_strip(with_truth).shape[0] > draw_strip(images).shape[0]
-    assert colours(draw_strip(images)) > 20
+    strip = draw_strip(with_truth)
+    for column, k in enumerate((0, 1, 3)):  # at 0, what was seen; then the prediction, and the truth beneath
+        shown = images.start if k == 0 else images.predicted[0, k - 1]
+        for top in (30, 126):
+            assert np.array_equal(strip[top : top + 96, 150 + 96 * column : 246 + 96 * column], fit(shown, 96))
 
 
 def test_a_belief_saves_every_number_that_it_shows() -> None:

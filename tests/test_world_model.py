@@ -237,6 +237,9 @@ def test_open_loop_looks_at_the_context_only_and_its_baselines_are_what_they_say
     assert quality.reward_mae[5] == pytest.approx(
         float((seen.reward[:, :, 4].mean(0) - data.reward[:, 7]).abs().mean())
     )
+    at = Gaussian(*(part[:, 7] for part in seen.posterior or ()))
+    ahead = Gaussian(*(part[:, :, 4] for part in seen.prior))
+    assert quality.kl[5] == pytest.approx(float(kl_divergence(at, ahead).mean()), rel=1e-5)
     with pytest.raises(ValueError, match="too short"):
         open_loop(model, data, (flat, 0.0), 4, draws(), horizons=(5,))
     assert [horizons_within(rows, 10) for rows in (60, 59, 11, 10)] == [(1, 5, 15, 50), (1, 5, 15), (1,), ()]

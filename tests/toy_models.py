@@ -41,7 +41,8 @@ class PartialWorldModel(WorldModel):
 class Drift(PartialWorldModel):
     """Vectors of two numbers that actions push: member k believes in a push of 1 + k / 10, and the truth is 1.
 
-    A state is the observation; its reward is the first number. There is no posterior.
+    Its standard deviations are (0.5 + k, 0.25). A state is the observation; its reward is the first number. There is no
+    posterior, and an imagined step is the truth.
     """
 
     feature_dim, action_dim, members = 2, 2, 3
@@ -57,8 +58,14 @@ class Drift(PartialWorldModel):
     def step_members(self, feature: Tensor, action: Tensor) -> MemberSteps:
         push = 1.0 + torch.arange(self.members).float() / 10.0
         following = feature + push[:, None, None] * action
-        std = torch.full_like(following, 0.5)
+        std = torch.full_like(following, 0.25)
+        std[..., 0] = 0.5 + torch.arange(self.members).float()[:, None]
         return MemberSteps(following, following[..., 0], torch.zeros(following.shape[:2]), Gaussian(following, std))
+
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        return observation
 
     def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
         following = feature + action

@@ -1,9 +1,12 @@
 """Where pictures go: into TensorBoard, and into a run's folder; they are drawn and encoded in the background."""
 
 import io
+import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ class Gallery:
         self.run, self.board, self.exact = run, board, exact
         self.seconds = 0.0
         """Processor time that the background took."""
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="gallery")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="gallery", initializer=_step_back)
         self._waiting: list[Future[None]] = []
 
     def clip(
@@ -101,6 +104,12 @@ class Gallery:
             self.wait()
         finally:
             self._worker.shutdown(cancel_futures=True)
+
+
+def _step_back() -> None:
+    """Leave the processor to the training where both want it, on systems that rank threads."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def even(frames: Frames) -> Frames:

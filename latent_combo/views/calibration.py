@@ -19,6 +19,7 @@ from latent_combo.world_model.open_loop import decibels
 Floats = NDArray[np.float64]
 STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREY, "^"))
 """Colour and marker of each kind of actions."""
+ERRORS = {"observation_error": "error of the observation", "latent_error": "error of the latent"}
 MEASURES = {"max_variance": "Max Var", "log_prob_std": "Std of log-likelihoods", "mean_std": "Std of means"}
 
 
@@ -32,8 +33,11 @@ class Calibration:
     """(N,): standard deviation over members of the log-likelihood of a sampled next latent (LOMPO's), likewise."""
     mean_std: Floats
     """(N,): root mean square over dimensions of the standard deviation over members of their means, likewise."""
-    error: Floats
-    """(N,): root mean square error of the predicted observation after k steps, images in [0, 1]."""
+    observation_error: Floats
+    """(N,): root mean square error of the predicted observation after k steps, images in [0, 1]; what the decoder can't
+    draw is part of it."""
+    latent_error: Floats
+    """(N,): root mean square distance between the mean predicted feature and that of a filter that saw the k steps."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,14 @@ def calibrate(
 ) -> Calibration:
     """Imagine N paths from features (N, F) under actions (N, k, A), and compare with what came out.
 
-    `truth` (N, ...) is the true observation after the k steps, `scale` the unit of its errors. Disagreement is measured
-    along one sampled path, as rollouts go; the prediction is the mean of the members' own paths.
+    `truth` (N, k, ...) are the true observations on the way, `scale` the unit of their errors. Disagreement is measured
+    along one sampled path, as rollouts go, at each of its states with a sample of the next latent of its own; the
+    prediction is the mean of the members' own paths. The filter takes means.
     """
-    at = feature
+    at = seen = feature
     each = feature.expand(model.members, -1, -1)
     variances, likelihoods, means = [], [], []
-    for now in action.unbind(1):
+    for now, observation in zip(action.unbind(1), truth.unbind(1), strict=True):
         prior = model.step_members(at.expand(model.members, -1, -1), now).prior
         variances.append(prior.std.square().norm(dim=-1).amax(0))
         member = torch.randint(model.members, (len(at),), generator=generator, device=at.device)
@@ -76,9 +81,12 @@ def calibrate(
         means.append(prior.mean.var(0).mean(-1).sqrt())
         at = model.imagine_step(at, now, generator).feature
         each = model.step_members(each, now).feature
+        seen = model.filter_step(seen, observation, now, None)
     predicted = model.decode(each.flatten(0, 1)).unflatten(0, each.shape[:2]).float().mean(0)
-    error = 10.0 ** (-decibels(predicted, truth, scale, truth.dim() - 1) / 20.0)
-    columns = (*(torch.stack(part).mean(0) for part in (variances, likelihoods, means)), error)
+    observation_error = 10.0 ** (-decibels(predicted, truth[:, -1], scale, truth.dim() - 2) / 20.0)
+    latent_error = (each.mean(0) - seen).square().mean(-1).sqrt()
+    disagreements = (torch.stack(part).mean(0) for part in (variances, likelihoods, means))
+    columns = (*disagreements, observation_error, latent_error)
     return Calibration(*(column.double().cpu().numpy() for column in columns))
 
 
@@ -93,10 +101,18 @@ def agreement(measure: Floats, error: Floats) -> Agreement:
     )
 
 
-def agreements(points: Mapping[str, Calibration]) -> dict[str, Agreement]:
-    """The agreement of each measure over the points of all kinds of actions together."""
-    error = np.concatenate([p.error for p in points.values()])
-    return {name: agreement(_all(points, name), error) for name in MEASURES}
+def agreements(points: Mapping[str, Calibration]) -> dict[str, float]:
+    """How each measure agrees with each error: R² and rank over all points, and the rank within each kind."""
+    figures: dict[str, float] = {}
+    for error in ERRORS:
+        for measure in MEASURES:
+            found = agreement(_all(points, measure), _all(points, error))
+            name = f"{measure}_{error}"
+            figures |= {f"{name}_r_squared": found.r_squared, f"{name}_rank": found.rank_correlation}
+            for kind, alone in points.items():
+                within = agreement(getattr(alone, measure), getattr(alone, error))
+                figures[f"{name}_rank_{kind}"] = within.rank_correlation
+    return figures
 
 
 def _all(points: Mapping[str, Calibration], name: str) -> Floats:
@@ -113,27 +129,29 @@ def _range(values: Floats) -> str:
     return f"scaled from [{values.min():.3g}, {values.max():.3g}]"
 
 
-def draw_calibration(points: Mapping[str, Calibration], steps: int) -> Figure:
-    """Draw each measure against the error, a colour for each kind of actions."""
-    figure = new_figure(14.0, 4.9)
-    found = agreements(points)
-    error = _range(_all(points, "error"))
-    for axes, (name, title) in zip(figure.subplots(1, len(MEASURES)), MEASURES.items(), strict=True):
-        _scatter(axes, points, name, found[name])
-        ahead = f"{steps} step{'s' if steps > 1 else ''}"
-        finish(axes, "", f"{title}, {_range(_all(points, name))}", f"true error after {ahead}, {error}", loc="best")
-        figures = f"R² {found[name].r_squared:.2f}, rank correlation {found[name].rank_correlation:.2f}"
-        axes.set_title(f"{title}\n{figures}")
+def draw_calibration(points: Mapping[str, Calibration], steps: int, source: str) -> Figure:
+    """Draw each measure (columns) against each error (rows), a colour and marker for each kind of actions.
+
+    `source` says which states the paths start from.
+    """
+    figure = new_figure(14.0, 9.2)
+    figure.suptitle(f"{steps} step{'s' if steps > 1 else ''} ahead, from {source}", fontsize=11)
+    for row, (error, error_title) in zip(figure.subplots(len(ERRORS), len(MEASURES)), ERRORS.items(), strict=True):
+        for axes, (measure, title) in zip(row, MEASURES.items(), strict=True):
+            x, y = _all(points, measure), _all(points, error)
+            found = agreement(x, y)
+            _scatter(axes, points, measure, error, found)
+            finish(axes, "", f"{title}, {_range(x)}", f"{error_title}, {_range(y)}", loc="best")
+            axes.set_title(f"{title}\nR² {found.r_squared:.2f}, rank correlation {found.rank_correlation:.2f}")
     return figure
 
 
-def _scatter(axes: Axes, points: Mapping[str, Calibration], name: str, found: Agreement) -> None:
-    x, y = _scaled(_all(points, name)), _scaled(_all(points, "error"))
-    ends = np.cumsum([len(p.error) for p in points.values()])
+def _scatter(axes: Axes, points: Mapping[str, Calibration], measure: str, error: str, found: Agreement) -> None:
+    x, y = _scaled(_all(points, measure)), _scaled(_all(points, error))
+    ends = np.cumsum([len(getattr(p, error)) for p in points.values()])
     for (kind, of_kind), end, (colour, marker) in zip(points.items(), ends, STYLES, strict=False):
-        part = slice(end - len(of_kind.error), end)
-        alone = agreement(x[part], y[part]).rank_correlation
-        label = f"{kind} actions (rank {alone:.2f})"
+        part = slice(end - len(getattr(of_kind, error)), end)
+        label = f"{kind} actions (rank {agreement(x[part], y[part]).rank_correlation:.2f})"
         axes.scatter(x[part], y[part], s=12, marker=marker, color=colour, alpha=0.6, linewidths=0, label=label)
     ends_of_line = np.array([0.0, 1.0])
     axes.plot(ends_of_line, found.intercept + found.slope * ends_of_line, color=BLACK, label="linear fit")

@@ -52,18 +52,31 @@ class Achieved:
     true_return: Floats
     """(J,): sum of those that it got there."""
     steps: int
+    rows: int
+    """States are of the first so many rows of an episode."""
+    episodes: int
+
+    @property
+    def span(self) -> str:
+        """Where those states are."""
+        return f"first {self.rows} steps of {self.episodes} episodes"
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Every number, by name, to be saved."""
         return {name: np.asarray(value) for name, value in vars(self).items()}
 
     def figures(self) -> dict[str, float]:
-        """The mean of value less return, the share of values below it, and dreamed over true return."""
-        return {
-            "q_minus_return": float((self.value - self.discounted_return).mean()),
-            "q_below_return": float((self.value <= self.discounted_return).mean()),
-            "dream_over_true_return": float(self.dream_return.sum() / max(float(self.true_return.sum()), 1e-8)),
-        }
+        """The mean of value less return, the share of values below it, and dreamed over true return.
+
+        Left out are those for which no episode was long enough, or no return positive.
+        """
+        figures = {}
+        if len(self.value):
+            figures["q_minus_return"] = float((self.value - self.discounted_return).mean())
+            figures["q_below_return"] = float((self.value <= self.discounted_return).mean())
+        if self.true_return.sum() > 0.0:
+            figures["dream_over_true_return"] = float(self.dream_return.sum() / self.true_return.sum())
+        return figures
 
 
 def q(agent: ConservativeActorCritic, feature: Tensor, action: Tensor) -> Tensor:
@@ -121,7 +134,8 @@ def achieved(
     length, discount = played.action.shape[1], agent.config.discount
     alive = played.terminal.cumsum(1) == 0
     returns = discounted_returns(played.reward, discount)
-    rows = torch.arange(0, _last_row(length, discount), EVERY)
+    within = _rows_within(length, discount)
+    rows = torch.arange(0, within, EVERY)
     value = q(agent, feature[:, rows].flatten(0, 1), played.action[:, rows + 1].flatten(0, 1))
     compared = alive[:, rows].flatten()
     starts = list(range(context, length - steps, steps)) or [0]
@@ -135,14 +149,16 @@ def achieved(
         dream_return=dreamed.unflatten(0, (repeats, -1)).mean(0)[lived].cpu().numpy(),
         true_return=true[lived].cpu().numpy(),
         steps=steps,
+        rows=within,
+        episodes=len(played.action),
     )
 
 
-def _last_row(length: int, discount: float) -> int:
-    """Rows before this one have nearly all of their discounted future inside of an episode of `length` rows."""
+def _rows_within(length: int, discount: float) -> int:
+    """How many rows, from the first on, have nearly all of their discounted future in an episode of `length` rows."""
     if discount >= 1.0:
         return 1
-    return max(1, length - math.ceil(math.log(TAIL) / math.log(discount)))
+    return max(0, length - math.ceil(math.log(TAIL) / math.log(discount)))
 
 
 def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
@@ -150,35 +166,36 @@ def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
     figure = new_figure(14.0, 4.4)
     distributions, against, dreams = figure.subplots(1, 3)
     _distributions(distributions, values)
-    if outcome is None:
-        for axes, title in ((against, "Value against return"), (dreams, "Dreamed against true return")):
-            axes.set_title(title)
-            axes.text(0.5, 0.5, "the policy has not played", ha="center", transform=axes.transAxes)
-        return figure
-    found = outcome.figures()
-    _against(
-        against, outcome.discounted_return, outcome.value, BLUE, f"{len(outcome.value)} states of the policy's episodes"
-    )
-    finish(
-        against,
-        f"Q below the return in {found['q_below_return']:.0%}; mean difference {found['q_minus_return']:+.1f}",
-        "discounted return achieved from there",
-        "Q of the action taken",
-    )
-    _against(
-        dreams,
-        outcome.true_return,
-        outcome.dream_return,
-        GREEN,
-        f"{len(outcome.true_return)} starts, {outcome.steps} steps of the policy",
-    )
-    finish(
-        dreams,
-        f"Dreams promise {found['dream_over_true_return']:.2f} times the true return",
-        f"return of {outcome.steps} steps in the environment",
-        "in the model, from the same state",
-    )
+    found = outcome.figures() if outcome is not None else {}
+    if outcome is None or "q_below_return" not in found:
+        _nothing(against, "Value against return")
+    else:
+        _against(
+            against, outcome.discounted_return, outcome.value, BLUE, f"{len(outcome.value)} states, {outcome.span}"
+        )
+        finish(
+            against,
+            f"Q below the return in {found['q_below_return']:.0%}; mean difference {found['q_minus_return']:+.1f}",
+            "discounted return achieved from there",
+            "Q of the action taken",
+        )
+    if outcome is None or "dream_over_true_return" not in found:
+        _nothing(dreams, "Dreamed against true return")
+    else:
+        label = f"{len(outcome.true_return)} starts, {outcome.steps} steps of the policy"
+        _against(dreams, outcome.true_return, outcome.dream_return, GREEN, label)
+        finish(
+            dreams,
+            f"All dreams promise {found['dream_over_true_return']:.2f} times the true return",
+            f"return of {outcome.steps} steps in the environment",
+            "in the model, from the same state",
+        )
     return figure
+
+
+def _nothing(axes: Axes, title: str) -> None:
+    axes.set_title(title)
+    axes.text(0.5, 0.5, "no episode of the policy to show it on", ha="center", transform=axes.transAxes)
 
 
 def _distributions(axes: Axes, values: Values) -> None:

@@ -12,6 +12,8 @@ from latent_combo.world_model.gaussian import Gaussian, kl_per_dimension
 
 ACTIVE = 0.01
 """Nats from which a dimension counts as active."""
+LEAST = 1e-3
+"""Nats at the dark end of the map."""
 Floats = NDArray[np.float32]
 
 
@@ -39,8 +41,8 @@ def draw_latent_kl(steps: list[int], kl: Floats) -> Figure:
     shown = heat.pcolormesh(
         edges,
         np.arange(kl.shape[1] + 1),
-        kl[:, order].T,
-        norm=LogNorm(1e-3, max(float(kl.max()), 1e-2)),
+        kl[:, order].T.clip(LEAST),
+        norm=LogNorm(LEAST, max(float(kl.max()), 1e-2)),
         cmap="viridis",
     )
     heat.invert_yaxis()

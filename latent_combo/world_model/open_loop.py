@@ -11,7 +11,7 @@ from latent_combo.world_model.dream import dream
 from latent_combo.world_model.gaussian import Gaussian, kl_divergence
 
 HORIZONS = (1, 5, 15, 50)
-"""Steps ahead; those that the shortest held-out episode has no room for are left out."""
+"""Steps ahead; those that no held-out episode has room for are left out, and so are episodes shorter than the rest."""
 PEAK = 255.0
 """Of an image."""
 
@@ -33,8 +33,9 @@ class OpenLoop:
     mean_reward_mae: dict[int, float]
     """The same of the training episodes' mean reward."""
     kl: dict[int, float]
-    """Nats from the posterior, which sees the row, to a member's open-loop prior, which doesn't; of a model without
-    posteriors there are none."""
+    """Nats from the posterior, which sees the row, to a member's prior at the end of its path of means, which doesn't:
+    one path, and not the k-step marginal, so that it grows faster than that would. A model without posteriors has
+    none."""
 
 
 def decibels(prediction: Tensor, target: Tensor, scale: Tensor | float, dims: int) -> Tensor:
