@@ -31,7 +31,8 @@ CLIP_FPS = 10
 POINTS = 500
 """Of the projector."""
 PROBED = 20
-"""Training episodes, at most, that the probes are fitted to, and held-out ones that they are tried on."""
+"""Training episodes, at most, that the probes are fitted to, and held-out ones that they are tried on; and training
+episodes that `visualise` values pairs of."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class ModelViews:
     def projector(self, model: WorldModel, step: int) -> None:
         """Put features of held-out episodes into the projector, with thumbnails, rewards and times."""
         data = self.exhibits.data
-        feature, rows, time = self._features(model, _spread(self.exhibits.held_out, PROBED))
+        feature, rows, time = self._features(model, spread(self.exhibits.held_out, PROBED))
         some = np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).astype(int)
         episode = np.searchsorted(data.starts, rows[some], side="right") - 1
         columns = {"reward": data.reward[rows[some]], "time": time[some], "episode": episode}
@@ -139,8 +140,8 @@ class ModelViews:
         data, task = self.exhibits.data, self.exhibits.task
         if data.physics is None:
             return
-        feature, rows, _ = self._features(model, _spread(self.exhibits.train, PROBED))
-        other, other_rows, _ = self._features(model, _spread(self.exhibits.held_out, PROBED))
+        feature, rows, _ = self._features(model, spread(self.exhibits.train, PROBED))
+        other, other_rows, _ = self._features(model, spread(self.exhibits.held_out, PROBED))
         target, names = probed_figures(data.physics, task.physics_names, task.turning)
         r_squared = probe(feature.astype(np.float64), target[rows], other.astype(np.float64), target[other_rows])
         numbers = {"r_squared": r_squared, "name": np.array(names)}
@@ -165,7 +166,7 @@ class ModelViews:
         return torch.cat(pieces).cpu().numpy(), np.concatenate(rows), time
 
 
-def _spread(episodes: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def spread(episodes: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most so many of the episodes, evenly over all of them: a replay's first are its worst."""
     chosen = np.linspace(0, len(episodes) - 1, min(most, len(episodes))).astype(int)
     return np.asarray(episodes[chosen])

@@ -1,6 +1,7 @@
 """`python -m latent_combo.visualise RUN`: draw what a run's model predicts, what its agent values, and what it does."""
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from latent_combo.run.metrics import TENSORBOARD
 from latent_combo.run.seeding import generator
 from latent_combo.score import Score, Scorer, film
 from latent_combo.show_agent import AgentViews, show_film
-from latent_combo.show_model import Exhibits, ModelViews
+from latent_combo.show_model import PROBED, Exhibits, ModelViews, spread
 from latent_combo.views.style import EXACT
 
 EVENTS = ".visualise"
@@ -66,7 +67,9 @@ def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
     if run.agent is None:
         return
     score = _play(run, seed, config.views.episodes)
-    encoded = encode_dataset(model, data, train, config.encode, config.agent, generator(seed, device, "latents"))
+    once = dataclasses.replace(config.encode, views=1)
+    draws = generator(seed, device, "latents")
+    encoded = encode_dataset(model, data, spread(train, PROBED), once, config.agent, draws)
     views = AgentViews(exhibits, model, run.agent, config.look, config.world_model.conv.image_size)
     views.after(encoded, config.agent_fit.horizon, score.recorded, run.agent_step)
     if seed or not (gallery.run / CLIPS / "policy.mp4").exists():  # training's own is of more episodes
