@@ -43,9 +43,9 @@ def show_values(
 
 
 def show_film(gallery: Gallery, frames: NDArray[np.uint8], title: str, step: int) -> None:
-    """Show an episode of the first agent (T, H, W, 3): the whole as mp4, its beginning, smaller, in TensorBoard."""
+    """Show an episode of the first agent (T, H, W, 3): the whole as mp4, its beginning in TensorBoard."""
     frames = titled(frames, title)
-    gallery.clip("agent/policy", step, lambda: frames, FPS, "policy", preview=lambda whole: whole[:100, ::2, ::2])
+    gallery.clip("agent/policy", step, lambda: frames, FPS, "policy", preview=lambda whole: whole[:60])
 
 
 class AgentViews:
