@@ -142,13 +142,19 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     return _instantiate([f"--config={path}", *ordered, *single]), False
 
 
-def load_config(run: Path) -> Config:
-    """The config of a run's folder. Raises UserError if it has none, or one of another version of this program."""
-    path = run / "config.yaml"
+def config_file(run: Path) -> Path:
+    """Where a run's settings are. Raises UserError where the folder is none, or no run's."""
     if not run.is_dir():
         raise UserError(f"{run} is not a folder; name that of a run")
-    if not path.exists():
+    path = run / "config.yaml"
+    if not path.is_file():
         raise UserError(f"{run} is not a run: it has no config.yaml")
+    return path
+
+
+def load_config(run: Path) -> Config:
+    """The config of a run's folder. Raises UserError if it has none, or one of another version of this program."""
+    path = config_file(run)
     _read_yaml(path)
     try:
         config = _instantiate([f"--config={path}"])

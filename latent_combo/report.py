@@ -3,14 +3,15 @@
 import argparse
 import base64
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jinja2
 
-from latent_combo.config import load_config
+from latent_combo.config import config_file, load_config
 from latent_combo.curves import draw_curves, read_series
 from latent_combo.result import RESULT, read_result
 from latent_combo.run.errors import UserError, run_cli
@@ -21,6 +22,7 @@ from latent_combo.run.versions import versions
 REPORT = "report.html"
 TEMPLATE = "report.html.jinja"
 PHASES = ("world_model", "agent")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,10 @@ VIEWS = {
         View(
             f"{PICTURES}/calibration_*.png",
             "Disagreement against true error, 1 step and 5 steps ahead",
-            "The closer the points lie to a rising line, the better the measure knows the error; at a rank correlation "
-            "of 0 it is useless, and so is a penalty on it. The legend has the correlation of each kind of actions "
-            "alone. Max Var is MOPO's measure, the log-likelihoods' deviation is LOMPO's (the paper's Figure 2).",
+            "Above, the error of the frame, with what the decoder can't draw in it; below, that of the latent. The "
+            "closer the points lie to a rising line, the better the measure knows the error; at a rank correlation of "
+            "0 it says nothing of it. The legend has the correlation of each kind of actions alone. Max Var is MOPO's "
+            "measure, the log-likelihoods' deviation is LOMPO's (the paper's Figure 2).",
         ),
         View(
             f"{PICTURES}/latent_kl.png",
@@ -147,21 +150,14 @@ def reached(run: Path) -> str:
     return f"step {steps['world_model']} of the world model, update {steps['agent']} of the agent"
 
 
-def notices(run: Path, found: Mapping[str, object], missing: list[str]) -> list[str]:
+def notices(run: Path, result: dict[str, Any] | None, missing: list[str]) -> list[str]:
     """What a reader of the page should know first: another version, an unfinished run, views that are missing."""
     said = []
-    try:
-        load_config(run)
-    except UserError as error:
-        said.append(str(error))
-    result = found["result"]
-    versioned = result["versions"] if isinstance(result, dict) else None
-    made, here = versioned.get("latent-combo") if isinstance(versioned, dict) else None, versions()["latent-combo"]
+    made, here = (result or {}).get("versions", {}).get("latent-combo"), versions()["latent-combo"]
     if made not in (None, here):
         said.append(f"This run was made with latent-combo {made}; this page with {here}.")
-    if result is None and not (run / RESULT).exists():
-        at = f" It is at {reached(run)}." if found["curves"] else ""
-        said.append(f"This run is not finished, and has no score.{at} Go on with: {command('train', '--resume', run)}")
+    if not (run / RESULT).exists():
+        said.append(f"This run is not finished, and has no score. Go on with: {command('train', '--resume', run)}")
     if missing:
         listed = "; ".join(missing)
         said.append(f"Not drawn: {listed}. Draw what there is with: {command('visualise', run)}")
@@ -174,35 +170,34 @@ def command(name: str, *arguments: object) -> str:
 
 
 def write_report(run: Path) -> str:
-    """The page. Raises UserError where the folder is no run."""
-    if not run.is_dir():
-        raise UserError(f"{run} is not a folder; name that of a run")
-    if not (run / "config.yaml").exists():
-        raise UserError(f"{run} is not a run: it has no config.yaml")
-    try:
-        config = (run / "config.yaml").read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{run / 'config.yaml'} can not be read ({error}); is it a file of text?") from error
+    """The page; what can't be read is left out, and said. Raises UserError where the folder is no run."""
+    config = config_file(run)
+    said: list[str] = []
+    _attempt(load_config, run, said)
+    result, curves = _attempt(read_result, run, said), _attempt(draw_curves, run, said)
     shown, missing = find_views(run)
-    parts: dict[str, object] = {}
-    damaged = []
-    for name, read in (("result", read_result), ("curves", draw_curves)):
-        try:
-            parts[name] = read(run)
-        except UserError as error:
-            parts[name] = None
-            damaged.append(str(error))
-    curves = parts["curves"]
+    said += notices(run, result, missing)
+    if result is None and curves is not None:
+        said.append(f"Its log is at {reached(run)}.")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("latent_combo").joinpath(TEMPLATE).read_text())
     return template.render(
         run=run.resolve().name,
-        result=parts["result"],
-        notices=[*damaged, *notices(run, parts, missing)],
-        curves=data_uri(curves, "image/png") if isinstance(curves, bytes) else None,
+        result=result,
+        notices=said,
+        curves=None if curves is None else data_uri(curves, "image/png"),
         sections=shown,
-        config=config,
+        config=config.read_text(errors="replace"),
     )
+
+
+def _attempt(read: Callable[[Path], T], run: Path, said: list[str]) -> T | None:
+    """What `read` finds in a run's folder, or None, and why in `said`."""
+    try:
+        return read(run)
+    except UserError as error:
+        said.append(str(error))
+        return None
 
 
 def main() -> None:

@@ -35,6 +35,10 @@ PROBED = 20
 episodes that `visualise` values pairs of."""
 
 
+Encoded = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
+"""Features (N, F) of whole episodes, their rows (N,) of the dataset, and their times (N,) in the episode."""
+
+
 @dataclass(frozen=True)
 class ViewsConfig:
     """What a run draws of itself."""
@@ -69,6 +73,22 @@ class Exhibits:
     seed: int
     device: torch.device
 
+    @classmethod
+    def choose(
+        cls,
+        task: Task,
+        data: Decoded,
+        split: tuple[NDArray[np.int64], NDArray[np.int64]],
+        gallery: Gallery,
+        views: ViewsConfig,
+        encode: EncodeConfig,
+        seed: int,
+        device: torch.device,
+    ) -> "Exhibits":
+        """Choose the pieces of held-out episodes; `split` is the episodes trained on, and the others."""
+        pieces = HeldOut.choose(data, *split, views.clips, views.segments, seed, device)
+        return cls(task, data, *split, pieces, gallery, encode, seed, device)
+
     def draws(self, purpose: str) -> torch.Generator:
         """A generator of its own, the same at every step, so that pictures of different steps can be compared."""
         return generator(self.seed, self.device, f"views, {purpose}")
@@ -100,8 +120,9 @@ class ModelViews:
         steps, kl = self.track.read()
         if steps:
             self._picture("latent_kl", step, lambda: to_png(draw_latent_kl(steps, kl)), True)
-        self.projector(model, step)
-        self.probes(model, step)
+        held_out = self._features(model, self.exhibits.held_out)
+        self.projector(held_out, step)
+        self.probes(model, held_out, step)
         return quality
 
     def clips(self, model: WorldModel, step: int, keep: bool) -> None:
@@ -125,23 +146,23 @@ class ModelViews:
         if row is not None:
             self.track.append(step, row)
 
-    def projector(self, model: WorldModel, step: int) -> None:
+    def projector(self, held_out: Encoded, step: int) -> None:
         """Put features of held-out episodes into the projector, with thumbnails, rewards and times."""
         data = self.exhibits.data
-        feature, rows, time = self._features(model, spread(self.exhibits.held_out, PROBED))
+        feature, rows, time = held_out
         some = np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).astype(int)
         episode = np.searchsorted(data.starts, rows[some], side="right") - 1
         columns = {"reward": data.reward[rows[some]], "time": time[some], "episode": episode}
         metadata: Mapping[str, Any] = {name: values.tolist() for name, values in columns.items()}
         self.gallery.board.embedding("features", feature[some], metadata, data.image[rows[some]], step)
 
-    def probes(self, model: WorldModel, step: int) -> None:
+    def probes(self, model: WorldModel, held_out: Encoded, step: int) -> None:
         """Read the simulator's state from features by linear probes, where the recording has one."""
         data, task = self.exhibits.data, self.exhibits.task
         if data.physics is None:
             return
-        feature, rows, _ = self._features(model, spread(self.exhibits.train, PROBED))
-        other, other_rows, _ = self._features(model, spread(self.exhibits.held_out, PROBED))
+        feature, rows, _ = self._features(model, self.exhibits.train)
+        other, other_rows, _ = held_out
         target, names = probed_figures(data.physics, task.physics_names, task.turning)
         r_squared = probe(feature.astype(np.float64), target[rows], other.astype(np.float64), target[other_rows])
         numbers = {"r_squared": r_squared, "name": np.array(names)}
@@ -155,11 +176,9 @@ class ModelViews:
     ) -> None:
         self.gallery.picture(f"world_model/{name}", step, draw, name if keep else None, numbers)
 
-    def _features(
-        self, model: WorldModel, episodes: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-        """Features (N, F) of whole episodes, their rows (N,) of the dataset, and their times (N,) in the episode."""
-        exhibits = self.exhibits
+    def _features(self, model: WorldModel, episodes: NDArray[np.int64]) -> Encoded:
+        """Encode at most PROBED of the episodes, whole."""
+        exhibits, episodes = self.exhibits, spread(episodes, PROBED)
         pieces = encode_episodes(model, exhibits.data, episodes, exhibits.encode, exhibits.draws("features"))
         rows = [np.arange(row.start, row.stop) for row in rows_of(exhibits.data, episodes)]
         time = np.concatenate([np.arange(len(r)) for r in rows])

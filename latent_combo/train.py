@@ -14,7 +14,6 @@ from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
 from latent_combo.fit_agent import Looks, fit_agent, play
 from latent_combo.fit_world_model import check_lengths, fit_world_model, log_open_loop
-from latent_combo.held_out import HeldOut
 from latent_combo.report import REPORT, write_report
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
@@ -66,11 +65,9 @@ def _train(
 ) -> dict[str, Any]:
     """The phases, from the world model on."""
     config, task, timer = session.config, session.task, session.timer
-    pieces = HeldOut.choose(
-        data, train_episodes, held_out, config.views.clips, config.views.segments, config.seed, session.device
-    )
-    exhibits = Exhibits(
-        task, data, train_episodes, held_out, pieces, session.gallery, config.encode, config.seed, session.device
+    split = (train_episodes, held_out)
+    exhibits = Exhibits.choose(
+        task, data, split, session.gallery, config.views, config.encode, config.seed, session.device
     )
     model_views = ModelViews(exhibits)
     model, model_meter = fit_world_model(session, data, train_episodes, held_out, model_views)

@@ -9,7 +9,6 @@ from data.load import Decoded, load_pixels
 from data.segments import split_episodes
 from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
-from latent_combo.held_out import HeldOut
 from latent_combo.load_run import Run, load_run
 from latent_combo.report import REPORT, command, write_report
 from latent_combo.run.board import Board
@@ -59,17 +58,15 @@ def _dataset(run: Run) -> Decoded | None:
 def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
     config, model = run.config, run.world_model
     device = next(model.parameters()).device
-    train, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
-    shown = config.views
-    pieces = HeldOut.choose(data, train, held_out, shown.clips, shown.segments, config.seed + seed, device)
-    exhibits = Exhibits(run.task, data, train, held_out, pieces, gallery, config.encode, config.seed + seed, device)
+    split = split_episodes(len(data.lengths), config.held_out, config.seed)
+    exhibits = Exhibits.choose(run.task, data, split, gallery, config.views, config.encode, config.seed + seed, device)
     ModelViews(exhibits).after(model, run.model_step)
     if run.agent is None:
         return
     score = _play(run, seed, config.views.episodes)
     once = dataclasses.replace(config.encode, views=1)
     draws = generator(seed, device, "latents")
-    encoded = encode_dataset(model, data, spread(train, PROBED), once, config.agent, draws)
+    encoded = encode_dataset(model, data, spread(exhibits.train, PROBED), once, config.agent, draws)
     views = AgentViews(exhibits, model, run.agent, config.look, config.world_model.conv.image_size)
     views.after(encoded, config.agent_fit.horizon, score.recorded, run.agent_step)
     if seed or not (gallery.run / CLIPS / "policy.mp4").exists():  # training's own is of more episodes

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from toy_models import PartialWorldModel
 
 from data.collect import played_episodes
 from data.load import Decoded, load_pixels
@@ -71,7 +72,7 @@ class Blind(Policy):
 
     def __init__(self) -> None:
         actor = Actor(2, NetworkConfig(hidden=4, layers=1), 1, TASK.action_dim)
-        super().__init__(None, actor, 2, torch.Generator(), False)  # type: ignore[arg-type]
+        super().__init__(PartialWorldModel(), actor, 2, torch.Generator(), False)
 
     def reset(self, episodes: int) -> None:
         self.step = 0
@@ -101,9 +102,10 @@ class Countdown:
         return np.array([float(self.now)])
 
 
-def test_an_ending_is_recorded_once_and_nothing_after_it() -> None:
-    scorer = Scorer(TASK, "fast", 4, 2, 0)
-    scorer.episodes, scorer.envs = 2, [Countdown(steps) for steps in (2, 4, 3, 3)]  # type: ignore[misc]
+def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    countdowns = iter([Countdown(steps) for steps in (2, 4, 3, 3)])
+    monkeypatch.setattr("latent_combo.score.make", lambda *given: next(countdowns))
+    scorer = Scorer(TASK, "fast", 4, 2, 2)
     score = scorer.score(Blind(), seed=0, record=2)
     played = score.recorded
     assert score.returns.tolist() == [[3.0, 10.0], [6.0, 6.0]] and played is not None

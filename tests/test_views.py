@@ -12,6 +12,7 @@ from torch import Tensor
 from toy_models import Drift
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.networks import Actor, NetworkConfig, TanhGaussian
 from latent_combo.views.acting import imagine_policy
 from latent_combo.views.belief import Belief, believe
 from latent_combo.views.calibration import Calibration, agreement, agreements, calibrate, draw_calibration
@@ -220,25 +221,28 @@ def test_returns_are_discounted_from_each_row_on() -> None:
     torch.testing.assert_close(discounted_returns(reward, 0.5), expected)
 
 
-class Scripted(torch.nn.Module):
+class Scripted(Actor):
     """An actor whose likeliest action is fixed."""
 
     def __init__(self, action: Tensor) -> None:
-        super().__init__()
-        self.action = action
+        super().__init__(1, NetworkConfig(hidden=1, layers=1), 1, len(action))
+        self.loc = action.atanh()
 
-    def forward(self, feature: Tensor) -> "Scripted":
-        self.shape = feature.shape[:-1]
-        return self
+    def forward(self, feature: Tensor) -> TanhGaussian:
+        loc = self.loc.expand(*feature.shape[:-1], -1)
+        return TanhGaussian(loc, torch.zeros_like(loc))
 
-    @property
-    def mode(self) -> Tensor:
-        return self.action.expand(*self.shape, -1)
+
+class Halves(Drift):
+    """Every imagined step adds a half to the state."""
+
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+        return Imagined(feature + 0.5, feature[:, 0], torch.zeros(len(feature)))
 
 
 def test_the_agent_acts_in_its_dream() -> None:
     actor = Scripted(torch.tensor([0.5, -0.25]))
-    seen = imagine_policy(Drift(), actor, 3, torch.zeros(4, 2), 3, draws())  # type: ignore[arg-type]
+    seen = imagine_policy(Drift(), actor, 3, torch.zeros(4, 2), 3, draws())
     torch.testing.assert_close(seen.reward, torch.tensor([0.5, 1.0, 1.5]).expand(4, -1))
     assert seen.action.shape == (4, 3, 2)
 
@@ -248,7 +252,7 @@ def test_expected_and_achieved_return_belong_to_the_same_state_and_action() -> N
     agent.config = dataclasses.replace(SMALL, discount=0.5)
     data = drifting(batch=2, length=40)
     push = torch.tensor([0.5, -0.25])
-    agent.actor = Scripted(push)  # type: ignore[assignment]
+    agent.actor = Scripted(push)
     outcome = achieved(agent, Drift(), data.observation, data, steps=8, context=3, generator=draws())
     returns = discounted_returns(data.reward, 0.5)
     rows = [0, 10, 20, 30]  # a fiftieth of the future lies beyond 6 steps, so 34 is the first row too late
@@ -293,9 +297,7 @@ def test_values_are_of_pairs_of_the_dataset_of_the_model_and_with_random_actions
 
     monkeypatch.setattr("latent_combo.views.conservatism.q", note)
     agent = agents(stack=2, feature_dim=F, action_dim=A)
-    model = Drift()
-    model.imagine_step = lambda f, a, g: Imagined(f + 0.5, f[:, 0], torch.zeros(len(f)))  # type: ignore[method-assign]
-    sample_values(agent, model, dataset(), 3, draws())
+    sample_values(agent, Halves(), dataset(), 3, draws())
     (recorded, taken), (imagined, acted), (states, uniform) = valued
     torch.testing.assert_close(taken[:, 0], (recorded[:, 0] + 1) / 100)  # the action that row led to
     assert torch.equal(states, recorded) and float(uniform.min()) < -0.9 and float(uniform.max()) > 0.9

@@ -77,8 +77,8 @@ class Gallery:
 
     def _keep(self, folder: str, name: str, numbers: Numbers | None) -> None:
         if numbers:
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **numbers)  # type: ignore[arg-type]  # numpy's stub takes the names for options
+            buffer, named = io.BytesIO(), dict[str, Any](numbers)
+            np.savez_compressed(buffer, **named)
             write_atomically(self.run / folder / f"{name}.npz", buffer.getvalue())
 
     def _submit(self, work: Callable[[], None]) -> None:

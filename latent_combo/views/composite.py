@@ -23,6 +23,7 @@ from latent_combo.views.style import (
     fit,
     framed,
     to_frame,
+    widest,
     write,
 )
 
@@ -40,8 +41,6 @@ TIMELINE = 74
 """Height of one timeline."""
 AXIS = 34
 """Below the last of them."""
-MOST_DIMENSIONS = 4
-"""Numbers of a vector observation that are shown, those that vary most."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +114,9 @@ def _own_words(belief: Belief) -> list[Timeline]:
 
 
 def _vectors(belief: Belief, names: tuple[str, ...]) -> list[Timeline]:
-    widest = np.sort(np.argsort(-belief.truth.std(0))[:MOST_DIMENSIONS])
     return [
         Timeline(
-            names[d] if names else f"observation {d}",
+            name,
             (
                 Line("truth", belief.truth[:, d], BLACK),
                 Line("posterior", belief.posterior[:, d], GREEN),
@@ -126,7 +124,7 @@ def _vectors(belief: Belief, names: tuple[str, ...]) -> list[Timeline]:
                 Line("error", belief.error[:, d], GREY),
             ),
         )
-        for d in widest
+        for d, name in widest(belief.truth, names)
     ]
 
 

@@ -19,6 +19,7 @@ from latent_combo.views.style import (
     finish,
     fit,
     new_figure,
+    widest,
     write,
 )
 from latent_combo.world_model.base import WorldModel
@@ -29,7 +30,6 @@ RIGHT = 130
 TOP = 30
 GAP = 10
 STEPS_SHOWN = (0, 1, 3, 5, 10, 15)
-MOST_DIMENSIONS = 4
 COLOURS = (BLUE, VERMILION, GREY, GREEN)
 
 
@@ -114,14 +114,13 @@ def draw_strip(strip: Counterfactual) -> Frame:
 
 def draw_paths(strip: Counterfactual, names: tuple[str, ...] = ()) -> Figure:
     """Draw vectors: a panel for each of the numbers that vary most, a colour for each kind of actions."""
-    spread = strip.predicted.std((0, 1))
-    widest = np.sort(np.argsort(-spread)[:MOST_DIMENSIONS])
-    figure = new_figure(3.6 * len(widest), 3.6)
+    shown = widest(strip.predicted, names)
+    figure = new_figure(3.6 * len(shown), 3.6)
     steps = np.arange(strip.predicted.shape[1] + 1)
-    for axes, d in zip(np.atleast_1d(figure.subplots(1, len(widest))), widest, strict=True):
+    for axes, (d, name) in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown, strict=True):
         for index, (kind, colour) in enumerate(zip(strip.kinds, COLOURS, strict=False)):
             axes.plot(steps, [strip.start[d], *strip.predicted[index, :, d]], color=colour, label=kind)
             if strip.true is not None:
                 axes.plot(steps, [strip.start[d], *strip.true[index, :, d]], color=colour, linestyle=":")
-        finish(axes, names[d] if names else f"observation {d}", "steps ahead (dotted: simulator)", "")
+        finish(axes, name, "steps ahead (dotted: simulator)", "")
     return figure

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from latent_combo.views.style import BLACK, DREAMING, SKY, Frame, Frames, finish, fit, framed, new_figure, write
+from latent_combo.views.style import BLACK, DREAMING, SKY, Frame, Frames, finish, fit, framed, new_figure, widest, write
 from latent_combo.world_model.base import Segment, WorldModel
 from latent_combo.world_model.dream import dream
 
@@ -19,7 +19,6 @@ LEFT = 104
 TOP = 30
 STEPS_SHOWN = (1, 5, 15, 40)
 """Steps ahead that stand still beneath the moving row."""
-MOST_DIMENSIONS = 4
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,13 @@ def _row(canvas: Frame, y: int, pictures: list[Frame], colour: tuple[int, int, i
 
 def draw_dreams(dreams: Dreams, names: tuple[str, ...] = ()) -> Figure:
     """Draw vectors: a panel for each of the numbers that vary most, a line for each member."""
-    widest = np.sort(np.argsort(-dreams.truth.std(0))[:MOST_DIMENSIONS])
-    figure = new_figure(3.4 * len(widest), 3.4)
-    for axes, d in zip(np.atleast_1d(figure.subplots(1, len(widest))), widest, strict=True):
+    shown = widest(dreams.truth, names)
+    figure = new_figure(3.4 * len(shown), 3.4)
+    for axes, (d, name) in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown, strict=True):
         steps = np.arange(1, len(dreams.truth) + 1)
         for k, member in enumerate(dreams.members):
             label = f"{len(dreams.members)} members" if k == 0 else None
             axes.plot(steps, member[:, d], color=SKY, linewidth=1.0, label=label)
         axes.plot(steps, dreams.truth[:, d], color=BLACK, label="truth")
-        finish(axes, names[d] if names else f"observation {d}", "steps ahead", "")
+        finish(axes, name, "steps ahead", "")
     return figure

@@ -1,6 +1,7 @@
 """What all pictures share: colours that differ for every kind of eye, figures, and their encoding."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ EXACT = tuple(
 )
 """The colours that a GIF of such pictures must keep."""
 DPI = 100
+MOST_DIMENSIONS = 4
+"""Numbers of a vector that are drawn."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -67,6 +70,13 @@ def finish(axes: Axes, title: str, x: str, y: str, **legend: Any) -> None:
         axes.legend(**{"fontsize": "small", **legend})
     elif not axes.has_data():
         axes.text(0.5, 0.5, "nothing logged yet", ha="center", transform=axes.transAxes)
+
+
+def widest(values: NDArray[np.floating[Any]], names: Sequence[str]) -> list[tuple[int, str]]:
+    """Those numbers of vectors (..., D) that vary most, at most MOST_DIMENSIONS, with their names or else numbers."""
+    spread = values.reshape(-1, values.shape[-1]).std(0)
+    chosen = sorted(np.argsort(-spread)[:MOST_DIMENSIONS].tolist())
+    return [(d, names[d] if names else f"observation {d}") for d in chosen]
 
 
 def fit(picture: Frame, side: int) -> Frame:
