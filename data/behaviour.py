@@ -1,9 +1,10 @@
 """The behaviour learner: soft actor-critic on states (Stable-Baselines3), with its whole experience kept.
 
-A behaviour folder holds `episodes-NNNNNN.npz`, twenty episodes each in order of collection (`state` and `physics`
-(n, T+1, ...), `action` (n, T, A), `reward` (n, T)); `actor-NNNNNN.safetensors`, the policy after that many agent steps;
-`learner.pt`, from which training continues; `learner.json`, its task and seed; and `behaviour.json`, the measured
-returns. What is continued goes on from the same weights and replay, with other random numbers.
+A behaviour folder holds `episodes-NNNNNNN.npz`, the episodes that ended in some 10,000 agent steps, in order of
+collection: the columns of `data.episode.Episode`, one episode after another; `actor-NNNNNNN.safetensors`, the policy
+after that many agent steps; `learner.pt`, from which training continues; `learner.json`, its task and seed; and
+`behaviour.json`, the measured returns. What is continued goes on from the same weights and replay, with other random
+numbers, and without the episode that was cut short.
 """
 
 import io
@@ -21,24 +22,29 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from data.episode import Episode
 from data.staging import write_file, writing
+from envs.base import TaskEnv
 from envs.make import make
 from envs.tasks import Task
 from latent_combo.run.errors import UserError
 
-EPISODES_A_FILE = 20
+STEPS_A_FILE = 10_000
+KEPT = ("action", "reward", "discount", "is_first", "is_last", "is_terminal", "state", "physics")
 LEARNER = "learner.json"
 """Task and seed that a folder belongs to."""
-SNAPSHOT_EVERY = 40
-"""Episodes between snapshots of the policy (20,000 agent steps)."""
+SNAPSHOT_EVERY = 2
+"""Files between snapshots of the policy (20,000 agent steps)."""
+RANDOM_EPISODES = 4
+"""Episodes' worth of uniform actions before the policy acts."""
 
 
 class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Keeps every episode that passes through an environment: states, physics, actions and rewards."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+    def __init__(self, env: TaskEnv) -> None:
         super().__init__(env)
-        self.episodes: list[dict[str, NDArray[Any]]] = []
+        self.episodes: list[Episode] = []
         self._rows: dict[str, list[Any]] = {}
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
@@ -54,7 +60,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         for name, value in new.items():
             self._rows[name].append(value)
         if terminated or truncated:
-            self.episodes.append({name: np.asarray(rows) for name, rows in self._rows.items()})
+            rows = {name: np.asarray(values) for name, values in self._rows.items()}
+            episode = Episode.from_transitions(
+                rows["action"], rows["reward"], rows["physics"], rows["state"], terminal=terminated
+            )
+            self.episodes.append(episode)
         return observation, reward, terminated, truncated, info
 
 
@@ -89,18 +99,28 @@ def episode_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("episodes-*.npz"))
 
 
-def read_replay(folder: Path) -> dict[str, NDArray[Any]]:
-    """The whole replay: columns (E, T or T+1, ...), episodes in order of collection."""
-    parts = [np.load(file, allow_pickle=False) for file in episode_files(folder)]
-    if not parts:
+def read_replay(folder: Path) -> list[Episode]:
+    """Every whole episode of a behaviour policy's replay, in order of collection."""
+    files = episode_files(folder)
+    if not files:
         raise UserError(f"{folder} holds no episodes-*.npz; let data.collect train the behaviour policy first")
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0].files}
+    return [episode for file in files for episode in _read_episodes(file)]
+
+
+def _read_episodes(file: Path) -> list[Episode]:
+    with np.load(file, allow_pickle=False) as columns:
+        if set(columns.files) != set(KEPT):
+            raise UserError(f"{file} is of another version of the program; train the behaviour policy anew")
+        loaded = {name: columns[name] for name in columns.files}
+    starts = np.flatnonzero(loaded["is_first"])[1:]
+    parts = {name: np.split(column, starts) for name, column in loaded.items()}
+    return [Episode(**{name: parts[name][i] for name in KEPT}) for i in range(len(starts) + 1)]
 
 
 def train_behaviour(task: Task, folder: Path, steps: int, seed: int, threads: int) -> None:
     """Train soft actor-critic for `steps` agent steps, or continue an earlier run to that number.
 
-    It is saved every 20 episodes, so Ctrl-C loses at most those. Raises UserError without Stable-Baselines3, and when
+    It is saved every 10,000 steps, so Ctrl-C loses at most those. Raises UserError without Stable-Baselines3, and when
     the folder cannot be written.
     """
     try:
@@ -110,36 +130,34 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int, threads: in
         raise UserError('collecting needs Stable-Baselines3: pip install "latent-combo[collect]"') from error
 
     class Progress(BaseCallback):
-        """Moves the bar, and shows the mean return of the last episodes."""
+        """Moves the bar, and shows the return of the last episode."""
 
         def _on_step(self) -> bool:
             bar.update(1)
-            if env.episodes and self.num_timesteps % task.horizon == 0:
-                bar.set_postfix(episode_return=f"{env.episodes[-1]['reward'].sum():.0f}", refresh=False)
+            if env.episodes and self.num_timesteps % 500 == 0:
+                bar.set_postfix(episode_return=f"{env.episodes[-1].episode_return:.0f}", refresh=False)
             return True
 
-    chunk = EPISODES_A_FILE * task.horizon
-    total = -(-steps // chunk) * chunk
-    done = len(episode_files(folder)) * chunk
-    if done >= total:
-        _check_same_learner(folder, {"task": task.name, "seed": seed})
-        return
+    total = -(-steps // STEPS_A_FILE) * STEPS_A_FILE
+    done = len(episode_files(folder)) * STEPS_A_FILE
     _check_same_learner(folder, {"task": task.name, "seed": seed})
+    if done >= total:
+        return
     torch.set_num_threads(threads)
     env = Recorder(make(task.name, "state"))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     model = SAC(
-        "MlpPolicy", env, learning_rate=3e-4, batch_size=256, learning_starts=2000, buffer_size=total, seed=seed + done,
-        policy_kwargs={"net_arch": [256, 256]}, device="cpu",
+        "MlpPolicy", env, learning_rate=3e-4, batch_size=256, learning_starts=RANDOM_EPISODES * task.horizon,
+        buffer_size=total, seed=seed + done, policy_kwargs={"net_arch": [256, 256]}, device="cpu",
     )  # fmt: skip
     if done:
-        _restore(model, folder, task)
+        _restore(model, folder, done)
     with tqdm(total=total, initial=done, unit="step", desc=f"SAC on {task.name}", smoothing=0.05) as bar:
         while done < total:
-            model.learn(chunk, callback=Progress(), reset_num_timesteps=False)
-            done += chunk
-            if done % (SNAPSHOT_EVERY * task.horizon) == 0 or done >= total:
+            model.learn(STEPS_A_FILE, callback=Progress(), reset_num_timesteps=False)
+            done += STEPS_A_FILE
+            if done % (SNAPSHOT_EVERY * STEPS_A_FILE) == 0 or done >= total:
                 weights = {name: value.contiguous() for name, value in model.actor.state_dict().items()}
                 with writing(folder):
                     write_file(folder / f"actor-{done:07d}.safetensors", pack(weights))
@@ -162,36 +180,36 @@ def _check_same_learner(folder: Path, learner: dict[str, Any]) -> None:
             write_file(path, json.dumps(learner, indent=2).encode())
 
 
-def _save(model: Any, episodes: list[dict[str, NDArray[Any]]], folder: Path, done: int) -> None:
+def _save(model: Any, episodes: list[Episode], folder: Path, done: int) -> None:
     """Write the learner, then the episodes: the files of episodes count the steps, so they come last."""
     learner, replay = io.BytesIO(), io.BytesIO()
     torch.save({"parameters": model.get_parameters(), "updates": model._n_updates}, learner)
-    columns: dict[str, Any] = {name: np.stack([episode[name] for episode in episodes]) for name in episodes[0]}
-    columns["reward"] = columns["reward"].astype(np.float32)
+    columns: dict[str, Any] = {name: np.concatenate([episode.columns()[name] for episode in episodes]) for name in KEPT}
     np.savez_compressed(replay, **columns)
     with writing(folder):
         write_file(folder / "learner.pt", learner.getvalue())
         write_file(folder / f"episodes-{done:07d}.npz", replay.getvalue())
 
 
-def _restore(model: Any, folder: Path, task: Task) -> None:
+def _restore(model: Any, folder: Path, steps: int) -> None:
     """Put weights, optimisers and the replay buffer back as they were."""
     saved = torch.load(folder / "learner.pt", weights_only=True)
     model.set_parameters(saved["parameters"])
     model._n_updates = saved["updates"]
-    replay = read_replay(folder)
-    count = replay["reward"].size
+    episodes = read_replay(folder)
+    columns = {name: np.concatenate([episode.columns()[name][1:] for episode in episodes]) for name in KEPT}
+    count = len(columns["action"])
     buffer = model.replay_buffer
     shape = (count, 1, -1)
-    buffer.observations[:count] = replay["state"][:, :-1].reshape(shape)
-    buffer.next_observations[:count] = replay["state"][:, 1:].reshape(shape)
-    buffer.actions[:count] = replay["action"].reshape(shape)
-    buffer.rewards[:count] = replay["reward"].reshape(count, 1)
-    ends = np.arange(1, count + 1) % task.horizon == 0
-    buffer.dones[:count, 0] = ends
-    buffer.timeouts[:count, 0] = ends
+    before = np.concatenate([episode.columns()["state"][:-1] for episode in episodes])
+    buffer.observations[:count] = before.reshape(shape)
+    buffer.next_observations[:count] = columns["state"].reshape(shape)
+    buffer.actions[:count] = columns["action"].reshape(shape)
+    buffer.rewards[:count] = columns["reward"].reshape(count, 1)
+    buffer.dones[:count, 0] = columns["is_last"]
+    buffer.timeouts[:count, 0] = columns["is_last"] & ~columns["is_terminal"]
     buffer.pos, buffer.full = count % buffer.buffer_size, count >= buffer.buffer_size
-    model.num_timesteps = count
+    model.num_timesteps = steps
 
 
 def mean_return(task: Task, policy: Snapshot | None, episodes: int, seed: int) -> float:
@@ -205,7 +223,7 @@ def mean_return(task: Task, policy: Snapshot | None, episodes: int, seed: int) -
         while not ended:
             action = policy(state) if policy is not None else rng.uniform(-1.0, 1.0, task.action_dim).astype(np.float32)
             state, reward, terminated, truncated, _ = env.step(action)
-            total += reward
+            total += float(reward)
             ended = terminated or truncated
     return total / episodes
 

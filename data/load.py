@@ -7,61 +7,52 @@ under the fingerprint of the dataset, so the next run starts at once.
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from data.decoded import Decoded
 from data.episode import DTYPES, OPTIONAL, Episode
-from data.locate import resolve
+from data.formats.d4rl import is_d4rl, read_d4rl
+from data.formats.minari import is_minari, read_minari
+from data.locate import find, resolve
 from data.manifest import Manifest, check_fits
-from data.render import render_episodes
+from data.render import observe_episodes, render_episodes
 from data.staging import staged_folder, write_file, writing
 from data.store import Dataset
-from envs.tasks import Task
+from envs.tasks import Seen, Task
 from latent_combo.run.errors import UserError
 
 Storage = Literal["memory", "memmap"]
-COLUMNS = ("image", "action", "reward", "is_first", "is_terminal", "state", "physics")
+COLUMNS = ("image", "action", "reward", "is_first", "is_terminal", "physics")
 ROWS = "rows.json"
 """Rows of each episode; written last, so a folder that has it is whole."""
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """All rows of a dataset, N in E episodes that follow one another."""
+def load(name_or_path: str, task: Task, seen: Seen, data_dir: Path, storage: Storage = "memory") -> Decoded:
+    """Load a dataset as what of `task` is to be seen, images or states; see `load_pixels` and `load_states`."""
+    if seen.pixels:
+        return load_pixels(name_or_path, task, seen.look, data_dir, storage, seen.image_size)
+    return load_states(name_or_path, task, data_dir)
 
-    image: NDArray[np.uint8]
-    """(N, H, W, 3); a read-only memory map if so asked."""
-    action: NDArray[np.float32]
-    """(N, A) in [-1, 1]: the action that led to the row; zero in an episode's first."""
-    reward: NDArray[np.float32]
-    """(N,)."""
-    is_first: NDArray[np.bool_]
-    """(N,)."""
-    is_terminal: NDArray[np.bool_]
-    """(N,)."""
-    lengths: NDArray[np.int64]
-    """(E,): rows of each episode, one more than its transitions."""
-    manifest: Manifest
-    state: NDArray[np.float32] | None = None
-    """(N, S), if the dataset has it."""
-    physics: NDArray[np.float64] | None = None
-    """(N, P), if the dataset has it."""
 
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        """(E,): the first row of each episode."""
-        return np.cumsum(self.lengths) - self.lengths
+def load_states(name_or_path: str, task: Task, data_dir: Path, progress: bool = True) -> Decoded:
+    """Load a dataset's vector observations: a folder, an HDF5 file in D4RL's layout, or a Minari id.
 
-    @property
-    def episode_returns(self) -> NDArray[np.float64]:
-        """(E,): sum of the rewards of each episode."""
-        return np.add.reduceat(self.reward.astype(np.float64), self.starts)
+    Those of a recording that has none are observed in its simulator. Raises UserError when there is no such dataset, or
+    it does not fit the task.
+    """
+    if is_minari(name_or_path) and find(name_or_path, task, data_dir) is None:
+        return read_minari(name_or_path, task)
+    path = resolve(name_or_path, task, data_dir)
+    if is_d4rl(path):
+        return read_d4rl(path, task)
+    dataset = Dataset(path)
+    check_fits(dataset.manifest, task, None, str(path))
+    return Decoded.of_states(list(observe_episodes(dataset, progress)))
 
 
 def load_pixels(
@@ -78,9 +69,12 @@ def load_pixels(
     A recording is drawn, and any dataset decoded, the first time only. Raises UserError when there is no such dataset,
     it does not fit the task, look or size, one of its files was altered, or `data_dir` cannot be written.
     """
-    dataset = Dataset(resolve(name_or_path, task, data_dir))
+    path = resolve(name_or_path, task, data_dir)
+    if is_d4rl(path):
+        raise UserError(f"{path} holds states and no images; use --obs state")
+    dataset = Dataset(path)
     size = image_size or task.image_size
-    check_fits(dataset.manifest, task, look, size, str(dataset.folder))
+    check_fits(dataset.manifest, task, (look, size), str(dataset.folder))
     folder = data_dir / "decoded" / f"{dataset.folder.name}-{dataset.fingerprint()[:16]}-{look}-{size}"
     if (folder / ROWS).exists():
         dataset.verify()
@@ -94,7 +88,7 @@ def load_pixels(
             # Another run may have finished the same work first; what it made is as good.
             if not (folder / ROWS).exists():
                 raise
-    return _open(folder, dataset.manifest, storage)
+    return _open(folder, storage)
 
 
 def _decode(folder: Path, manifest: Manifest, episodes: Iterator[Episode]) -> None:
@@ -120,7 +114,7 @@ def _decode(folder: Path, manifest: Manifest, episodes: Iterator[Episode]) -> No
         write_file(partial / ROWS, json.dumps(lengths).encode())
 
 
-def _open(folder: Path, manifest: Manifest, storage: Storage) -> Decoded:
+def _open(folder: Path, storage: Storage) -> Decoded:
     """Open a decoded dataset; only images are worth a memory map, the other columns are read."""
     remedy = f"remove {folder} and run again"
     try:
@@ -137,4 +131,4 @@ def _open(folder: Path, manifest: Manifest, storage: Storage) -> Decoded:
     for name, column in columns.items():
         if len(column) != lengths.sum() or column.dtype != DTYPES[name]:
             raise UserError(f"the decoded data in {folder / name}.npy has the wrong size or type; {remedy}")
-    return Decoded(**columns, lengths=lengths, manifest=manifest)
+    return Decoded(observation=columns.pop("image"), **columns, lengths=lengths)

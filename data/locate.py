@@ -1,11 +1,15 @@
-"""Where datasets are: the ones that come with the program, the user's data folder, and any path."""
+"""Where datasets are: the ones that come with the program, the user's data folder, D4RL's own, and any path."""
 
 import difflib
+import json
 import os
 from pathlib import Path
 
+from data import published
+from data.formats.d4rl import SUFFIXES, is_d4rl, read_metadata
+from data.formats.minari import is_minari
 from data.manifest import NAME
-from envs.tasks import Task
+from envs.tasks import TASKS, Task
 from latent_combo.run.errors import UserError
 
 EMBEDDED = Path(__file__).parent / "recordings"
@@ -19,30 +23,67 @@ def default_data_dir() -> Path:
 
 def known_names(data_dir: Path) -> dict[str, Path]:
     """Datasets that can be named: those that come with the program, then those in `data_dir`."""
-    return {
-        manifest.parent.name: manifest.parent
-        for parent in (data_dir, EMBEDDED)
-        for manifest in sorted(parent.glob(f"*/{NAME}"))
-    }
+    known: dict[str, Path] = {}
+    for parent in (data_dir, EMBEDDED):
+        known |= {manifest.parent.name: manifest.parent for manifest in sorted(parent.glob(f"*/{NAME}"))}
+        known |= {file.stem: file for suffix in SUFFIXES for file in sorted(parent.glob(f"*{suffix}"))}
+    return known
 
 
-def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> Path:
-    """Find the folder of a dataset.
+def find(name_or_path: str, task: Task | None, data_dir: Path) -> Path | None:
+    """The folder or file of a dataset on this machine; None where there is none.
 
-    A name is looked for in what comes with the program and in `data_dir`; with a task, "medium-replay" will do for
-    "walker-walk-medium-replay". Raises UserError, with the nearest known names, if there is no such dataset.
+    A name is looked for in what comes with the program and in `data_dir`, D4RL's also in D4RL's own folder; with a
+    task, "medium-replay" will do for "walker-walk-medium-replay".
     """
     names = known_names(data_dir)
     short = [f"{task.name}-{name_or_path}"] if task is not None else []
     for name in (name_or_path, *short):
         if name in names:
             return names[name]
+        if published.NAME.fullmatch(name) and (found := published.find_published(name, data_dir)):
+            return found
     path = Path(name_or_path).expanduser()
-    if path.is_dir():
+    return path if path.is_dir() or (is_d4rl(path) and path.is_file()) else None
+
+
+def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> Path:
+    """`find`, or download where it is one of D4RL's names.
+
+    Raises UserError, with the nearest known names, if there is no such dataset.
+    """
+    if (path := find(name_or_path, task, data_dir)) is not None:
         return path
-    nearest = difflib.get_close_matches(name_or_path, names, n=3, cutoff=0.3) or sorted(names)
+    if published.NAME.fullmatch(name_or_path):
+        return published.download(name_or_path, data_dir)
+    names = [*known_names(data_dir), *published.published_names()]
+    nearest = difflib.get_close_matches(name_or_path, names, n=3, cutoff=0.3)
     known = f"; known names: {', '.join(nearest)}" if nearest else ""
     raise UserError(
-        f"there is no dataset {name_or_path!r}, neither as a folder nor by name in {data_dir}{known}; "
-        "give the path of a folder that holds a manifest.json"
+        f"there is no dataset {name_or_path!r}, neither as a folder or file nor by name in {data_dir}{known}; "
+        "give the path of a folder that holds a manifest.json, or of an .hdf5 file in D4RL's layout"
     )
+
+
+def infer_task(name_or_path: str, data_dir: Path) -> str | None:
+    """The task that a dataset is of, by what it says of itself or by its name; None where neither tells."""
+    path = find(name_or_path, None, data_dir)
+    if path is not None and path.is_dir():
+        try:
+            said = json.loads((path / NAME).read_text()).get("task")
+        except (OSError, ValueError, AttributeError):
+            said = None  # reading it for training says what is wrong with it
+    else:
+        said = None if path is None else _said_by_file(path)
+    if isinstance(said, str) and said in TASKS:
+        return said
+    name = name_or_path if is_minari(name_or_path) or path is None else path.stem
+    words = f"-{name.lower().replace('_', '-').replace('/', '-')}-"
+    return next((task for task in sorted(TASKS, key=len, reverse=True) if f"-{task}-" in words), None)
+
+
+def _said_by_file(path: Path) -> str | None:
+    try:
+        return read_metadata(path).get("task")
+    except OSError:
+        return None

@@ -130,10 +130,11 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def check_fits(manifest: Manifest, task: Task, look: str, image_size: int, where: str = "the dataset") -> None:
+def check_fits(manifest: Manifest, task: Task, drawn: tuple[str, int] | None, where: str = "the dataset") -> None:
     """Refuse a dataset that does not fit how the task is to be seen and acted in.
 
-    A recording fits any look and size, for it is still to be drawn. Raises UserError naming the first mismatch.
+    `drawn` is the look and size of images, None for states. A recording fits any, for it is still to be drawn.
+    Raises UserError naming the first mismatch.
     """
     expected: dict[str, Any] = {
         "task": task.name,
@@ -146,8 +147,8 @@ def check_fits(manifest: Manifest, task: Task, look: str, image_size: int, where
         expected["state_dim"] = task.state_dim
     if manifest.physics_dim is not None:
         expected["physics_dim"] = task.physics_dim
-    if manifest.kind == "pixels":
-        expected |= {"look": look, "image_size": image_size}
+    if manifest.kind == "pixels" and drawn is not None:
+        expected |= {"look": drawn[0], "image_size": drawn[1]}
     for key, value in expected.items():
         found = getattr(manifest, key)
         if found != value:

@@ -30,7 +30,7 @@ def render_episodes(recording: Dataset, size: int, look: str, progress: bool = T
 
     manifest = recording.manifest
     task = get_task(manifest.task)
-    check_fits(manifest, task, look, size, str(recording.folder))
+    check_fits(manifest, task, (look, size), str(recording.folder))
     if manifest.physics_dim is None:
         raise UserError(f"{recording.folder} holds no physics to draw from; collect it again with data.collect")
     if size not in SIZES:
@@ -51,6 +51,25 @@ def render_episodes(recording: Dataset, size: int, look: str, progress: bool = T
                 yield replace(episode, image=images, state=state)
     finally:
         env.close()
+
+
+def observe_episodes(dataset: Dataset, progress: bool = True) -> Iterator[Episode]:
+    """Yield the episodes of a dataset with `state` (T+1, S), observed in the simulator where they had none.
+
+    Raises UserError when a dataset has neither states nor physics.
+    """
+    manifest = dataset.manifest
+    if manifest.state_dim is not None:
+        yield from dataset
+        return
+    if manifest.physics_dim is None:
+        raise UserError(f"{dataset.folder} holds neither states nor physics to observe them from; use another dataset")
+    from envs.make import make
+
+    env = make(manifest.task, "state")
+    for episode in tqdm(dataset, desc=f"observing {dataset.folder.name}", unit="episode", disable=not progress):
+        assert episode.physics is not None  # the manifest says so, and reading has checked it
+        yield replace(episode, state=np.stack([env.observe_physics(physics) for physics in episode.physics]))
 
 
 def render_dataset(source: Path, out: Path, size: int | None, look: str, progress: bool = True) -> Manifest:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.load import Decoded
+from data.decoded import Decoded
 from latent_combo.run.errors import UserError
 from latent_combo.world_model.base import Segment
 
@@ -44,6 +44,8 @@ class SegmentSampler:
         self.decoded, self.length, self.from_first = decoded, length, from_first
         ids = np.asarray(episode_ids, np.int64)
         lengths = decoded.lengths[ids]
+        if not decoded.endings_seen:  # their rows hold nothing to learn from
+            lengths = lengths - decoded.is_terminal[decoded.starts[ids] + lengths - 1]
         choices = np.where(lengths >= length, lengths + length - 1, 0)
         if not choices.any():
             longest = int(decoded.lengths[ids].max(initial=0))
@@ -83,7 +85,7 @@ class SegmentSampler:
         """Cut the segments that start at given rows (B,) of the decoded data."""
         data = self.decoded
         return Segment(
-            observation=self._gather(data.image, rows),
+            observation=self._gather(data.observation, rows),
             action=self._gather(data.action, rows),
             reward=self._gather(data.reward, rows),
             is_first=self._gather(data.is_first, rows),
@@ -91,7 +93,9 @@ class SegmentSampler:
         )
 
     def _gather(self, column: NDArray[np.generic], rows: NDArray[np.int64]) -> Tensor:
-        # Whole slices: several times as fast as an index for each row, and sequential reads from a memory map.
+        if column.ndim <= 2:
+            return torch.from_numpy(column[rows[:, None] + np.arange(self.length)])
+        # Whole slices of images: faster than an index for each row, and sequential reads from a memory map.
         result = np.empty((len(rows), self.length, *column.shape[1:]), column.dtype)
         for target, row in zip(result, rows.tolist(), strict=True):
             target[...] = column[row : row + self.length]

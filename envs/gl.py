@@ -22,11 +22,8 @@ def available(backend: str) -> bool:
     return True
 
 
-def choose() -> str:
-    """Set MUJOCO_GL, unless the user has, to the first back end that can be loaded, and return it.
-
-    Raises UserError naming the packages to install when there is none.
-    """
+def choose_if_any() -> str | None:
+    """Set MUJOCO_GL, unless the user has, to the first back end that can be loaded, and return it; None without one."""
     if chosen := os.environ.get("MUJOCO_GL"):
         return chosen
     for backend in LIBRARIES:
@@ -34,6 +31,15 @@ def choose() -> str:
             os.environ["MUJOCO_GL"] = backend
             os.environ.setdefault("PYOPENGL_PLATFORM", backend)
             return backend
-    raise UserError(
-        "no GL library for drawing without a screen: install libegl1 and libgl1-mesa-dri (EGL), or libosmesa6 (OSMesa)"
-    )
+    return None
+
+
+def choose() -> str:
+    """`choose_if_any`, for who must draw. Raises UserError naming the packages to install when there is none."""
+    chosen = choose_if_any()
+    if chosen is None:
+        raise UserError(
+            "no GL library for drawing without a screen: install libegl1 and libgl1-mesa-dri (EGL), "
+            "or libosmesa6 (OSMesa)"
+        )
+    return chosen

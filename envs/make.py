@@ -1,17 +1,11 @@
 """Making a task's environment."""
 
-from typing import TYPE_CHECKING
-
-from envs.tasks import LOOKS, get_task
+from envs.base import TaskEnv
+from envs.tasks import LOOKS, OBSERVATIONS, get_task
 from latent_combo.run.errors import UserError
 
-if TYPE_CHECKING:
-    from envs.walker import WalkerEnv
 
-OBSERVATIONS = ("state", "pixels")
-
-
-def make(task: str, observation: str = "state", look: str = "fast", image_size: int | None = None) -> "WalkerEnv":
+def make(task: str, observation: str = "state", look: str = "fast", image_size: int | None = None) -> TaskEnv:
     """Make an environment. `image_size` defaults to the task's.
 
     Raises UserError for an unknown task, observation or look, an impossible size, and where no GL library can draw.
@@ -24,7 +18,11 @@ def make(task: str, observation: str = "state", look: str = "fast", image_size: 
     size = known.image_size if image_size is None else image_size
     if size < 1:
         raise UserError(f"images of {size} pixels cannot be drawn; the task's own size is {known.image_size}")
-    # Imported here, not above: without a GL library it raises, which a command can report only once it runs.
-    from envs.walker import WalkerEnv
+    # Imported here, not above: without a GL library some raise, which a command can report only once it runs.
+    if known.simulator == "dm_control":
+        from envs.walker import WalkerEnv
 
-    return WalkerEnv(known, observation, look, size)
+        return WalkerEnv(known, observation, look, size)
+    from envs.locomotion import LocomotionEnv
+
+    return LocomotionEnv(known, observation, look, size)

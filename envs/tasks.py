@@ -10,11 +10,32 @@ LOOKS = ("fast", "full")
 full: as dm_control draws them."""
 
 
+OBSERVATIONS = ("state", "pixels")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a task is observed."""
+
+    observation: str
+    """state or pixels."""
+    look: str = "fast"
+    image_size: int | None = None
+    """Pixels; None for the task's."""
+
+    @property
+    def pixels(self) -> bool:
+        """Whether images are seen."""
+        return self.observation == "pixels"
+
+
 @dataclass(frozen=True)
 class Task:
     """A task and its conventions."""
 
     name: str
+    simulator: str
+    """dm_control, or gymnasium (its v4 MuJoCo robots)."""
     horizon: int
     """Agent steps of an episode."""
     action_repeat: int
@@ -40,15 +61,82 @@ class Task:
     """Mean return of the expert."""
     references: str
     """Where the two returns came from."""
+    fps: int
+    """Agent steps in a second: films at this rate play in real time."""
+    termination: str = "none"
+    """Whose fall ends an episode for good: none, hopper, walker2d or ant."""
+    medium_share: float = 0.5
+    """What the policy of a `medium` split returns, as a share of the expert's."""
+    whole_replay: bool = False
+    """Whether `medium-replay` is all of the replay up to the medium policy, as in D4RL, not an even cut of it."""
+
+    @property
+    def positions(self) -> int:
+        """How many of the simulator's numbers are positions; they come first."""
+        return sum("velocity" not in name for name in self.physics_names)
 
     def normalised_score(self, episode_return: float) -> float:
         """D4RL's score: 0 for the random policy's return, 100 for the expert's."""
         return 100.0 * (episode_return - self.random_return) / (self.expert_return - self.random_return)
 
 
+LEG = ("thigh", "shin", "foot")
 WALKER_JOINTS = (
     *("height", "distance", "pitch"),
     *(f"{side} {joint}" for side in ("right", "left") for joint in ("hip", "knee", "ankle")),
+)
+
+D4RL = "D4RL's (Fu et al., 2020, infos.py)"
+
+
+def names(*positions: str) -> tuple[str, ...]:
+    """Names of positions and, in the same order, of their velocities."""
+    return tuple(f"{part}{of}" for of in ("", ", velocity") for part in positions)
+
+
+def robot(
+    name: str,
+    positions: tuple[str, ...],
+    action_dim: int,
+    state_dim: int,
+    reward: str,
+    references: tuple[float, float, str],
+    fps: int,
+    termination: str = "none",
+    physics_names: tuple[str, ...] = (),
+) -> Task:
+    """One of gymnasium's robots, with D4RL's conventions."""
+    physics = physics_names or names(*positions)
+    return Task(
+        name=name,
+        simulator="gymnasium",
+        horizon=1000,
+        action_repeat=1,
+        camera="track",
+        image_size=64,
+        action_dim=action_dim,
+        state_dim=state_dim,
+        physics_dim=len(physics),
+        physics_names=physics,
+        turning=("pitch",),
+        reward=reward,
+        random_return=references[0],
+        expert_return=references[1],
+        references=references[2],
+        fps=fps,
+        termination=termination,
+        medium_share=1.0 / 3.0,
+        whole_replay=True,
+    )
+
+
+CHEETAH = ("distance", "height", "pitch", *(f"{side} {joint}" for side in ("back", "front") for joint in LEG))
+HOPPER = ("distance", "height", "pitch", "thigh", "leg", "foot")
+WALKER2D = ("distance", "height", "pitch", *(f"{side}{joint}" for side in ("", "left ") for joint in HOPPER[3:]))
+ANT_JOINTS = tuple(f"{joint} {leg}" for leg in range(1, 5) for joint in ("hip", "ankle"))
+ANT = (
+    *("x", "y", "height", "quaternion w", "quaternion x", "quaternion y", "quaternion z", *ANT_JOINTS),
+    *(f"{of}, velocity" for of in ("x", "y", "height", "roll", "pitch", "yaw", *ANT_JOINTS)),
 )
 
 TASKS = {
@@ -56,6 +144,7 @@ TASKS = {
     for task in (
         Task(
             name="walker-walk",
+            simulator="dm_control",
             horizon=500,
             action_repeat=2,
             camera="side",
@@ -63,12 +152,49 @@ TASKS = {
             action_dim=6,
             state_dim=24,
             physics_dim=18,
-            physics_names=tuple(f"{part}{of}" for of in ("", ", velocity") for part in WALKER_JOINTS),
+            physics_names=names(*WALKER_JOINTS),
             turning=("pitch",),
             reward="dm_control walker-walk: upright and at 1 m/s, in [0, 1] per control step",
             random_return=39.7,
             expert_return=954.4,
             references="20 episodes each: uniform actions; data.collect's SAC policy, seed 0, 100,000 agent steps",
+            fps=20,
+        ),
+        robot(
+            *("halfcheetah", CHEETAH, 6, 17, "HalfCheetah-v4: v_x - 0.1 |a|^2"),
+            references=(-280.178953, 12135.0, D4RL),
+            fps=20,
+        ),
+        robot(
+            *("hopper", HOPPER, 3, 11, "Hopper-v4: v_x + 1 - 0.001 |a|^2"),
+            references=(-20.272305, 3234.3, D4RL),
+            fps=125,
+            termination="hopper",
+        ),
+        robot(
+            *("walker2d", WALKER2D, 6, 17, "Walker2d-v4: v_x + 1 - 0.001 |a|^2"),
+            references=(1.629008, 4592.3, D4RL),
+            fps=125,
+            termination="walker2d",
+        ),
+        robot(
+            *("ant", (), 8, 27, "Ant-v4: v_x + 1 - 0.5 |a|^2"),
+            references=(-325.6, 3879.7, D4RL),
+            fps=20,
+            termination="ant",
+            physics_names=ANT,
+        ),
+        robot(
+            *("halfcheetah-jump", CHEETAH, 6, 18, "min(v_x, 3) - 0.1 |a|^2 + 15 (z - z_init)"),
+            references=(0.0, 1.0, "none"),
+            fps=20,
+        ),
+        robot(
+            *("ant-angle", (), 8, 27, "v . (cos 30, sin 30) - 0.5 |a|^2 - 5e-4 |contacts|^2 + 1"),
+            references=(0.0, 1.0, "none"),
+            fps=20,
+            termination="ant",
+            physics_names=ANT,
         ),
     )
 }

@@ -1,6 +1,7 @@
 """The whole configuration of a run, composed of its parts' configs, and how the command line makes one.
 
-Later wins: the defaults (the paper's), the preset, the algorithm, `--config FILE`, single settings on the command line.
+Later wins: the defaults (the paper's), for states what the paper sets for the dataset, the preset, the algorithm,
+`--config FILE`, single settings on the command line.
 """
 
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ from typing import Any
 import jsonargparse
 import yaml
 
-from data.locate import default_data_dir
-from envs.tasks import LOOKS
+from data.locate import default_data_dir, infer_task
+from envs.tasks import LOOKS, OBSERVATIONS, Seen, get_task
 from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.encode import EncodeConfig
@@ -20,11 +21,14 @@ from latent_combo.run.errors import UserError
 from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.score import ScoreConfig
 from latent_combo.show_model import ViewsConfig
+from latent_combo.world_model.ensemble import EnsembleConfig
 from latent_combo.world_model.fit import FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig
 
 PRESETS = Path(__file__).parent.parent / "configs"
-"""A YAML file for each preset."""
+"""A folder for each kind of observations, with a YAML file for each preset."""
+PAPER = PRESETS / "paper"
+"""What the paper sets for each task and dataset of states, whatever the sizes: a YAML file each."""
 
 ALGORITHMS: dict[str, dict[str, str]] = {
     "combo": {},
@@ -35,18 +39,17 @@ ALGORITHMS: dict[str, dict[str, str]] = {
 }
 """What each algorithm sets of the agent. What it leaves open, the extraction of `combo` for one, is the preset's."""
 
-OBSERVATIONS = ("pixels",)
-
 
 @dataclass(frozen=True)
 class Config:
     """Everything that decides what a run does."""
 
     obs: str = "pixels"
-    """What the policy sees."""
+    """What the policy sees: pixels, or state (vectors)."""
     task: str = "walker-walk"
     dataset: str = "walker-walk-mini"
-    """A folder, a name below the data folder, or the recording that comes with the repository."""
+    """A folder, a name below the data folder, or a recording that comes with the repository; for states also an .hdf5
+    file in D4RL's layout, one of D4RL's names (downloaded if it is not here), or a Minari id."""
     algorithm: str = "combo"
     """One of combo, cql-mbpo, mbpo, cql, sac."""
     preset: str = "quickstart"
@@ -69,12 +72,20 @@ class Config:
     save_every: int = 500
     """Steps between checkpoints."""
     world_model: RecurrentConfig = field(default_factory=RecurrentConfig)
+    """Of pixels."""
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    """The world model of states."""
     fit: FitConfig = field(default_factory=FitConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     agent_fit: AgentFitConfig = field(default_factory=AgentFitConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
+
+    @property
+    def seen(self) -> Seen:
+        """How the task is observed."""
+        return Seen(self.obs, self.look, self.world_model.conv.image_size)
 
     @property
     def data_folder(self) -> Path:
@@ -96,6 +107,8 @@ class Config:
                     f"algorithm is {self.algorithm}, which has agent.{name} {needed}, but that is "
                     f"{getattr(self.agent, name)}; leave one of them out"
                 )
+        if self.obs == "state" and (self.fit.shift or self.encode.shift):
+            raise ValueError("shift moves images, and obs is state; leave fit.shift and encode.shift at 0")
         require_positive(self, "log_every", "save_every")
         require_not_negative(self, "seed")
         if not self.out:
@@ -125,21 +138,42 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     if "--resume" in arguments or any(a.startswith("--resume=") for a in arguments):
         run = _resumed_folder(arguments)
         return load_config(run), True
-    chosen = _peek(arguments, "preset", Config.preset)
-    algorithm = _peek(arguments, "algorithm", Config.algorithm)
-    path = PRESETS / f"{chosen}.yaml"
-    if not path.exists():
-        raise UserError(
-            f"unknown preset {chosen!r}; known: {', '.join(sorted(p.stem for p in PRESETS.glob('*.yaml')))}"
-        )
+    obs, chosen, algorithm = (_peek(arguments, name, getattr(Config, name)) for name in ("obs", "preset", "algorithm"))
+    if obs not in OBSERVATIONS:
+        raise UserError(f"obs is {obs!r}; it is one of {', '.join(OBSERVATIONS)}")
     if algorithm not in ALGORITHMS:
         raise UserError(f"unknown algorithm {algorithm!r}; known: {', '.join(ALGORITHMS)}")
+    preset = _preset(obs, chosen)
+    dataset = _peek(arguments, "dataset", str(_read_yaml(preset).get("dataset", Config.dataset)))
+    data_dir = _peek(arguments, "data_dir", str(default_data_dir()))
+    inferred = infer_task(dataset, Path(data_dir).expanduser())
+    task = _peek(arguments, "task", inferred or Config.task)
+    get_task(task)
+    published = [f"--config={path}"] if obs == "state" and (path := paper_settings(task, dataset)) else []
     settings = [f"--agent.{name}={value}" for name, value in ALGORITHMS[algorithm].items()]
     files, single = _split_config(arguments)
     # What the command line says of the algorithm comes after a file; what a file says comes before its own settings.
     named = any(argument.split("=")[0] == "--algorithm" for argument in single)
     ordered = [*files, *settings] if named else [*settings, *files]
-    return _instantiate([f"--config={path}", *ordered, *single]), False
+    return _instantiate([*published, f"--config={preset}", f"--obs={obs}", f"--task={task}", *ordered, *single]), False
+
+
+def _preset(obs: str, name: str) -> Path:
+    """The file of a preset. Raises UserError, with the known ones, if there is none of that name."""
+    folder = PRESETS / obs
+    path = folder / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise UserError(f"unknown preset {name!r}; for {obs} there are {known}")
+    return path
+
+
+def paper_settings(task: str, dataset: str) -> Path | None:
+    """The file of what the paper sets for a dataset, by its name, or for all of a task; None where it has neither."""
+    name = Path(dataset).stem.lower().replace("_", "-")
+    candidates = sorted((path for path in PAPER.glob("*.yaml") if path.stem in name), key=lambda path: len(path.stem))
+    fitting = [path for path in candidates if path.stem.startswith(task)]
+    return fitting[-1] if fitting else None
 
 
 def config_file(run: Path) -> Path:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from data.load import Decoded
+from data.decoded import Decoded
 from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.run.ranges import require_not_negative, require_positive
@@ -52,9 +52,9 @@ def encode_episodes(
     for some in np.array_split(episodes, -(-len(episodes) // config.episodes_at_once)):
         rows = rows_of(decoded, some)
         longest = max(row.stop - row.start for row in rows)
-        image = _padded(decoded.image, rows, longest).to(device)
+        seen = _padded(decoded.observation, rows, longest).to(device)
         action = _padded(decoded.action, rows, longest).to(device)
-        encoded = model.encode(random_shift(image, shift, generator), action, generator if config.sample else None)
+        encoded = model.encode(random_shift(seen, shift, generator), action, generator if config.sample else None)
         features += [piece[: row.stop - row.start] for piece, row in zip(encoded, rows, strict=True)]
     return features
 

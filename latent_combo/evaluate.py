@@ -10,7 +10,7 @@ from data.manifest import read_manifest
 from latent_combo.load_run import Run, load_run
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.video import write_mp4
-from latent_combo.score import FPS, Scorer, film
+from latent_combo.score import Scorer, film
 
 
 def dataset_return(run: Run) -> float | None:
@@ -34,7 +34,7 @@ def main() -> None:
         raise UserError(f"--episodes is {given.episodes}; at least 1 is needed")
     run = load_run(given.run)
     policy = run.policy(seed=run.config.seed)
-    scorer = Scorer(run.task, run.config.look, run.config.world_model.conv.image_size, policy.stack, given.episodes)
+    scorer = Scorer(run.task, run.config.seen, policy.stack, given.episodes, run.config.score.processes)
     score = scorer.score(policy, given.seed)
     scorer.close()
     task, mean = run.task, float(score.returns.mean())
@@ -48,7 +48,7 @@ def main() -> None:
     print(f"dataset {f'{dataset:.1f}' if dataset is not None else 'not found: ' + run.config.dataset}")
     print(f"random policy {task.random_return:.1f}, expert {task.expert_return:.1f} ({task.references})")
     if given.video:
-        write_mp4(given.video, film(task, run.config.look, score.physics), FPS)
+        write_mp4(given.video, *film(task, run.config.look, score.physics))
         print(f"video in {given.video}")
 
 

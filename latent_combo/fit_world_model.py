@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.load import Decoded
+from data.decoded import Decoded
 from data.segments import SegmentSampler
+from latent_combo.encode import rows_of
 from latent_combo.held_out import LEAST
 from latent_combo.load_run import build_world_model
 from latent_combo.run.seeding import generator, numpy_generator
@@ -19,9 +20,11 @@ from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment, WorldModel
 from latent_combo.world_model.fit import Fit
 from latent_combo.world_model.open_loop import OpenLoop
-from latent_combo.world_model.recurrent import RecurrentWorldModel
+from latent_combo.world_model.scales import Scales
 
 PHASE = "world_model"
+TRANSITIONS = 5000
+"""Held-out ones that a model of single steps is measured on."""
 
 
 def check_lengths(data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64], length: int) -> None:
@@ -32,7 +35,7 @@ def check_lengths(data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.
 
 def fit_world_model(
     session: Session, data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64], views: ModelViews
-) -> tuple[RecurrentWorldModel, Meter]:
+) -> tuple[WorldModel, Meter]:
     """Fit to the training episodes, or go on where a checkpoint stands. Returns the frozen model and its speed."""
     config, device, seed = session.config.fit, session.device, session.config.seed
     model = build_world_model(session.config, session.task, device)
@@ -46,6 +49,7 @@ def fit_world_model(
         return Segment(image, segment.action, segment.reward, segment.is_first, segment.terminal)
 
     fit = Fit(model, config, sample, draws)
+    model.scale_by(lambda: scales_of(data, train))
     if saved := session.saved.get(PHASE):
         fit.load_state_dict(saved["fit"])
         rng.bit_generator.state = json.loads(saved["rng"])
@@ -58,7 +62,7 @@ def fit_world_model(
     clocks = session.clocks(config.steps, look=config.held_out_every)
     view = session.view_clock(config.steps)
     with session.progress("world model", config.steps, fit.step) as bar:
-        while fit.step < config.steps:
+        while not fit.done():
             with session.timer.section(PHASE), meter.step():
                 metrics = fit.take_step()
             bar.update(1)
@@ -66,16 +70,34 @@ def fit_world_model(
                 session.report(PHASE, fit.step, metrics, meter, bar, "loss")
             if clocks["look"](fit.step):
                 session.log.write(PHASE, fit.step, _held_out_loss(model, held, seed))
+                fit.look(held)
                 with session.timer.section("views"):
                     views.note_latents(model, fit.step)
             if view(fit.step):
                 with session.timer.section("views"):
                     log_open_loop(session, views.during(model, fit.step), fit.step)
-            if clocks["save"](fit.step) or session.interrupt.requested:
+            if fit.done():
+                model.settle()
+            if clocks["save"](fit.step) or fit.done() or session.interrupt.requested:
                 state = {"fit": fit.state_dict(), "rng": json.dumps(rng.bit_generator.state)}
                 session.save(PHASE, state)
             session.stop_if_asked()
     return model.requires_grad_(False), meter
+
+
+def scales_of(data: Decoded, episodes: NDArray[np.int64]) -> Scales:
+    """The units of the given episodes' transitions; for vector observations."""
+    rows = np.concatenate([np.arange(row.start, row.stop - 1) for row in rows_of(data, episodes)])
+    if not data.endings_seen:
+        rows = rows[~data.is_terminal[rows + 1]]
+    before, after, reward = data.observation[rows], data.observation[rows + 1], data.reward[rows + 1]
+    return Scales.of(*(torch.from_numpy(column) for column in (before, after, reward)))
+
+
+def transitions(data: Decoded, episodes: NDArray[np.int64], seed: int, device: torch.device) -> Segment:
+    """At most TRANSITIONS of the given episodes, all different, (B, 2, ...)."""
+    sampler = SegmentSampler(data, episodes, 2)
+    return sampler.at(sampler.distinct_rows(TRANSITIONS, numpy_generator(seed, "transitions"))).to(device)
 
 
 def log_open_loop(session: Session, quality: OpenLoop, step: int) -> None:

@@ -1,17 +1,19 @@
 """The pieces of held-out episodes that a run is measured on and shown with, the same at every step of training."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.load import Decoded
+from data.decoded import Decoded
 from data.segments import SegmentSampler
 from latent_combo.run.seeding import numpy_generator
 from latent_combo.world_model.base import Segment
 from latent_combo.world_model.open_loop import PEAK, horizons_within
+from latent_combo.world_model.scales import LEAST_STD
 
 CONTEXT = 10
 """Rows that are observed before a prediction."""
@@ -75,7 +77,8 @@ class HeldOut:
             horizons,
             None if data.physics is None else data.physics[measured + CONTEXT - 1],
             len(np.unique(np.searchsorted(data.starts, measured, side="right"))),
-            (mean_image(data, train).to(device), mean_reward(data, train)),
+            (mean_observation(data, train).to(device), mean_reward(data, train)),
+            PEAK if data.observation.ndim == 4 else std_observation(data, train).to(device),
         )
 
 
@@ -84,11 +87,21 @@ def _title(data: Decoded, row: int) -> str:
     return f"episode {episode}, step {row - data.starts[episode]}"
 
 
-def mean_image(data: Decoded, episodes: NDArray[np.int64]) -> Tensor:
-    """The mean of every 25th frame of the given episodes, (H, W, 3) float32."""
+def mean_observation(data: Decoded, episodes: NDArray[np.int64]) -> Tensor:
+    """The mean of every 25th observation of the given episodes, (...) float32."""
+    return torch.from_numpy(_some(data, episodes).mean(0, dtype=np.float64)).float()
+
+
+def std_observation(data: Decoded, episodes: NDArray[np.int64]) -> Tensor:
+    """The standard deviation of the same; 1 for numbers that never change."""
+    std = torch.from_numpy(_some(data, episodes).std(0, dtype=np.float64)).float()
+    return torch.where(std > LEAST_STD, std, 1.0)
+
+
+def _some(data: Decoded, episodes: NDArray[np.int64]) -> NDArray[Any]:
     pieces = zip(data.starts[episodes], data.lengths[episodes], strict=True)
     rows = np.concatenate([np.arange(start, start + length, 25) for start, length in pieces])
-    return torch.from_numpy(data.image[rows].mean(0, dtype=np.float64)).float()
+    return np.asarray(data.observation[rows])
 
 
 def mean_reward(data: Decoded, episodes: NDArray[np.int64]) -> float:

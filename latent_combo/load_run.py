@@ -13,6 +13,8 @@ from latent_combo.policy import Policy
 from latent_combo.run import checkpoint
 from latent_combo.run.errors import UserError
 from latent_combo.run.seeding import generator, initial_weights
+from latent_combo.world_model.base import WorldModel
+from latent_combo.world_model.ensemble import EnsembleWorldModel
 from latent_combo.world_model.recurrent import RecurrentWorldModel
 
 WORLD_MODEL = "checkpoints/world_model.pt"
@@ -26,10 +28,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def build_world_model(config: Config, task: Task, device: torch.device) -> RecurrentWorldModel:
-    """A world model with fresh weights, the same for the same seed."""
+def build_world_model(config: Config, task: Task, device: torch.device) -> WorldModel:
+    """The world model of what is observed, with fresh weights, the same for the same seed."""
     with initial_weights(config.seed, "world model"):
-        return RecurrentWorldModel(config.world_model, task.action_dim).to(device)
+        if config.seen.pixels:
+            return RecurrentWorldModel(config.world_model, task.action_dim).to(device)
+        return EnsembleWorldModel(config.ensemble, task.state_dim, task.action_dim, task.termination).to(device)
 
 
 def build_agent(config: Config, task: Task, feature_dim: int, device: torch.device) -> ConservativeActorCritic:
@@ -44,7 +48,7 @@ class Run:
 
     config: Config
     task: Task
-    world_model: RecurrentWorldModel
+    world_model: WorldModel
     agent: ConservativeActorCritic | None
     """None before the agent's first checkpoint."""
     model_step: int

@@ -8,15 +8,16 @@ import torch
 from numpy.typing import NDArray
 
 from envs.make import make
-from envs.tasks import Task
+from envs.side_by_side import side_by_side
+from envs.tasks import Seen, Task
 from latent_combo.policy import Policy
 from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.world_model.base import Segment
 
 FILM_SIZE = 256
 """Pixels of a film for people, whatever the policy sees."""
-FPS = 20
-"""Agent steps of the walker in a second: its films play in real time."""
+FILM_RATE = 25.0
+"""Frames a second that a film has, or somewhat fewer or more."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class ScoreConfig:
     """Episodes of the final score, per agent."""
     episodes_during_training: int = 3
     """Episodes of each look during training, per agent."""
+    processes: int = 1
+    """Processes that the episodes are dealt out to; 1 plays them in the run's own."""
     seed: int = 1_000
     """The first episode's; each episode has the next one."""
     seed_during_training: int = 2_000
     """The same for the looks during training, which play other episodes than the final score."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "episodes", "episodes_during_training")
+        require_positive(self, "episodes", "episodes_during_training", "processes")
         require_not_negative(self, "seed", "seed_during_training")
         apart = abs(self.seed - self.seed_during_training)
         if apart < (self.episodes if self.seed < self.seed_during_training else self.episodes_during_training):
@@ -70,9 +73,9 @@ def median_episode(returns: NDArray[np.float64]) -> int:
 class Scorer:
     """Plays seeded episodes with a policy, all agents and episodes in lockstep; the environments are made once."""
 
-    def __init__(self, task: Task, look: str, image_size: int, stack: int, episodes: int) -> None:
+    def __init__(self, task: Task, seen: Seen, stack: int, episodes: int, processes: int = 1) -> None:
         self.task, self.stack, self.episodes = task, stack, episodes
-        self.envs = [make(task.name, "pixels", look, image_size) for _ in range(stack * episodes)]
+        self.copies = side_by_side(task, seen, stack * episodes, processes)
 
     def score(self, policy: Policy, seed: int, episodes: int | None = None, record: int = 0) -> Score:
         """Play `episodes` (at most, and by default, those that the scorer was made for) with each agent.
@@ -80,40 +83,38 @@ class Scorer:
         The first `record` of the first agent's are kept.
         """
         number = episodes or self.episodes
-        envs = self.envs[: self.stack * number]
+        count = self.stack * number
         # Every agent meets the same starts.
-        observations = [env.reset(seed=seed + i % number)[0] for i, env in enumerate(envs)]
-        physics = [[env.physics_state()] for env in envs[:number]]
+        observation, physics = self.copies.reset([seed + i % number for i in range(count)])
+        states = [physics[:number]]
         policy.reset(number)
-        returns, alive = np.zeros(len(envs)), np.ones(len(envs), bool)
+        returns, alive = np.zeros(count), np.ones(count, bool)
         record = min(record, number)
-        seen = [np.stack(observations[:record])] if record else []
+        seen = [observation[:record].copy()] if record else []
         steps: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]] = []
         for _ in range(self.task.horizon):
-            stacked = torch.from_numpy(np.stack(observations)).unflatten(0, (self.stack, number))
-            actions = policy.act(stacked).flatten(0, 1).numpy()
-            rewards, lived = np.zeros(len(envs), np.float32), alive.copy()
-            for index, (env, action) in enumerate(zip(envs, actions, strict=True)):
-                if alive[index]:
-                    observations[index], reward, terminated, _, _ = env.step(action)
-                    rewards[index] = reward
-                    returns[index] += reward
-                    alive[index] = not terminated
-            for states, env in zip(physics, envs, strict=False):
-                states.append(env.physics_state())
+            actions = policy.act(torch.from_numpy(observation).unflatten(0, (self.stack, number))).flatten(0, 1).numpy()
+            stepped, reward, terminated, physics = self.copies.step(actions)
+            # An episode that has ended stays as it was; what its copy goes on to do counts for nothing.
+            moved = alive.reshape(-1, *[1] * (observation.ndim - 1))
+            observation = np.where(moved, stepped, observation)
+            returns += reward * alive
+            states.append(np.where(alive[:number, None], physics[:number], states[-1]))
+            ended = alive & terminated
+            alive &= ~terminated
             if record:
-                seen.append(np.stack(observations[:record]))
-                steps.append((actions[:record], rewards[:record], (lived & ~alive)[:record]))
+                seen.append(observation[:record].copy())
+                lived = alive | ended
+                steps.append((actions[:record], (reward * lived)[:record].astype(np.float32), ended[:record]))
             if not alive.any():
                 break
         by_agent = returns.reshape(self.stack, number)
         recorded = _recorded(seen, steps) if record else None
-        return Score(by_agent, np.stack(physics[median_episode(by_agent[0])]), recorded)
+        return Score(by_agent, np.stack(states, 1)[median_episode(by_agent[0])], recorded)
 
     def close(self) -> None:
-        """Free all GL contexts."""
-        for env in self.envs:
-            env.close()
+        """Free all environments."""
+        self.copies.close()
 
 
 def _recorded(
@@ -130,8 +131,8 @@ def _recorded(
 class Branches:
     """The environment set back to recorded states, to see what other actions would have led to."""
 
-    def __init__(self, task: Task, look: str, image_size: int) -> None:
-        self.env = make(task.name, "pixels", look, image_size)
+    def __init__(self, task: Task, seen: Seen) -> None:
+        self.env = make(task.name, seen.observation, seen.look, seen.image_size)
 
     def follow(
         self, physics: NDArray[np.float64], action: NDArray[np.float32]
@@ -154,9 +155,13 @@ class Branches:
         self.env.close()
 
 
-def film(task: Task, look: str, physics: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Draw an episode's states (T, P) for people, (T, 256, 256, 3)."""
+def film(task: Task, look: str, physics: NDArray[np.float64]) -> tuple[NDArray[np.uint8], int]:
+    """Draw an episode's states (T, P) for people: (T', 256, 256, 3), and the frames a second that are real time.
+
+    Of a task of many steps a second every n-th is drawn. Raises UserError where nothing can be drawn.
+    """
+    every = max(1, round(task.fps / FILM_RATE))
     env = make(task.name, "pixels", look, FILM_SIZE)
-    frames = np.stack([env.render_physics(state) for state in physics])
+    frames = np.stack([env.render_physics(state) for state in physics[::every]])
     env.close()
-    return frames
+    return frames, round(task.fps / every)

@@ -2,14 +2,15 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from envs.tasks import Seen, Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.held_out import CONTEXT
 from latent_combo.run.board import Board
+from latent_combo.run.errors import UserError
 from latent_combo.run.gallery import Gallery
-from latent_combo.score import FPS, Branches
+from latent_combo.score import Branches, Score, film
 from latent_combo.show_model import Exhibits
 from latent_combo.views.acting import imagine_policy
 from latent_combo.views.calibration import Calibration, agreements, calibrate, draw_calibration
@@ -42,20 +43,26 @@ def show_values(
     return values
 
 
-def show_film(gallery: Gallery, frames: NDArray[np.uint8], title: str, step: int) -> None:
-    """Show an episode of the first agent (T, H, W, 3): the whole as mp4, its beginning in TensorBoard."""
-    frames = titled(frames, title)
-    gallery.clip("agent/policy", step, lambda: frames, FPS, "policy", preview=lambda whole: whole[:60])
+def show_film(gallery: Gallery, task: Task, look: str, score: Score, step: int) -> None:
+    """Show the first agent's episode of median return: the whole as mp4, its beginning in TensorBoard.
+
+    Where nothing can be drawn, as on a machine without a GL library, a line says so.
+    """
+    try:
+        frames, rate = film(task, look, score.physics)
+    except UserError as error:
+        print(f"no film of the policy: {error}")
+        return
+    frames = titled(frames, score.filmed)
+    gallery.clip("agent/policy", step, lambda: frames, rate, "policy", preview=lambda whole: whole[:60])
 
 
 class AgentViews:
     """Draws a trained agent; asks the simulator what other actions would have led to, where it can be set back."""
 
-    def __init__(
-        self, exhibits: Exhibits, model: WorldModel, agent: ConservativeActorCritic, look: str, size: int
-    ) -> None:
+    def __init__(self, exhibits: Exhibits, model: WorldModel, agent: ConservativeActorCritic, seen: Seen) -> None:
         self.exhibits, self.gallery, self.pieces = exhibits, exhibits.gallery, exhibits.pieces
-        self.model, self.agent, self.look, self.size = model, agent, look, size
+        self.model, self.agent, self.seen = model, agent, seen
 
     def after(self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int) -> dict[str, float]:
         """Draw all, and keep it in the run's folder. Returns the figures that sum it up."""
@@ -63,7 +70,7 @@ class AgentViews:
         found |= self.conservatism(dataset, horizon, played, step)
         branches = None
         if self.pieces.physics is not None:
-            branches = Branches(self.exhibits.task, self.look, self.size)
+            branches = Branches(self.exhibits.task, self.seen)
         try:
             for steps in CALIBRATED:
                 found |= self.calibration(branches, steps, step)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.load import Decoded
+from data.decoded import Decoded
 from envs.tasks import Task
 from latent_combo.encode import EncodeConfig, encode_episodes, rows_of
 from latent_combo.held_out import CONTEXT, HeldOut
@@ -153,8 +153,9 @@ class ModelViews:
         some = np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).astype(int)
         episode = np.searchsorted(data.starts, rows[some], side="right") - 1
         columns = {"reward": data.reward[rows[some]], "time": time[some], "episode": episode}
+        pictures = data.observation[rows[some]] if self.pieces.images else None
         metadata: Mapping[str, Any] = {name: values.tolist() for name, values in columns.items()}
-        self.gallery.board.embedding("features", feature[some], metadata, data.image[rows[some]], step)
+        self.gallery.board.embedding("features", feature[some], metadata, pictures, step)
 
     def probes(self, model: WorldModel, held_out: Encoded, step: int) -> None:
         """Read the simulator's state from features by linear probes, where the recording has one."""

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.load import Decoded, load_pixels
+from data.decoded import Decoded
+from data.load import load
 from data.segments import split_episodes
 from latent_combo.config import Config, flat_settings, parse
 from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
 from latent_combo.fit_agent import Looks, fit_agent, play
-from latent_combo.fit_world_model import check_lengths, fit_world_model, log_open_loop
+from latent_combo.fit_world_model import check_lengths, fit_world_model, log_open_loop, transitions
 from latent_combo.report import REPORT, write_report
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
@@ -22,11 +23,10 @@ from latent_combo.run.metrics import MetricsLog
 from latent_combo.run.seeding import generator
 from latent_combo.run.speed import Meter
 from latent_combo.run.versions import versions
-from latent_combo.score import Score, Scorer, film
+from latent_combo.score import Score, Scorer
 from latent_combo.session import Session
 from latent_combo.show_agent import AgentViews, show_film
 from latent_combo.show_model import Exhibits, ModelViews
-from latent_combo.world_model.open_loop import OpenLoop
 
 
 def train(config: Config, resume: bool = False) -> dict[str, Any]:
@@ -38,15 +38,10 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
     with Interrupt() as interrupt:
         session = Session(config, interrupt, resume)
         with session.timer.section("data"):
-            data = load_pixels(
-                config.dataset,
-                session.task,
-                config.look,
-                config.data_folder,
-                "memmap" if config.mapped else "memory",
-                config.world_model.conv.image_size,
+            data = load(
+                config.dataset, session.task, config.seen, config.data_folder, "memmap" if config.mapped else "memory"
             )
-        if data.is_terminal.any() and not config.world_model.discount_head:
+        if config.seen.pixels and data.is_terminal.any() and not config.world_model.discount_head:
             raise UserError(
                 f"episodes of {config.dataset} terminate, and a model without endings imagines on; "
                 "set --world_model.discount_head true"
@@ -74,25 +69,25 @@ def _train(
     with timer.section("views"):
         quality = model_views.after(model, config.fit.steps)
         log_open_loop(session, quality, config.fit.steps)
+        one_step = model.quality(lambda: transitions(data, held_out, config.seed, session.device))
     with timer.section("latents"):
         draws = generator(config.seed, session.device, "latents")
         encoded = encode_dataset(model, data, train_episodes, config.encode, config.agent, draws)
         encoded_held_out = encode_dataset(model, data, held_out, config.encode, config.agent, draws)
-    image_size, stack = config.world_model.conv.image_size, config.agent.stack
     most = max(config.score.episodes, config.score.episodes_during_training)
-    scorer = Scorer(task, config.look, image_size, stack, most)
+    scorer = Scorer(task, config.seen, config.agent.stack, most, config.score.processes)
     agent, agent_meter, looks = fit_agent(session, model, encoded, encoded_held_out, scorer)
     with timer.section("score"):
         score = play(session, model, agent, scorer)
     scorer.close()
-    result = summarise(session, data, quality, score, looks, (model_meter, agent_meter))
+    result = summarise(session, data, {**vars(quality), **one_step}, score, looks, (model_meter, agent_meter))
     write_result(session, result)  # before the last views, so that none of them can cost a score
     log_result(session.log, config, result)
     with timer.section("views"):
-        views = AgentViews(exhibits, model, agent, config.look, image_size)
+        views = AgentViews(exhibits, model, agent, config.seen)
         updates = config.agent_fit.updates
         result["beliefs"] = views.after(encoded, config.agent_fit.horizon, score.recorded, updates)
-        show_film(session.gallery, film(task, config.look, score.physics), score.filmed, updates)
+        show_film(session.gallery, task, config.look, score, updates)
         session.gallery.wait()
     write_result(session, result)
     write_atomically(session.out / "curves.png", draw_curves(session.out))
@@ -116,7 +111,7 @@ def log_result(log: MetricsLog, config: Config, result: dict[str, Any]) -> None:
 def summarise(
     session: Session,
     data: Decoded,
-    quality: OpenLoop,
+    quality: dict[str, Any],
     score: Score,
     looks: Looks,
     meters: tuple[Meter, Meter],
@@ -145,7 +140,7 @@ def summarise(
             for of_agent, swing in zip(returns, looks.swing(config.agent_fit.updates, len(returns)), strict=True)
         ],
         "looks": vars(looks),
-        "world_model": vars(quality),
+        "world_model": quality,
         "beliefs": {},
         "rates": {"model_frames_per_s": meters[0].rate, "agent_updates_per_s": meters[1].rate},
         "share_of_matmul": {"world_model": meters[0].share, "agent": meters[1].share},
@@ -159,7 +154,7 @@ def describe(result: dict[str, Any], out: str) -> str:
     model = result["world_model"]
     psnr = ", ".join(
         f"{k} steps {model['open_loop_psnr'][k]:.1f} (copy {model['copy_last_psnr'][k]:.1f}, "
-        f"mean image {model['mean_image_psnr'][k]:.1f})"
+        f"mean {model['mean_image_psnr'][k]:.1f})"
         for k in model["open_loop_psnr"]
     )
     return "\n".join(

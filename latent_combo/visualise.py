@@ -5,7 +5,8 @@ import dataclasses
 import time
 from pathlib import Path
 
-from data.load import Decoded, load_pixels
+from data.decoded import Decoded
+from data.load import load
 from data.segments import split_episodes
 from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
@@ -17,7 +18,7 @@ from latent_combo.run.files import write_atomically
 from latent_combo.run.gallery import CLIPS, PICTURES, Gallery
 from latent_combo.run.metrics import TENSORBOARD
 from latent_combo.run.seeding import generator
-from latent_combo.score import Score, Scorer, film
+from latent_combo.score import Score, Scorer
 from latent_combo.show_agent import AgentViews, show_film
 from latent_combo.show_model import PROBED, Exhibits, ModelViews, spread
 from latent_combo.views.style import EXACT
@@ -36,7 +37,7 @@ def visualise(folder: Path, run: Run, seed: int) -> None:
             _views(run, data, gallery, seed)
         elif run.agent is not None:
             score = _play(run, seed, run.config.views.episodes)
-            show_film(gallery, film(run.task, run.config.look, score.physics), score.filmed, run.agent_step)
+            show_film(gallery, run.task, run.config.look, score, run.agent_step)
     finally:
         gallery.close()
         gallery.board.close()
@@ -47,9 +48,8 @@ def visualise(folder: Path, run: Run, seed: int) -> None:
 def _dataset(run: Run) -> Decoded | None:
     """The run's dataset, or None, with a line, where it can't be had."""
     config = run.config
-    size = config.world_model.conv.image_size
     try:
-        return load_pixels(config.dataset, run.task, config.look, config.data_folder, "memmap", size)
+        return load(config.dataset, run.task, config.seen, config.data_folder, "memmap")
     except UserError as error:
         print(f"no views of the dataset's episodes: {error}")
         return None
@@ -67,15 +67,15 @@ def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
     once = dataclasses.replace(config.encode, views=1)
     draws = generator(seed, device, "latents")
     encoded = encode_dataset(model, data, spread(exhibits.train, PROBED), once, config.agent, draws)
-    views = AgentViews(exhibits, model, run.agent, config.look, config.world_model.conv.image_size)
+    views = AgentViews(exhibits, model, run.agent, config.seen)
     views.after(encoded, config.agent_fit.horizon, score.recorded, run.agent_step)
     if seed or not (gallery.run / CLIPS / "policy.mp4").exists():  # training's own is of more episodes
-        show_film(gallery, film(run.task, config.look, score.physics), score.filmed, run.agent_step)
+        show_film(gallery, run.task, config.look, score, run.agent_step)
 
 
 def _play(run: Run, seed: int, episodes: int) -> Score:
     policy = run.policy(run.config.seed)
-    scorer = Scorer(run.task, run.config.look, run.config.world_model.conv.image_size, policy.stack, episodes)
+    scorer = Scorer(run.task, run.config.seen, policy.stack, episodes)
     score = scorer.score(policy, run.config.score.seed + seed, record=episodes)
     scorer.close()
     return score

@@ -8,8 +8,11 @@ import torch
 from safetensors.torch import save_file
 
 from data import collect
-from data.behaviour import Snapshot, mean_return, train_behaviour
-from data.collect import evenly_spaced, medium_snapshot, played_episodes, replay_indices
+from data.behaviour import KEPT, Snapshot, mean_return, train_behaviour
+from data.collect import evenly_spaced, medium_snapshot, played_episodes, replay_indices, thinned
+from data.episode import Episode, validate
+from data.formats.d4rl import read_d4rl
+from data.locate import infer_task
 from data.store import Dataset
 from envs.make import make
 from envs.tasks import get_task
@@ -33,13 +36,15 @@ def behaviour_folder(folder: Path, episodes: int) -> Path:
     rng = np.random.default_rng(0)
     rows = 5
     for first in range(0, episodes, 20):
-        np.savez(
-            folder / f"episodes-{(first + 20) * TASK.horizon:07d}.npz",
-            state=rng.normal(size=(20, rows + 1, 24)).astype(np.float32),
-            physics=rng.normal(size=(20, rows + 1, 18)),
-            action=rng.uniform(-1, 1, (20, rows, 6)).astype(np.float32),
-            reward=np.full((20, rows), first / 20.0, np.float32),
-        )
+        made = [
+            Episode.from_transitions(
+                rng.uniform(-1, 1, (rows, 6)), np.full(rows, first / 20.0), rng.normal(size=(rows + 1, 18)),
+                rng.normal(size=(rows + 1, 24)),
+            )
+            for _ in range(20)
+        ]  # fmt: skip
+        columns = {name: np.concatenate([episode.columns()[name] for episode in made]) for name in KEPT}
+        np.savez(folder / f"episodes-{(first + 20) * TASK.horizon:07d}.npz", **columns)
     measured = {}
     for number, returned in ((20_000, 100.0), (40_000, 400.0), (60_000, 700.0)):
         save_file(fake_actor(number), folder / f"actor-{number:07d}.safetensors")
@@ -50,9 +55,19 @@ def behaviour_folder(folder: Path, episodes: int) -> Path:
     return folder
 
 
-def test_medium_is_the_snapshot_nearest_to_half_of_the_last_ones_return() -> None:
-    snapshots = {"actor-1": 10.0, "actor-2": 300.0, "actor-3": 600.0, "actor-4": 700.0}
-    assert medium_snapshot({"snapshots": snapshots}) == "actor-2"
+def test_medium_is_the_first_snapshot_about_as_good_as_a_share_of_the_last_one() -> None:
+    snapshots = {"actor-1": 10.0, "actor-2": 300.0, "actor-3": 600.0, "actor-4": 350.0, "actor-5": 700.0}
+    assert medium_snapshot({"snapshots": snapshots}, 0.5) == "actor-2"  # actor-4 is nearer, but a setback
+    assert medium_snapshot({"snapshots": snapshots}, 1.0 / 3.0) == "actor-2"
+    assert medium_snapshot({"snapshots": snapshots}, 0.8) == "actor-3"
+    assert medium_snapshot({"snapshots": snapshots}, 0.01) == "actor-1"
+
+
+def test_a_thinned_replay_is_spread_over_all_of_it() -> None:
+    lengths = np.array([10, 30] * 50)
+    np.testing.assert_array_equal(thinned(lengths, 5000), np.arange(100))
+    few = thinned(lengths, 400)
+    assert len(few) == 20 and few[0] == 0 and few[-1] == 99
 
 
 def test_medium_replay_is_spread_over_the_replay_up_to_medium_or_its_first_200_episodes() -> None:
@@ -148,14 +163,61 @@ def test_the_learner_stops_and_goes_on_where_it_was(tmp_path: Path, monkeypatch:
     pytest.importorskip("stable_baselines3")
     from data import behaviour
 
-    monkeypatch.setattr(behaviour, "EPISODES_A_FILE", 4)
+    monkeypatch.setattr(behaviour, "STEPS_A_FILE", 2000)
     behaviour.train_behaviour(TASK, tmp_path, 2000, seed=0, threads=1)
     first = behaviour.read_replay(tmp_path)
     behaviour.train_behaviour(TASK, tmp_path, 4000, seed=0, threads=1)
     both = behaviour.read_replay(tmp_path)
-    assert len(first["reward"]) == 4 and len(both["reward"]) == 8
-    np.testing.assert_array_equal(both["reward"][:4], first["reward"])
+    assert len(first) == 4 and len(both) == 8
+    np.testing.assert_array_equal(both[3].reward, first[3].reward)
     assert sorted(p.name for p in tmp_path.glob("actor-*")) == [
         "actor-0002000.safetensors",
         "actor-0004000.safetensors",
     ]
+
+
+@pytest.mark.slow
+def test_a_learner_of_a_robot_that_falls_goes_on_with_all_that_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("stable_baselines3")
+    from data import behaviour
+
+    monkeypatch.setattr(behaviour, "STEPS_A_FILE", 600)
+    monkeypatch.setattr(behaviour, "RANDOM_EPISODES", 0)
+    hopper = get_task("hopper")
+    behaviour.train_behaviour(hopper, tmp_path, 600, seed=0, threads=1)
+    first = behaviour.read_replay(tmp_path)
+    behaviour.train_behaviour(hopper, tmp_path, 1200, seed=0, threads=1)
+    both = behaviour.read_replay(tmp_path)
+    assert len({episode.length for episode in both}) > 3 and all(episode.is_terminal[-1] for episode in both)
+    assert len(both) > len(first)
+    np.testing.assert_array_equal(both[len(first) - 1].physics, first[-1].physics)
+    for episode in both:
+        validate(episode, "kept")
+
+
+def test_a_split_of_a_robot_is_written_in_d4rls_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hopper = get_task("hopper")
+    monkeypatch.setattr(collect, "train_behaviour", lambda *_: None)
+    monkeypatch.setattr(
+        collect,
+        "measure",
+        lambda *_: {"snapshots": {"actor-0000020.safetensors": 1.0}, "expert": "actor-0000020.safetensors",
+                    "random_return": 15.0, "expert_return": 1.0},
+    )  # fmt: skip
+    out = tmp_path / "hopper-random.hdf5"
+    monkeypatch.setattr(sys, "argv", ["collect", "hopper", "random", str(out), "--episodes", "2"])
+    collect.main()
+    read = read_d4rl(out, hopper)
+    assert read.is_terminal.sum() == len(read.lengths)  # uniform actions fall soon
+    assert 2000 <= (read.lengths - 1).sum() < 2100
+    assert read.physics is not None
+    env = make("hopper", "state")
+    for row in (0, 3, int(read.starts[1]), int(read.lengths.sum()) - 1):
+        np.testing.assert_allclose(env.observe_physics(read.physics[row]), read.observation[row], atol=1e-6)
+    assert infer_task(str(out), tmp_path) == "hopper"
+    with pytest.raises(UserError, match="exists already"):
+        collect.main()

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from data.decoded import Decoded
 from data.episode import Episode
 from data.inspect import format_report, inspect_dataset
-from data.load import Decoded, Storage, load_pixels
+from data.load import Storage, load_pixels, load_states
 from data.locate import resolve
 from data.manifest import describe
 from data.render import render_dataset
@@ -75,12 +76,12 @@ def test_decoded_rows_follow_one_another(pixels: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.flatnonzero(decoded.is_terminal), [13])
     returns = [episode.episode_return for episode in Dataset(pixels)]
     np.testing.assert_allclose(decoded.episode_returns, returns)
-    np.testing.assert_array_equal(decoded.image, np.concatenate([episode.image for episode in Dataset(pixels)]))
+    np.testing.assert_array_equal(decoded.observation, np.concatenate([episode.image for episode in Dataset(pixels)]))
 
 
 def test_a_memory_map_holds_the_same_as_memory(pixels: Path, tmp_path: Path) -> None:
     in_memory, mapped = load(pixels, tmp_path), load(pixels, tmp_path, storage="memmap")
-    assert isinstance(mapped.image, np.memmap) and not isinstance(in_memory.image, np.memmap)
+    assert isinstance(mapped.observation, np.memmap) and not isinstance(in_memory.observation, np.memmap)
     samples = [SegmentSampler(d, range(4), 3).sample(8, np.random.default_rng(0)) for d in (in_memory, mapped)]
     for field in dataclasses.fields(samples[0]):
         assert torch.equal(getattr(samples[0], field.name), getattr(samples[1], field.name))
@@ -131,6 +132,7 @@ def test_images_of_another_look_or_size_are_refused(pixels: Path, tmp_path: Path
 
 def test_a_recording_is_drawn_as_the_environment_draws(recording: Path, tmp_path: Path) -> None:
     drawn = load(recording, tmp_path)
+    observed = load_states(str(recording), TASK, tmp_path, progress=False)
     env = make("walker-walk", "pixels", image_size=SIZE)
     rng = np.random.default_rng(0)
     row = 0
@@ -139,17 +141,16 @@ def test_a_recording_is_drawn_as_the_environment_draws(recording: Path, tmp_path
         for step in range(4):
             if step:
                 image, _, _, _, info = env.step(rng.uniform(-1.0, 1.0, TASK.action_dim).astype(np.float32))
-            np.testing.assert_array_equal(drawn.image[row], image)
-            assert drawn.state is not None
-            np.testing.assert_allclose(drawn.state[row], info["state"], atol=1e-6)
+            np.testing.assert_array_equal(drawn.observation[row], image)
+            np.testing.assert_allclose(observed.observation[row], info["state"], atol=1e-6)
             row += 1
-    assert row == len(drawn.image)
+    assert row == len(drawn.observation)
 
 
 def test_rendering_to_a_folder_and_loading_it_is_loading_the_recording(recording: Path, tmp_path: Path) -> None:
     manifest = render_dataset(recording, tmp_path / "drawn", SIZE, "fast", progress=False)
     assert (manifest.kind, manifest.image_size, manifest.look, manifest.split) == ("pixels", SIZE, "fast", "random")
-    np.testing.assert_array_equal(load(tmp_path / "drawn", tmp_path).image, load(recording, tmp_path).image)
+    np.testing.assert_array_equal(load(tmp_path / "drawn", tmp_path).observation, load(recording, tmp_path).observation)
     with pytest.raises(UserError, match="holds images already"):
         render_dataset(tmp_path / "drawn", tmp_path / "twice", SIZE, "fast", progress=False)
 

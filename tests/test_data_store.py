@@ -236,6 +236,6 @@ def test_a_folder_without_manifest_is_no_dataset(tmp_path: Path) -> None:
 def test_a_dataset_that_does_not_fit_is_refused(tmp_path: Path, task: Task, look: str, size: int, key: str) -> None:
     episodes = [make_episode(np.random.default_rng(0), 4, image_size=8)]
     manifest = write_dataset(tmp_path / "dataset", episodes, describe_walker(8), progress=False)
-    check_fits(manifest, TASK, "fast", 8)
+    check_fits(manifest, TASK, ("fast", 8))
     with pytest.raises(UserError, match=f"its {key} is"):
-        check_fits(manifest, task, look, size)
+        check_fits(manifest, task, (look, size))

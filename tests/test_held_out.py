@@ -6,18 +6,23 @@ import torch
 from toy_models import PartialWorldModel
 
 from data.collect import played_episodes
-from data.load import Decoded, load_pixels
+from data.decoded import Decoded
+from data.load import load_pixels
 from data.manifest import describe
 from data.store import write_dataset
-from envs.tasks import get_task
+from envs.make import make
+from envs.side_by_side import DealtCopies, side_by_side
+from envs.tasks import Seen, get_task
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.held_out import CLIP, CONTEXT, HeldOut, mean_reward
 from latent_combo.policy import Policy
+from latent_combo.run.errors import UserError
 from latent_combo.score import Branches, Score, Scorer, median_episode
 
 TASK = get_task("walker-walk")
 CPU = torch.device("cpu")
 SIZE = 32
+SEEN = Seen("pixels", "fast", SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def test_the_same_pieces_every_time_and_only_of_held_out_episodes(decoded: Decod
     assert all((held_out == action.numpy()).all(1).any() for action in pieces.measured.action[:, 3])
     assert pieces.mean[1] == pytest.approx(mean_reward(decoded, np.array([0])))
     assert pieces.mean[1] == pytest.approx(decoded.reward[1:501].mean(), rel=1e-5)
-    train_mean = decoded.image[:501:25].mean(0)
+    train_mean = decoded.observation[:501:25].mean(0)
     assert pieces.mean[0].numpy() == pytest.approx(train_mean, abs=1e-3)
 
 
@@ -57,7 +62,7 @@ def test_the_simulator_goes_on_from_the_last_seen_row_as_the_recording_does(deco
     pieces = choose(decoded)
     assert pieces.physics is not None
     steps = slice(CONTEXT, CONTEXT + 3)
-    branches = Branches(TASK, "fast", SIZE)
+    branches = Branches(TASK, SEEN)
     seen, reward = branches.follow(pieces.physics[:6], pieces.measured.action[:6, steps].numpy())
     branches.close()
     assert reward == pytest.approx(pieces.measured.reward[:6, steps].numpy(), abs=1e-3)
@@ -92,26 +97,50 @@ class Countdown:
 
     def reset(self, seed: int) -> tuple[np.ndarray, dict[str, object]]:
         self.now = 0
-        return np.zeros((4, 4, 3), np.uint8), {}
+        return np.zeros((4, 4, 3), np.uint8), self._info()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
         self.now += 1
-        return np.full((4, 4, 3), self.now, np.uint8), float(self.now), self.now == self.steps, False, {}
+        return np.full((4, 4, 3), self.now, np.uint8), float(self.now), self.now == self.steps, False, self._info()
 
-    def physics_state(self) -> np.ndarray:
-        return np.array([float(self.now)])
+    def _info(self) -> dict[str, object]:
+        return {"physics": np.array([float(self.now)])}
 
 
 def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     countdowns = iter([Countdown(steps) for steps in (2, 4, 3, 3)])
-    monkeypatch.setattr("latent_combo.score.make", lambda *given: next(countdowns))
-    scorer = Scorer(TASK, "fast", 4, 2, 2)
+    monkeypatch.setattr("envs.side_by_side.make", lambda *given: next(countdowns))
+    scorer = Scorer(TASK, Seen("pixels", "fast", 4), 2, 2)
     score = scorer.score(Blind(), seed=0, record=2)
     played = score.recorded
     assert score.returns.tolist() == [[3.0, 10.0], [6.0, 6.0]] and played is not None
     assert played.terminal.tolist() == [[False, False, True, False, False], [False, False, False, False, True]]
     assert played.reward.tolist() == [[0, 1, 2, 0, 0], [0, 1, 2, 3, 4]]
     assert played.observation[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 2, 2], [0, 1, 2, 3, 4]]
+    assert score.physics[:, 0].tolist() == [0.0, 1.0, 2.0, 2.0, 2.0]  # the lower of the two is the median
+
+
+def test_episodes_dealt_out_to_processes_are_the_same() -> None:
+    hopper, seen, rng = get_task("hopper"), Seen("state"), np.random.default_rng(0)
+    here, dealt = side_by_side(hopper, seen, 5, 1), side_by_side(hopper, seen, 5, 2)
+    try:
+        for count in (5, 3, 1):  # fewer than there are, down to fewer than processes
+            seeds = list(range(7, 7 + count))
+            for ours, theirs in zip(here.reset(seeds), dealt.reset(seeds), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+            for _ in range(4):
+                actions = rng.uniform(-1, 1, (count, 3)).astype(np.float32)
+                for ours, theirs in zip(here.step(actions), dealt.step(actions), strict=True):
+                    np.testing.assert_array_equal(ours, theirs)
+    finally:
+        dealt.close()
+
+
+def test_what_goes_wrong_in_a_process_is_said_here() -> None:
+    dealt = DealtCopies(get_task("hopper"), Seen("pixels", "ugly"), 2, 2)
+    with pytest.raises(UserError, match="unknown look 'ugly'"):
+        dealt.reset([0, 1])
+    dealt.close()
 
 
 def test_the_film_is_of_the_median_episode() -> None:
@@ -123,7 +152,7 @@ def test_the_film_is_of_the_median_episode() -> None:
 
 
 def test_what_is_recorded_is_what_the_first_agent_saw_did_and_got() -> None:
-    scorer = Scorer(TASK, "fast", SIZE, 2, 2)
+    scorer = Scorer(TASK, SEEN, 2, 2)
     score = scorer.score(Blind(), seed=5, record=1)
     played = score.recorded
     assert played is not None and played.observation.shape == (1, TASK.horizon + 1, SIZE, SIZE, 3)
@@ -131,7 +160,7 @@ def test_what_is_recorded_is_what_the_first_agent_saw_did_and_got() -> None:
     assert not played.action[0, 0].any() and float(played.reward[0, 0]) == 0.0
     steps = torch.arange(1, TASK.horizon + 1) / 1000
     torch.testing.assert_close(played.action[0, 1:, 0], steps)  # and not the second agent's
-    env = scorer.envs[0]
+    env = make(TASK.name, "pixels", "fast", SIZE)
     first, _ = env.reset(seed=5)
     assert np.array_equal(played.observation[0, 0].numpy(), first)
     second, reward, *_ = env.step(np.full(TASK.action_dim, 0.001, np.float32))
@@ -139,4 +168,5 @@ def test_what_is_recorded_is_what_the_first_agent_saw_did_and_got() -> None:
     assert float(played.reward[0, 1]) == pytest.approx(reward)
     assert played.is_first[0].tolist() == [True, *[False] * TASK.horizon] and not played.terminal.any()
     assert scorer.score(Blind(), seed=5).recorded is None
+    env.close()
     scorer.close()

@@ -6,8 +6,6 @@ from torch import Tensor
 from toy_models import PartialWorldModel
 
 from data.load import Decoded
-from data.manifest import describe
-from envs.tasks import get_task
 from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.encode import EncodeConfig, encode_dataset
@@ -44,13 +42,12 @@ def decoded() -> Decoded:
     number = np.arange(rows)
     starts = np.array([0, 5, 8])
     return Decoded(
-        image=np.broadcast_to(number[:, None, None, None], (rows, 8, 8, 3)).astype(np.uint8),
+        observation=np.broadcast_to(number[:, None, None, None], (rows, 8, 8, 3)).astype(np.uint8),
         action=np.repeat(number[:, None], A, 1).astype(np.float32) / 100.0,
         reward=number.astype(np.float32),
         is_first=np.isin(number, starts),
         is_terminal=number == 7,
         lengths=np.array(LENGTHS),
-        manifest=describe(get_task("walker-walk"), "random", 0, {}),
     )
 
 

@@ -73,3 +73,16 @@ class Drift(PartialWorldModel):
 
     def decode(self, feature: Tensor) -> Tensor:
         return feature
+
+
+def segment_of_states(batch: int, length: int, state_dim: int, action_dim: int, seed: int = 0) -> Segment:
+    """Random vectors, actions and rewards, (B, L, ...)."""
+    draws = torch.Generator().manual_seed(seed)
+    never = torch.zeros(batch, length, dtype=torch.bool)
+    return Segment(
+        torch.randn(batch, length, state_dim, generator=draws),
+        torch.rand(batch, length, action_dim, generator=draws) * 2.0 - 1.0,
+        torch.randn(batch, length, generator=draws),
+        never,
+        never,
+    )

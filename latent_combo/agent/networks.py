@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from latent_combo.run.products import stacked_linear
 from latent_combo.run.ranges import require_positive
 
 MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
@@ -41,7 +42,7 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(S, B, in) to (S, B, out)."""
-        return torch.baddbmm(self.bias, x, self.weight)
+        return stacked_linear(x, self.weight, self.bias)
 
 
 class StackedMLP(nn.Module):

@@ -1,12 +1,14 @@
 """The machine's own speed, beside which every rate is shown."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+
+from latent_combo.run.products import multiply, onednn
 
 
 @cache
@@ -17,16 +19,23 @@ def matmul_rate(device: torch.device) -> float:
     best = 0.0
     for _ in range(6):
         started = time.perf_counter()
-        float((a @ a)[0, 0])  # reading it waits for the device
+        float(multiply(a, a)[0, 0])  # reading it waits for the device
         best = max(best, 2.0 * size**3 / (time.perf_counter() - started))
     return best
 
 
 def count_flops(work: Callable[[], object]) -> int:
     """Floating-point operations of the matrix products and convolutions that `work` does once."""
-    with FlopCounterMode(display=False) as counter:
+    operator = onednn()
+    known = {} if operator is None else {operator: _linear_flops}
+    with FlopCounterMode(display=False, custom_mapping=known) as counter:
         work()
     return int(counter.get_total_flops())
+
+
+def _linear_flops(inputs: Sequence[int], weight: Sequence[int], *rest: object, **out: object) -> int:
+    """Of the shapes (N, in) and (out, in)."""
+    return 2 * inputs[0] * inputs[1] * weight[0]
 
 
 class Meter:

@@ -52,14 +52,12 @@ class Achieved:
     true_return: Floats
     """(J,): sum of those that it got there."""
     steps: int
-    rows: int
-    """States are of the first so many rows of an episode."""
     episodes: int
 
     @property
     def span(self) -> str:
         """Where those states are."""
-        return f"first {self.rows} steps of {self.episodes} episodes"
+        return f"of {self.episodes} episodes, their future seen"
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Every number, by name, to be saved."""
@@ -129,15 +127,17 @@ def achieved(
     """Compare expectation and outcome along B episodes that the first agent played, with features (B, L, F).
 
     Dreams begin every `steps` rows, after `context` rows were seen, and are the mean of `repeats` samples. States after
-    an episode's end are left out.
+    an episode's end are left out, and so are those before a time limit whose discounted future lies beyond it.
     """
     length, discount = played.action.shape[1], agent.config.discount
     alive = played.terminal.cumsum(1) == 0
     returns = discounted_returns(played.reward, discount)
     within = _rows_within(length, discount)
-    rows = torch.arange(0, within, EVERY)
+    whole = played.terminal.any(1)  # an episode that the task ended has no future beyond
+    rows = torch.arange(0, length - 1, EVERY)
     value = q(agent, feature[:, rows].flatten(0, 1), played.action[:, rows + 1].flatten(0, 1))
-    compared = alive[:, rows].flatten()
+    seen = whole[:, None] | (rows < within).to(whole.device)
+    compared = (alive[:, rows] & seen).flatten()
     starts = list(range(context, length - steps, steps)) or [0]
     begun = feature[:, starts].flatten(0, 1).repeat(repeats, 1)
     dreamed = imagine_policy(model, agent.actor, agent.stack, begun, steps, generator).reward.sum(1)
@@ -149,7 +149,6 @@ def achieved(
         dream_return=dreamed.unflatten(0, (repeats, -1)).mean(0)[lived].cpu().numpy(),
         true_return=true[lived].cpu().numpy(),
         steps=steps,
-        rows=within,
         episodes=len(played.action),
     )
 
@@ -170,9 +169,7 @@ def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
     if outcome is None or "q_below_return" not in found:
         _nothing(against, "Value against return")
     else:
-        _against(
-            against, outcome.discounted_return, outcome.value, BLUE, f"{len(outcome.value)} states, {outcome.span}"
-        )
+        _against(against, outcome.discounted_return, outcome.value, BLUE, f"{len(outcome.value)} states {outcome.span}")
         finish(
             against,
             f"Q below the return in {found['q_below_return']:.0%}; mean difference {found['q_minus_return']:+.1f}",

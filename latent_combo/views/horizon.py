@@ -9,38 +9,39 @@ from latent_combo.world_model.open_loop import OpenLoop
 
 def draw_horizon(quality: OpenLoop, context: int) -> Figure:
     """Draw a model's errors over the steps ahead, beside those of two baselines."""
-    figure = new_figure(12.0, 3.8)
-    signal, reward, kl = figure.subplots(1, 3)
-    for axes, title, y, digits, curves in (
+    panels = 3 if quality.kl else 2  # a model without posteriors has no third
+    figure = new_figure(4.0 * panels, 3.8)
+    axes_of = figure.subplots(1, panels)
+    for axes, (title, y, digits, curves) in zip(
+        axes_of,
         (
-            signal,
-            "Observation (higher is better)",
-            "PSNR, dB",
-            ".1f",
             (
-                ("model, open loop", quality.open_loop_psnr, BLUE),
-                ("copy the last frame", quality.copy_last_psnr, ORANGE),
-                ("mean frame", quality.mean_image_psnr, GREY),
+                "Observation (higher is better)",
+                "PSNR, dB",
+                ".1f",
+                (
+                    ("model, open loop", quality.open_loop_psnr, BLUE),
+                    ("copy the last observation", quality.copy_last_psnr, ORANGE),
+                    ("mean observation", quality.mean_image_psnr, GREY),
+                ),
             ),
-        ),
-        (
-            reward,
-            "Reward of a step (lower is better)",
-            "mean absolute error",
-            ".2f",
             (
-                ("model, open loop", quality.reward_mae, BLUE),
-                ("copy the last reward", quality.copy_last_reward_mae, ORANGE),
-                ("mean reward", quality.mean_reward_mae, GREY),
+                "Reward of a step (lower is better)",
+                "mean absolute error",
+                ".2f",
+                (
+                    ("model, open loop", quality.reward_mae, BLUE),
+                    ("copy the last reward", quality.copy_last_reward_mae, ORANGE),
+                    ("mean reward", quality.mean_reward_mae, GREY),
+                ),
             ),
+            ("Posterior against open-loop prior", "KL, nats", ".0f", (("model", quality.kl, VERMILION),)),
         ),
-        (kl, "Posterior against open-loop prior", "KL, nats", ".0f", (("model", quality.kl, VERMILION),)),
+        strict=False,
     ):
         for label, values, colour in curves:
             _curve(axes, values, label, colour, digits)
-        finish(axes, title, f"steps ahead of {context} seen frames", y)
-        if not axes.has_data():
-            axes.text(0.5, 0.5, "this model has no posterior", ha="center", transform=axes.transAxes)
+        finish(axes, title, f"steps ahead of {context} seen observations", y)
     return figure
 
 

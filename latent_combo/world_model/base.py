@@ -5,13 +5,17 @@ Symbols: B batch, L segment length, F feature size, A action size, K ensemble me
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from latent_combo.world_model.gaussian import Gaussian
+from latent_combo.world_model.scales import Scales
 
+Quality = dict[str, float | list[float]]
+"""Figures of how well a model does on held-out transitions."""
 Metrics = dict[str, Tensor]
 """Scalars (or one value per agent) by name; they stay on the device until a log reads them."""
 
@@ -76,7 +80,7 @@ class WorldModel(nn.Module, ABC):
     feature_dim: int
     action_dim: int
     members: int
-    """K, forward models of the ensemble."""
+    """K, forward models of the ensemble that predictions are made with."""
 
     @abstractmethod
     def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
@@ -113,3 +117,20 @@ class WorldModel(nn.Module, ABC):
     @abstractmethod
     def decode(self, feature: Tensor) -> Tensor:
         """Features (N, F) to the observations that they stand for (N, ...), of the dataset's kind and units."""
+
+    def scale_by(self, scales: Callable[[], Scales]) -> None:
+        """Take the units of a dataset's training episodes, for a model that works in such; called before the fit."""
+
+    def look(self, held_out: Segment, patience: int) -> bool:
+        """Look at held-out transitions while being fitted; returns whether to stop.
+
+        A model that chooses by them keeps its best weights; it stops when `patience` looks, more than 0, brought none.
+        """
+        return False
+
+    def settle(self) -> None:
+        """End the fit: take what the looks found best."""
+
+    def quality(self, transitions: Callable[[], Segment]) -> Quality:
+        """Figures of one step ahead on held-out transitions (B, 2, ...), for a model that is fitted to single steps."""
+        return {}

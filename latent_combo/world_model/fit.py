@@ -36,10 +36,12 @@ class FitConfig:
     """Each sequence's images are moved by up to this many pixels, the same for all of its frames; 0 for none."""
     held_out_every: int = 250
     """Steps between looks at the loss of held-out episodes."""
+    patience: int = 0
+    """Looks without an improvement after which the fit ends, for a model that chooses by them; 0 for all steps."""
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "batch", "length", "learning_rate", "gradient_clip", "held_out_every")
-        require_not_negative(self, "weight_decay", "shift")
+        require_not_negative(self, "weight_decay", "shift", "patience")
         require_share(self, "from_first", "final_learning_rate")
 
 
@@ -51,17 +53,27 @@ class Fit:
     ) -> None:
         self.model, self.config, self.sample, self.generator = model, config, sample, generator
         self.step = 0
+        self.stopped = False
+        """Whether a look at held-out episodes has ended it."""
         self.optimiser = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
+
+    def done(self) -> bool:
+        """Whether no step is left."""
+        return self.stopped or self.step >= self.config.steps
 
     def __iter__(self) -> Iterator[Metrics]:
         """Take the remaining steps one by one, yielding each one's metrics.
 
         Raises NonFiniteError before the optimiser would use a loss or gradient that is not finite.
         """
-        while self.step < self.config.steps:
+        while not self.done():
             yield self.take_step()
+
+    def look(self, held_out: Segment) -> None:
+        """Look at held-out segments, and end the fit if they say so."""
+        self.stopped = self.model.look(held_out, self.config.patience)
 
     def take_step(self) -> Metrics:
         """Draw a batch, descend once, and return the metrics."""
@@ -87,6 +99,7 @@ class Fit:
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
+            "stopped": self.stopped,
             "generator": self.generator.get_state(),
         }
 
@@ -97,5 +110,5 @@ class Fit:
         assert isinstance(step, int) and isinstance(generator, torch.Tensor)
         self.model.load_state_dict(model)
         self.optimiser.load_state_dict(optimiser)
-        self.step = step
+        self.step, self.stopped = step, bool(state.get("stopped"))
         self.generator.set_state(generator)

@@ -1,0 +1,55 @@
+"""A dataset in memory (or on the disk, as a map) as training reads it: rows of all episodes end to end."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.episode import Episode
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """All rows of a dataset, N in E episodes that follow one another, in Dreamer indexing."""
+
+    observation: NDArray[Any]
+    """(N, H, W, 3) uint8 images, perhaps a read-only memory map; or (N, S) float32 vectors."""
+    action: NDArray[np.float32]
+    """(N, A) in [-1, 1]: the action that led to the row; zero in an episode's first."""
+    reward: NDArray[np.float32]
+    """(N,)."""
+    is_first: NDArray[np.bool_]
+    """(N,)."""
+    is_terminal: NDArray[np.bool_]
+    """(N,)."""
+    lengths: NDArray[np.int64]
+    """(E,): rows of each episode, one more than its transitions."""
+    physics: NDArray[np.float64] | None = None
+    """(N, P), if the dataset has it."""
+    endings_seen: bool = True
+    """Whether rows in which episodes terminate hold what was observed there; files of old do not."""
+
+    @classmethod
+    def of_states(cls, episodes: list[Episode]) -> "Decoded":
+        """Episodes that have vector observations; physics are kept where all have them."""
+        physics = [episode.physics for episode in episodes if episode.physics is not None]
+        return cls(
+            observation=np.concatenate([episode.columns()["state"] for episode in episodes]),
+            action=np.concatenate([episode.action for episode in episodes]),
+            reward=np.concatenate([episode.reward for episode in episodes]),
+            is_first=np.concatenate([episode.is_first for episode in episodes]),
+            is_terminal=np.concatenate([episode.is_terminal for episode in episodes]),
+            lengths=np.array([episode.length + 1 for episode in episodes]),
+            physics=np.concatenate(physics) if len(physics) == len(episodes) else None,
+        )
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """(E,): the first row of each episode."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    @property
+    def episode_returns(self) -> NDArray[np.float64]:
+        """(E,): sum of the rewards of each episode."""
+        return np.add.reduceat(self.reward.astype(np.float64), self.starts)

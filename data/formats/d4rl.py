@@ -1,0 +1,267 @@
+"""D4RL's HDF5 files: columns of transitions, one after another, episodes cut by flags.
+
+`observations` (M, S), `actions` (M, A), `rewards` (M,), `terminals` (M,), `timeouts` (M,) and, from version 2 on,
+`next_observations` (M, S). `infos/*` are further columns, `metadata/*` scalars and weights of the behaviour policy. A
+terminal row ends an episode for good, even if it is a timeout, too; a timeout ends it, and is bootstrapped through.
+
+Files of this project keep the simulator's state as D4RL does, in `infos/qpos` and `infos/qvel` before each step, and,
+since what an episode ends in is no row of such a file, in `infos/final_qpos` and `infos/final_qvel` (E, ...).
+"""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from data.decoded import Decoded
+from data.episode import Episode
+from data.staging import write_file, writing
+from envs.tasks import Task
+from latent_combo.run.errors import UserError
+
+REQUIRED = ("observations", "actions", "rewards", "terminals")
+SUFFIXES = (".hdf5", ".h5")
+ROUNDING = 1e-5
+"""How far beyond 1 an action may be by rounding; it is clipped."""
+APART = 1e-3
+"""Share by which an observation differs from what the row before says follows, if they are of two episodes."""
+ANT_ALONE, ANT_WITH_CONTACTS = 27, 111
+"""Observations of the ant: gymnasium's v4, and D4RL's, whose other 84 numbers, contact forces, are all zero."""
+
+
+def is_d4rl(path: Path) -> bool:
+    """Whether a path is named like an HDF5 file."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def read_d4rl(path: Path, task: Task) -> Decoded:
+    """Read a whole file. Raises UserError naming the file, the key and what is wrong with it."""
+    columns = _read_columns(path)
+    observation, action, reward, terminal = _checked(path, columns, task)
+    following = columns.get("next_observations")
+    if following is not None:
+        following = _vectors(path, "next_observations", following, task.state_dim, task)
+        _same_length(path, "next_observations", following, len(observation))
+    timeout = columns.get("timeouts")
+    if timeout is not None:
+        timeout = _flags(path, "timeouts", timeout)
+        _same_length(path, "timeouts", timeout, len(observation))
+    elif following is None:
+        raise UserError(
+            f"{path}: without `timeouts` and `next_observations` no one can tell where its episodes end; "
+            "use version 2 of the dataset"
+        )
+    end = terminal.copy() if timeout is None else terminal | timeout
+    if following is not None:
+        apart = np.abs(following[:-1] - observation[1:]) > APART * (1.0 + np.abs(following[:-1]))
+        end[:-1] |= apart.any(-1)  # what was cut out of the file ends an episode, too
+    end[-1] = True
+    return _episodes(observation, action, reward, terminal, end, following, _physics(columns, task, end))
+
+
+def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
+    """The columns that are known here. Raises UserError where the file is none, or reaches outside itself."""
+    wanted = (*REQUIRED, "timeouts", "next_observations", *(f"infos/{name}" for name in PHYSICS))
+    columns: dict[str, NDArray[Any]] = {}
+    try:
+        with h5py.File(path, "r") as file:
+            for key in wanted:
+                link = file.get(key, getlink=True)
+                if link is None:
+                    continue
+                if not isinstance(link, h5py.HardLink):
+                    raise UserError(f"{path}: `{key}` is a link out of its place, which is not followed; copy the data")
+                dataset = file[key]
+                if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+                    raise UserError(f"{path}: `{key}` is no dataset of this file; copy the data into it")
+                if dataset.dtype.kind not in "fiub":
+                    raise UserError(f"{path}: `{key}` is of type {dataset.dtype}, not numbers; it is not D4RL's layout")
+                columns[key] = dataset[()]
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as HDF5 ({reason}); fetch or make it again") from error
+    if lacking := [key for key in REQUIRED if key not in columns]:
+        raise UserError(
+            f"{path} lacks {', '.join(f'`{key}`' for key in lacking)}; D4RL's layout has {', '.join(REQUIRED)}"
+        )
+    return columns
+
+
+PHYSICS = ("qpos", "qvel", "final_qpos", "final_qvel")
+
+
+def _checked(
+    path: Path, columns: dict[str, NDArray[Any]], task: Task
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """The four required columns. Raises UserError where one of them can't be right."""
+    observation = _vectors(path, "observations", columns["observations"], task.state_dim, task)
+    action = _vectors(path, "actions", columns["actions"], task.action_dim, task)
+    reward = columns["rewards"]
+    if reward.ndim == 2 and reward.shape[1] == 1:
+        reward = reward[:, 0]
+    if reward.ndim != 1 or not np.isfinite(reward).all():
+        raise UserError(f"{path}: `rewards` of shape {reward.shape} must be one finite number a row")
+    terminal = _flags(path, "terminals", columns["terminals"])
+    for key, column in (("actions", action), ("rewards", reward), ("terminals", terminal)):
+        _same_length(path, key, column, len(observation))
+    if len(observation) < 2:
+        raise UserError(f"{path} has {len(observation)} rows; there is nothing to train on")
+    beyond = np.abs(action).max(-1)
+    if (worst := int(beyond.argmax())) >= 0 and beyond[worst] > 1.0 + ROUNDING:
+        raise UserError(
+            f"{path}: `actions` leave [-1, 1], first in row {int((beyond > 1.0 + ROUNDING).argmax())} "
+            f"(by most {beyond[worst]:.3g}); scale them to [-1, 1]"
+        )
+    if np.ptp(reward) == 0.0:
+        raise UserError(f"{path}: `rewards` are {reward[0]:g} in every row, so there is nothing to learn; relabel it")
+    return observation, action.clip(-1.0, 1.0), reward.astype(np.float32), terminal
+
+
+def _vectors(path: Path, key: str, column: NDArray[Any], size: int, task: Task) -> NDArray[np.float32]:
+    """A column of finite vectors of the task's size, as float32."""
+    if column.ndim != 2 or column.dtype.kind != "f":
+        raise UserError(f"{path}: `{key}` is {column.dtype} of shape {column.shape}, not vectors of floats")
+    contacts = column.shape[1] == ANT_WITH_CONTACTS and size == ANT_ALONE
+    if contacts and not column[:, ANT_ALONE:].any():
+        column = column[:, :ANT_ALONE]
+    if column.shape[1] != size:
+        hint = "; its contact forces are not all zero, and the task observes none" if contacts else ""
+        raise UserError(
+            f"{path}: `{key}` has {column.shape[1]} numbers a row, but {task.name} has {size}{hint}; "
+            "name the --task that it is of"
+        )
+    if not (finite := np.isfinite(column).all(-1)).all():
+        raise UserError(f"{path}: `{key}` holds a NaN or Inf, first in row {int(finite.argmin())}; mend or remove it")
+    return column.astype(np.float32)
+
+
+def _flags(path: Path, key: str, column: NDArray[Any]) -> NDArray[np.bool_]:
+    """A column of yes and no, whatever type of number it has."""
+    if column.ndim == 2 and column.shape[1] == 1:
+        column = column[:, 0]
+    if column.ndim != 1 or not np.isin(column, (0, 1)).all():
+        raise UserError(f"{path}: `{key}` of shape {column.shape} must be one 0 or 1 a row")
+    return column.astype(bool)
+
+
+def _same_length(path: Path, key: str, column: NDArray[Any], rows: int) -> None:
+    if len(column) != rows:
+        raise UserError(f"{path}: `{key}` has {len(column)} rows where `observations` has {rows}; fetch it again")
+
+
+def _physics(columns: dict[str, NDArray[Any]], task: Task, end: NDArray[np.bool_]) -> tuple[NDArray[Any], ...] | None:
+    """The simulator's states before each step and at each end, if the file has all of them."""
+    parts = [columns.get(f"infos/{name}") for name in PHYSICS]
+    if any(part is None or part.ndim != 2 for part in parts):
+        return None
+    qpos, qvel, final_qpos, final_qvel = (np.asarray(part, np.float64) for part in parts)
+    before, final = np.concatenate([qpos, qvel], -1), np.concatenate([final_qpos, final_qvel], -1)
+    if before.shape != (len(end), task.physics_dim) or final.shape != (int(end.sum()), task.physics_dim):
+        return None
+    return before, final
+
+
+def _episodes(
+    observation: NDArray[np.float32],
+    action: NDArray[np.float32],
+    reward: NDArray[np.float32],
+    terminal: NDArray[np.bool_],
+    end: NDArray[np.bool_],
+    following: NDArray[np.float32] | None,
+    physics: tuple[NDArray[Any], ...] | None,
+) -> Decoded:
+    """Rows in Dreamer indexing: an episode of T transitions has T + 1, the last of them what it ended in.
+
+    Without `following`, that is unknown: a timeout then loses its last transition, and a terminal row, whose value
+    nobody asks for, repeats the last observation (`Decoded.endings_seen` says so).
+    """
+    ends = np.flatnonzero(end)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    kept = ends - starts + 1 - (np.zeros(len(ends), int) if following is not None else ~terminal[ends])
+    chosen = np.flatnonzero(kept > 0)
+    lengths = kept[chosen] + 1
+    rows = int(lengths.sum())
+    result: dict[str, Any] = {
+        "observation": np.empty((rows, observation.shape[1]), np.float32),
+        "action": np.zeros((rows, action.shape[1]), np.float32),
+        "reward": np.zeros(rows, np.float32),
+        "is_first": np.zeros(rows, bool),
+        "is_terminal": np.zeros(rows, bool),
+        "physics": None if physics is None else np.empty((rows, physics[0].shape[1])),
+    }
+    at = 0
+    for episode, length in zip(chosen, lengths, strict=True):
+        first, count = starts[episode], length - 1
+        here, last = slice(at, at + count), at + count
+        result["observation"][here] = observation[first : first + count]
+        if following is not None:
+            result["observation"][last] = following[first + count - 1]
+        else:
+            result["observation"][last] = observation[min(first + count, ends[episode])]
+        result["action"][at + 1 : last + 1] = action[first : first + count]
+        result["reward"][at + 1 : last + 1] = reward[first : first + count]
+        result["is_first"][at] = True
+        result["is_terminal"][last] = terminal[ends[episode]]
+        if physics is not None:
+            result["physics"][here] = physics[0][first : first + count]
+            result["physics"][last] = physics[1][episode]
+        at += length
+    unseen = following is None and bool(result["is_terminal"].any())
+    return Decoded(**result, lengths=lengths.astype(np.int64), endings_seen=not unseen)
+
+
+def write_d4rl(path: Path, episodes: Iterable[Episode], task: Task, metadata: dict[str, str]) -> int:
+    """Write episodes that have states, in D4RL's layout of version 2; returns the number of transitions.
+
+    `metadata` becomes scalars below `metadata/`. Raises UserError where the file exists or can't be written.
+    """
+    if path.exists():
+        raise UserError(f"{path} exists already; remove it or name another")
+    columns: dict[str, list[NDArray[Any]]] = {}
+
+    def add(key: str, values: NDArray[Any]) -> None:
+        columns.setdefault(key, []).append(values)
+
+    for episode in episodes:
+        assert episode.state is not None, "episodes of a D4RL file have states"
+        ends = np.arange(1, episode.length + 1) == episode.length
+        add("observations", episode.state[:-1])
+        add("next_observations", episode.state[1:])
+        add("actions", episode.action[1:])
+        add("rewards", episode.reward[1:])
+        add("terminals", episode.is_terminal[1:])
+        add("timeouts", ends & ~episode.is_terminal[1:])
+        if episode.physics is not None:
+            positions = task.positions
+            add("infos/qpos", episode.physics[:-1, :positions])
+            add("infos/qvel", episode.physics[:-1, positions:])
+            add("infos/final_qpos", episode.physics[-1:, :positions])
+            add("infos/final_qvel", episode.physics[-1:, positions:])
+    if not columns:
+        raise UserError(f"no episodes to write to {path}")
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for key, parts in columns.items():
+            file.create_dataset(key, data=np.concatenate(parts), compression="gzip", shuffle=True)
+        for key, text in metadata.items():
+            file[f"metadata/{key}"] = text
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, buffer.getvalue())
+    return sum(len(part) for part in columns["rewards"])
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The scalars of text below `metadata/`; empty for a file without any."""
+    with h5py.File(path, "r") as file:
+        group = file.get("metadata")
+        if not isinstance(group, h5py.Group):
+            return {}
+        texts = {
+            key: value[()] for key, value in group.items() if isinstance(value, h5py.Dataset) and value.shape == ()
+        }
+    return {key: text.decode() for key, text in texts.items() if isinstance(text, bytes)}

@@ -1,0 +1,269 @@
+"""The world model of states: an identity encoder, and an ensemble of Gaussian networks as stacked weights.
+
+Each of K networks predicts a normal distribution over the change of the state and the reward, after Chua et al.
+(2018) and Janner et al. (2019), as in MOPO, on which COMBO's state experiments are built. The best E of them on
+held-out episodes, the elites, are what is imagined with.
+
+Symbols: K networks, E elites, S state size, A action size, D = S + 1 predicted numbers (the change of the state, and
+the reward).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from latent_combo.run.products import stacked_linear
+from latent_combo.run.ranges import require_not_negative, require_positive
+from latent_combo.world_model.base import Imagined, MemberSteps, Metrics, Quality, Segment, WorldModel
+from latent_combo.world_model.endings import ENDINGS, Ending
+from latent_combo.world_model.gaussian import Gaussian, log_prob
+from latent_combo.world_model.scales import Scales
+
+IMPROVEMENT = 0.01
+"""Share by which a network's held-out error must fall to count as better (MBPO's)."""
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """The ensemble of Gaussian networks; the defaults are the paper's (B.1) and, where it is silent, MOPO's."""
+
+    members: int = 7
+    """K, networks that are fitted (B.1)."""
+    elites: int = 5
+    """E, those with the least held-out error, which rollouts use (B.1)."""
+    hidden: int = 200
+    """Units of a layer (B.1)."""
+    weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
+    """Of each layer's squared weights, halved; one entry more than there are hidden layers (MOPO)."""
+    max_log_variance: float = 0.5
+    min_log_variance: float = -10.0
+    """Where the soft bounds of the predicted log-variances start; they are learned (Chua et al., 2018)."""
+    bound_weight: float = 0.01
+    """Of the distance between the two bounds in the loss."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "members", "elites", "hidden")
+        require_not_negative(self, "bound_weight")
+        if self.elites > self.members:
+            raise ValueError(f"elites is {self.elites}, but there are {self.members} members to choose them from")
+        if len(self.weight_decay) < 2 or min(self.weight_decay) < 0.0:
+            raise ValueError("weight_decay needs an entry for each hidden layer and one for the last, none below 0")
+        if self.min_log_variance >= self.max_log_variance:
+            raise ValueError("min_log_variance is not below max_log_variance")
+
+
+class GaussianNetworks(nn.Module):
+    """K multi-layer perceptrons (swish) side by side, each with initial weights of its own."""
+
+    def __init__(self, config: EnsembleConfig, inputs: int, outputs: int) -> None:
+        super().__init__()
+        layers = len(config.weight_decay)
+        widths = [inputs, *[config.hidden] * (layers - 1), 2 * outputs]
+        shapes = list(pairwise(widths))
+        # Truncated normal of std 1 / (2 sqrt(inputs)), drawn apart for every member: members that start alike stay so.
+        self.weight = nn.ParameterList(
+            nn.init.trunc_normal_(
+                torch.empty(config.members, a, b), std=0.5 / math.sqrt(a), a=-1.0 / math.sqrt(a), b=1.0 / math.sqrt(a)
+            )
+            for a, b in shapes
+        )
+        self.bias = nn.ParameterList(torch.zeros(config.members, 1, b) for _, b in shapes)
+        self.highest = nn.Parameter(torch.full((config.members, 1, outputs), config.max_log_variance))
+        self.lowest = nn.Parameter(torch.full((config.members, 1, outputs), config.min_log_variance))
+
+    def forward(self, x: Tensor, members: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Inputs (K, N, in) to means and log-variances (K, N, D); `members` chooses networks, int64, of any number."""
+
+        def of(parameter: Tensor) -> Tensor:
+            return parameter if members is None else parameter[members]
+
+        for weight, bias in zip(self.weight[:-1], self.bias[:-1], strict=True):
+            x = functional.silu(stacked_linear(x, of(weight), of(bias)))
+        mean, raw = stacked_linear(x, of(self.weight[-1]), of(self.bias[-1])).chunk(2, -1)
+        highest, lowest = of(self.highest), of(self.lowest)
+        raw = highest - functional.softplus(highest - raw)
+        return mean, lowest + functional.softplus(raw - lowest)
+
+
+class EnsembleWorldModel(WorldModel):
+    """A model of vector observations (S,) float32, actions (A,) and rewards; features are standardised observations."""
+
+    observation_mean: Tensor
+    observation_std: Tensor
+    change_mean: Tensor
+    change_std: Tensor
+    elite: Tensor
+    best_error: Tensor
+    looks_since_best: Tensor
+
+    def __init__(self, config: EnsembleConfig, state_dim: int, action_dim: int, ending: str) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_dim, self.action_dim = state_dim, action_dim
+        self.members = config.elites
+        self.ending: Ending = ENDINGS[ending]
+        self.networks = GaussianNetworks(config, state_dim + action_dim, state_dim + 1)
+        for name, size in (("observation", state_dim), ("change", state_dim + 1)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_std", torch.ones(size))
+        self.register_buffer("elite", torch.arange(config.elites))
+        self.register_buffer("best_error", torch.full((config.members,), math.inf))
+        self.register_buffer("looks_since_best", torch.tensor(0))
+        for name, parameter in self.networks.named_parameters():
+            self.register_buffer(f"best_{name.replace('.', '_')}", parameter.detach().clone())
+
+    def scale_by(self, scales: Callable[[], Scales]) -> None:
+        """See `WorldModel.scale_by`; nothing else sets the means and standard deviations."""
+        found = scales()
+        for name in ("observation_mean", "observation_std", "change_mean", "change_std"):
+            getattr(self, name).copy_(getattr(found, name))
+
+    def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        """Negative log-likelihood of changes and rewards (in units of their standard deviations), up to a constant.
+
+        The transitions of the segment are dealt out: each of K networks gets a K-th of them, so that no two see the
+        same data in the same order. Summed over networks and, as in MOPO, averaged over transitions and dimensions;
+        the layers' weight decay and the distance of the log-variance bounds are added.
+        """
+        x, y = self._pairs(segment)
+        count = len(x) // self.config.members
+        if count == 0:
+            raise ValueError(f"{len(x)} transitions are too few for {self.config.members} networks")
+        parts = (self.config.members, count, -1)
+        x, y = x[: count * parts[0]].view(parts), y[: count * parts[0]].view(parts)
+        mean, log_variance = self.networks(x)
+        error = (mean - y).square()
+        nll = 0.5 * (error * (-log_variance).exp() + log_variance).mean((1, 2))  # (K,)
+        decay = torch.stack(
+            [0.5 * d * w.square().sum() for d, w in zip(self.config.weight_decay, self.networks.weight, strict=True)]
+        ).sum()
+        bounds = self.config.bound_weight * (self.networks.highest - self.networks.lowest).sum((1, 2)).mean()
+        total = nll.sum() + decay + bounds
+        metrics = {
+            "loss": total.detach(),
+            "nll": nll.detach().mean(),
+            "squared_error": error.detach().mean(),
+            "weight_decay": decay.detach(),
+            "std": (0.5 * log_variance.detach()).exp().mean(),
+        }
+        return total, metrics
+
+    @torch.no_grad()
+    def look(self, held_out: Segment, patience: int) -> bool:
+        """Keep each network's weights where its held-out error has fallen by 1%; see `WorldModel.look`."""
+        error = self.errors(held_out)
+        better = error < (1.0 - IMPROVEMENT) * self.best_error
+        # The first look has nothing to compare with: inf * (1 - 1%) is above any error.
+        self.best_error.copy_(torch.where(better, error, self.best_error))
+        for name, parameter in self.networks.named_parameters():
+            best = getattr(self, f"best_{name.replace('.', '_')}")
+            best.copy_(torch.where(better.view(-1, *[1] * (parameter.dim() - 1)), parameter, best))
+        self.looks_since_best.copy_(torch.where(better.any(), 0, self.looks_since_best + 1))
+        return patience > 0 and int(self.looks_since_best) >= patience
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Put back each network's best weights, and choose the elites by their held-out errors."""
+        if not self.best_error.isfinite().all():
+            return
+        for name, parameter in self.networks.named_parameters():
+            parameter.copy_(getattr(self, f"best_{name.replace('.', '_')}"))
+        self.elite.copy_(self.best_error.argsort()[: self.config.elites])
+
+    @torch.no_grad()
+    def errors(self, segment: Segment) -> Tensor:
+        """Mean squared error of every network's mean, in units of the standard deviations, (K,)."""
+        x, y = self._pairs(segment)
+        mean, _ = self.networks(x.expand(self.config.members, -1, -1))
+        error: Tensor = (mean - y).square().mean((1, 2))
+        return error
+
+    @torch.no_grad()
+    def quality(self, transitions: Callable[[], Segment]) -> Quality:
+        """See `WorldModel.quality`: errors and likelihoods of one step, by the elites."""
+        x, y = self._pairs(transitions())
+        mean, log_variance = self.networks(x.expand(self.members, -1, -1), self.elite)
+        together = mean.mean(0)
+        rmse = ((together - y).square().mean(0)).sqrt() * self.change_std
+        members = log_prob(Gaussian(mean, (0.5 * log_variance).exp()), y)  # (E, N), in standardised units
+        in_units = members - self.change_std.log().sum()
+        mixture = in_units.logsumexp(0) - math.log(self.members)
+        still = (y * self.change_std + self.change_mean)[:, :-1].square().mean(0).sqrt()
+        return {
+            "one_step_rmse": rmse[:-1].tolist(),
+            "copy_rmse": still.tolist(),
+            "reward_rmse": float(rmse[-1]),
+            "explained": float(1.0 - (together - y).square().mean() / (y - y.mean(0)).square().mean()),
+            "log_likelihood": float(mixture.mean()),
+            "log_likelihood_of_members": in_units.mean(1).tolist(),
+            "held_out_errors": self.best_error.tolist(),
+            "elites": self.elite.tolist(),
+        }
+
+    def decode(self, feature: Tensor) -> Tensor:
+        """See `WorldModel.decode`: (N, S) float32."""
+        return feature * self.observation_std + self.observation_mean
+
+    def observe(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> tuple[Tensor, None]:
+        """See `WorldModel.observe`: the observations themselves, standardised."""
+        return self._standardise(observation), None
+
+    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+        """See `WorldModel.encode`."""
+        return self._standardise(observation)
+
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """See `WorldModel.filter_step`: states need no memory."""
+        return self._standardise(observation)
+
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+        """See `WorldModel.imagine_step`.
+
+        The states are dealt out at random, as many to each elite: every state has each of them with the same
+        probability, and each network sees its share only.
+        """
+        count, device = len(feature), feature.device
+        share = -(-count // self.members)
+        order = torch.rand(share * self.members, generator=generator, device=device).argsort()
+        dealt = order.clamp(max=count - 1) if share * self.members != count else order
+        x = torch.cat([feature, action], -1)[dealt].view(self.members, share, -1)
+        mean, log_variance = self.networks(x, self.elite)
+        noise = torch.randn(mean.shape, generator=generator, device=device)
+        drawn = (mean + (0.5 * log_variance).exp() * noise).flatten(0, 1)
+        change = torch.empty_like(drawn)
+        change[order] = drawn
+        following, reward = self._move(feature, change[:count])
+        return Imagined(following, reward, self._terminal(following))
+
+    def step_members(self, feature: Tensor, action: Tensor) -> MemberSteps:
+        """See `WorldModel.step_members`; the members are the elites."""
+        x = torch.cat([feature, action.expand(self.members, -1, -1)], -1)
+        mean, log_variance = self.networks(x, self.elite)
+        following, reward = self._move(feature, mean)
+        std = (0.5 * log_variance).exp()[..., :-1] * (self.change_std[:-1] / self.observation_std)
+        return MemberSteps(following, reward, self._terminal(following), Gaussian(following, std))
+
+    def _standardise(self, observation: Tensor) -> Tensor:
+        return (observation - self.observation_mean) / self.observation_std
+
+    def _pairs(self, segment: Segment) -> tuple[Tensor, Tensor]:
+        """Inputs (M, S + A) and standardised changes and rewards (M, D) of a segment's M = B (L - 1) transitions."""
+        before, after = segment.observation[:, :-1], segment.observation[:, 1:]
+        x = torch.cat([self._standardise(before), segment.action[:, 1:]], -1)
+        y = torch.cat([after - before, segment.reward[:, 1:, None]], -1)
+        return x.flatten(0, 1), ((y - self.change_mean) / self.change_std).flatten(0, 1)
+
+    def _move(self, feature: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (..., S) and standardised changes (..., D) to the next features and rewards (...)."""
+        raw = change * self.change_std + self.change_mean
+        return feature + raw[..., :-1] / self.observation_std, raw[..., -1]
+
+    def _terminal(self, feature: Tensor) -> Tensor:
+        return self.ending(self.decode(feature)).float()

@@ -1,0 +1,126 @@
+"""Training from states, by the same code as from pixels."""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy_pendulum
+from test_layers import SOURCES
+
+from latent_combo import visualise
+from latent_combo.config import Config, parse
+from latent_combo.load_run import load_run
+from latent_combo.run.errors import UserError
+from latent_combo.run.gallery import PICTURES
+from latent_combo.train import train
+
+BALANCE = """
+    --obs state --held_out 0.1 --fit.steps 1000 --fit.batch 448 --fit.held_out_every 100 --fit.patience 0
+    --ensemble.hidden 64 --ensemble.weight_decay=[1e-5,1e-5,1e-5]
+    --agent.stack 2 --agent.batch 128 --agent.actions 4 --agent.network.hidden 64 --agent.actor_network.hidden 64
+    --agent.network.layers 2 --agent.actor_network.layers 2 --agent.critic_learning_rate 1e-3
+    --agent.actor_learning_rate 1e-3 --agent.alpha_learning_rate 1e-3 --agent.beta 0.1 --agent.mu policy
+    --agent.target_rate 0.02 --agent.discount 0.97 --agent_fit.updates 1500 --agent_fit.horizon 5
+    --agent_fit.branches 200 --agent_fit.rollout_every 100 --agent_fit.looks 2 --agent_fit.final_learning_rate 0.1
+    --score.episodes 10 --score.processes 1 --score.episodes_during_training 2 --views.every 0 --device cpu
+"""
+SHORT = ("--fit.steps", "40", "--fit.held_out_every", "20", "--agent_fit.updates", "12", "--score.episodes", "2")
+BRIEF = (*SHORT, "--save_every", "5")
+
+
+@pytest.fixture(autouse=True)
+def pendulum(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The task is known, and nothing can be drawn, as on a machine without a GL library."""
+
+    def nothing(*given: object) -> None:
+        raise UserError("nothing draws here")
+
+    monkeypatch.setattr("latent_combo.show_agent.film", nothing)
+    with toy_pendulum.registered():
+        yield
+
+
+def balance(folder: Path, out: str, *more: str) -> Config:
+    """The config of a run on the clumsy policy's data."""
+    path = folder / "toy-pendulum.hdf5"
+    if not path.exists():
+        toy_pendulum.dataset(path)
+    places = ["--dataset", str(path), "--data_dir", str(folder), "--out", str(folder / out)]
+    return parse([*BALANCE.split(), *places, *more])[0]
+
+
+def test_combo_is_better_than_the_policy_that_it_learned_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = train(balance(tmp_path, "run"))
+    behaviour = [episode.episode_return for episode in toy_pendulum.behave(60, 0)]
+    assert result["dataset_return_mean"] == pytest.approx(np.mean(behaviour), rel=1e-4)
+    for agent in result["agents"]:  # every one of the stack, over ten episodes
+        assert agent["return_mean"] > 1.5 * np.mean(behaviour)
+    model = result["world_model"]
+    assert model["explained"] > 0.9
+    for error, still in zip(model["one_step_rmse"], model["copy_rmse"], strict=True):
+        assert error < 0.6 * still
+    assert model["open_loop_psnr"][5] > model["copy_last_psnr"][5] + 5.0
+    assert len(model["elites"]) == 5 and sorted(set(model["elites"])) == sorted(model["elites"])
+    assert "no film of the policy: nothing draws here" in capsys.readouterr().out
+
+
+def test_a_run_is_stopped_resumed_and_drawn_as_one_of_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(balance(tmp_path, "whole", *BRIEF))
+    from latent_combo.world_model.fit import Fit
+
+    take, calls = Fit.take_step, iter(range(1000))
+
+    def stop(self: Fit) -> object:
+        if next(calls) == 27:
+            raise UserError("stopped")
+        return take(self)
+
+    config = balance(tmp_path, "parts", *BRIEF)
+    with monkeypatch.context() as patched:
+        patched.setattr(Fit, "take_step", stop)
+        with pytest.raises(UserError, match="stopped"):
+            train(config)
+    parts = train(config, resume=True)
+    for name in ("agents", "world_model"):
+        assert parts[name] == whole[name], name
+    run = tmp_path / "parts"
+    assert json.loads((run / "result.json").read_text())["obs"] == "state"
+    pictures = {path.stem for path in (run / PICTURES).glob("*.png")}
+    assert {"horizon", "dreams", "probes", "conservatism", "calibration_1", "counterfactual"} <= pictures
+    before = {path.name: path.stat().st_mtime_ns for path in (run / PICTURES).glob("*.png")}
+    visualise.visualise(run, load_run(run), 0)
+    assert all((run / PICTURES / name).stat().st_mtime_ns > then for name, then in before.items())
+    assert (run / "report.html").read_text().count("<img") >= 6
+
+
+def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
+    """What is observed may matter where data is read, where a world model is made, and where a setting is checked."""
+    asking = {
+        name
+        for name, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("pixels", "obs") and name.startswith("latent_combo")
+    }
+    assert asking == {"latent_combo.config", "latent_combo.load_run", "latent_combo.train"}
+    for name in ("latent_combo.train", "latent_combo.fit_world_model", "latent_combo.fit_agent", "latent_combo.encode"):
+        mentioned = {node.id for node in ast.walk(SOURCES[name]) if isinstance(node, ast.Name)}
+        assert not mentioned & {"RecurrentWorldModel", "EnsembleWorldModel"}, name
+
+
+def test_shifts_are_of_images(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="shift moves images"):
+        balance(tmp_path, "run", "--fit.shift", "2")
+
+
+def test_too_few_episodes_to_hold_some_out_are_refused(tmp_path: Path) -> None:
+    toy_pendulum.dataset(tmp_path / "toy-pendulum.hdf5", episodes=1)
+    with pytest.raises(UserError, match="too few to train on some and hold out"):
+        train(balance(tmp_path, "run"))
+    assert not (tmp_path / "run").exists()
