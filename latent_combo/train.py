@@ -128,6 +128,7 @@ def summarise(
         "normalised_score": task.normalised_score(float(returns.mean())),
         "success_rate": None,
         "dataset_return_mean": float(data.episode_returns.mean()),
+        "dataset_return_max": float(data.episode_returns.max()),
         "random_return": task.random_return,
         "expert_return": task.expert_return,
         "agents": [
@@ -161,7 +162,8 @@ def describe(result: dict[str, Any], out: str) -> str:
         [
             f"return      {result['return_mean']:.1f} +- {result['return_std']:.1f} over {result['episodes']} episodes "
             f"(each agent: {agents})",
-            f"dataset     {result['dataset_return_mean']:.1f}   random {result['random_return']:.1f}   "
+            f"dataset     {result['dataset_return_mean']:.1f} (at most {result['dataset_return_max']:.1f})   "
+            f"random {result['random_return']:.1f}   "
             f"expert {result['expert_return']:.1f}",
             f"normalised  {result['normalised_score']:.1f}",
             f"prediction  PSNR in dB at {psnr}",

@@ -17,6 +17,7 @@ from latent_combo.agent.actor_critic import (
     Pool,
     advantage_weights,
     draw_by_weight,
+    pushed_rows,
 )
 from latent_combo.agent.fit import AgentFit, AgentFitConfig
 from latent_combo.agent.networks import TanhGaussian
@@ -204,12 +205,12 @@ def test_the_conservative_term_has_a_gradient_at_both_ends() -> None:
     agent.critic.forward = watched  # type: ignore[method-assign]
     loss, _ = agent.critic_loss(batch, noise)
     loss.backward()
-    gradient = seen[0].grad
-    assert gradient is not None
-    pushed_down, data = gradient[..., 1:], gradient[..., 0]
+    pairs, sampled = seen
+    assert pairs.grad is not None and sampled.grad is not None
+    pushed_down, data = sampled.grad, pairs.grad[..., 0]
     torch.testing.assert_close(pushed_down.sum((2, 3)), torch.ones(2, 1))  # beta, spread over the sampled actions
     with torch.no_grad():
-        bellman = (seen[0][..., 0] - agent.backup(batch, noise.following)) / 12
+        bellman = (pairs[..., 0] - agent.backup(batch, noise.following)) / 12
     torch.testing.assert_close((data - bellman)[..., :6], torch.full((2, 1, 6), -1 / 6))  # dataset rows are pushed up
     torch.testing.assert_close((data - bellman)[..., 6:], torch.zeros(2, 1, 6))  # model rows are not
 
@@ -220,9 +221,36 @@ def test_the_conservative_weight_counts() -> None:
     for beta in (0.0, 1.0, 2.0):
         agent = make_agent(dataclasses.replace(SMALL, beta=beta))
         loss, metrics = agent.critic_loss(batch, noise)
-        losses[beta] = loss.item(), float(metrics["conservative_gap"]), float(metrics["bellman"])
+        assert ("conservative_gap" in metrics) == (beta > 0.0)  # without a weight it is not even computed
+        losses[beta] = loss.item(), float(metrics.get("conservative_gap", 0.0)), float(metrics["bellman"])
     for beta, (loss, gap, bellman) in losses.items():  # metrics are means over the twins, the loss their sum
         assert loss == pytest.approx(2.0 * (beta * gap + bellman), rel=1e-4)
+
+
+@pytest.mark.parametrize(("rho", "rows"), [("model", slice(3, 12)), ("dataset", slice(0, 3)), ("mix", slice(0, 12))])
+def test_actions_are_sampled_for_the_states_of_rho_only(rho: str, rows: slice) -> None:
+    config = dataclasses.replace(SMALL, beta=1.0, f=0.25, rho=rho)
+    agent = make_agent(config)
+    assert agent.pushed == rows
+    batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
+    batch = dataclasses.replace(batch, real=(torch.arange(12) < 3).float()[None])
+    agent.pushed = slice(0, 12)  # all of them, most with no weight
+    whole, metrics = agent.critic_loss(batch, noise)
+    expected = torch.autograd.grad(whole, agent.critic_parameters)
+    agent.pushed = rows
+    part, found = agent.critic_loss(batch, noise)
+    torch.testing.assert_close(part, whole)
+    torch.testing.assert_close(found["conservative_gap"], metrics["conservative_gap"])
+    for ours, theirs in zip(torch.autograd.grad(part, agent.critic_parameters), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+
+
+def test_agents_of_a_stack_share_the_rows_that_any_of_them_needs() -> None:
+    model, dataset_only = (dataclasses.replace(SMALL, f=f, rho=rho) for f, rho in ((0.25, "model"), (0.75, "dataset")))
+    assert pushed_rows([model, dataset_only]) == slice(0, 12)
+    assert pushed_rows([model, dataclasses.replace(model, f=0.5)]) == slice(3, 12)
+    assert pushed_rows([dataset_only, dataclasses.replace(dataset_only, beta=0.0)]) == slice(0, 9)
+    assert pushed_rows([dataclasses.replace(model, beta=0.0)]) == slice(0, 0)
 
 
 def test_sac_falls_out_of_the_same_class() -> None:

@@ -68,7 +68,7 @@ def test_the_gap_pushes_up_on_dataset_rows_only_and_down_where_rho_says() -> Non
     soft = torch.zeros(4, requires_grad=True)
     data = torch.zeros(4, requires_grad=True)
     real = torch.tensor([1.0, 1.0, 0.0, 0.0])
-    conservative_gap(soft, data, 1.0 - real, real).backward()
+    conservative_gap(soft, 1.0 - real, data, real).backward()
     torch.testing.assert_close(soft.grad, torch.tensor([0.0, 0.0, 0.5, 0.5]))
     torch.testing.assert_close(data.grad, torch.tensor([-0.5, -0.5, 0.0, 0.0]))
 
@@ -126,11 +126,13 @@ def minimise(loss: Callable[[], Tensor], parameter: nn.Parameter) -> None:
 def test_the_fixed_point_moves_by_minus_beta_times_rho_minus_d_over_d_f(rho: str, beta: float) -> None:
     batch, n_data, n_model = tabular_batch()
     samples = 400
-    config = AgentConfig(network=NetworkConfig(hidden=8, layers=1), beta=beta, f=0.5, rho=rho, actions=samples)
+    network, rows = NetworkConfig(hidden=8, layers=1), n_data + n_model
+    config = AgentConfig(
+        network=network, beta=beta, f=n_data / rows, rho=rho, actions=samples, batch=rows
+    )  # fmt: skip
     torch.manual_seed(0)
     agent = ConservativeActorCritic([config], 3, 1, CPU)
     agent.critic, agent.target = Table(), Table()  # type: ignore[assignment]
-    rows = batch.real.shape[1]
     noise = Noise(
         uniform=stratified_uniform(samples)[None, None, :, None].expand(1, rows, samples, 1),
         policy=stratified_normal(samples)[None, None, :, None].expand(1, rows, samples, 1),

@@ -146,7 +146,7 @@ class AgentSettings:
 
 @dataclass(frozen=True)
 class Batch:
-    """Transitions for each agent of a stack."""
+    """Transitions for each agent of a stack; those of the dataset come first."""
 
     feature: Tensor
     """(S, B, F)."""
@@ -221,6 +221,25 @@ def draw_by_weight(cumulative: Tensor, uniform: Tensor) -> Tensor:
     return chosen.clamp(max=cumulative.shape[-1] - 1)
 
 
+def pushed_rows(configs: list[AgentConfig]) -> slice:
+    """The rows of a batch whose states have a weight in rho(s) for any of S agents; a batch's real rows come first.
+
+    Actions are sampled and valued for these states alone: of a mixed batch, and rho that of the model or of the dataset
+    only, that is half of the work; without conservatism it is none.
+    """
+    if not any(config.beta for config in configs):
+        return slice(0, 0)
+    ends = [real_rows(config.f, config.batch) for config in configs]
+    first = min(end if config.rho == "model" else 0 for config, end in zip(configs, ends, strict=True))
+    last = max(end if config.rho == "dataset" else config.batch for config, end in zip(configs, ends, strict=True))
+    return slice(first, last)
+
+
+def real_rows(f: float, batch: int) -> int:
+    """How many rows of a batch are the dataset's."""
+    return round(f * batch)
+
+
 class ConservativeActorCritic(nn.Module):
     """S conservative actor-critics over features (eq. 2 and 3).
 
@@ -234,6 +253,7 @@ class ConservativeActorCritic(nn.Module):
         self.config = config = configs[0]
         self.stack, self.action_dim = len(configs), action_dim
         self.settings = AgentSettings.stacked(configs, device)
+        self.pushed = pushed_rows(configs)
         self.actor = Actor(self.stack, config.actor_network, feature_dim, action_dim).to(device)
         self.critic = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
         self.target = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
@@ -253,34 +273,41 @@ class ConservativeActorCritic(nn.Module):
 
         Returns the scalar loss and metrics of shape (S,).
         """
-        with torch.no_grad():
-            target = self.backup(batch, noise.following)  # (S, B)
-            at_state = self.actor(batch.feature)
-            spread = type(at_state)(at_state.loc[:, :, None], at_state.log_std[:, :, None])
-            policy_action, log_policy = spread.sample(noise.policy)  # (S, B, N, A), (S, B, N)
-        # One pass for the batch's own action and for the 2N sampled ones.
-        actions = torch.cat([batch.action[:, :, None], noise.uniform, policy_action], 2)
-        values = self.critic(batch.feature, actions)  # (2, S, B, 1 + 2N)
-        number = noise.uniform.shape[2]
-        q_data, q_uniform, q_policy = values[..., 0], values[..., 1 : 1 + number], values[..., 1 + number :]
-
+        target = self.backup(batch, noise.following)  # (S, B)
+        q_data = self.critic(batch.feature, batch.action[:, :, None]).squeeze(-1)  # (2, S, B)
         bellman = 0.5 * (q_data - target).square().mean(-1)  # (2, S)
-        soft_maximum = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, B)
-        model = 1.0 - batch.real
-        rho = self.settings.rho_model[:, None] * model + self.settings.rho_real[:, None] * batch.real
-        gap = conservative_gap(soft_maximum, q_data, rho, batch.real)  # (2, S)
-        loss = (self.settings.beta * gap + bellman).sum()
         with torch.no_grad():
             metrics = {
                 "bellman": bellman.mean(0),
-                "conservative_gap": gap.mean(0),
                 "q_data": weighted_mean(q_data, batch.real).mean(0),
-                "q_model": weighted_mean(q_data, model).mean(0),
-                "q_uniform": q_uniform.mean((0, 2, 3)),
-                "q_policy": q_policy.mean((0, 2, 3)),
+                "q_model": weighted_mean(q_data, 1.0 - batch.real).mean(0),
                 "target": target.mean(-1),
             }
-        return loss, metrics
+        if self.pushed.start == self.pushed.stop:
+            return bellman.sum(), metrics
+        gap, gap_metrics = self.conservative_loss(batch, noise, q_data)
+        return (self.settings.beta * gap + bellman).sum(), metrics | gap_metrics
+
+    def conservative_loss(self, batch: Batch, noise: Noise, q_data: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The bracket of eq. 29 (2, S), given the values of the batch's own pairs (2, S, B), and metrics."""
+        pushed = self.pushed  # M of the B rows
+        feature = batch.feature[:, pushed]
+        with torch.no_grad():
+            at_state = self.actor(feature)
+            spread = type(at_state)(at_state.loc[:, :, None], at_state.log_std[:, :, None])
+            policy_action, log_policy = spread.sample(noise.policy[:, pushed])  # (S, M, N, A), (S, M, N)
+        sampled = torch.cat([noise.uniform[:, pushed], policy_action], 2)
+        q_uniform, q_policy = self.critic(feature, sampled).chunk(2, -1)  # (2, S, M, N)
+        soft_maximum = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M)
+        real = batch.real[:, pushed]
+        rho = self.settings.rho_model[:, None] * (1.0 - real) + self.settings.rho_real[:, None] * real
+        gap = conservative_gap(soft_maximum, rho, q_data, batch.real)  # (2, S)
+        metrics = {
+            "conservative_gap": gap.detach().mean(0),
+            "q_uniform": q_uniform.detach().mean((0, 2, 3)),
+            "q_policy": q_policy.detach().mean((0, 2, 3)),
+        }
+        return gap, metrics
 
     @torch.no_grad()
     def backup(self, batch: Batch, noise: Tensor) -> Tensor:

@@ -23,10 +23,11 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum(-1) / weights.sum(-1).clamp(min=1e-8)
 
 
-def conservative_gap(soft_maximum: Tensor, q_data: Tensor, rho: Tensor, real: Tensor) -> Tensor:
+def conservative_gap(soft_maximum: Tensor, rho: Tensor, q_data: Tensor, real: Tensor) -> Tensor:
     """`E_{s ~ rho}[log-sum-exp Q(s, .)] - E_{(s,a) ~ D}[Q(s, a)]`, the bracket of eq. 29, per agent and critic.
 
-    Takes soft maxima (..., B), the values of the batch's own actions (..., B), the weights `rho` (..., B) of the states
-    that are pushed down, and `real` (..., B), 1 for rows of the dataset: only those are pushed up. Returns (...).
+    Takes soft maxima (..., M) and the weights `rho` (..., M) of their states, which are pushed down; and the values of
+    a batch's own actions (..., B) and `real` (..., B), 1 for rows of the dataset: only those are pushed up. Returns
+    (...).
     """
     return weighted_mean(soft_maximum, rho) - weighted_mean(q_data, real)

@@ -133,7 +133,7 @@ class TwinCritic(nn.Module):
         # The first layer is linear: a state's part of it is computed once for all of the state's actions.
         state_part = self.feature_in(feature.repeat(2, 1, 1))[:, :, None]  # (2S, B, 1, hidden)
         flat = action.reshape(stack, batch * number, -1).repeat(2, 1, 1)
-        action_part = torch.bmm(flat, self.action_in).view(2 * stack, batch, number, -1)
+        action_part = stacked_linear(flat, self.action_in).view(2 * stack, batch, number, -1)
         hidden = (state_part + action_part).view(2 * stack, batch * number, -1)
         values: Tensor = self.rest(hidden)
         return values.view(2, stack, batch, number)

@@ -2,7 +2,7 @@
 
 torch multiplies float32 matrices by MKL, which takes its AVX2 path on processors that are not Intel's; oneDNN, which
 torch brings for convolutions, takes AVX-512 wherever it is: measured on an AMD EPYC, 2.2 to 2.4 times the rate, in
-float32 as well (benchmarks/bench.py). torch has no switch for that, so its operator is called by name where it exists.
+float32 as well (docs/experiments.md). torch has no switch for that, so its operator is called by name where it exists.
 """
 
 import functools
@@ -13,34 +13,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
+OPERATOR: Any | None = (
+    getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+)
+"""oneDNN's: inputs (N, in), weights (out, in), a bias (out,) or None, and what follows the product ("none")."""
 NARROW = 16
-"""Layers with fewer inputs or outputs are as fast, or faster, by MKL."""
+"""Layers with fewer outputs are as fast, or faster, by MKL."""
 
 
 @functools.cache
-def onednn() -> Any | None:
-    """OneDNN's linear operator, where it is the faster one: on processors with AVX-512 that are not Intel's."""
-    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+def prefers_onednn() -> bool:
+    """Whether oneDNN is the faster one: on processors with AVX-512 that are not Intel's."""
     try:
         amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
     except OSError:
         amd = False
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return operator if amd and wide else None
+    return amd and OPERATOR is not None and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """A (N, M) times b (M, L) in float32, by the faster library; not differentiable."""
-    operator = onednn() if a.device.type == "cpu" else None
-    product: Tensor = a @ b if operator is None else operator(a, b.t(), None, "none", [], "")
+    if OPERATOR is None or a.device.type != "cpu" or not prefers_onednn():
+        return a @ b
+    product: Tensor = OPERATOR(a, b.t(), None, "none", [], "")
     return product
 
 
-def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """X (S, B, in) through S layers of weights (S, in, out) and biases (S, 1, out) to (S, B, out)."""
-    narrow = min(weight.shape[1:]) < NARROW
-    if narrow or x.device.type != "cpu" or x.dtype != torch.float32 or onednn() is None:
-        return torch.baddbmm(bias, x, weight)
+def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """X (S, B, in) through S layers of weights (S, in, out) and, if any, biases (S, 1, out) to (S, B, out)."""
+    if weight.shape[2] < NARROW or x.device.type != "cpu" or x.dtype != torch.float32 or not prefers_onednn():
+        return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
     apply: Callable[..., Tensor] = _StackedLinear.apply
     return apply(x, weight, bias)
 
@@ -49,12 +51,12 @@ class _StackedLinear(torch.autograd.Function):
     """The products of `baddbmm` and of its derivatives, a layer at a time: oneDNN's operator has no batches."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        assert OPERATOR is not None
         ctx.save_for_backward(x, weight)
-        operator = onednn()
-        assert operator is not None
-        layers = zip(x, weight, bias, strict=True)
-        return _side_by_side([operator(inputs, w.t(), b[0], "none", [], "") for inputs, w, b in layers])
+        biases = [None] * len(x) if bias is None else bias[:, 0]
+        layers = zip(x, weight, biases, strict=True)
+        return _side_by_side([OPERATOR(inputs, w.t(), b, "none", [], "") for inputs, w, b in layers])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from latent_combo.run.products import multiply, onednn
+from latent_combo.run.products import OPERATOR, multiply
 
 
 @cache
@@ -26,8 +26,7 @@ def matmul_rate(device: torch.device) -> float:
 
 def count_flops(work: Callable[[], object]) -> int:
     """Floating-point operations of the matrix products and convolutions that `work` does once."""
-    operator = onednn()
-    known = {} if operator is None else {operator: _linear_flops}
+    known = {} if OPERATOR is None else {OPERATOR: _linear_flops}
     with FlopCounterMode(display=False, custom_mapping=known) as counter:
         work()
     return int(counter.get_total_flops())

@@ -1,0 +1,64 @@
+"""Linear layers by oneDNN give what torch's own give, forwards and backwards."""
+
+import pytest
+import torch
+
+from latent_combo.run import products
+from latent_combo.run.speed import count_flops
+
+
+@pytest.fixture(params=["as here", "oneDNN", "MKL"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whatever this machine's rule says, and both libraries by force."""
+    if request.param == "oneDNN" and products.OPERATOR is None:
+        pytest.skip("this build of torch has no oneDNN operator")
+    if request.param != "as here":
+        monkeypatch.setattr(products, "prefers_onednn", lambda: request.param == "oneDNN")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("shape", [(3, 50, 23, 31), (1, 7, 6, 64), (2, 500, 64, 32), (4, 9, 40, 1)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_values_and_gradients_are_those_of_the_product(
+    library: str, shape: tuple[int, int, int, int], biased: bool
+) -> None:
+    stack, rows, inputs, outputs = shape
+    draws = torch.Generator().manual_seed(0)
+    parts = [torch.randn(*size, generator=draws, requires_grad=True) for size in (
+        (stack, rows, inputs), (stack, inputs, outputs), (stack, 1, outputs))]  # fmt: skip
+    used = parts if biased else parts[:2]
+    exact = [part.detach().double().requires_grad_() for part in used]
+    ours = products.stacked_linear(*used)
+    theirs = exact[0] @ exact[1] + (exact[2] if biased else 0.0)
+    torch.testing.assert_close(ours.double(), theirs, atol=1e-4, rtol=1e-5)
+    gradient = torch.randn(ours.shape, generator=draws)
+    for got, wanted in zip(
+        torch.autograd.grad(ours, used, gradient), torch.autograd.grad(theirs, exact, gradient.double()), strict=True
+    ):
+        torch.testing.assert_close(got.double(), wanted, atol=1e-3, rtol=1e-5)
+
+
+def test_an_input_shared_by_all_layers_and_layers_without_gradients_will_do(library: str) -> None:
+    draws = torch.Generator().manual_seed(0)
+    x, weight, bias = (
+        torch.randn(5, 20, generator=draws),
+        torch.randn(3, 20, 32, generator=draws),
+        torch.zeros(3, 1, 32),
+    )
+    weight.requires_grad_()
+    ours = products.stacked_linear(x.expand(3, -1, -1), weight, bias)
+    torch.testing.assert_close(ours, x @ weight, atol=1e-4, rtol=1e-5)
+    ours.sum().backward()
+    assert weight.grad is not None and weight.grad.shape == weight.shape
+
+
+def test_operations_are_counted_whichever_library_does_them(library: str) -> None:
+    x, weight = torch.randn(2, 10, 8), torch.randn(2, 8, 32, requires_grad=True)
+    forwards = 2 * (2 * 10 * 8 * 32)
+    assert count_flops(lambda: products.stacked_linear(x, weight)) == forwards
+    assert count_flops(lambda: products.stacked_linear(x, weight).sum().backward()) == 2 * forwards
+
+
+def test_a_product_is_a_product(library: str) -> None:
+    a, b = torch.randn(40, 30), torch.randn(30, 20)
+    torch.testing.assert_close(products.multiply(a, b), a @ b, atol=1e-4, rtol=1e-5)
