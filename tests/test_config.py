@@ -29,6 +29,53 @@ def test_the_paper_preset_has_the_papers_sizes() -> None:
     assert config.agent.extraction == "value"
 
 
+PAPER_SETTINGS = {
+    # dataset: beta, f, rho, mu, critics' and policy's learning rate, h (B.2)
+    "halfcheetah-random-v2": (0.5, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
+    "halfcheetah-medium-v2": (0.5, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
+    "halfcheetah-medium-replay-v0": (0.5, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
+    "halfcheetah-medium-expert-v2": (0.5, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
+    "hopper-random-v2": (0.5, 0.5, "model", "uniform", 3e-4, 1e-4, 5),
+    "hopper-medium-v2": (5.0, 0.5, "model", "uniform", 3e-4, 1e-4, 5),
+    "hopper-medium-replay-v2": (0.5, 0.5, "model", "uniform", 3e-4, 1e-4, 5),
+    "hopper-medium-expert-v2": (5.0, 0.5, "model", "uniform", 3e-4, 1e-4, 5),
+    "walker2d-random-v2": (0.5, 0.5, "mix", "policy", 1e-4, 1e-5, 1),
+    "walker2d-medium-v2": (5.0, 0.8, "mix", "policy", 1e-4, 1e-5, 1),
+    "walker2d-medium-replay-v2": (0.5, 0.5, "mix", "policy", 1e-4, 1e-5, 1),
+    "walker2d-medium-expert-v0": (5.0, 0.8, "mix", "policy", 1e-4, 1e-5, 1),
+    "halfcheetah-jump": (1.0, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
+    "ant-angle": (1.0, 0.5, "mix", "uniform", 3e-4, 1e-4, 25),
+}
+
+
+@pytest.mark.parametrize("dataset", PAPER_SETTINGS)
+def test_a_dataset_of_states_has_the_papers_settings_and_sizes(dataset: str) -> None:
+    config, _ = parse(["--obs", "state", "--preset", "paper", "--dataset", dataset])
+    agent = config.agent
+    assert (
+        *(agent.beta, agent.f, agent.rho, agent.mu, agent.critic_learning_rate, agent.actor_learning_rate),
+        config.agent_fit.horizon,
+    ) == PAPER_SETTINGS[dataset]
+    assert dataset.startswith(config.task)
+    assert (agent.batch, agent.actions, agent.network.hidden, agent.network.layers) == (256, 10, 256, 3)
+    assert (agent.actor_network.hidden, agent.actor_network.layers, agent.extraction) == (256, 3, "value")
+    model = config.ensemble
+    assert (model.members, model.elites, model.hidden, len(model.weight_decay)) == (7, 5, 200, 5)
+    small, _ = parse(["--obs", "state", "--preset", "small", "--dataset", dataset])
+    assert (small.agent.beta, small.agent.rho, small.agent.mu, small.agent_fit.horizon) == (
+        *(agent.beta, agent.rho, agent.mu),
+        config.agent_fit.horizon,
+    )
+
+
+def test_a_task_is_read_from_the_dataset_and_overruled_by_name() -> None:
+    assert parse(["--obs", "state"])[0].task == "hopper"
+    assert parse(["--obs", "state", "--dataset", "some/walker2d_medium-v2.hdf5"])[0].task == "walker2d"
+    assert parse(["--obs", "state", "--dataset", "mine.hdf5", "--task", "ant"])[0].task == "ant"
+    for algorithm in ALGORITHMS:  # of which some overrule what the paper sets for COMBO
+        parse(["--obs", "state", "--dataset", "hopper-medium-v2", "--algorithm", algorithm])
+
+
 def test_later_settings_win(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump({"agent": {"beta": 7.0, "f": 0.6}, "seed": 3}))
@@ -58,6 +105,11 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--preset", "huge"], "huge"),
         (["--algorithm", "dreamer"], "dreamer"),
         (["--obs", "sound"], "obs"),
+        (["--obs", "state", "--preset", "huge"], "for state there are paper, quickstart, small"),
+        (["--task", "hoper"], "hopper"),
+        (["--ensemble.elites", "9"], "elites is 9"),
+        (["--score.processes", "0"], "processes is 0"),
+        (["--fit.patience", "-1"], "patience is -1"),
         (["--held_out", "1.5"], "held_out"),
         (["--fit.from_first", "2"], "from_first is 2"),
         (["--fit.shift", "-1"], "shift is -1"),
