@@ -3,7 +3,8 @@
 Splits: `medium`, of the first snapshot about as good as half of the last one (a third on D4RL's robots); `expert`, of
 the last snapshot; `medium-expert`, half of each; `random`, of uniform actions; `replay`, the whole replay;
 `medium-replay`, the replay up to the medium policy, whole on D4RL's robots, elsewhere 200 episodes spread evenly over
-it (or the first 200, if it has fewer). Each is as long as 200 whole episodes, or --episodes; replays at most.
+it (or the first 200, if it has fewer). Each is as long as 200 whole episodes (of the door 1000), or --episodes; replays
+at most.
 Snapshots act stochastically.
 
 An OUT that ends in .hdf5 is written in D4RL's layout, with the vector observations. Any other is a folder with a
@@ -35,8 +36,6 @@ from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.versions import versions
 
 SPLITS = ("replay", "medium-replay", "medium", "medium-expert", "expert", "random")
-FULL_SPLIT = 200
-"""Whole episodes that a split is as long as."""
 
 
 def medium_snapshot(measured: dict[str, Any], share: float) -> str:
@@ -55,12 +54,12 @@ def evenly_spaced(count: int, wanted: int) -> NDArray[np.int64]:
     return np.linspace(0, count - 1, wanted).round().astype(np.int64)
 
 
-def replay_indices(available: int, until_medium: int, episodes: int) -> NDArray[np.int64]:
-    """Which 200 episodes of a replay make `medium-replay`; fewer are a thinner cut of those."""
-    full = evenly_spaced(until_medium, FULL_SPLIT) if until_medium >= FULL_SPLIT else np.arange(FULL_SPLIT)
-    if available < FULL_SPLIT:
-        raise UserError(f"the replay has {available} episodes, medium-replay needs {FULL_SPLIT}; give more --steps")
-    return full[evenly_spaced(FULL_SPLIT, episodes)] if episodes < FULL_SPLIT else full
+def replay_indices(available: int, until_medium: int, episodes: int, whole: int) -> NDArray[np.int64]:
+    """Which `whole` episodes of a replay make `medium-replay`; fewer are a thinner cut of those."""
+    full = evenly_spaced(until_medium, whole) if until_medium >= whole else np.arange(whole)
+    if available < whole:
+        raise UserError(f"the replay has {available} episodes, medium-replay needs {whole}; give more --steps")
+    return full[evenly_spaced(whole, episodes)] if episodes < whole else full
 
 
 def thinned(lengths: NDArray[np.int64], transitions: int) -> NDArray[np.int64]:
@@ -128,10 +127,10 @@ def _cut_replay(
     steps = int(medium.removeprefix("actor-").removesuffix(".safetensors"))
     until = int(np.searchsorted(lengths.cumsum(), steps, side="right"))
     if split == "medium-replay" and not task.whole_replay:
-        indices = replay_indices(len(replay), until, episodes)
+        indices = replay_indices(len(replay), until, episodes, task.split_episodes)
     else:
         count = len(replay) if split == "replay" else until
-        whole = split == "replay" and episodes == FULL_SPLIT
+        whole = split == "replay" and episodes == task.split_episodes
         indices = np.arange(count) if whole else thinned(lengths[:count], episodes * task.horizon)
     chosen = {"replay_episodes": indices.tolist(), "medium_snapshot": medium}
     return (replay[index] for index in indices), made_by | chosen
@@ -156,13 +155,14 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the folder or .hdf5 file to write, which must not be there yet")
     parser.add_argument("--steps", type=int, default=300_000, help="agent steps of the behaviour policy's training")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--episodes", type=int, default=FULL_SPLIT, help="whole episodes that it is as long as")
+    parser.add_argument("--episodes", type=int, help="whole episodes that it is as long as (default: 200, door 1000)")
     parser.add_argument("--behaviour", type=Path, help="its folder, shared by all splits (default: beside OUT)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the learner; more gain little")
     given = parser.parse_args()
     task = get_task(given.task)
-    if not 2 <= given.episodes <= FULL_SPLIT:
-        raise UserError(f"--episodes is {given.episodes}; a split has 2 to {FULL_SPLIT}")
+    count = task.split_episodes if given.episodes is None else given.episodes
+    if not 2 <= count <= task.split_episodes:
+        raise UserError(f"--episodes is {count}; a split has 2 to {task.split_episodes}")
     for option in ("steps", "threads"):
         if getattr(given, option) < 1:
             raise UserError(f"--{option} is {getattr(given, option)}; it is at least 1")
@@ -172,7 +172,7 @@ def main() -> None:
         train_behaviour(task, behaviour, given.steps, given.seed, given.threads)
     except KeyboardInterrupt as error:
         raise UserError(f"stopped; the same command goes on from the last save in {behaviour}") from error
-    episodes, made_by = cut(task, given.split, behaviour, given.episodes, given.seed)
+    episodes, made_by = cut(task, given.split, behaviour, count, given.seed)
     random_return, expert_return = float(made_by.pop("random_return")), float(made_by.pop("expert_return"))
     if is_d4rl(given.out):
         _write_d4rl(given.out, episodes, task, given.split, given.seed, made_by, (random_return, expert_return))

@@ -100,7 +100,8 @@ class LocomotionEnv(TaskEnv):
         """Gymnasium's observation (S,); that of halfcheetah-jump ends with the torso's height."""
         observation = self._env._get_obs()
         if self.task.name == "halfcheetah-jump":
-            observation = np.append(observation, self._env.get_body_com("torso")[2])
+            # not from the bodies' places, which MuJoCo has of a moment before
+            observation = np.append(observation, self._env.model.body("torso").pos[2] + self._env.data.qpos[1])
         return np.asarray(observation, np.float32)
 
     def _simulator(self) -> tuple[Any, Any]:

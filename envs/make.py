@@ -23,6 +23,10 @@ def make(task: str, observation: str = "state", look: str = "fast", image_size: 
         from envs.walker import WalkerEnv
 
         return WalkerEnv(known, observation, look, size)
+    if known.simulator == "metaworld":
+        from envs.sawyer import SawyerDoorEnv
+
+        return SawyerDoorEnv(known, observation, look, size)
     from envs.locomotion import LocomotionEnv
 
     return LocomotionEnv(known, observation, look, size)

@@ -35,7 +35,7 @@ class Task:
 
     name: str
     simulator: str
-    """dm_control, or gymnasium (its v4 MuJoCo robots)."""
+    """dm_control, gymnasium (its v4 MuJoCo robots), or metaworld."""
     horizon: int
     """Agent steps of an episode."""
     action_repeat: int
@@ -67,13 +67,17 @@ class Task:
     """Whose fall ends an episode for good: none, hopper, walker2d or ant."""
     medium_share: float = 0.5
     """What the policy of a `medium` split returns, as a share of the expert's."""
+    split_episodes: int = 200
+    """Whole episodes that a split is as long as."""
+    rewards_success: bool = False
+    """Whether the reward is 1 where the task is done and 0 elsewhere, so that an episode's last one tells success."""
     whole_replay: bool = False
     """Whether `medium-replay` is all of the replay up to the medium policy, as in D4RL, not an even cut of it."""
 
     @property
     def positions(self) -> int:
         """How many of the simulator's numbers are positions; they come first."""
-        return sum("velocity" not in name for name in self.physics_names)
+        return next(index for index, name in enumerate(self.physics_names) if "velocity" in name)
 
     def normalised_score(self, episode_return: float) -> float:
         """D4RL's score: 0 for the random policy's return, 100 for the expert's."""
@@ -119,7 +123,7 @@ def robot(
         state_dim=state_dim,
         physics_dim=len(physics),
         physics_names=physics,
-        turning=("pitch",),
+        turning=("pitch",) if "pitch" in physics else (),
         reward=reward,
         random_return=references[0],
         expert_return=references[1],
@@ -139,6 +143,38 @@ ANT = (
     *("x", "y", "height", "quaternion w", "quaternion x", "quaternion y", "quaternion z", *ANT_JOINTS),
     *(f"{of}, velocity" for of in ("x", "y", "height", "roll", "pitch", "yaw", *ANT_JOINTS)),
 )
+
+ARM = (*(f"joint {joint}" for joint in range(1, 8)), "right finger", "left finger", "door")
+DOOR = (
+    *names(*ARM),
+    *("mocap x", "mocap y", "mocap z", "mocap quaternion w", "mocap quaternion x", "mocap quaternion y"),
+    *("mocap quaternion z", "door's place x", "door's place y", "door's place z"),
+)
+
+
+def sawyer(name: str, reward: str, best: float, rewards_success: bool) -> Task:
+    """Meta-World's Sawyer arm before a door, with the paper's episodes of 50 steps (B.4)."""
+    return Task(
+        name=name,
+        simulator="metaworld",
+        horizon=50,
+        action_repeat=4,
+        camera="topview",
+        image_size=128,
+        action_dim=4,
+        state_dim=15,
+        physics_dim=len(DOOR),
+        physics_names=DOOR,
+        turning=(),
+        reward=reward,
+        random_return=0.0,
+        expert_return=best,
+        references="no reward, and the most that an episode can pay",
+        fps=20,
+        split_episodes=1000,
+        rewards_success=rewards_success,
+    )
+
 
 TASKS = {
     task.name: task
@@ -197,6 +233,9 @@ TASKS = {
             termination="ant",
             physics_names=ANT,
         ),
+        sawyer("sawyer-door-dense", "Meta-World door-open-v3's reward, a tenth of it", 50.0, False),
+        sawyer("sawyer-door", "1 while the door is fully open, else 0", 50.0, True),
+        sawyer("sawyer-door-close", "1 while the door is closed, else 0", 50.0, True),
     )
 }
 

@@ -55,14 +55,16 @@ class Score:
     physics: NDArray[np.float64]
     """(T, P), the simulator's states in the first agent's episode of median return: neither its best nor its worst."""
 
+    last_rewards: NDArray[np.float64]
+    """(S, E): the reward of each episode's last step, which tells success where the reward is that."""
+    recorded: Segment | None = None
+    """The first agent's first episodes, if asked for: what it saw, did and got, (B, T+1, ...) in Dreamer indexing."""
+
     @property
     def filmed(self) -> str:
         """What that episode is."""
         returns = self.returns[0]
         return f"return {returns[median_episode(returns)]:.0f}, median of {len(returns)}"
-
-    recorded: Segment | None = None
-    """The first agent's first episodes, if asked for: what it saw, did and got, (B, T+1, ...) in Dreamer indexing."""
 
 
 def median_episode(returns: NDArray[np.float64]) -> int:
@@ -88,7 +90,7 @@ class Scorer:
         observation, physics = self.copies.reset([seed + i % number for i in range(count)])
         states = [physics[:number]]
         policy.reset(number)
-        returns, alive = np.zeros(count), np.ones(count, bool)
+        returns, last, alive = np.zeros(count), np.zeros(count), np.ones(count, bool)
         record = min(record, number)
         seen = [observation[:record].copy()] if record else []
         steps: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]] = []
@@ -99,6 +101,7 @@ class Scorer:
             moved = alive.reshape(-1, *[1] * (observation.ndim - 1))
             observation = np.where(moved, stepped, observation)
             returns += reward * alive
+            last = np.where(alive, reward, last)
             states.append(np.where(alive[:number, None], physics[:number], states[-1]))
             ended = alive & terminated
             alive &= ~terminated
@@ -110,7 +113,8 @@ class Scorer:
                 break
         by_agent = returns.reshape(self.stack, number)
         recorded = _recorded(seen, steps) if record else None
-        return Score(by_agent, np.stack(states, 1)[median_episode(by_agent[0])], recorded)
+        states_of_median = np.stack(states, 1)[median_episode(by_agent[0])]
+        return Score(by_agent, states_of_median, last.reshape(by_agent.shape), recorded)
 
     def close(self) -> None:
         """Free all environments."""

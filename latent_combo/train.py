@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from data.decoded import Decoded
 from data.load import load
 from data.segments import split_episodes
+from envs.tasks import Task
 from latent_combo.config import Config, flat_settings, parse
 from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
@@ -126,7 +127,7 @@ def summarise(
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),
         "normalised_score": task.normalised_score(float(returns.mean())),
-        "success_rate": None,
+        "success_rate": success_rate(task, score),
         "dataset_return_mean": float(data.episode_returns.mean()),
         "dataset_return_max": float(data.episode_returns.max()),
         "random_return": task.random_return,
@@ -149,6 +150,11 @@ def summarise(
     }
 
 
+def success_rate(task: Task, score: Score) -> float | None:
+    """The share of episodes that end with the task done; None for a task whose reward does not tell."""
+    return float((score.last_rewards >= 1.0).mean()) if task.rewards_success else None
+
+
 def describe(result: dict[str, Any], out: str) -> str:
     """A result for people, in a few lines."""
     agents = ", ".join(f"{agent['return_mean']:.1f}" for agent in result["agents"])
@@ -165,7 +171,8 @@ def describe(result: dict[str, Any], out: str) -> str:
             f"dataset     {result['dataset_return_mean']:.1f} (at most {result['dataset_return_max']:.1f})   "
             f"random {result['random_return']:.1f}   "
             f"expert {result['expert_return']:.1f}",
-            f"normalised  {result['normalised_score']:.1f}",
+            f"normalised  {result['normalised_score']:.1f}"
+            + ("" if result["success_rate"] is None else f"   success {result['success_rate']:.0%}"),
             f"prediction  PSNR in dB at {psnr}",
             f"time        {', '.join(f'{name} {s:.0f} s' for name, s in result['seconds'].items())}",
             f"files       {out}/{REPORT} (all of it on a page), {out}/result.json, {out}/videos; "

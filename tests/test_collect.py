@@ -71,13 +71,13 @@ def test_a_thinned_replay_is_spread_over_all_of_it() -> None:
 
 
 def test_medium_replay_is_spread_over_the_replay_up_to_medium_or_its_first_200_episodes() -> None:
-    np.testing.assert_array_equal(replay_indices(1000, 80, 200), np.arange(200))
-    spread = replay_indices(1000, 600, 200)
+    np.testing.assert_array_equal(replay_indices(1000, 80, 200, 200), np.arange(200))
+    spread = replay_indices(1000, 600, 200, 200)
     assert len(np.unique(spread)) == 200 and spread[0] == 0 and spread[-1] == 599
-    thin = replay_indices(1000, 80, 50)
+    thin = replay_indices(1000, 80, 50, 200)
     assert len(np.unique(thin)) == 50 and thin[0] == 0 and thin[-1] == 199
     with pytest.raises(UserError, match="--steps"):
-        replay_indices(100, 80, 200)
+        replay_indices(100, 80, 200, 200)
     assert evenly_spaced(10, 10).tolist() == list(range(10))
 
 

@@ -117,6 +117,7 @@ def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.Mon
     assert played.terminal.tolist() == [[False, False, True, False, False], [False, False, False, False, True]]
     assert played.reward.tolist() == [[0, 1, 2, 0, 0], [0, 1, 2, 3, 4]]
     assert played.observation[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 2, 2], [0, 1, 2, 3, 4]]
+    assert score.last_rewards.tolist() == [[2.0, 4.0], [3.0, 3.0]]
     assert score.physics[:, 0].tolist() == [0.0, 1.0, 2.0, 2.0, 2.0]  # the lower of the two is the median
 
 
@@ -147,7 +148,7 @@ def test_the_film_is_of_the_median_episode() -> None:
     assert median_episode(np.array([5.0])) == 0
     assert median_episode(np.array([9.0, 2.0])) == 1
     assert median_episode(np.array([9.0, 2.0, 5.0])) == 2
-    score = Score(np.array([[900.0, 200.0, 500.0], [1.0, 2.0, 3.0]]), np.zeros((2, 18)))
+    score = Score(np.array([[900.0, 200.0, 500.0], [1.0, 2.0, 3.0]]), np.zeros((2, 18)), np.zeros((2, 3)))
     assert score.filmed == "return 500, median of 3"
 
 
