@@ -3,8 +3,8 @@
 Splits: `medium`, of the first snapshot about as good as half of the last one (a third on D4RL's robots); `expert`, of
 the last snapshot; `medium-expert`, half of each; `random`, of uniform actions; `replay`, the whole replay;
 `medium-replay`, the replay up to the medium policy, whole on D4RL's robots, elsewhere 200 episodes spread evenly over
-it (or the first 200, if it has fewer). Each is as long as 200 whole episodes (of the door 1000), or --episodes; replays
-at most.
+it (or the first 200, if it has fewer). Each is as long as 200 whole episodes (of the door 1000), or --episodes;
+medium-replay is at most, and a replay that is asked for with --episodes.
 Snapshots act stochastically.
 
 An OUT that ends in .hdf5 is written in D4RL's layout, with the vector observations. Any other is a folder with a
@@ -39,13 +39,14 @@ SPLITS = ("replay", "medium-replay", "medium", "medium-expert", "expert", "rando
 
 
 def medium_snapshot(measured: dict[str, Any], share: float) -> str:
-    """The snapshot about as good as `share` of the last one; `measured` is `behaviour.measure`'s.
+    """The snapshot `share` of the way from random actions to the last one; `measured` is `behaviour.measure`'s.
 
     Of the first that is better and the one before it, that which is nearer: later ones may fall back.
     """
     snapshots: dict[str, float] = measured["snapshots"]
-    names, wanted = sorted(snapshots), share * snapshots[max(snapshots)]
-    first = next(index for index, name in enumerate(names) if snapshots[name] >= wanted)
+    names, random, last = sorted(snapshots), float(measured["random_return"]), snapshots[max(snapshots)]
+    wanted = random + share * (last - random)
+    first = next((index for index, name in enumerate(names) if snapshots[name] >= wanted), len(names) - 1)
     return min(names[max(0, first - 1) : first + 1], key=lambda name: abs(snapshots[name] - wanted))
 
 

@@ -91,11 +91,12 @@ def download(name: str, data_dir: Path, sources: tuple[str, ...] | None = None) 
     Raises UserError, naming an address to fetch by hand, where no source answers.
     """
     file = file_name(name)
-    target, part = data_dir / file, data_dir / f"{file}.part"
+    target = data_dir / file
     sources = SOURCES[name.rsplit("-", 1)[1]] if sources is None else sources
     reasons = []
-    for source in sources:
-        url = source.format(file=file)
+    for number, source in enumerate(sources):
+        # what one source began, another can not go on with: its file may be another
+        url, part = source.format(file=file), data_dir / f"{file}.part{number}"
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             _fetch(url, part)

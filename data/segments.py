@@ -26,12 +26,23 @@ def split_episodes(num: int, held_out_fraction: float, seed: int) -> tuple[NDArr
     return np.sort(order[count:]), np.sort(order[:count])
 
 
+def usable_rows(decoded: Decoded, episode_ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of each episode that hold what was observed: a terminal one without its ending has one fewer."""
+    ids = np.asarray(episode_ids, np.int64)
+    lengths = decoded.lengths[ids]
+    if decoded.endings_seen:
+        return lengths
+    usable: NDArray[np.int64] = lengths - decoded.is_terminal[decoded.starts[ids] + lengths - 1]
+    return usable
+
+
 class SegmentSampler:
     """Draws segments of L consecutive rows, in which no row of the chosen episodes is rarer than in their middle.
 
     Starts are uniform over all windows that overlap an episode, and windows that stick out are moved inside. Uniform
     starts inside would show an episode's first and last rows, where policies begin and terminations lie, L times less
-    often than others. A share of the segments may begin with an episode instead.
+    often than others. Segments of two rows are single transitions, each as often as any other. A share of the segments
+    may begin with an episode instead.
     """
 
     def __init__(
@@ -43,12 +54,12 @@ class SegmentSampler:
         """
         self.decoded, self.length, self.from_first = decoded, length, from_first
         ids = np.asarray(episode_ids, np.int64)
-        lengths = decoded.lengths[ids]
-        if not decoded.endings_seen:  # their rows hold nothing to learn from
-            lengths = lengths - decoded.is_terminal[decoded.starts[ids] + lengths - 1]
-        choices = np.where(lengths >= length, lengths + length - 1, 0)
+        lengths = usable_rows(decoded, ids)
+        # Windows that stick out are moved inside; single transitions are all alike as they are.
+        self._beyond = length - 1 if length > 2 else 0
+        choices = np.where(lengths >= length, lengths - length + 1 + 2 * self._beyond, 0)
         if not choices.any():
-            longest = int(decoded.lengths[ids].max(initial=0))
+            longest = int(lengths.max(initial=0))
             raise UserError(f"no episode has the {length} rows of a segment, the longest has {longest}; shorten it")
         self._starts, self._last = decoded.starts[ids], lengths - length
         self._ends = np.cumsum(choices)
@@ -63,7 +74,7 @@ class SegmentSampler:
         number = rng.integers(self._ends[-1], size=batch)
         episode = np.searchsorted(self._ends, number, side="right")
         before = np.where(episode > 0, self._ends[episode - 1], 0)
-        inside = np.clip(number - before - (self.length - 1), 0, self._last[episode])
+        inside = np.clip(number - before - self._beyond, 0, self._last[episode])
         if self.from_first > 0.0:
             first = rng.random(batch) < self.from_first
             episode = np.where(first, rng.choice(self._long, batch), episode)

@@ -34,8 +34,7 @@ def jump(simulator: Any, info: Info, action: Action) -> float:
     """halfcheetah-jump: min(v_x, 3) - 0.1 |a|^2 + 15 (z - z_init).
 
     z is the torso's height, z_init that of the model's own start (0.7 m), the same in every episode so that the reward
-    is a function of the state. Paying for speed up to 3 m/s is what MOPO's published environment does; a maximum in
-    its place would pay 3 for standing still.
+    is a function of the state. MOPO's text has a maximum for the minimum, which would pay 3 for standing still.
     """
     height = simulator.data.qpos[1] - simulator.init_qpos[1]
     return float(min(info["x_velocity"], FASTEST) + 15.0 * height - 0.1 * np.square(action).sum())

@@ -29,6 +29,8 @@ PRESETS = Path(__file__).parent.parent / "configs"
 """A folder for each kind of observations, with a YAML file for each preset."""
 PAPER = PRESETS / "paper"
 """What the paper sets for each task and dataset of states, whatever the sizes: a YAML file each."""
+SPLITS = ("medium-replay", "medium-expert", "expert", "medium", "random")
+"""D4RL's, those whose names hold another's first."""
 
 ALGORITHMS: dict[str, dict[str, str]] = {
     "combo": {},
@@ -169,11 +171,17 @@ def _preset(obs: str, name: str) -> Path:
 
 
 def paper_settings(task: str, dataset: str) -> Path | None:
-    """The file of what the paper sets for a dataset, by its name, or for all of a task; None where it has neither."""
-    name = Path(dataset).stem.lower().replace("_", "-")
-    candidates = sorted((path for path in PAPER.glob("*.yaml") if path.stem in name), key=lambda path: len(path.stem))
-    fitting = [path for path in candidates if path.stem.startswith(task)]
-    return fitting[-1] if fitting else None
+    """The file of what the paper sets for a dataset of states; None for a task that it has not.
+
+    D4RL's splits are told by their names. What is none of them follows the nearest: experts' data are as narrow as
+    medium-expert, anything else is taken to be as diverse as medium-replay.
+    """
+    if (own := PAPER / f"{task}.yaml").exists():
+        return own
+    name = dataset.lower().replace("_", "-").replace("/", "-")
+    split = next((split for split in SPLITS if split in name), "medium-replay")
+    path = PAPER / f"{task}-{'medium-expert' if split == 'expert' else split}.yaml"
+    return path if path.exists() else None
 
 
 def config_file(run: Path) -> Path:

@@ -5,21 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.locate import default_data_dir, resolve
-from data.manifest import read_manifest
-from latent_combo.load_run import Run, load_run
+from latent_combo.load_run import load_run
+from latent_combo.result import read_result
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.video import write_mp4
 from latent_combo.score import Scorer, film
-
-
-def dataset_return(run: Run) -> float | None:
-    """Mean return of the run's dataset, from its manifest; None where the dataset has gone."""
-    data_dir = Path(run.config.data_dir).expanduser() if run.config.data_dir else default_data_dir()
-    try:
-        return read_manifest(resolve(run.config.dataset, run.task, data_dir)).return_mean
-    except UserError:
-        return None
 
 
 def main() -> None:
@@ -44,8 +34,8 @@ def main() -> None:
             f"({', '.join(f'{r:.0f}' for r in returns)}), normalised {task.normalised_score(float(returns.mean())):.1f}"
         )
     print(f"all: return {mean:.1f} +- {np.std(score.returns):.1f}, normalised {task.normalised_score(mean):.1f}")
-    dataset = dataset_return(run)
-    print(f"dataset {f'{dataset:.1f}' if dataset is not None else 'not found: ' + run.config.dataset}")
+    if (result := read_result(given.run)) is not None:
+        print(f"dataset {result['dataset_return_mean']:.1f} ({run.config.dataset})")
     print(f"random policy {task.random_return:.1f}, expert {task.expert_return:.1f} ({task.references})")
     if given.video:
         write_mp4(given.video, *film(task, run.config.look, score.physics))

@@ -37,7 +37,7 @@ class Looks:
         if len(late) < 2:
             return [None] * stack
         table = np.asarray(late)
-        swings: list[float | None] = (table.std(0) / np.maximum(table.mean(0), 1e-8)).tolist()
+        swings: list[float | None] = (table.std(0) / np.maximum(np.abs(table.mean(0)), 1e-8)).tolist()
         return swings
 
 

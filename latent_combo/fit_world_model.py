@@ -9,20 +9,25 @@ from torch import Tensor
 
 from data.decoded import Decoded
 from data.segments import SegmentSampler
+from envs.tasks import Task
 from latent_combo.encode import rows_of
 from latent_combo.held_out import LEAST
 from latent_combo.load_run import build_world_model
+from latent_combo.run.errors import UserError
 from latent_combo.run.seeding import generator, numpy_generator
 from latent_combo.run.speed import Meter, count_flops
 from latent_combo.session import Session
 from latent_combo.show_model import ModelViews
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment, WorldModel
+from latent_combo.world_model.endings import ENDINGS
 from latent_combo.world_model.fit import Fit
 from latent_combo.world_model.open_loop import OpenLoop
 from latent_combo.world_model.scales import Scales
 
 PHASE = "world_model"
+LEAST_KNOWN_ENDINGS = 0.9
+"""Share of a dataset's terminal states that the task's rule must call so."""
 TRANSITIONS = 5000
 """Held-out ones that a model of single steps is measured on."""
 
@@ -31,6 +36,25 @@ def check_lengths(data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.
     """Raise UserError where no episode is long enough to train on, or to measure on, before anything is written."""
     SegmentSampler(data, train, length)
     SegmentSampler(data, held_out, max(length, LEAST))
+
+
+def check_endings(data: Decoded, task: Task, name: str, model_learns_them: bool) -> None:
+    """Raise UserError where episodes of a dataset end in a way that the model of it would not know."""
+    if not data.is_terminal.any() or model_learns_them:
+        return
+    if data.observation.ndim == 4:
+        raise UserError(
+            f"episodes of {name} terminate, and a model without endings imagines on; "
+            "set --world_model.discount_head true"
+        )
+    if not data.endings_seen and task.termination != "none":
+        return  # the rows that would tell are not there
+    known = ENDINGS[task.termination](torch.from_numpy(data.observation[data.is_terminal])).float().mean()
+    if float(known) < LEAST_KNOWN_ENDINGS:
+        raise UserError(
+            f"episodes of {name} terminate, but {float(known):.0%} of their last states end {task.name} by the rule "
+            f"that is known of it ({task.termination}); name the --task that the data are of"
+        )
 
 
 def fit_world_model(

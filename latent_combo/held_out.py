@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.decoded import Decoded
-from data.segments import SegmentSampler
+from data.segments import SegmentSampler, usable_rows
 from latent_combo.run.seeding import numpy_generator
 from latent_combo.world_model.base import Segment
 from latent_combo.world_model.open_loop import PEAK, horizons_within
@@ -64,7 +64,7 @@ class HeldOut:
 
         Raises UserError where all episodes are too short.
         """
-        longest = int(data.lengths[held_out].max())
+        longest = int(usable_rows(data, held_out).max())
         horizons = horizons_within(max(longest, LEAST), CONTEXT)
         to_show = SegmentSampler(data, held_out, max(LEAST, min(CLIP, longest)))
         rows = to_show.spread_rows(clips, numpy_generator(seed, "clips"))

@@ -15,9 +15,9 @@ from latent_combo.config import Config, flat_settings, parse
 from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
 from latent_combo.fit_agent import Looks, fit_agent, play
-from latent_combo.fit_world_model import check_lengths, fit_world_model, log_open_loop, transitions
+from latent_combo.fit_world_model import check_endings, check_lengths, fit_world_model, log_open_loop, transitions
 from latent_combo.report import REPORT, write_report
-from latent_combo.run.errors import UserError, run_cli
+from latent_combo.run.errors import run_cli
 from latent_combo.run.files import write_atomically
 from latent_combo.run.interrupt import Interrupt
 from latent_combo.run.metrics import MetricsLog
@@ -42,11 +42,7 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
             data = load(
                 config.dataset, session.task, config.seen, config.data_folder, "memmap" if config.mapped else "memory"
             )
-        if config.seen.pixels and data.is_terminal.any() and not config.world_model.discount_head:
-            raise UserError(
-                f"episodes of {config.dataset} terminate, and a model without endings imagines on; "
-                "set --world_model.discount_head true"
-            )
+        check_endings(data, session.task, config.dataset, config.seen.pixels and config.world_model.discount_head)
         train_episodes, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
         check_lengths(data, train_episodes, held_out, config.fit.length)
         session.open()

@@ -57,10 +57,13 @@ def behaviour_folder(folder: Path, episodes: int) -> Path:
 
 def test_medium_is_the_first_snapshot_about_as_good_as_a_share_of_the_last_one() -> None:
     snapshots = {"actor-1": 10.0, "actor-2": 300.0, "actor-3": 600.0, "actor-4": 350.0, "actor-5": 700.0}
-    assert medium_snapshot({"snapshots": snapshots}, 0.5) == "actor-2"  # actor-4 is nearer, but a setback
-    assert medium_snapshot({"snapshots": snapshots}, 1.0 / 3.0) == "actor-2"
-    assert medium_snapshot({"snapshots": snapshots}, 0.8) == "actor-3"
-    assert medium_snapshot({"snapshots": snapshots}, 0.01) == "actor-1"
+    measured = {"snapshots": snapshots, "random_return": 0.0}
+    assert medium_snapshot(measured, 0.5) == "actor-2"  # actor-4 is nearer, but a setback
+    assert medium_snapshot(measured, 1.0 / 3.0) == "actor-2"
+    assert medium_snapshot(measured, 0.8) == "actor-3"
+    assert medium_snapshot(measured, 0.01) == "actor-1"
+    worst = {"snapshots": {"actor-1": -900.0, "actor-2": -50.0}, "random_return": 0.0}
+    assert medium_snapshot(worst, 0.5) == "actor-2"
 
 
 def test_a_thinned_replay_is_spread_over_all_of_it() -> None:

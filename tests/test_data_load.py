@@ -199,7 +199,16 @@ def test_a_share_of_the_segments_begins_with_an_episode(pixels: Path, tmp_path: 
     assert counts[counts > 0].tolist() == pytest.approx([2000, 2000], abs=150)  # 10 rows count no more than 6
     half = SegmentSampler(decoded, [1], 2, from_first=0.5).sample(4000, np.random.default_rng(0))
     share = half.is_first[:, 0].float().mean()
-    assert float(share) == pytest.approx(0.5 + 0.5 * 2 / 11, abs=0.03)  # 2 of 11 uniform windows begin there as well
+    assert float(share) == pytest.approx(0.5 + 0.5 * 1 / 9, abs=0.03)  # 1 of 9 transitions begins there as well
+
+
+def test_single_transitions_are_all_alike(pixels: Path, tmp_path: Path) -> None:
+    decoded = load(pixels, tmp_path)
+    rows = SegmentSampler(decoded, [0, 1, 2, 3], 2).rows(8000, np.random.default_rng(0))
+    starts, counts = np.unique(rows, return_counts=True)
+    assert len(starts) == sum(LENGTHS)
+    expected = 8000 / sum(LENGTHS)
+    assert (np.abs(counts - expected) < 5.0 * np.sqrt(expected)).all()
 
 
 def test_segments_to_look_at_do_not_repeat(pixels: Path, tmp_path: Path) -> None:

@@ -97,13 +97,13 @@ def test_what_was_cut_off_is_gone_on_with(address: str, tmp_path: Path) -> None:
 
 
 def test_a_server_that_can_not_resume_sends_all_of_it_again(address: str, tmp_path: Path) -> None:
-    (tmp_path / "hopper_medium-v2.hdf5.part").write_bytes(b"x" * 100)
+    (tmp_path / "hopper_medium-v2.hdf5.part0").write_bytes(b"x" * 100)
     path = published.download("hopper-medium-v2", tmp_path, (f"{address}/whole/{{file}}",))
     assert path.read_bytes() == CONTENT
 
 
 def test_a_finished_part_is_taken(address: str, tmp_path: Path) -> None:
-    (tmp_path / "hopper_medium-v2.hdf5.part").write_bytes(CONTENT)
+    (tmp_path / "hopper_medium-v2.hdf5.part0").write_bytes(CONTENT)
     assert published.download("hopper-medium-v2", tmp_path, (f"{address}/{{file}}",)).read_bytes() == CONTENT
 
 

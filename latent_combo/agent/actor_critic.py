@@ -22,6 +22,11 @@ MAX_ADVANTAGE_WEIGHT = 20.0
 """Of one pair, where the mean is 1."""
 
 
+def real_rows(f: float, batch: int) -> int:
+    """How many rows of a batch are the dataset's."""
+    return round(f * batch)
+
+
 @dataclass(frozen=True)
 class AgentConfig:
     """Settings of the actor-critic; the defaults are the paper's for images (B.1, B.2)."""
@@ -97,8 +102,13 @@ class AgentConfig:
             raise ValueError('entropy_in_target needs the temperature of extraction "value"; "advantage" has none')
         if not 0.0 < self.f <= 1.0:
             raise ValueError(f"f is {self.f}; the dataset's share of a batch lies in (0, 1]")
-        if self.f == 1.0 and self.rho == "model":
-            raise ValueError('rho is "model", but f = 1 uses no model data; set rho to "dataset" or f below 1')
+        real = real_rows(self.f, self.batch)
+        if real == self.batch and self.rho == "model":
+            raise ValueError(
+                f'rho is "model", but f = {self.f} leaves no model data in a batch; set rho to "dataset" or f lower'
+            )
+        if real == 0:
+            raise ValueError(f"f is {self.f}, which leaves no data in a batch of {self.batch}; set it higher")
 
 
 PER_AGENT = ("beta", "f", "rho", "mu", "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
@@ -233,11 +243,6 @@ def pushed_rows(configs: list[AgentConfig]) -> slice:
     first = min(end if config.rho == "model" else 0 for config, end in zip(configs, ends, strict=True))
     last = max(end if config.rho == "dataset" else config.batch for config, end in zip(configs, ends, strict=True))
     return slice(first, last)
-
-
-def real_rows(f: float, batch: int) -> int:
-    """How many rows of a batch are the dataset's."""
-    return round(f * batch)
 
 
 class ConservativeActorCritic(nn.Module):

@@ -127,8 +127,9 @@ class EnsembleWorldModel(WorldModel):
         """Negative log-likelihood of changes and rewards (in units of their standard deviations), up to a constant.
 
         The transitions of the segment are dealt out: each of K networks gets a K-th of them, so that no two see the
-        same data in the same order. Summed over networks and, as in MOPO, averaged over transitions and dimensions;
-        the layers' weight decay and the distance of the log-variance bounds are added.
+        same data in the same order. The loss is, as in MOPO, twice the negative log-likelihood, averaged over
+        transitions and dimensions and summed over networks, with the layers' weight decay and the distance of the
+        log-variance bounds.
         """
         x, y = self._pairs(segment)
         count = len(x) // self.config.members
@@ -143,7 +144,7 @@ class EnsembleWorldModel(WorldModel):
             [0.5 * d * w.square().sum() for d, w in zip(self.config.weight_decay, self.networks.weight, strict=True)]
         ).sum()
         bounds = self.config.bound_weight * (self.networks.highest - self.networks.lowest).sum((1, 2)).mean()
-        total = nll.sum() + decay + bounds
+        total = 2.0 * nll.sum() + decay + bounds
         metrics = {
             "loss": total.detach(),
             "nll": nll.detach().mean(),
