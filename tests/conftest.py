@@ -8,8 +8,11 @@ from toy_runs import toy
 from data.collect import played_episodes
 from data.manifest import describe
 from data.store import write_dataset
+from envs import gl
 from envs.tasks import get_task
 from latent_combo.train import train
+
+gl.choose_if_any()  # mujoco decides by it when it is imported, and tests import it by other ways than the project does
 
 
 @pytest.fixture(scope="session")
