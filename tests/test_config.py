@@ -43,6 +43,9 @@ PAPER_SETTINGS = {
     "walker2d-medium-v2": (5.0, 0.8, "mix", "policy", 1e-4, 1e-5, 1),
     "walker2d-medium-replay-v2": (0.5, 0.5, "mix", "policy", 1e-4, 1e-5, 1),
     "walker2d-medium-expert-v0": (5.0, 0.8, "mix", "policy", 1e-4, 1e-5, 1),
+    # what the paper has no settings for follows the nearest of the robot's datasets
+    "walker2d-expert-v2": (5.0, 0.8, "mix", "policy", 1e-4, 1e-5, 1),
+    "hopper-mini": (0.5, 0.5, "model", "uniform", 3e-4, 1e-4, 5),
     "halfcheetah-jump": (1.0, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
     "ant-angle": (1.0, 0.5, "mix", "uniform", 3e-4, 1e-4, 25),
 }
@@ -66,6 +69,15 @@ def test_a_dataset_of_states_has_the_papers_settings_and_sizes(dataset: str) -> 
         *(agent.beta, agent.rho, agent.mu),
         config.agent_fit.horizon,
     )
+
+
+def test_a_short_name_a_path_and_a_minari_id_have_the_papers_settings_too() -> None:
+    for given in (["medium-v2", "--task", "walker2d"], ["mujoco/walker2d/medium-v0"], ["/x/walker2d_medium-v2.hdf5"]):
+        for preset in ("paper", "quickstart"):
+            agent = parse(["--obs", "state", "--preset", preset, "--dataset", *given])[0].agent
+            assert (agent.beta, agent.f, agent.rho, agent.mu) == (5.0, 0.8, "mix", "policy")
+    jump = parse(["--obs", "state", "--task", "halfcheetah", "--dataset", "halfcheetah-jump"])[0]
+    assert jump.agent.beta == 0.5  # the task counts
 
 
 def test_a_task_is_read_from_the_dataset_and_overruled_by_name() -> None:
@@ -101,6 +113,8 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--agent.beta", "much"], "beta"),
         (["--agent.f", "1", "--agent.rho", "model"], "rho"),
         (["--agent.f", "0"], "f is"),
+        (["--agent.f", "0.001"], "leaves no data in a batch"),
+        (["--agent.f", "0.999", "--agent.rho", "model"], "leaves no model data"),
         (["--agent.mu", "greedy"], "greedy"),
         (["--preset", "huge"], "huge"),
         (["--algorithm", "dreamer"], "dreamer"),

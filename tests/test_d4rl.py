@@ -7,6 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from data.collect import played_episodes
@@ -16,6 +17,7 @@ from data.locate import find, infer_task, resolve
 from data.segments import SegmentSampler
 from envs.tasks import get_task
 from latent_combo.fit_world_model import scales_of
+from latent_combo.held_out import HeldOut
 from latent_combo.run.errors import UserError
 
 HOPPER = get_task("hopper")
@@ -90,6 +92,19 @@ def test_a_first_version_has_no_next_observations_and_never_pairs_two_episodes(t
     assert sorted(following.tolist()) == [1, 2, 3, 5, 6, 7, 9, 11]
     scales = scales_of(read, np.arange(4))
     assert scales.change_mean[0] == 1.0 and scales.change_std[0] == 1.0  # never changes, so its unit is 1
+
+
+def test_pieces_of_a_first_versions_short_falls_are_chosen_by_what_can_be_used(tmp_path: Path) -> None:
+    rows = 2 * 45
+    number = np.arange(rows, dtype=np.float32)
+    content = columns(12) | {
+        "observations": np.repeat(number[:, None], 11, 1), "actions": np.zeros((rows, 3), np.float32),
+        "rewards": number, "terminals": np.isin(number, (44, 89)), "timeouts": np.zeros(rows, bool),
+    }  # fmt: skip
+    del content["next_observations"]
+    read = read_d4rl(write(tmp_path / "hopper.hdf5", content), HOPPER)
+    pieces = HeldOut.choose(read, np.array([0]), np.array([1]), 1, 4, 0, torch.device("cpu"))
+    assert pieces.shown.observation.shape[1] == 45  # of 46, the last of which was not seen
 
 
 def test_what_was_collected_is_what_is_read_and_says_whose_it_is(tmp_path: Path) -> None:

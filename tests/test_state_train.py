@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import toy_pendulum
@@ -117,6 +118,19 @@ def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
 def test_shifts_are_of_images(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="shift moves images"):
         balance(tmp_path, "run", "--fit.shift", "2")
+
+
+def test_endings_that_the_task_does_not_know_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "toy-pendulum.hdf5"
+    made = toy_pendulum.dataset(path)
+    fallen = sum(bool(episode.is_terminal[-1]) for episode in made)
+    assert fallen > 50
+    with h5py.File(path, "a") as file:  # a dataset of another robot: its last states are no falls of this one
+        file["next_observations"][...] = 0.0 * file["next_observations"][()]
+        file["observations"][...] = 0.0 * file["observations"][()]
+    with pytest.raises(UserError, match="0% of their last states end toy-pendulum"):
+        train(balance(tmp_path, "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_too_few_episodes_to_hold_some_out_are_refused(tmp_path: Path) -> None:
