@@ -67,23 +67,36 @@ def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> Path:
 
 def infer_task(name_or_path: str, data_dir: Path) -> str | None:
     """The task that a dataset is of, by what it says of itself or by its name; None where neither tells."""
-    path = find(name_or_path, None, data_dir)
-    if path is not None and path.is_dir():
-        try:
-            said = json.loads((path / NAME).read_text()).get("task")
-        except (OSError, ValueError, AttributeError):
-            said = None  # reading it for training says what is wrong with it
-    else:
-        said = None if path is None else _said_by_file(path)
-    if isinstance(said, str) and said in TASKS:
+    if (said := _said(name_or_path, data_dir, "task")) in TASKS:
         return said
-    name = name_or_path if is_minari(name_or_path) or path is None else path.stem
-    words = f"-{name.lower().replace('_', '-').replace('/', '-')}-"
+    words = f"-{_words(name_or_path)}-"
     return next((task for task in sorted(TASKS, key=len, reverse=True) if f"-{task}-" in words), None)
 
 
-def _said_by_file(path: Path) -> str | None:
-    try:
-        return read_metadata(path).get("task")
-    except OSError:
+def infer_split(name_or_path: str, data_dir: Path) -> str:
+    """Which of D4RL's splits a dataset is, by what it says of itself or by its name; empty where it is none of them."""
+    said = _said(name_or_path, data_dir, "split")
+    if said is not None:
+        return said if said in published.SPLITS else ""
+    # the longest first: some names hold another's
+    words = f"-{_words(name_or_path)}-"
+    return next((split for split in sorted(published.SPLITS, key=len, reverse=True) if f"-{split}-" in words), "")
+
+
+def _words(name_or_path: str) -> str:
+    """The name of a dataset, without the folders that it lies in, its words set apart by dashes."""
+    name = name_or_path if is_minari(name_or_path) else Path(name_or_path).name
+    return name.lower().removesuffix(".hdf5").removesuffix(".h5").replace("_", "-").replace("/", "-")
+
+
+def _said(name_or_path: str, data_dir: Path, key: str) -> str | None:
+    """What the manifest or the metadata of a dataset on this machine has under a key; None where there is nothing."""
+    path = find(name_or_path, None, data_dir)
+    if path is None:
         return None
+    try:
+        known = json.loads((path / NAME).read_text()) if path.is_dir() else read_metadata(path)
+        said = known.get(key)
+    except (OSError, ValueError, AttributeError):
+        return None  # reading it for training says what is wrong with it
+    return said if isinstance(said, str) else None

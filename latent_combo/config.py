@@ -12,7 +12,7 @@ from typing import Any
 import jsonargparse
 import yaml
 
-from data.locate import default_data_dir, infer_task
+from data.locate import default_data_dir, infer_split, infer_task
 from envs.tasks import LOOKS, OBSERVATIONS, Seen, get_task
 from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.fit import AgentFitConfig
@@ -29,8 +29,8 @@ PRESETS = Path(__file__).parent.parent / "configs"
 """A folder for each kind of observations, with a YAML file for each preset."""
 PAPER = PRESETS / "paper"
 """What the paper sets for each task and dataset of states, whatever the sizes: a YAML file each."""
-SPLITS = ("medium-replay", "medium-expert", "expert", "medium", "random")
-"""D4RL's, those whose names hold another's first."""
+SETTINGS_OF = {"expert": "medium-expert", "": "medium-replay"}
+"""Which of D4RL's splits others follow."""
 
 ALGORITHMS: dict[str, dict[str, str]] = {
     "combo": {},
@@ -147,11 +147,10 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
         raise UserError(f"unknown algorithm {algorithm!r}; known: {', '.join(ALGORITHMS)}")
     preset = _preset(obs, chosen)
     dataset = _peek(arguments, "dataset", str(_read_yaml(preset).get("dataset", Config.dataset)))
-    data_dir = _peek(arguments, "data_dir", str(default_data_dir()))
-    inferred = infer_task(dataset, Path(data_dir).expanduser())
-    task = _peek(arguments, "task", inferred or Config.task)
+    folder = Path(_peek(arguments, "data_dir", str(default_data_dir()))).expanduser()
+    task = _peek(arguments, "task", infer_task(dataset, folder) or Config.task)
     get_task(task)
-    published = [f"--config={path}"] if obs == "state" and (path := paper_settings(task, dataset)) else []
+    published = [f"--config={path}"] if obs == "state" and (path := paper_settings(task, dataset, folder)) else []
     settings = [f"--agent.{name}={value}" for name, value in ALGORITHMS[algorithm].items()]
     files, single = _split_config(arguments)
     # What the command line says of the algorithm comes after a file; what a file says comes before its own settings.
@@ -170,17 +169,16 @@ def _preset(obs: str, name: str) -> Path:
     return path
 
 
-def paper_settings(task: str, dataset: str) -> Path | None:
+def paper_settings(task: str, dataset: str, data_dir: Path) -> Path | None:
     """The file of what the paper sets for a dataset of states; None for a task that it has not.
 
-    D4RL's splits are told by their names. What is none of them follows the nearest: experts' data are as narrow as
-    medium-expert, anything else is taken to be as diverse as medium-replay.
+    D4RL's splits are told by what a file says of itself, or else by its name. What is none of them follows the nearest:
+    experts' data are as narrow as medium-expert, anything else is taken to be as diverse as medium-replay.
     """
     if (own := PAPER / f"{task}.yaml").exists():
         return own
-    name = dataset.lower().replace("_", "-").replace("/", "-")
-    split = next((split for split in SPLITS if split in name), "medium-replay")
-    path = PAPER / f"{task}-{'medium-expert' if split == 'expert' else split}.yaml"
+    split = infer_split(dataset, data_dir)
+    path = PAPER / f"{task}-{SETTINGS_OF.get(split, split)}.yaml"
     return path if path.exists() else None
 
 

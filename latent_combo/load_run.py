@@ -11,6 +11,7 @@ from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.config import Config, load_config
 from latent_combo.policy import Policy
 from latent_combo.run import checkpoint
+from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError
 from latent_combo.run.seeding import generator, initial_weights
 from latent_combo.world_model.base import WorldModel
@@ -59,7 +60,9 @@ class Run:
     def policy(self, seed: int) -> Policy:
         """The policy of all agents. Raises UserError if none was trained yet."""
         if self.agent is None:
-            raise UserError(f"{self.config.out} has no agent yet; finish it with --resume {self.config.out}")
+            raise UserError(
+                f"{self.config.out} has no agent yet; finish it with: {command('train', '--resume', self.config.out)}"
+            )
         device = next(self.world_model.parameters()).device
         draws = generator(seed, device, "policy")
         return Policy(self.world_model, self.agent.actor, self.agent.stack, draws, self.config.encode.sample)
@@ -72,7 +75,7 @@ def load_run(folder: Path) -> Run:
     device = choose_device(config.device)
     world_model = build_world_model(config, task, device)
     if not (folder / WORLD_MODEL).exists():
-        raise UserError(f"{folder} has no world model yet; go on with: python -m latent_combo.train --resume {folder}")
+        raise UserError(f"{folder} has no world model yet; go on with: {command('train', '--resume', folder)}")
     model_step = _load(world_model, folder / WORLD_MODEL, "model", device)
     world_model.requires_grad_(False)
     agent, agent_step = None, 0

@@ -2,7 +2,6 @@
 
 import argparse
 import base64
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -14,6 +13,7 @@ import jinja2
 from latent_combo.config import config_file, load_config
 from latent_combo.curves import draw_curves, read_series
 from latent_combo.result import RESULT, read_result
+from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
 from latent_combo.run.gallery import CLIPS, PICTURES
@@ -33,6 +33,8 @@ class View:
     """Below the run's folder; may be a pattern."""
     title: str
     reading: str
+    of_states: str | None = None
+    """The file of a run of states, where it is another; empty where such a run has none."""
 
 
 VIEWS = {
@@ -63,7 +65,9 @@ VIEWS = {
             f"{CLIPS}/dreams.mp4",
             "Each member's dream of one episode",
             "The same state and the same actions. The upper row moves, the others stand at fixed steps; the last "
-            "column is the members' standard deviation, where white is the largest of the clip.",
+            "column is the members' standard deviation, where white is the largest of the clip. States are drawn as "
+            "lines, one for each member.",
+            of_states=f"{PICTURES}/dreams.png",
         ),
         View(
             f"{PICTURES}/counterfactual.png",
@@ -87,6 +91,7 @@ VIEWS = {
             "What each latent dimension adds",
             "Dark rows add nothing to what was predicted from the step before; were all of them dark, the posterior "
             "would have collapsed.",
+            of_states="",
         ),
         View(
             f"{PICTURES}/probes.png",
@@ -118,15 +123,18 @@ class Shown:
     video: bool
 
 
-def find_views(run: Path) -> tuple[dict[str, list[Shown]], list[str]]:
+def find_views(run: Path, states: bool) -> tuple[dict[str, list[Shown]], list[str]]:
     """Inline what a run has, by section; and list the titles of what it has not."""
     found: dict[str, list[Shown]] = {}
     missing = []
     for section, views in VIEWS.items():
         for view in views:
-            files = sorted(run.glob(view.file))
+            pattern = view.file if view.of_states is None or not states else view.of_states
+            if not pattern:
+                continue
+            files = sorted(run.glob(pattern))
             if files:
-                shown = Shown(view, [inline(path) for path in files], view.file.endswith(".mp4"))
+                shown = Shown(view, [inline(path) for path in files], pattern.endswith(".mp4"))
                 found.setdefault(section, []).append(shown)
             else:
                 missing.append(view.title)
@@ -164,18 +172,13 @@ def notices(run: Path, result: dict[str, Any] | None, missing: list[str]) -> lis
     return said
 
 
-def command(name: str, *arguments: object) -> str:
-    """A command line of this program, to be copied into a shell."""
-    return f"python -m latent_combo.{name} {shlex.join(map(str, arguments))}"
-
-
 def write_report(run: Path) -> str:
     """The page; what can't be read is left out, and said. Raises UserError where the folder is no run."""
     config = config_file(run)
     said: list[str] = []
-    _attempt(load_config, run, said)
+    settings = _attempt(load_config, run, said)
     result, curves = _attempt(read_result, run, said), _attempt(draw_curves, run, said)
-    shown, missing = find_views(run)
+    shown, missing = find_views(run, settings is not None and not settings.seen.pixels)
     said += notices(run, result, missing)
     if result is None and curves is not None:
         said.append(f"Its log is at {reached(run)}.")

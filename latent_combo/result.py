@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError
 
 RESULT = "result.json"
@@ -19,7 +20,7 @@ def read_result(run: Path) -> dict[str, Any] | None:
     path = run / RESULT
     if not path.exists():
         return None
-    remedy = f"score it anew: python -m latent_combo.train --resume {run}"
+    remedy = f"score it anew: {command('train', '--resume', run)}"
     try:
         result = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ from latent_combo.config import Config, save_config
 from latent_combo.load_run import AGENT, WORLD_MODEL, choose_device
 from latent_combo.run import checkpoint
 from latent_combo.run.clocks import Every, Timer
+from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError
 from latent_combo.run.gallery import Gallery
 from latent_combo.run.interrupt import Interrupt
@@ -36,7 +37,8 @@ class Session:
         self.saved: dict[str, dict[str, Any]] = {}
         self._resume = resume
         if not resume and (self.out / "config.yaml").exists():
-            raise UserError(f"{self.out} holds a run already; choose another --out, or go on with --resume {self.out}")
+            resumed = command("train", "--resume", self.out)
+            raise UserError(f"{self.out} holds a run already; choose another --out, or go on with: {resumed}")
 
     def open(self) -> None:
         """Make the run's folder and log, or read its checkpoints; until then, nothing is written.
@@ -70,7 +72,7 @@ class Session:
     def stop_if_asked(self) -> None:
         """Raise UserError, saying how to go on, if Ctrl-C was pressed; call it when all is saved."""
         if self.interrupt.requested:
-            raise UserError(f"stopped and saved; go on with: python -m latent_combo.train --resume {self.out}")
+            raise UserError(f"stopped and saved; go on with: {command('train', '--resume', self.out)}")
 
     def clocks(self, steps: int, **every: int) -> dict[str, Every]:
         """Clocks for a loop of `steps` steps: "log" and "save" from the config, and the named ones."""

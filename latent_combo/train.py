@@ -1,6 +1,7 @@
 """`python -m latent_combo.train`: dataset -> world model -> latents -> policy -> score."""
 
 import json
+import shlex
 import sys
 from typing import Any
 
@@ -172,7 +173,7 @@ def describe(result: dict[str, Any], out: str) -> str:
             f"prediction  PSNR in dB at {psnr}",
             f"time        {', '.join(f'{name} {s:.0f} s' for name, s in result['seconds'].items())}",
             f"files       {out}/{REPORT} (all of it on a page), {out}/result.json, {out}/videos; "
-            f"tensorboard --logdir {out}",
+            f"tensorboard --logdir {shlex.quote(out)}",
         ]
     )
 

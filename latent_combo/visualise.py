@@ -11,8 +11,9 @@ from data.segments import split_episodes
 from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
 from latent_combo.load_run import Run, load_run
-from latent_combo.report import REPORT, command, write_report
+from latent_combo.report import REPORT, write_report
 from latent_combo.run.board import Board
+from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
 from latent_combo.run.gallery import CLIPS, PICTURES, Gallery

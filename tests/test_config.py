@@ -76,6 +76,8 @@ def test_a_short_name_a_path_and_a_minari_id_have_the_papers_settings_too() -> N
         for preset in ("paper", "quickstart"):
             agent = parse(["--obs", "state", "--preset", preset, "--dataset", *given])[0].agent
             assert (agent.beta, agent.f, agent.rho, agent.mu) == (5.0, 0.8, "mix", "policy")
+    elsewhere = parse(["--obs", "state", "--dataset", "/expert-stuff/hopper.hdf5"])[0]
+    assert elsewhere.agent.beta == 0.5  # a folder's name says nothing
     jump = parse(["--obs", "state", "--task", "halfcheetah", "--dataset", "halfcheetah-jump"])[0]
     assert jump.agent.beta == 0.5  # the task counts
 

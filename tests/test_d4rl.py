@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data.collect import played_episodes
 from data.formats.d4rl import read_d4rl, read_metadata, write_d4rl
 from data.load import load_pixels, load_states
-from data.locate import find, infer_task, resolve
+from data.locate import find, infer_split, infer_task, resolve
 from data.segments import SegmentSampler
 from envs.tasks import get_task
 from latent_combo.fit_world_model import scales_of
@@ -117,6 +117,7 @@ def test_what_was_collected_is_what_is_read_and_says_whose_it_is(tmp_path: Path)
         np.testing.assert_array_equal(getattr(read, "observation" if name == "state" else name), ours)
     assert read_metadata(path) == {"task": "hopper", "split": "random"}
     assert infer_task(str(path), tmp_path) == "hopper"
+    assert infer_split(str(path), tmp_path) == "random"  # as it says, whatever it is called
     assert find("mine", None, tmp_path) == path
     with pytest.raises(UserError, match="exists already"):
         write_d4rl(path, episodes, HOPPER, {})

@@ -14,6 +14,7 @@ from test_layers import SOURCES
 from latent_combo import visualise
 from latent_combo.config import Config, parse
 from latent_combo.load_run import load_run
+from latent_combo.report import find_views, write_report
 from latent_combo.run.errors import UserError
 from latent_combo.run.gallery import PICTURES
 from latent_combo.train import train
@@ -98,18 +99,23 @@ def test_a_run_is_stopped_resumed_and_drawn_as_one_of_pixels(
     before = {path.name: path.stat().st_mtime_ns for path in (run / PICTURES).glob("*.png")}
     visualise.visualise(run, load_run(run), 0)
     assert all((run / PICTURES / name).stat().st_mtime_ns > then for name, then in before.items())
-    assert (run / "report.html").read_text().count("<img") >= 6
+    page = write_report(run)
+    assert "dream of one episode" in page and "What each latent dimension adds" not in page
+    _, missing = find_views(run, states=True)
+    assert missing == ["An episode of the first agent"]  # nothing draws here
+        page.split()
+    )  # nothing draws here, and nothing else lacks
 
 
 def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
-    """What is observed may matter where data is read, where a world model is made, and where a setting is checked."""
+    """What is observed may matter where data is read, a world model made, a setting checked, and a page laid out."""
     asking = {
         name
         for name, tree in SOURCES.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in ("pixels", "obs") and name.startswith("latent_combo")
     }
-    assert asking == {"latent_combo.config", "latent_combo.load_run", "latent_combo.train"}
+    assert asking == {"latent_combo.config", "latent_combo.load_run", "latent_combo.report", "latent_combo.train"}
     for name in ("latent_combo.train", "latent_combo.fit_world_model", "latent_combo.fit_agent", "latent_combo.encode"):
         mentioned = {node.id for node in ast.walk(SOURCES[name]) if isinstance(node, ast.Name)}
         assert not mentioned & {"RecurrentWorldModel", "EnsembleWorldModel"}, name
