@@ -103,8 +103,6 @@ def test_a_run_is_stopped_resumed_and_drawn_as_one_of_pixels(
     assert "dream of one episode" in page and "What each latent dimension adds" not in page
     _, missing = find_views(run, states=True)
     assert missing == ["An episode of the first agent"]  # nothing draws here
-        page.split()
-    )  # nothing draws here, and nothing else lacks
 
 
 def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
