@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latent_combo.run.products import stacked_linear
+from latent_combo.run.products import linear, one_by_one, stacked_linear
 from latent_combo.run.ranges import require_positive
 
 MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
@@ -63,10 +63,26 @@ class StackedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """First-layer pre-activations (S, B, hidden) to outputs (S, B, outputs)."""
+        if one_by_one(x):
+            return self._one_by_one(x)
         for layer in self.hidden:
             x = layer(self.activate(x))
         y: Tensor = self.out(self.activate(x))
         return y
+
+    def _one_by_one(self, x: Tensor) -> Tensor:
+        """`forward`, one network after the other: its activations stay in the cache, and are never copied together."""
+        layers: list[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = []
+        for layer in self.hidden:
+            assert isinstance(layer, StackedLinear)
+            layers.append((layer.weight.unbind(), layer.bias.unbind()))
+        out = (self.out.weight.unbind(), self.out.bias.unbind())
+        ends = []
+        for network, row in enumerate(x.unbind()):
+            for weight, bias in layers:
+                row = linear(self.activate(row), weight[network], bias[network])
+            ends.append(torch.addmm(out[1][network], self.activate(row), out[0][network]))
+        return torch.stack(ends)
 
 
 @dataclass(frozen=True)

@@ -39,39 +39,41 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
     return product
 
 
+def one_by_one(x: Tensor) -> bool:
+    """Whether networks side by side are faster one after the other, for activations x (S, B, hidden)."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[2] >= NARROW and prefers_onednn()
+
+
 def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """X (S, B, in) through S layers of weights (S, in, out) and, if any, biases (S, 1, out) to (S, B, out)."""
     if weight.shape[2] < NARROW or x.device.type != "cpu" or x.dtype != torch.float32 or not prefers_onednn():
         return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
-    apply: Callable[..., Tensor] = _StackedLinear.apply
+    biases = [None] * len(x) if bias is None else bias.unbind()
+    return torch.stack([linear(*layer) for layer in zip(x.unbind(), weight.unbind(), biases, strict=True)])
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """X (B, in) through one layer of weights (in, out) and a bias (1, out), by oneDNN, where `one_by_one` says so."""
+    apply: Callable[..., Tensor] = _Linear.apply
     return apply(x, weight, bias)
 
 
-class _StackedLinear(torch.autograd.Function):
-    """The products of `baddbmm` and of its derivatives, a layer at a time: oneDNN's operator has no batches."""
+class _Linear(torch.autograd.Function):
+    """The product of `addmm` and those of its derivatives."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         assert OPERATOR is not None
         ctx.save_for_backward(x, weight)
-        biases = [None] * len(x) if bias is None else bias[:, 0]
-        layers = zip(x, weight, biases, strict=True)
-        return _side_by_side([OPERATOR(inputs, w.t(), b, "none", [], "") for inputs, w, b in layers])
+        out: Tensor = OPERATOR(x, weight.t(), None if bias is None else bias[0], "none", [], "")
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         (gradient,) = gradients
-        to_x = to_weight = to_bias = None
-        if ctx.needs_input_grad[0]:
-            to_x = _side_by_side([multiply(g, w.t()) for g, w in zip(gradient, weight, strict=True)])
-        if ctx.needs_input_grad[1]:
-            to_weight = _side_by_side([multiply(inputs.t(), g) for inputs, g in zip(x, gradient, strict=True)])
-        if ctx.needs_input_grad[2]:
-            to_bias = gradient.sum(1, keepdim=True)
-        return to_x, to_weight, to_bias
-
-
-def _side_by_side(parts: list[Tensor]) -> Tensor:
-    """Stack; one part alone is not copied."""
-    return parts[0][None] if len(parts) == 1 else torch.stack(parts)
+        return (
+            multiply(gradient, weight.t()) if ctx.needs_input_grad[0] else None,
+            multiply(x.t(), gradient) if ctx.needs_input_grad[1] else None,
+            gradient.sum(0, keepdim=True) if ctx.needs_input_grad[2] else None,
+        )
