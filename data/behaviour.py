@@ -1,14 +1,15 @@
-"""The behaviour learner: soft actor-critic on states (Stable-Baselines3), with its whole experience kept.
+"""The behaviour learner: soft actor-critic on states (SBX, Stable-Baselines3 in JAX), with its whole experience kept.
 
 A behaviour folder holds `episodes-NNNNNNN.npz`, the episodes that ended in some 10,000 agent steps, in order of
 collection: the columns of `data.episode.Episode`, one episode after another; `actor-NNNNNNN.safetensors`, the policy
-after that many agent steps; `learner.pt`, from which training continues; `learner.json`, its task and seed; and
+after that many agent steps; `learner.msgpack`, from which training continues; `learner.json`, its task and seed; and
 `behaviour.json`, the measured returns. What is continued goes on from the same weights and replay, with other random
 numbers, and without the episode that was cut short.
 """
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ STEPS_A_FILE = 10_000
 KEPT = ("action", "reward", "discount", "is_first", "is_last", "is_terminal", "state", "physics")
 LEARNER = "learner.json"
 """Task and seed that a folder belongs to."""
+STATE = "learner.msgpack"
+"""Networks and optimisers of the last save."""
+LOOP = 50
+"""Agent steps between updates, and updates that follow them: one each on the whole, as in the code of D4RL's data."""
+LAYERS = {"Dense_0": "latent_pi.0", "Dense_1": "latent_pi.2", "Dense_2": "mu", "Dense_3": "log_std"}
+"""What flax calls the layers of the actor, and what Stable-Baselines3 does, and a snapshot."""
 SNAPSHOT_EVERY = 2
 """Files between snapshots of the policy (20,000 agent steps)."""
 RANDOM_EPISODES = 4
@@ -74,7 +81,7 @@ def snapshot_policy(path: Path, generator: torch.Generator | None) -> "Snapshot"
 
 
 class Snapshot:
-    """A tanh-Gaussian policy of two hidden layers (ReLU), as Stable-Baselines3 trains it."""
+    """A tanh-Gaussian policy of two hidden layers (ReLU), as Stable-Baselines3 has it."""
 
     def __init__(self, weights: dict[str, Tensor], generator: torch.Generator | None) -> None:
         self.weights, self.generator = weights, generator
@@ -117,17 +124,27 @@ def _read_episodes(file: Path) -> list[Episode]:
     return [Episode(**{name: parts[name][i] for name in KEPT}) for i in range(len(starts) + 1)]
 
 
-def train_behaviour(task: Task, folder: Path, steps: int, seed: int, threads: int) -> None:
-    """Train soft actor-critic for `steps` agent steps, or continue an earlier run to that number.
+def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
+    """Train soft actor-critic for `steps` agent steps, or continue an earlier run to that number, on one core.
 
-    It is saved every 10,000 steps, so Ctrl-C loses at most those. Raises UserError without Stable-Baselines3, and when
-    the folder cannot be written.
+    It is saved every 10,000 steps, so Ctrl-C loses at most those. Raises UserError without SBX, and when the folder
+    cannot be written or is of another version.
     """
+    total = -(-steps // STEPS_A_FILE) * STEPS_A_FILE
+    done = len(episode_files(folder)) * STEPS_A_FILE
+    _check_same_learner(folder, {"task": task.name, "seed": seed})
+    if done >= total:
+        return
+    if done and not (folder / STATE).exists():
+        raise UserError(f"{folder} is of another version of the program; train the behaviour policy anew")
+    # Read when JAX is imported first. A second core would bring the small products of these networks nothing.
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     try:
-        from stable_baselines3 import SAC
+        from sbx import SAC
         from stable_baselines3.common.callbacks import BaseCallback
     except ImportError as error:
-        raise UserError('collecting needs Stable-Baselines3: pip install "latent-combo[collect]"') from error
+        raise UserError('collecting needs SBX: pip install "latent-combo[collect]"') from error
 
     class Progress(BaseCallback):
         """Moves the bar, and shows the return of the last episode."""
@@ -138,18 +155,14 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int, threads: in
                 bar.set_postfix(episode_return=f"{env.episodes[-1].episode_return:.0f}", refresh=False)
             return True
 
-    total = -(-steps // STEPS_A_FILE) * STEPS_A_FILE
-    done = len(episode_files(folder)) * STEPS_A_FILE
-    _check_same_learner(folder, {"task": task.name, "seed": seed})
-    if done >= total:
-        return
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     env = Recorder(make(task.name, "state"))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     model = SAC(
         "MlpPolicy", env, learning_rate=3e-4, batch_size=256, learning_starts=RANDOM_EPISODES * task.horizon,
-        buffer_size=total, seed=seed + done, policy_kwargs={"net_arch": [256, 256]}, device="cpu",
+        train_freq=LOOP, gradient_steps=LOOP, buffer_size=total, seed=seed + done,
+        policy_kwargs={"net_arch": [256, 256]},
     )  # fmt: skip
     if done:
         _restore(model, folder, done)
@@ -158,11 +171,20 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int, threads: in
             model.learn(STEPS_A_FILE, callback=Progress(), reset_num_timesteps=False)
             done += STEPS_A_FILE
             if done % (SNAPSHOT_EVERY * STEPS_A_FILE) == 0 or done >= total:
-                weights = {name: value.contiguous() for name, value in model.actor.state_dict().items()}
                 with writing(folder):
-                    write_file(folder / f"actor-{done:07d}.safetensors", pack(weights))
+                    write_file(folder / f"actor-{done:07d}.safetensors", pack(actor_weights(model)))
             _save(model, env.episodes, folder, done)
             env.episodes.clear()
+
+
+def actor_weights(model: Any) -> dict[str, Tensor]:
+    """The actor of SBX's SAC, as a snapshot holds it: weights (out, in) and biases (out,) by `LAYERS`' names."""
+    layers = model.policy.actor_state.params["params"]
+    weights = {}
+    for theirs, ours in LAYERS.items():
+        weights[f"{ours}.weight"] = torch.from_numpy(np.asarray(layers[theirs]["kernel"]).T.copy())
+        weights[f"{ours}.bias"] = torch.from_numpy(np.asarray(layers[theirs]["bias"]).copy())
+    return weights
 
 
 def _check_same_learner(folder: Path, learner: dict[str, Any]) -> None:
@@ -180,22 +202,33 @@ def _check_same_learner(folder: Path, learner: dict[str, Any]) -> None:
             write_file(path, json.dumps(learner, indent=2).encode())
 
 
+def _networks(model: Any) -> dict[str, Any]:
+    """The state of training that is saved: parameters, targets and optimisers."""
+    return {"actor": model.policy.actor_state, "critics": model.policy.qf_state, "entropy": model.ent_coef_state}
+
+
 def _save(model: Any, episodes: list[Episode], folder: Path, done: int) -> None:
     """Write the learner, then the episodes: the files of episodes count the steps, so they come last."""
-    learner, replay = io.BytesIO(), io.BytesIO()
-    torch.save({"parameters": model.get_parameters(), "updates": model._n_updates}, learner)
+    from flax.serialization import to_bytes
+
+    replay = io.BytesIO()
     columns: dict[str, Any] = {name: np.concatenate([episode.columns()[name] for episode in episodes]) for name in KEPT}
     np.savez_compressed(replay, **columns)
     with writing(folder):
-        write_file(folder / "learner.pt", learner.getvalue())
+        write_file(folder / STATE, to_bytes(_networks(model)))
         write_file(folder / f"episodes-{done:07d}.npz", replay.getvalue())
 
 
 def _restore(model: Any, folder: Path, steps: int) -> None:
     """Put weights, optimisers and the replay buffer back as they were."""
-    saved = torch.load(folder / "learner.pt", weights_only=True)
-    model.set_parameters(saved["parameters"])
-    model._n_updates = saved["updates"]
+    from flax.serialization import from_bytes
+
+    try:
+        saved = from_bytes(_networks(model), (folder / STATE).read_bytes())
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{folder / STATE} is damaged ({error}); train the behaviour policy anew") from error
+    model.policy.actor_state, model.policy.qf_state = saved["actor"], saved["critics"]
+    model.ent_coef_state = saved["entropy"]
     episodes = read_replay(folder)
     columns = {name: np.concatenate([episode.columns()[name][1:] for episode in episodes]) for name in KEPT}
     count = len(columns["action"])

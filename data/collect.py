@@ -3,9 +3,9 @@
 Splits: `medium`, of the first snapshot about as good as half of the last one (a third on D4RL's robots); `expert`, of
 the last snapshot; `medium-expert`, half of each; `random`, of uniform actions; `replay`, the whole replay;
 `medium-replay`, the replay up to the medium policy, whole on D4RL's robots, elsewhere 200 episodes spread evenly over
-it (or the first 200, if it has fewer). Each is as long as 200 whole episodes (of the door 1000), or --episodes;
-medium-replay is at most, and a replay that is asked for with --episodes.
-Snapshots act stochastically.
+it (or the first 200, if it has fewer). Each is as long as 200 whole episodes (of the door 1000), or --episodes: D4RL's
+own have a million transitions, --episodes 1000. Replays are thinned to that, and never longer than what there is.
+Snapshots act stochastically. `random` needs no learner.
 
 An OUT that ends in .hdf5 is written in D4RL's layout, with the vector observations. Any other is a folder with a
 recording: physics states, actions and rewards, which `data.render` draws.
@@ -95,11 +95,14 @@ def played_episodes(task: Task, policy: Snapshot | None, count: int, seed: int) 
 
 def cut(task: Task, split: str, behaviour: Path, episodes: int, seed: int) -> tuple[Iterator[Episode], dict[str, Any]]:
     """The episodes of a split, and a description of the policies that made them."""
+    if split == "random":
+        references = {"random_return": task.random_return, "expert_return": task.expert_return}
+        return played_episodes(task, None, episodes, seed), {"learner": "uniform random actions", **references}
     measured = measure(task, behaviour)
     medium, expert = medium_snapshot(measured, task.medium_share), str(measured["expert"])
     references = {"random_return": measured["random_return"], "expert_return": measured["expert_return"]}
     returns = {"medium_return": measured["snapshots"][medium], "snapshot_returns": list(measured["snapshots"].values())}
-    made_by = {"learner": "Stable-Baselines3 SAC on states", **references}
+    made_by = {"learner": "SBX (Stable-Baselines3 in JAX) SAC on states", **references}
 
     def snapshot(name: str, count: int, offset: int) -> Iterator[Episode]:
         generator = torch.Generator().manual_seed(seed + offset)
@@ -107,8 +110,6 @@ def cut(task: Task, split: str, behaviour: Path, episodes: int, seed: int) -> tu
 
     if split in ("replay", "medium-replay"):
         return _cut_replay(task, split, behaviour, medium, episodes, made_by)
-    if split == "random":
-        return played_episodes(task, None, episodes, seed), {"learner": "uniform random actions", **references}
     if split == "medium-expert":
 
         def both() -> Iterator[Episode]:
@@ -158,21 +159,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--episodes", type=int, help="whole episodes that it is as long as (default: 200, door 1000)")
     parser.add_argument("--behaviour", type=Path, help="its folder, shared by all splits (default: beside OUT)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the learner; more gain little")
     given = parser.parse_args()
     task = get_task(given.task)
     count = task.split_episodes if given.episodes is None else given.episodes
-    if not 2 <= count <= task.split_episodes:
-        raise UserError(f"--episodes is {count}; a split has 2 to {task.split_episodes}")
-    for option in ("steps", "threads"):
-        if getattr(given, option) < 1:
-            raise UserError(f"--{option} is {getattr(given, option)}; it is at least 1")
+    if count < 2:
+        raise UserError(f"--episodes is {count}; a split has 2 or more")
+    if given.split == "medium-replay" and not task.whole_replay and count > task.split_episodes:
+        raise UserError(f"--episodes is {count}; a medium-replay of {task.name} has at most {task.split_episodes}")
+    if given.steps < 1:
+        raise UserError(f"--steps is {given.steps}; it is at least 1")
     check_out(given.out)
     behaviour = given.behaviour or given.out.parent / f"{task.name}-behaviour-seed{given.seed}"
-    try:
-        train_behaviour(task, behaviour, given.steps, given.seed, given.threads)
-    except KeyboardInterrupt as error:
-        raise UserError(f"stopped; the same command goes on from the last save in {behaviour}") from error
+    if given.split != "random":
+        try:
+            train_behaviour(task, behaviour, given.steps, given.seed)
+        except KeyboardInterrupt as error:
+            raise UserError(f"stopped; the same command goes on from the last save in {behaviour}") from error
     episodes, made_by = cut(task, given.split, behaviour, count, given.seed)
     random_return, expert_return = float(made_by.pop("random_return")), float(made_by.pop("expert_return"))
     if is_d4rl(given.out):

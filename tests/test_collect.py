@@ -1,6 +1,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,13 +107,17 @@ def test_what_cannot_be_collected_is_refused_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collect, "train_behaviour", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(
+        sys, "argv", ["collect", "walker-walk", "medium-replay", str(tmp_path / "new"), "--episodes", "201"]
+    )
+    with pytest.raises(UserError, match="has at most 200"):
+        collect.main()
     file = tmp_path / "file"
     file.touch()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").touch()
     wrong = {
         "--steps is 0": ["new", "--steps", "0"],
-        "--threads is 0": ["new", "--threads", "0"],
         "--episodes is 1": ["new", "--episodes", "1"],
         "full exists already": ["full"],
         "file exists already": ["file"],
@@ -126,20 +131,18 @@ def test_what_cannot_be_collected_is_refused_before_anything_is_trained(
 
 
 def test_a_behaviour_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("stable_baselines3")
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(UserError, match=f"cannot write to {file}"):
-        train_behaviour(TASK, file, 1, seed=0, threads=1)
+        train_behaviour(TASK, file, 1, seed=0)
 
 
 def test_a_behaviour_folder_of_another_seed_is_not_continued(tmp_path: Path) -> None:
-    pytest.importorskip("stable_baselines3")
     folder = behaviour_folder(tmp_path / "behaviour", 20)
     (folder / "learner.json").write_text(json.dumps({"task": "walker-walk", "seed": 3}))
-    train_behaviour(TASK, folder, 1, seed=3, threads=1)  # finished: nothing to do
+    train_behaviour(TASK, folder, 1, seed=3)  # finished: nothing to do
     with pytest.raises(UserError, match="was trained with seed 3, not 0"):
-        train_behaviour(TASK, folder, 1, seed=0, threads=1)
+        train_behaviour(TASK, folder, 1, seed=0)
 
 
 def test_played_episodes_replay_exactly_from_their_actions() -> None:
@@ -163,13 +166,23 @@ def test_random_actions_score_what_the_registry_says() -> None:
 
 @pytest.mark.slow
 def test_the_learner_stops_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("stable_baselines3")
+    pytest.importorskip("sbx")
     from data import behaviour
 
     monkeypatch.setattr(behaviour, "STEPS_A_FILE", 2000)
-    behaviour.train_behaviour(TASK, tmp_path, 2000, seed=0, threads=1)
+    learners: list[Any] = []
+    save = behaviour._save
+    monkeypatch.setattr(behaviour, "_save", lambda model, *rest: (learners.append(model), save(model, *rest)))
+    behaviour.train_behaviour(TASK, tmp_path, 2000, seed=0)
     first = behaviour.read_replay(tmp_path)
-    behaviour.train_behaviour(TASK, tmp_path, 4000, seed=0, threads=1)
+    (tmp_path / "learner.msgpack").rename(tmp_path / "away")
+    with pytest.raises(UserError, match="of another version"):
+        behaviour.train_behaviour(TASK, tmp_path, 4000, seed=0)
+    (tmp_path / "away").rename(tmp_path / "learner.msgpack")
+    behaviour.train_behaviour(TASK, tmp_path, 4000, seed=0)
+    snapshot = behaviour.snapshot_policy(tmp_path / "actor-0004000.safetensors", None)
+    for state in np.random.default_rng(0).normal(size=(5, TASK.state_dim)).astype(np.float32):
+        np.testing.assert_allclose(snapshot(state), learners[-1].predict(state, deterministic=True)[0], atol=1e-5)
     both = behaviour.read_replay(tmp_path)
     assert len(first) == 4 and len(both) == 8
     np.testing.assert_array_equal(both[3].reward, first[3].reward)
@@ -183,15 +196,15 @@ def test_the_learner_stops_and_goes_on_where_it_was(tmp_path: Path, monkeypatch:
 def test_a_learner_of_a_robot_that_falls_goes_on_with_all_that_was_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("stable_baselines3")
+    pytest.importorskip("sbx")
     from data import behaviour
 
     monkeypatch.setattr(behaviour, "STEPS_A_FILE", 600)
     monkeypatch.setattr(behaviour, "RANDOM_EPISODES", 0)
     hopper = get_task("hopper")
-    behaviour.train_behaviour(hopper, tmp_path, 600, seed=0, threads=1)
+    behaviour.train_behaviour(hopper, tmp_path, 600, seed=0)
     first = behaviour.read_replay(tmp_path)
-    behaviour.train_behaviour(hopper, tmp_path, 1200, seed=0, threads=1)
+    behaviour.train_behaviour(hopper, tmp_path, 1200, seed=0)
     both = behaviour.read_replay(tmp_path)
     assert len({episode.length for episode in both}) > 3 and all(episode.is_terminal[-1] for episode in both)
     assert len(both) > len(first)
@@ -204,13 +217,7 @@ def test_a_split_of_a_robot_is_written_in_d4rls_layout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hopper = get_task("hopper")
-    monkeypatch.setattr(collect, "train_behaviour", lambda *_: None)
-    monkeypatch.setattr(
-        collect,
-        "measure",
-        lambda *_: {"snapshots": {"actor-0000020.safetensors": 1.0}, "expert": "actor-0000020.safetensors",
-                    "random_return": 15.0, "expert_return": 1.0},
-    )  # fmt: skip
+    monkeypatch.setattr(collect, "train_behaviour", lambda *_: pytest.fail("uniform actions need no learner"))
     out = tmp_path / "hopper-random.hdf5"
     monkeypatch.setattr(sys, "argv", ["collect", "hopper", "random", str(out), "--episodes", "2"])
     collect.main()

@@ -19,7 +19,19 @@ ALLOWED = {
     "data": ("latent_combo.run", "latent_combo.world_model.base", "envs"),
 }
 DRAWN_FROM_TENSORS = ("gymnasium", "mujoco", "dm_control", "pathlib", "os", "data", "envs")
-OUTSIDE_OF_THE_MODELS = ("gymnasium", "mujoco", "dm_control", "stable_baselines3", "imageio", "pathlib", "os", "io")
+OUTSIDE_OF_THE_MODELS = (
+    "gymnasium",
+    "mujoco",
+    "dm_control",
+    "stable_baselines3",
+    "sbx",
+    "jax",
+    "flax",
+    "imageio",
+    "pathlib",
+    "os",
+    "io",
+)
 ENVIRONMENT_MAKERS = {"latent_combo.score", "data.behaviour", "data.collect", "data.relabel", "data.render"}
 FORBIDDEN = ("pickle.load", "pickle.loads", "np.random.seed", "random.seed")
 SAFE = {"np.load": ("allow_pickle", "False"), "torch.load": ("weights_only", "True")}  # the libraries' defaults, too
