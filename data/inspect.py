@@ -2,18 +2,21 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.decoded import Decoded
 from data.episode import Episode
-from data.locate import default_data_dir, resolve
-from data.manifest import Manifest
+from data.formats.d4rl import is_d4rl, read_d4rl, read_metadata
+from data.locate import default_data_dir, infer_split, infer_task, resolve
 from data.store import Dataset
-from latent_combo.run.errors import run_cli
+from envs.tasks import get_task
+from latent_combo.run.errors import UserError, run_cli
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 AT_BOUND = 0.99
@@ -30,7 +33,7 @@ class Report:
     """A dataset in figures."""
 
     manifest: dict[str, Any]
-    """The manifest, without the names of the files."""
+    """The manifest, without the names of the files; of a file in D4RL's layout what it and its task say."""
     episodes: int
     transitions: int
     length_min: int
@@ -57,13 +60,63 @@ class Report:
     oddities: list[str]
 
 
-def inspect_dataset(dataset: Dataset) -> Report:
+@dataclass(frozen=True)
+class Subject:
+    """A dataset that is to be described."""
+
+    about: dict[str, Any]
+    """Has task, split, horizon, random_return and expert_return at least."""
+    episodes: Iterable[tuple[str, Episode]]
+    """Each with what it is called."""
+
+    @classmethod
+    def of_folder(cls, dataset: Dataset) -> "Subject":
+        """A folder of the project's own."""
+        about = {key: value for key, value in asdict(dataset.manifest).items() if key != "files"}
+        return cls(about, zip(dataset.manifest.files, dataset, strict=True))
+
+    @classmethod
+    def of_file(cls, path: Path, data_dir: Path, task_name: str | None = None) -> "Subject":
+        """A file in D4RL's layout. Raises UserError where neither it nor its name tells the task."""
+        name = task_name or infer_task(str(path), data_dir)
+        if name is None:
+            raise UserError(f"{path} does not say which task it is of; name it with --task")
+        task = get_task(name)
+        decoded = read_d4rl(path, task)  # first: it says what is wrong with a file
+        metadata = read_metadata(path)
+        about = {
+            "task": task.name,
+            "split": metadata.get("split") or infer_split(str(path), data_dir),
+            "horizon": task.horizon,
+            "random_return": task.random_return,
+            "expert_return": task.expert_return,
+            "metadata": metadata,
+        }
+        return cls(about, _episodes(decoded))
+
+
+def _episodes(decoded: Decoded) -> Iterator[tuple[str, Episode]]:
+    """Episodes of vector observations, one after the other."""
+    for number, (start, length) in enumerate(zip(decoded.starts, decoded.lengths, strict=True)):
+        row = slice(start, start + length)
+        yield (
+            f"episode {number}",
+            Episode.from_transitions(
+                decoded.action[row][1:],
+                decoded.reward[row][1:],
+                state=decoded.observation[row],
+                terminal=bool(decoded.is_terminal[row][-1]),
+            ),
+        )
+
+
+def inspect_dataset(subject: Subject) -> Report:
     """Read a dataset once, one episode in memory at a time. Raises UserError as reading it does."""
     actions, rewards, returns, lengths = [], [], [], []
     terminals = 0
     odd: list[str] = []
     seen: dict[bytes, str] = {}
-    for name, episode in zip(dataset.manifest.files, dataset, strict=True):
+    for name, episode in subject.episodes:
         actions.append(episode.action[1:])
         rewards.append(episode.reward[1:])
         returns.append(episode.episode_return)
@@ -73,13 +126,12 @@ def inspect_dataset(dataset: Dataset) -> Report:
         twin = seen.setdefault(episode.action.tobytes(), name)
         if twin != name:
             odd.append(f"{name}: has the same actions as {twin}")
-    action, reward = np.concatenate(actions), np.concatenate(rewards)
-    manifest = dataset.manifest
-    if short := sum(length != manifest.horizon for length in lengths) - terminals:
-        odd.append(f"{short} episodes end neither at the horizon of {manifest.horizon} nor by the task")
+    action, reward, about = np.concatenate(actions), np.concatenate(rewards), subject.about
+    if short := sum(length != about["horizon"] for length in lengths) - terminals:
+        odd.append(f"{short} episodes end neither at the horizon of {about['horizon']} nor by the task")
     counts, edges = np.histogram(returns, BINS)
     return Report(
-        manifest={key: value for key, value in asdict(manifest).items() if key != "files"},
+        manifest=about,
         episodes=len(returns),
         transitions=len(action),
         length_min=min(lengths),
@@ -88,7 +140,7 @@ def inspect_dataset(dataset: Dataset) -> Report:
         return_mean=float(np.mean(returns)),
         return_std=float(np.std(returns)),
         return_quantiles=np.quantile(returns, QUANTILES).tolist(),
-        normalised_mean=_normalised(float(np.mean(returns)), manifest),
+        normalised_mean=_normalised(float(np.mean(returns)), about),
         histogram_counts=counts.tolist(),
         histogram_edges=edges.tolist(),
         reward_zero_fraction=float((reward == 0.0).mean()),
@@ -101,8 +153,9 @@ def inspect_dataset(dataset: Dataset) -> Report:
     )
 
 
-def _normalised(episode_return: float, manifest: Manifest) -> float:
-    return 100.0 * (episode_return - manifest.random_return) / (manifest.expert_return - manifest.random_return)
+def _normalised(episode_return: float, about: dict[str, Any]) -> float:
+    random, expert = float(about["random_return"]), float(about["expert_return"])
+    return 100.0 * (episode_return - random) / (expert - random)
 
 
 def _oddities(episode: Episode) -> list[str]:
@@ -125,9 +178,8 @@ def _oddities(episode: Episode) -> list[str]:
 def format_report(report: Report) -> str:
     """Write the report for reading, with a histogram of the returns."""
     about = report.manifest
-    drawn = f"{about['image_size']} pixels, {about['look']} look" if about["image_size"] else "recording, no images"
     lines = [
-        f"{about['task']} {about['split']} ({drawn}; action repeat {about['action_repeat']}, camera {about['camera']})",
+        f"{about['task']} {about['split'] or '(split unknown)'} ({_kind(about)})",
         f"episodes     {report.episodes}, {report.terminals} of them ended by the task",
         f"transitions  {report.transitions}, {report.length_min} to {report.length_max} an episode",
         f"return       {report.return_mean:.1f} +- {report.return_std:.1f}",
@@ -150,6 +202,14 @@ def format_report(report: Report) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def _kind(about: dict[str, Any]) -> str:
+    """What the episodes hold."""
+    if "image_size" not in about:
+        return "D4RL's layout, vectors"
+    drawn = f"{about['image_size']} pixels, {about['look']} look" if about["image_size"] else "recording, no images"
+    return f"{drawn}; action repeat {about['action_repeat']}, camera {about['camera']}"
+
+
 def _row(values: Sequence[float], digits: int = 2) -> str:
     return " ".join(f"{value:.{digits}f}" for value in values)
 
@@ -157,10 +217,15 @@ def _row(values: Sequence[float], digits: int = 2) -> str:
 def main() -> None:
     """Read the command line and print the report."""
     parser = argparse.ArgumentParser(prog="python -m data.inspect", description=__doc__)
-    parser.add_argument("dataset", help="a dataset: its folder or its name")
+    parser.add_argument("dataset", help="a dataset: its folder, its .hdf5 file, or its name")
+    parser.add_argument("--task", help="of a file in D4RL's layout that does not tell its task")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
-    report = inspect_dataset(Dataset(resolve(options.dataset, None, default_data_dir())))
+    data_dir = default_data_dir()
+    path = resolve(options.dataset, None, data_dir)
+    states = is_d4rl(path)
+    subject = Subject.of_file(path, data_dir, options.task) if states else Subject.of_folder(Dataset(path))
+    report = inspect_dataset(subject)
     print(json.dumps(asdict(report), indent=1) if options.json else format_report(report))
 
 

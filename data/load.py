@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from tqdm import tqdm
 
+from data import published
 from data.decoded import Decoded
 from data.episode import DTYPES, OPTIONAL, Episode
 from data.formats.d4rl import is_d4rl, read_d4rl
@@ -69,6 +70,9 @@ def load_pixels(
     A recording is drawn, and any dataset decoded, the first time only. Raises UserError when there is no such dataset,
     it does not fit the task, look or size, one of its files was altered, or `data_dir` cannot be written.
     """
+    only_states = published.NAME.fullmatch(name_or_path) or is_minari(name_or_path)
+    if only_states and find(name_or_path, task, data_dir) is None:  # nothing is fetched in vain
+        raise UserError(f"{name_or_path} holds states and no images; use --obs state")
     path = resolve(name_or_path, task, data_dir)
     if is_d4rl(path):
         raise UserError(f"{path} holds states and no images; use --obs state")

@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import shlex
 from pathlib import Path
 
 from data import published
@@ -61,8 +62,19 @@ def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> Path:
     known = f"; known names: {', '.join(nearest)}" if nearest else ""
     raise UserError(
         f"there is no dataset {name_or_path!r}, neither as a folder or file nor by name in {data_dir}{known}; "
-        "give the path of a folder that holds a manifest.json, or of an .hdf5 file in D4RL's layout"
+        f"give the path of a folder that holds a manifest.json, or of an .hdf5 file in D4RL's layout"
+        f"{_how_to_collect(name_or_path, data_dir)}"
     )
+
+
+def _how_to_collect(name: str, data_dir: Path) -> str:
+    """The command that makes a dataset of a task and split that are known, as the end of a sentence."""
+    for task in sorted(TASKS, key=len, reverse=True):
+        split = name.removeprefix(f"{task}-")
+        if split != name and split in published.SPLITS:
+            suffix = ".hdf5" if TASKS[task].simulator == "gymnasium" else ""
+            return f", or collect it: python -m data.collect {task} {split} {shlex.quote(str(data_dir / name))}{suffix}"
+    return ""
 
 
 def infer_task(name_or_path: str, data_dir: Path) -> str | None:

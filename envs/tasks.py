@@ -51,6 +51,8 @@ class Task:
     """Size of the simulator's state, positions and velocities."""
     physics_names: tuple[str, ...]
     """What each number of the simulator's state is."""
+    state_names: tuple[str, ...]
+    """What each number of the vector observation is."""
     turning: tuple[str, ...]
     """Those of them that are angles without bounds."""
     reward: str
@@ -90,6 +92,13 @@ WALKER_JOINTS = (
     *(f"{side} {joint}" for side in ("right", "left") for joint in ("hip", "knee", "ankle")),
 )
 
+WALKER_BODIES = ("torso", *(f"{side} {part}" for side in ("right", "left") for part in LEG))
+WALKER_SEEN = (
+    *(f"{body} {axis}" for body in WALKER_BODIES for axis in ("xx", "xz")),
+    "height",
+    *(f"{of}, velocity" for of in ("height", "distance", "pitch", *WALKER_JOINTS[3:])),
+)
+
 D4RL = "D4RL's (Fu et al., 2020, infos.py)"
 MEASURED = "20 episodes of uniform actions; COMBO's return in the paper (Table 1), whose data are others"
 
@@ -109,8 +118,10 @@ def robot(
     fps: int,
     termination: str = "none",
     physics_names: tuple[str, ...] = (),
+    unseen: int = 1,
+    seen_too: tuple[str, ...] = (),
 ) -> Task:
-    """One of gymnasium's robots, with D4RL's conventions."""
+    """One of gymnasium's robots, with D4RL's conventions: what it observes are all but the first `unseen` positions."""
     physics = physics_names or names(*positions)
     return Task(
         name=name,
@@ -123,6 +134,7 @@ def robot(
         state_dim=state_dim,
         physics_dim=len(physics),
         physics_names=physics,
+        state_names=(*physics[unseen:], *seen_too),
         turning=("pitch",) if "pitch" in physics else (),
         reward=reward,
         random_return=references[0],
@@ -150,6 +162,10 @@ DOOR = (
     *("mocap x", "mocap y", "mocap z", "mocap quaternion w", "mocap quaternion x", "mocap quaternion y"),
     *("mocap quaternion z", "door's place x", "door's place y", "door's place z"),
 )
+DOOR_SEEN = (
+    *(f"{of} {axis}" for of in ("hand", "hand, velocity", "mocap") for axis in "xyz"),
+    *("fingers", "handle x", "handle y", "handle z", "door", "door, velocity"),
+)
 
 
 def sawyer(name: str, reward: str, best: float, rewards_success: bool) -> Task:
@@ -165,6 +181,7 @@ def sawyer(name: str, reward: str, best: float, rewards_success: bool) -> Task:
         state_dim=15,
         physics_dim=len(DOOR),
         physics_names=DOOR,
+        state_names=DOOR_SEEN,
         turning=(),
         reward=reward,
         random_return=0.0,
@@ -190,6 +207,7 @@ TASKS = {
             state_dim=24,
             physics_dim=18,
             physics_names=names(*WALKER_JOINTS),
+            state_names=WALKER_SEEN,
             turning=("pitch",),
             reward="dm_control walker-walk: upright and at 1 m/s, in [0, 1] per control step",
             random_return=39.7,
@@ -220,9 +238,11 @@ TASKS = {
             fps=20,
             termination="ant",
             physics_names=ANT,
+            unseen=2,
         ),
         robot(
             *("halfcheetah-jump", CHEETAH, 6, 18, "min(v_x, 3) - 0.1 |a|^2 + 15 (z - z_init)"),
+            seen_too=("torso's height",),
             references=(-2374.5, 5308.7, MEASURED),
             fps=20,
         ),
@@ -232,6 +252,7 @@ TASKS = {
             fps=20,
             termination="ant",
             physics_names=ANT,
+            unseen=2,
         ),
         sawyer("sawyer-door-dense", "Meta-World door-open-v3's reward, a tenth of it", 50.0, False),
         sawyer("sawyer-door", "1 while the door is fully open, else 0", 50.0, True),

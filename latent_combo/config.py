@@ -12,7 +12,7 @@ from typing import Any
 import jsonargparse
 import yaml
 
-from data.locate import default_data_dir, infer_split, infer_task
+from data.locate import default_data_dir, find, infer_split, infer_task
 from envs.tasks import LOOKS, OBSERVATIONS, Seen, get_task
 from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.fit import AgentFitConfig
@@ -122,7 +122,11 @@ class Config:
 def _parser() -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(
         prog="python -m latent_combo.train",
-        description="Train a policy offline: dataset -> world model -> latents -> policy -> score.",
+        description="Train a policy offline: dataset -> world model -> latents -> policy -> score. Without settings "
+        "it trains from images on the bundled walker; with --obs state from vectors, on the bundled hopper or on "
+        "--dataset, which may be one of D4RL's names. Settings come from the defaults below (the paper's, for images), "
+        "then what the paper sets for the dataset (--obs state), the preset, the algorithm, --config, and the command "
+        "line; the later ones win, and a run says which files it took.",
         exit_on_error=False,
         allow_abbrev=False,
     )
@@ -140,23 +144,55 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     if "--resume" in arguments or any(a.startswith("--resume=") for a in arguments):
         run = _resumed_folder(arguments)
         return load_config(run), True
+    layers = _layers(arguments)
+    settings = [f"--agent.{name}={value}" for name, value in ALGORITHMS[layers.algorithm].items()]
+    files, single = _split_config(arguments)
+    # What the command line says of the algorithm comes after a file; what a file says comes before its own settings.
+    named = any(argument.split("=")[0] == "--algorithm" for argument in single)
+    ordered = [*files, *settings] if named else [*settings, *files]
+    defaults = [f"--config={path}" for path in layers.files]
+    return _instantiate([*defaults, f"--obs={layers.obs}", f"--task={layers.task}", *ordered, *single]), False
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What lies beneath a command line's own settings."""
+
+    obs: str
+    task: str
+    algorithm: str
+    files: tuple[Path, ...]
+    """The paper's settings for the dataset, if there are any, and the preset, in the order in which they apply."""
+
+
+def settings_files(arguments: list[str]) -> tuple[Path, ...]:
+    """The program's own files that a command line's settings come from. Raises UserError as `parse` does."""
+    return _layers(arguments).files
+
+
+def _layers(arguments: list[str]) -> Layers:
     obs, chosen, algorithm = (_peek(arguments, name, getattr(Config, name)) for name in ("obs", "preset", "algorithm"))
     if obs not in OBSERVATIONS:
         raise UserError(f"obs is {obs!r}; it is one of {', '.join(OBSERVATIONS)}")
     if algorithm not in ALGORITHMS:
         raise UserError(f"unknown algorithm {algorithm!r}; known: {', '.join(ALGORITHMS)}")
     preset = _preset(obs, chosen)
-    dataset = _peek(arguments, "dataset", str(_read_yaml(preset).get("dataset", Config.dataset)))
     folder = Path(_peek(arguments, "data_dir", str(default_data_dir()))).expanduser()
-    task = _peek(arguments, "task", infer_task(dataset, folder) or Config.task)
-    get_task(task)
-    published = [f"--config={path}"] if obs == "state" and (path := paper_settings(task, dataset, folder)) else []
-    settings = [f"--agent.{name}={value}" for name, value in ALGORITHMS[algorithm].items()]
-    files, single = _split_config(arguments)
-    # What the command line says of the algorithm comes after a file; what a file says comes before its own settings.
-    named = any(argument.split("=")[0] == "--algorithm" for argument in single)
-    ordered = [*files, *settings] if named else [*settings, *files]
-    return _instantiate([*published, f"--config={preset}", f"--obs={obs}", f"--task={task}", *ordered, *single]), False
+    default = str(_read_yaml(preset).get("dataset", Config.dataset))
+    dataset, task = _peek(arguments, "dataset", ""), _peek(arguments, "task", "")
+    told = infer_task(dataset or default, folder)
+    if task:
+        get_task(task)
+    if not dataset and task and told not in (task, None):
+        raise UserError(
+            f"task is {task}, but the dataset of preset {chosen} is {default}, which is of {told}; "
+            f"name a --dataset of {task}"
+        )
+    if dataset and not task and told is None and find(dataset, None, folder) is not None:
+        raise UserError(f"{dataset} does not say which task it is of; name it with --task")
+    task = task or told or Config.task
+    published = paper_settings(task, dataset or default, folder) if obs == "state" else None
+    return Layers(obs, task, algorithm, (preset,) if published is None else (published, preset))
 
 
 def _preset(obs: str, name: str) -> Path:

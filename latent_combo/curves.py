@@ -76,14 +76,14 @@ def _model_loss(axes: Axes, series: Series) -> None:
     _plot(axes, series, "world_model", "held_out_loss", "held-out episodes", marker="o", markersize=3)
     if ("world_model", "loss") in series:
         axes.set_yscale("log")
-    finish(axes, "World model", "step", "weighted negative ELBO a step, nats")
+    finish(axes, "World model", "step", "loss of a step")
 
 
 def _open_loop(axes: Axes, series: Series) -> None:
     for name, label, colour in (
         ("open_loop", "model", BLUE),
-        ("copy_last", "copy the last frame", ORANGE),
-        ("mean_image", "mean image", GREY),
+        ("copy_last", "copy the last observation", ORANGE),
+        ("mean_observation", "mean observation", GREY),
     ):
         points = sorted(
             (int(key.rsplit("_", 1)[1]), values[-1][1])
@@ -92,7 +92,7 @@ def _open_loop(axes: Axes, series: Series) -> None:
         )
         if points:
             axes.plot([k for k, _ in points], [psnr for _, psnr in points], marker="o", label=label, color=colour)
-    finish(axes, "Open-loop prediction, held-out episodes", "steps ahead", "PSNR, dB")
+    finish(axes, "Open-loop prediction, held-out episodes", "steps ahead", "PSNR, dB (higher is better)")
 
 
 def _returns(axes: Axes, series: Series, result: dict[str, Any] | None) -> None:
@@ -116,6 +116,7 @@ def _values(axes: Axes, series: Series) -> None:
     for name, label, colour, line in (
         ("q_data", "dataset", BLUE, "-"),
         ("held_out_q", "held-out pairs", SKY, "--"),
+        ("held_out_return", "returned after held-out pairs", SKY, ":"),
         ("q_policy", "policy's actions", BLACK, "-"),
         ("q_model", "model's pairs", VERMILION, "-."),
         ("q_uniform", "uniform actions", GREY, ":"),

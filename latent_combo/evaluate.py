@@ -36,7 +36,7 @@ def main() -> None:
     print(f"all: return {mean:.1f} +- {np.std(score.returns):.1f}, normalised {task.normalised_score(mean):.1f}")
     if (result := read_result(given.run)) is not None:
         print(f"dataset {result['dataset_return_mean']:.1f} ({run.config.dataset})")
-    print(f"random policy {task.random_return:.1f}, expert {task.expert_return:.1f} ({task.references})")
+    print(f"random policy {task.random_return:.1f}, expert {task.expert_return:.1f}; from: {task.references}")
     if given.video:
         write_mp4(given.video, *film(task, run.config.look, score.physics))
         print(f"video in {given.video}")

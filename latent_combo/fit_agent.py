@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic, Noise
+from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.replay import EncodedDataset, draw_pool, mixed_batch
 from latent_combo.load_run import build_agent
@@ -19,6 +20,8 @@ from latent_combo.show_agent import show_values
 from latent_combo.world_model.base import WorldModel
 
 PHASE = "agent"
+UNSEEN = 0.1
+"""Share of a value that may lie beyond the end of an episode that was cut off, where returns are compared with it."""
 LAST_FIFTH = 0.8
 """Looks after this share of the updates tell whether the policy is stable."""
 
@@ -102,12 +105,27 @@ def play(
 
 @torch.no_grad()
 def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, seed: int) -> dict[str, Tensor]:
-    """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises."""
+    """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises.
+
+    `held_out_return` is what the behaviour's discounted rewards came to after those of these pairs that tell (what is
+    left at a time limit is discounted to `UNSEEN` or less), and `held_out_excess` how far the values of just those lie
+    above it. Values of a policy that is better than the behaviour lie above, those of critics that have not arrived
+    below. Needs no environment. Both are left out where no pair tells.
+    """
     index, view = held_out.draw((agent.stack, 1024), generator(seed, held_out.source.device, "held out"))
     feature, action = held_out.pairs(index, view)
-    return {
-        "held_out_q": agent.critic(feature, action[:, :, None]).mean((0, 2, 3)),
+    value = agent.critic(feature, action[:, :, None]).mean((0, 3))  # (S, 1024)
+    metrics = {
+        "held_out_q": value.mean(1),
         "held_out_log_prob": agent.actor(feature).log_prob(action).mean(1),
+    }
+    tells = held_out.whole.discount[index] <= UNSEEN
+    if not tells.any(1).all():
+        return metrics
+    reached = held_out.whole.reward[index]
+    return metrics | {
+        "held_out_return": weighted_mean(reached, tells.float()),
+        "held_out_excess": weighted_mean(value - reached, tells.float()),
     }
 
 

@@ -50,16 +50,17 @@ VIEWS = {
             f"{CLIPS}/held_out_*.mp4",
             "Episodes that the model never trained on",
             "Open loop turns from green to vermilion where the model stops looking and follows the recorded actions "
-            "blindly; truth and posterior go on seeing. Open loop is the mean of the members' frames, so that blur is "
+            "blindly; truth and posterior go on seeing. Open loop is the mean of the members, so that blur is "
             "disagreement; error is its absolute difference from the truth. The band of the predicted reward goes from "
             "the members' least to their greatest.",
         ),
         View(
             f"{PICTURES}/horizon.png",
             "How far it predicts",
-            "Its predictions end where the model's curve falls to that of the mean frame, or of the mean reward. "
-            "Copying is hard to beat one step ahead. The KL is in nats, from what the filter says once it has seen the "
-            "frame to what a member said before.",
+            "Its predictions end where the model's curve falls to that of the mean observation, or of the mean "
+            "reward. Copying is hard to beat one step ahead. PSNR is in dB below the peak of images, or below each "
+            "number's standard deviation. The KL is in nats, from what the filter says once it has seen the frame to "
+            "what a member said before.",
         ),
         View(
             f"{CLIPS}/dreams.mp4",
@@ -81,10 +82,11 @@ VIEWS = {
         View(
             f"{PICTURES}/calibration_*.png",
             "Disagreement against true error, 1 step and 5 steps ahead",
-            "Above, the error of the frame, with what the decoder can't draw in it; below, that of the latent. The "
-            "closer the points lie to a rising line, the better the measure knows the error; at a rank correlation of "
-            "0 it says nothing of it. The legend has the correlation of each kind of actions alone. Max Var is MOPO's "
-            "measure, the log-likelihoods' deviation is LOMPO's (the paper's Figure 2).",
+            "Above, the error of the observation, for images with what the decoder can't draw in it; below, that of "
+            "the latent, where it is another. The closer the points lie to a rising line, the better the measure "
+            "knows the error; at a rank correlation of 0 it says nothing of it. The legend has the correlation of "
+            "each kind of actions alone. Max Var is MOPO's measure, the log-likelihoods' deviation is LOMPO's (the "
+            "paper's Figure 2).",
         ),
         View(
             f"{PICTURES}/latent_kl.png",

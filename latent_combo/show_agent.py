@@ -1,5 +1,7 @@
 """The views of an agent: what it values, what it expects, and what the model would have come of other actions."""
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -153,7 +155,7 @@ class AgentViews:
             states = np.repeat(self.pieces.physics[best][None], len(actions), 0)
             true = branches.follow(states, torch.stack(list(actions.values())).cpu().numpy())
         made = counterfactual(self.model, feature, measured.observation[best, CONTEXT - 1], actions, true)
-        draw = draw_strip if self.pieces.images else draw_paths
+        draw = draw_strip if self.pieces.images else partial(draw_paths, names=self.exhibits.task.state_names)
         self.gallery.picture("agent/counterfactual", step, lambda: to_png(draw(made)), "counterfactual", made.arrays())
 
     def _seen(self, segment: Segment, draws: torch.Generator) -> torch.Tensor:

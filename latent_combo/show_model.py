@@ -114,7 +114,14 @@ class ModelViews:
         if self.pieces.images:
             self._clip("dreams", step, partial(dreams_clip, dreams), True, dreams.arrays())
         else:
-            self._picture("dreams", step, lambda: to_png(draw_dreams(dreams)), True, dreams.arrays())
+            names = self.exhibits.task.state_names
+            self._picture(
+                "dreams",
+                step,
+                lambda: to_png(draw_dreams(dreams, names)),
+                True,
+                dreams.arrays(),
+            )
         if step > max(self.track.read()[0], default=0):
             self.note_latents(model, step)
         steps, kl = self.track.read()
@@ -128,7 +135,7 @@ class ModelViews:
     def clips(self, model: WorldModel, step: int, keep: bool) -> None:
         """The composite clip of each held-out episode that is shown."""
         for index, belief in enumerate(believe(model, self.pieces.shown, CONTEXT)):
-            draw = partial(composite_clip, belief, self.pieces.titles[index])
+            draw = partial(composite_clip, belief, self.pieces.titles[index], self.exhibits.task.state_names)
             self._clip(f"held_out_{index}", step, draw, keep, belief.arrays())
 
     def horizon(self, model: WorldModel, step: int, keep: bool) -> OpenLoop:

@@ -12,7 +12,7 @@ from data.decoded import Decoded
 from data.load import load
 from data.segments import split_episodes
 from envs.tasks import Task
-from latent_combo.config import Config, flat_settings, parse
+from latent_combo.config import Config, flat_settings, parse, settings_files
 from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
 from latent_combo.fit_agent import Looks, fit_agent, play
@@ -21,6 +21,7 @@ from latent_combo.report import REPORT, write_report
 from latent_combo.run.errors import run_cli
 from latent_combo.run.files import write_atomically
 from latent_combo.run.interrupt import Interrupt
+from latent_combo.run.memory import keep_freed_memory
 from latent_combo.run.metrics import MetricsLog
 from latent_combo.run.seeding import generator
 from latent_combo.run.speed import Meter
@@ -37,6 +38,7 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
     Raises UserError for a dataset or setting that does not fit, when stopped by Ctrl-C (after saving), and for a loss
     or gradient that is not finite (before it is used).
     """
+    keep_freed_memory()
     with Interrupt() as interrupt:
         session = Session(config, interrupt, resume)
         with session.timer.section("data"):
@@ -158,7 +160,7 @@ def describe(result: dict[str, Any], out: str) -> str:
     model = result["world_model"]
     psnr = ", ".join(
         f"{k} steps {model['open_loop_psnr'][k]:.1f} (copy {model['copy_last_psnr'][k]:.1f}, "
-        f"mean {model['mean_image_psnr'][k]:.1f})"
+        f"mean {model['mean_observation_psnr'][k]:.1f})"
         for k in model["open_loop_psnr"]
     )
     return "\n".join(
@@ -181,6 +183,8 @@ def describe(result: dict[str, Any], out: str) -> str:
 def main() -> None:
     """Read the command line and train."""
     config, resume = parse(sys.argv[1:])
+    if not resume:
+        print(f"settings    {', '.join(map(str, settings_files(sys.argv[1:])))}", flush=True)
     result = train(config, resume)
     print(describe(result, config.out))
 

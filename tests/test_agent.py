@@ -24,7 +24,9 @@ from latent_combo.agent.networks import TanhGaussian
 from latent_combo.agent.optimise import StackedAdam
 from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
+from latent_combo.fit_agent import held_out_metrics
 from latent_combo.run.guard import NonFiniteError
+from latent_combo.run.seeding import generator
 from latent_combo.world_model.base import Imagined
 
 CPU = torch.device("cpu")
@@ -409,3 +411,22 @@ def test_a_fit_goes_on_exactly_where_it_was() -> None:
     list(rest)
     for name, value in whole.agent.state_dict().items():
         assert bool((rest.agent.state_dict()[name] == value).all())
+
+
+def test_held_out_values_are_held_against_returns_that_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, data = make_agent(SMALL, SMALL), dataset(rows=7)  # gamma 0.5: the last three rows of seven do not tell
+    value = torch.tensor([2.0, 8.0])[None, :, None, None]
+    monkeypatch.setattr(agent.critic, "forward", lambda f, a: value.expand(2, 2, f.shape[1], 1))
+    index, _ = data.draw((2, 1024), generator(0, CPU, "held out"))
+    row = data.source[index]
+    tells = row % 7 <= 2
+    expected = torch.zeros(2, 1024)
+    for step in range(1, 7):
+        inside = row % 7 + step <= 6
+        expected += torch.where(inside, 0.5 ** (step - 1) * (row + step).float(), 0.0)
+    mean = (expected * tells).sum(1) / tells.sum(1)
+    found = held_out_metrics(agent, data, 0)
+    torch.testing.assert_close(found["held_out_return"], mean)
+    torch.testing.assert_close(found["held_out_excess"], torch.tensor([2.0, 8.0]) - mean)
+    assert found["held_out_q"].tolist() == [2.0, 8.0]
+    assert "held_out_return" not in held_out_metrics(agent, dataset(rows=3), 0)

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from latent_combo.config import ALGORITHMS, Config, load_config, parse, save_config
+from data.locate import resolve
+from latent_combo.config import ALGORITHMS, Config, load_config, parse, save_config, settings_files
 from latent_combo.run.errors import UserError
 
 
@@ -182,3 +183,24 @@ def test_a_file_that_holds_no_settings_is_named(content: str, tmp_path: Path) ->
 
 def test_a_config_compares_by_value() -> None:
     assert Config() == Config()
+
+
+def test_the_files_that_settings_come_from_are_told() -> None:
+    files = settings_files(["--obs", "state", "--preset", "small", "--dataset", "hopper-medium-replay-v2"])
+    assert [f"{path.parent.name}/{path.name}" for path in files] == [
+        "paper/hopper-medium-replay.yaml",
+        "state/small.yaml",
+    ]
+    assert [path.stem for path in settings_files([])] == ["quickstart"]
+
+
+def test_a_task_needs_data_of_it_and_data_a_task(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="hopper-mini, which is of hopper; name a --dataset of halfcheetah"):
+        parse(["--obs", "state", "--task", "halfcheetah"])
+    some = tmp_path / "some.hdf5"
+    some.touch()
+    with pytest.raises(UserError, match="some.hdf5 does not say which task it is of; name it with --task"):
+        parse(["--obs", "state", "--dataset", str(some)])
+    assert parse(["--obs", "state", "--dataset", str(some), "--task", "ant"])[0].task == "ant"
+    with pytest.raises(UserError, match="or collect it: python -m data.collect walker2d medium .*walker2d-medium.hdf5"):
+        resolve("walker2d-medium", None, tmp_path)

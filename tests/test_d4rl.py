@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from data.collect import played_episodes
 from data.formats.d4rl import read_d4rl, read_metadata, write_d4rl
+from data.inspect import Subject, format_report, inspect_dataset
 from data.load import load_pixels, load_states
 from data.locate import find, infer_split, infer_task, resolve
 from data.segments import SegmentSampler
@@ -171,10 +172,11 @@ def put(key: str, index: Any, value: float) -> Callable[[Columns], None]:
         (of("timeouts", lambda v: v[:9]), "`timeouts` has 9 rows"),
         (of("next_observations", lambda v: v[:9]), "`next_observations` has 9 rows"),
         (of("terminals", lambda v: v * 2), "`terminals` .* must be one 0 or 1"),
-        (of("rewards", lambda v: v[:, None].repeat(2, 1)), "`rewards` of shape .* one finite number"),
+        (of("rewards", lambda v: v[:, None].repeat(2, 1)), "`rewards` of shape .* one number a row"),
+        (put("rewards", 5, np.nan), "`rewards` hold a NaN or Inf, first in row 5"),
         (of("rewards", lambda v: v * 0.0 + 3.0), "`rewards` are 3 in every row"),
         (put("observations", (4, 2), np.nan), "NaN or Inf, first in row 4"),
-        (put("rewards", 4, np.inf), "`rewards` .* finite"),
+        (put("rewards", 4, np.inf), "`rewards` hold a NaN or Inf, first in row 4"),
         (put("actions", (7, 1), -1.5), r"leave \[-1, 1\], first in row 7"),
     ],
 )
@@ -227,6 +229,26 @@ def test_images_are_not_asked_of_a_file_of_states(tmp_path: Path) -> None:
     path = write(tmp_path / "walker-walk.hdf5", columns())
     with pytest.raises(UserError, match="use --obs state"):
         load_pixels(str(path), get_task("walker-walk"), "fast", tmp_path)
+
+
+def test_nothing_is_fetched_for_images_that_no_one_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.published.download", lambda *_: pytest.fail("fetched"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("hopper-medium-v2", "mujoco/hopper/medium-v0"):
+        with pytest.raises(UserError, match="holds states and no images; use --obs state"):
+            load_pixels(name, HOPPER, "fast", tmp_path)
+
+
+def test_a_file_is_described(tmp_path: Path) -> None:
+    path = write(tmp_path / "hopper-medium.hdf5", columns())
+    report = inspect_dataset(Subject.of_file(path, tmp_path))
+    assert (report.episodes, report.transitions, report.terminals) == (4, 12, 2)
+    assert report.return_quantiles[0] == 60.0 and report.reward_max == 110.0
+    text = format_report(report)
+    assert text.startswith("hopper medium (D4RL's layout, vectors)")
+    assert "2 episodes end neither at the horizon of 1000 nor by the task" in text
+    with pytest.raises(UserError, match="name it with --task"):
+        Subject.of_file(path.rename(tmp_path / "some.hdf5"), tmp_path)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_known_ones(tmp_path: Path) -> None:

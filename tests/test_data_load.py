@@ -9,7 +9,7 @@ import torch
 
 from data.decoded import Decoded
 from data.episode import Episode
-from data.inspect import format_report, inspect_dataset
+from data.inspect import Subject, format_report, inspect_dataset
 from data.load import Storage, load_pixels, load_states
 from data.locate import resolve
 from data.manifest import describe
@@ -256,7 +256,7 @@ def test_the_report_counts_and_points_at_what_is_odd(tmp_path: Path) -> None:
         describe(TASK, "test", 0, {}, random_return=0.0, expert_return=10.0), image_size=SIZE, look="fast"
     )
     write_dataset(tmp_path / "odd", [still, numbered_episode(0, 4)], description, progress=False)
-    report = inspect_dataset(Dataset(tmp_path / "odd"))
+    report = inspect_dataset(Subject.of_folder(Dataset(tmp_path / "odd")))
     assert (report.episodes, report.transitions, report.return_mean, report.normalised_mean) == (2, 8, 5.0, 50.0)
     assert report.reward_zero_fraction == 0.5
     assert sum(report.histogram_counts) == 2

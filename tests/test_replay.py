@@ -7,7 +7,7 @@ import torch
 from small_agents import SMALL, A, F, dataset, draws
 from torch import Tensor
 
-from latent_combo.agent.replay import EncodedDataset, ModelBuffer, draw_pool, mixed_batch, trajectory_weights
+from latent_combo.agent.replay import EncodedDataset, ModelBuffer, Outcome, draw_pool, mixed_batch, trajectory_weights
 
 CPU = torch.device("cpu")
 
@@ -112,3 +112,22 @@ def test_the_pool_is_drawn_from_good_episodes_and_the_critics_batch_from_all() -
     torch.testing.assert_close(shares(pool.feature), weight / weight.sum(), atol=0.03, rtol=0.0)
     batch = mixed_batch(data, None, torch.ones(1), 6000, draws())
     torch.testing.assert_close(shares(batch.feature), (lengths - 1) / 13, atol=0.03, rtol=0.0)
+
+
+def test_returns_to_the_end_are_those_of_adding_up_backwards() -> None:
+    draws = torch.Generator().manual_seed(0)
+    lengths, ends = (1, 9, 2, 30), (False, True, False, False)
+    is_first = torch.cat([torch.arange(n) == 0 for n in lengths])
+    last = torch.cat([is_first[1:], torch.ones(1, dtype=torch.bool)])
+    reward = torch.randn(len(is_first), generator=draws)
+    terminal = torch.zeros(len(is_first))
+    terminal[last.nonzero().squeeze(-1)] = torch.tensor(ends).float()
+    source = (~last).nonzero().squeeze(-1)
+    whole = Outcome.to_the_end(source, reward, terminal, last, 0.9)
+    for position, row in enumerate(source.tolist()):
+        end = next(r for r in range(row, len(last)) if last[r])
+        summed = sum(0.9**k * float(reward[row + 1 + k]) for k in range(end - row))
+        assert float(whole.reward[position]) == pytest.approx(summed, abs=1e-5)
+        assert int(whole.row[position]) == end
+        left = 0.0 if terminal[end] else 0.9 ** (end - row)
+        assert float(whole.discount[position]) == pytest.approx(left, abs=1e-6)

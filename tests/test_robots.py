@@ -31,7 +31,7 @@ def test_a_task_keeps_gymnasiums_contract_and_its_own_sizes(name: str) -> None:
     state, info = env.reset(seed=0)
     assert state.shape == (task.state_dim,) and state.dtype == np.float32
     assert info["physics"].shape == (task.physics_dim,) == (len(task.physics_names),)
-    assert env.action_space.shape == (task.action_dim,)
+    assert env.action_space.shape == (task.action_dim,) and len(set(task.state_names)) == task.state_dim
     assert len(set(task.physics_names)) == task.physics_dim and set(task.turning) <= set(task.physics_names)
 
 

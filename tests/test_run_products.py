@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from latent_combo.agent.networks import NetworkConfig, StackedMLP
 from latent_combo.run import products
 from latent_combo.run.speed import count_flops
 
@@ -62,3 +63,30 @@ def test_operations_are_counted_whichever_library_does_them(library: str) -> Non
 def test_a_product_is_a_product(library: str) -> None:
     a, b = torch.randn(40, 30), torch.randn(30, 20)
     torch.testing.assert_close(products.multiply(a, b), a @ b, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_networks_one_after_the_other_are_those_side_by_side(
+    library: str, layer_norm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    networks = StackedMLP(3, NetworkConfig(hidden=32, layers=3), 2, layer_norm)
+    x = torch.randn(3, 20, 32)
+    alone = networks(x)
+    monkeypatch.setattr("latent_combo.agent.networks.one_by_one", lambda _: False)
+    together = networks(x)
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
+    weights = list(networks.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad(alone.square().sum(), weights),
+        torch.autograd.grad(together.square().sum(), weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_processors_with_wide_units_are_told_by_their_family() -> None:
+    about = "vendor_id\t: AuthenticAMD\ncpu family\t: {}\nmodel\t\t: 17\n"
+    assert products.is_wide_amd(about.format(26)) and not products.is_wide_amd(about.format(25))
+    assert not products.is_wide_amd(about.format(26).replace("AuthenticAMD", "GenuineIntel"))
+    assert not products.is_wide_amd("")

@@ -150,7 +150,7 @@ def test_horizon_curves_show_the_model_and_both_baselines() -> None:
     quality = open_loop(make_model(), data, (torch.zeros(32, 32, 3), 0.5), 3, draws(), horizons=(1, 5))
     signal, reward, kl = draw_horizon(quality, 3).axes
     for axes, curves in (
-        (signal, (quality.open_loop_psnr, quality.copy_last_psnr, quality.mean_image_psnr)),
+        (signal, (quality.open_loop_psnr, quality.copy_last_psnr, quality.mean_observation_psnr)),
         (reward, (quality.reward_mae, quality.copy_last_reward_mae, quality.mean_reward_mae)),
         (kl, (quality.kl,)),
     ):
@@ -211,7 +211,9 @@ def test_calibration_is_scaled_and_fitted_over_all_kinds_together() -> None:
     panel = figure.axes[0]
     x, y = np.asarray(panel.collections[0].get_offsets()).T
     assert x == pytest.approx((low - low.min()) / np.ptp([low, high])) and y == pytest.approx(x)
-    assert len(panel.collections) == 2 and len(figure.axes) == 6
+    assert len(panel.collections) == 2
+    assert len(figure.axes) == 3  # the two errors are one, as where the latent is the observation
+    assert len(draw_calibration(apart, 1, "somewhere").axes) == 6
     assert panel.lines[0].get_ydata() == pytest.approx([0.0, 1.0], abs=1e-6)
 
 

@@ -229,7 +229,7 @@ def test_open_loop_looks_at_the_context_only_and_its_baselines_are_what_they_say
     quality = open_loop(model, data, (flat, 0.25), 3, draws(), horizons=(1, 5))
     last, truth = data.observation[:, 2], data.observation[:, 7]
     assert quality.copy_last_psnr[5] == pytest.approx(float(psnr(last, truth).mean()))
-    assert quality.mean_image_psnr[5] == pytest.approx(float(psnr(flat.expand(2, -1, -1, -1), truth).mean()))
+    assert quality.mean_observation_psnr[5] == pytest.approx(float(psnr(flat.expand(2, -1, -1, -1), truth).mean()))
     assert quality.mean_reward_mae[1] == pytest.approx(float((data.reward[:, 3] - 0.25).abs().mean()))
     assert quality.copy_last_reward_mae[1] == pytest.approx(float((data.reward[:, 3] - data.reward[:, 2]).abs().mean()))
     predicted = seen.mean(model, 7)

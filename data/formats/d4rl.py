@@ -103,8 +103,10 @@ def _checked(
     reward = columns["rewards"]
     if reward.ndim == 2 and reward.shape[1] == 1:
         reward = reward[:, 0]
-    if reward.ndim != 1 or not np.isfinite(reward).all():
-        raise UserError(f"{path}: `rewards` of shape {reward.shape} must be one finite number a row")
+    if reward.ndim != 1:
+        raise UserError(f"{path}: `rewards` of shape {reward.shape} must be one number a row")
+    if not (finite := np.isfinite(reward)).all():
+        raise UserError(f"{path}: `rewards` hold a NaN or Inf, first in row {int(finite.argmin())}; mend or remove it")
     terminal = _flags(path, "terminals", columns["terminals"])
     for key, column in (("actions", action), ("rewards", reward), ("terminals", terminal)):
         _same_length(path, key, column, len(observation))

@@ -40,6 +40,16 @@ class Outcome:
             factor = torch.where(going, factor * discount, factor)
         return cls(row, total, factor * (1.0 - terminal[row]))
 
+    @classmethod
+    def to_the_end(cls, source: Tensor, reward: Tensor, terminal: Tensor, last: Tensor, discount: float) -> "Outcome":
+        """Follow rows `source` (M,) to the last row of their episode; columns as for `after`."""
+        every = torch.arange(len(reward), device=reward.device)
+        one = cls.after(every, reward, torch.zeros_like(terminal), last, 1, discount)
+        row, total, factor = one.row, one.reward, one.discount
+        while not last[row].all():  # twice as far at each turn
+            row, total, factor = row[row], total + factor * total[row], factor * factor[row]
+        return cls(row[source], total[source], factor[source] * (1.0 - terminal[row[source]]))
+
 
 @dataclass(frozen=True)
 class EncodedDataset:
@@ -55,6 +65,8 @@ class EncodedDataset:
     """What the critics' targets are made of."""
     outlook: Outcome
     """What the advantages of the extraction "advantage" are made of."""
+    whole: Outcome
+    """The discounted rewards to the end of the episode: what values are measured by, never trained on."""
     cumulative_weight: Tensor
     """(M,) float64: running sum of how often each transition is drawn for the extraction "advantage"."""
 
@@ -69,8 +81,9 @@ class EncodedDataset:
             Outcome.after(source, reward, terminal, last, steps, config.discount)
             for steps in (config.target_steps, config.advantage_steps)
         )
+        whole = Outcome.to_the_end(source, reward, terminal, last, config.discount)
         weight = trajectory_weights(reward, is_first, config.trajectory_temperature)
-        return cls(feature, action, source, target, outlook, weight[source].cumsum(0))
+        return cls(feature, action, source, target, outlook, whole, weight[source].cumsum(0))
 
     def states(self, index: Tensor, view: Tensor) -> Tensor:
         """Features (..., F) of the transitions' starts; `index` in [0, M) and `view` in [0, V) have one shape (...)."""

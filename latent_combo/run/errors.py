@@ -1,5 +1,6 @@
 """Errors for the person at the keyboard."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -21,6 +22,8 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
             f"error: can not use {error.filename}: {error.strerror}; mend its permissions, or copy it", file=sys.stderr
         )
         sys.exit(2)
+    except BrokenPipeError:  # a pager was closed; what is left of the output goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -1,11 +1,13 @@
 """Linear layers side by side, by the faster of the two libraries that torch has for a CPU.
 
 torch multiplies float32 matrices by MKL, which takes its AVX2 path on processors that are not Intel's; oneDNN, which
-torch brings for convolutions, takes AVX-512 wherever it is: measured on an AMD EPYC, 2.2 to 2.4 times the rate, in
-float32 as well (docs/experiments.md). torch has no switch for that, so its operator is called by name where it exists.
+torch brings for convolutions, takes AVX-512 wherever it is. Where the units are 512 bits wide (AMD's Zen 5) that is 2.2
+to 2.4 times the rate, in float32 as well; where they take two turns (Zen 4) it is the same rate and more overhead
+(docs/experiments.md). torch has no switch for that, so its operator is called by name where it exists.
 """
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,24 @@ NARROW = 16
 """Layers with fewer outputs are as fast, or faster, by MKL."""
 
 
+WIDE_FAMILY = 26
+"""AMD's first processor family, Zen 5, whose AVX-512 units are 512 bits wide."""
+
+
 @functools.cache
 def prefers_onednn() -> bool:
-    """Whether oneDNN is the faster one: on processors with AVX-512 that are not Intel's."""
+    """Whether oneDNN is the faster one: on AMD's processors with wide AVX-512 units."""
     try:
-        amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+        about = Path("/proc/cpuinfo").read_text()
     except OSError:
-        amd = False
-    return amd and OPERATOR is not None and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        about = ""
+    return OPERATOR is not None and torch.backends.cpu.get_cpu_capability() == "AVX512" and is_wide_amd(about)
+
+
+def is_wide_amd(about: str) -> bool:
+    """Whether /proc/cpuinfo tells of an AMD processor of Zen 5 or later."""
+    family = re.search(r"^cpu family\s*:\s*(\d+)", about, re.MULTILINE)
+    return "AuthenticAMD" in about and family is not None and int(family[1]) >= WIDE_FAMILY
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
@@ -40,8 +52,11 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
 
 
 def one_by_one(x: Tensor) -> bool:
-    """Whether networks side by side are faster one after the other, for activations x (S, B, hidden)."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[2] >= NARROW and prefers_onednn()
+    """Whether networks side by side are faster one after the other, for activations x (S, B, hidden).
+
+    On a CPU they are, by whichever library: the activations of one network stay in the cache.
+    """
+    return x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[2] >= NARROW
 
 
 def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -53,7 +68,9 @@ def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """X (B, in) through one layer of weights (in, out) and a bias (1, out), by oneDNN, where `one_by_one` says so."""
+    """X (B, in) through one layer of weights (in, out) and a bias (1, out), by the faster library."""
+    if not prefers_onednn() or weight.shape[1] < NARROW:
+        return x @ weight if bias is None else torch.addmm(bias, x, weight)
     apply: Callable[..., Tensor] = _Linear.apply
     return apply(x, weight, bias)
 

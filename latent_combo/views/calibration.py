@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREY, "^"))
 """Colour and marker of each kind of actions."""
 ERRORS = {"observation_error": "error of the observation", "latent_error": "error of the latent"}
+SAME = 0.999
+"""Share of variance from which on two errors are one in different units."""
 MEASURES = {"max_variance": "Max Var", "log_prob_std": "Std of log-likelihoods", "mean_std": "Std of means"}
 
 
@@ -129,19 +131,28 @@ def _range(values: Floats) -> str:
     return f"scaled from [{values.min():.3g}, {values.max():.3g}]"
 
 
+def errors_apart(points: Mapping[str, Calibration]) -> dict[str, str]:
+    """The ERRORS that say different things: a latent that is the observation itself has but one."""
+    observation, latent = _all(points, "observation_error"), _all(points, "latent_error")
+    same = agreement(observation, latent).r_squared > SAME
+    return {name: title for name, title in ERRORS.items() if not (same and name == "latent_error")}
+
+
 def draw_calibration(points: Mapping[str, Calibration], steps: int, source: str) -> Figure:
     """Draw each measure (columns) against each error (rows), a colour and marker for each kind of actions.
 
     `source` says which states the paths start from.
     """
-    figure = new_figure(14.0, 9.2)
+    errors = errors_apart(points)
+    figure = new_figure(14.0, 4.8 * len(errors))
     figure.suptitle(f"{steps} step{'s' if steps > 1 else ''} ahead, from {source}", fontsize=11)
-    for row, (error, error_title) in zip(figure.subplots(len(ERRORS), len(MEASURES)), ERRORS.items(), strict=True):
+    panels = figure.subplots(len(errors), len(MEASURES), squeeze=False)
+    for row, (error, error_title) in zip(panels, errors.items(), strict=True):
         for axes, (measure, title) in zip(row, MEASURES.items(), strict=True):
             x, y = _all(points, measure), _all(points, error)
             found = agreement(x, y)
             _scatter(axes, points, measure, error, found)
-            finish(axes, "", f"{title}, {_range(x)}", f"{error_title}, {_range(y)}", loc="best")
+            finish(axes, "", f"{title}, {_range(x)}", f"{error_title}, {_range(y)}", loc="upper center")
             axes.set_title(f"{title}\nR² {found.r_squared:.2f}, rank correlation {found.rank_correlation:.2f}")
     return figure
 
@@ -156,4 +167,5 @@ def _scatter(axes: Axes, points: Mapping[str, Calibration], measure: str, error:
     ends_of_line = np.array([0.0, 1.0])
     axes.plot(ends_of_line, found.intercept + found.slope * ends_of_line, color=BLACK, label="linear fit")
     axes.set_xlim(-0.03, 1.03)
-    axes.set_ylim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.45)  # room for the legend
+    axes.set_yticks(np.linspace(0.0, 1.0, 6))

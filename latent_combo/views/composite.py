@@ -167,7 +167,7 @@ def _timeline(axes: Axes, timeline: Timeline, length: int, context: int) -> None
 
 def _header(picture: Frame, title: str, context: int) -> None:
     write(picture, 8, HEADER // 2, title)
-    write(picture, STRIP, HEADER // 2, f"sees {context} frames", OBSERVING)
+    write(picture, STRIP, HEADER // 2, f"sees {context} steps", OBSERVING)
     write(picture, STRIP + 130, HEADER // 2, "then dreams", DREAMING)
 
 

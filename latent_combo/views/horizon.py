@@ -22,7 +22,7 @@ def draw_horizon(quality: OpenLoop, context: int) -> Figure:
                 (
                     ("model, open loop", quality.open_loop_psnr, BLUE),
                     ("copy the last observation", quality.copy_last_psnr, ORANGE),
-                    ("mean observation", quality.mean_image_psnr, GREY),
+                    ("mean observation", quality.mean_observation_psnr, GREY),
                 ),
             ),
             (

@@ -24,7 +24,7 @@ class OpenLoop:
     """dB of the mean of the members' predictions; images have a peak of 1, vectors a standard deviation of 1."""
     copy_last_psnr: dict[int, float]
     """dB of repeating the last observed row."""
-    mean_image_psnr: dict[int, float]
+    mean_observation_psnr: dict[int, float]
     """dB of the mean observation of the training episodes."""
     reward_mae: dict[int, float]
     """Mean absolute error of the members' mean prediction of a step's reward."""
@@ -82,7 +82,7 @@ def open_loop(
         for figures, prediction in (
             (result.open_loop_psnr, dreamed.mean(model, t)),
             (result.copy_last_psnr, last),
-            (result.mean_image_psnr, mean_observation.expand_as(truth)),
+            (result.mean_observation_psnr, mean_observation.expand_as(truth)),
         ):
             figures[k] = float(decibels(prediction, truth, scale, dims).mean())
         result.reward_mae[k] = float((dreamed.reward[:, :, k - 1].mean(0) - reward).abs().mean())
