@@ -20,7 +20,7 @@ from latent_combo.agent.actor_critic import (
     pushed_rows,
 )
 from latent_combo.agent.fit import AgentFit, AgentFitConfig
-from latent_combo.agent.networks import TanhGaussian
+from latent_combo.agent.networks import NetworkConfig, TanhGaussian
 from latent_combo.agent.optimise import StackedAdam
 from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
@@ -430,3 +430,33 @@ def test_held_out_values_are_held_against_returns_that_tell(monkeypatch: pytest.
     torch.testing.assert_close(found["held_out_excess"], torch.tensor([2.0, 8.0]) - mean)
     assert found["held_out_q"].tolist() == [2.0, 8.0]
     assert "held_out_return" not in held_out_metrics(agent, dataset(rows=3), 0)
+
+
+def test_a_warm_up_begins_with_the_behaviours_actions_and_the_values_of_its_whole_episodes() -> None:
+    config = dataclasses.replace(
+        SMALL, beta=0.0, f=1.0, rho="dataset", critic_learning_rate=1e-2, actor_learning_rate=1e-2, target_rate=1e-9,
+        network=NetworkConfig(hidden=64, layers=3),
+    )  # fmt: skip
+    data = dataset(
+        episodes=1, rows=12, terminal=True
+    )  # targets never move, so nothing of what is learnt comes of bootstrapping
+    small = dataclasses.replace(data, feature=data.feature / 12.0)
+    warm = AgentFit(make_agent(config), Walk(), small, AgentFitConfig(updates=1500, warm_up=1500), draws())
+    list(warm)
+    feature, action = small.pairs(torch.arange(len(small.source)), torch.zeros(len(small.source), dtype=torch.long))
+    with torch.no_grad():
+        value = warm.agent.critic(feature[None], action[None, :, None]).mean((0, 3))[0]
+        mode = warm.agent.actor(feature[None]).mode[0]
+    assert float((value - small.whole.reward).abs().mean()) < 0.5
+    assert float((small.target.reward - small.whole.reward).abs().mean()) > 3.0  # which one reward would not teach
+    assert float((mode - action).abs().max()) < 0.05
+    batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
+    loss, _ = warm.agent.imitation_loss(batch, noise)
+    model_rows = dataclasses.replace(batch, action=torch.where(batch.real[..., None] > 0, batch.action, 0.3))
+    assert float(warm.agent.imitation_loss(model_rows, noise)[0]) == float(loss)  # only the dataset's are imitated
+
+
+def test_after_a_warm_up_the_policy_follows_the_critics() -> None:
+    config = dataclasses.replace(SMALL, f=1.0, rho="dataset")
+    fit = AgentFit(make_agent(config), Walk(), dataset(), AgentFitConfig(updates=4, warm_up=2), draws())
+    assert ["alpha" in metrics for metrics in fit] == [False, False, True, True]

@@ -359,18 +359,30 @@ class ConservativeActorCritic(nn.Module):
         }
         return loss.sum(), metrics
 
+    def imitation_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
+        """`-E_D[log pi(a|s)]` over the dataset's rows of a batch, summed over agents, and metrics of shape (S,)."""
+        policy = self.actor(batch.feature)
+        loss = -weighted_mean(policy.log_prob(batch.action), batch.real)
+        entropy = -policy.sample(noise.actor)[1].detach().mean(-1)
+        return loss.sum(), {"actor_loss": loss.detach(), "entropy": entropy}
+
     def update(
-        self, batch: Batch, noise: Noise, rate_share: float = 1.0, pool: Pool | None = None
+        self, batch: Batch, noise: Noise, rate_share: float = 1.0, pool: Pool | None = None, imitate: bool = False
     ) -> dict[str, Tensor]:
         """One step of the critics, of the policy, of the temperature and of the target critics.
 
-        The extraction "advantage" needs a `pool` of the dataset's pairs, and has no temperature. `rate_share` scales
+        The extraction "advantage" needs a `pool` of the dataset's pairs, and has no temperature. With `imitate` the
+        policy follows the dataset's actions instead of the critics. `rate_share` scales
         the learning rates of critics and policy. Returns metrics of shape (S,). Raises NonFiniteError before an
         optimiser would use a bad gradient.
         """
         critic_loss, metrics = self.critic_loss(batch, noise)
         self._descend("critic", critic_loss, self.critic, self.critic_optimiser, rate_share)
-        if pool is None:
+        if imitate:
+            actor_loss, actor_metrics = self.imitation_loss(batch, noise)
+            self._descend("actor", actor_loss, self.actor, self.actor_optimiser, rate_share)
+            metrics |= actor_metrics
+        elif pool is None:
             metrics |= self._follow_values(batch, noise, rate_share)
         else:
             actor_loss, actor_metrics = self.advantage_loss(pool, noise)

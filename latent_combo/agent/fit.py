@@ -20,6 +20,10 @@ class AgentFitConfig:
 
     updates: int = 250_000
     """Updates of the critics and of the policy."""
+    warm_up: int = 0
+    """The first of them, in which the policy imitates the dataset, as in the published code of CQL, and the targets of
+    the dataset's pairs are the rewards to the end of their episodes: values and policy start as the behaviour's. Not in
+    the paper, whose budget does not need it."""
     final_learning_rate: float = 1.0
     """Share of the learning rates that is left at the last update, on a cosine; 1 keeps them constant."""
     horizon: int = 5
@@ -35,7 +39,7 @@ class AgentFitConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "updates", "horizon", "branches", "rollout_every", "rounds_kept")
-        require_not_negative(self, "looks")
+        require_not_negative(self, "looks", "warm_up")
         require_share(self, "final_learning_rate")
 
     @property
@@ -79,11 +83,12 @@ class AgentFit:
             self.rollout_metrics = rollout(
                 self.model, agent, self.dataset, self.buffer, config.branches, config.horizon, self.generator
             )
-        batch = mixed_batch(self.dataset, self.buffer, agent.settings.f, agent.config.batch, self.generator)
+        warm = self.step < config.warm_up
+        batch = mixed_batch(self.dataset, self.buffer, agent.settings.f, agent.config.batch, self.generator, warm)
         noise = Noise.draw(agent.stack, agent.config, agent.action_dim, self.generator)
         share = cosine(self.step / config.updates, config.final_learning_rate)
         pool = draw_pool(self.dataset, agent.stack, agent.config, self.generator)
-        metrics = agent.update(batch, noise, share, pool)
+        metrics = agent.update(batch, noise, share, pool, imitate=warm)
         self.step += 1
         return {**metrics, **self.rollout_metrics}
 

@@ -66,7 +66,7 @@ class EncodedDataset:
     outlook: Outcome
     """What the advantages of the extraction "advantage" are made of."""
     whole: Outcome
-    """The discounted rewards to the end of the episode: what values are measured by, never trained on."""
+    """The discounted rewards to the end of the episode: what values start from in a warm-up, and are measured by."""
     cumulative_weight: Tensor
     """(M,) float64: running sum of how often each transition is drawn for the extraction "advantage"."""
 
@@ -175,15 +175,21 @@ def draw_pool(dataset: EncodedDataset, stack: int, config: AgentConfig, generato
 
 
 def mixed_batch(
-    dataset: EncodedDataset, buffer: ModelBuffer | None, f: Tensor, batch: int, generator: torch.Generator
+    dataset: EncodedDataset,
+    buffer: ModelBuffer | None,
+    f: Tensor,
+    batch: int,
+    generator: torch.Generator,
+    whole: bool = False,
 ) -> Batch:
     """Draw from d_f: the first round(f * batch) rows from the dataset, the rest from the model (eq. 2).
 
-    `f` is (S,); `buffer` may be None when every f is 1. Returns columns (S, batch, ...).
+    `f` is (S,); `buffer` may be None when every f is 1. `whole` takes the dataset's rewards to the end of the episode,
+    instead of the config's n. Returns columns (S, batch, ...).
     """
     stack = len(f)
     index, view = dataset.draw((stack, batch), generator)
-    columns: tuple[Tensor, ...] = dataset.transitions(index, view, dataset.target)
+    columns: tuple[Tensor, ...] = dataset.transitions(index, view, dataset.whole if whole else dataset.target)
     real = (torch.arange(batch, device=f.device) < (f[:, None] * batch).round()).float()  # (S, batch)
     if buffer is not None:
         imagined = buffer.sample(batch, generator)
