@@ -225,7 +225,7 @@ def _restore(model: Any, folder: Path, steps: int) -> None:
 
     try:
         saved = from_bytes(_networks(model), (folder / STATE).read_bytes())
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{folder / STATE} is damaged ({error}); train the behaviour policy anew") from error
     model.policy.actor_state, model.policy.qf_state = saved["actor"], saved["critics"]
     model.ent_coef_state = saved["entropy"]

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data.behaviour import Snapshot, measure, read_replay, snapshot_policy, train_behaviour
+from data.behaviour import STATE, Snapshot, measure, read_replay, snapshot_policy, train_behaviour
 from data.episode import Episode
 from data.formats.d4rl import is_d4rl, write_d4rl
 from data.manifest import describe
@@ -102,7 +102,8 @@ def cut(task: Task, split: str, behaviour: Path, episodes: int, seed: int) -> tu
     medium, expert = medium_snapshot(measured, task.medium_share), str(measured["expert"])
     references = {"random_return": measured["random_return"], "expert_return": measured["expert_return"]}
     returns = {"medium_return": measured["snapshots"][medium], "snapshot_returns": list(measured["snapshots"].values())}
-    made_by = {"learner": "SBX (Stable-Baselines3 in JAX) SAC on states", **references}
+    library = "SBX (Stable-Baselines3 in JAX)" if (behaviour / STATE).exists() else "Stable-Baselines3"
+    made_by = {"learner": f"{library} SAC on states", **references}
 
     def snapshot(name: str, count: int, offset: int) -> Iterator[Episode]:
         generator = torch.Generator().manual_seed(seed + offset)
@@ -213,7 +214,7 @@ def _write_d4rl(
     returns = np.array([episode.episode_return for episode in kept])
     print(
         f"{out}: {len(kept)} episodes, {transitions} transitions, return {returns.mean():.1f} +- {returns.std():.1f}, "
-        f"at most {returns.max():.1f} (the learner's expert {references[1]:.1f})"
+        f"at most {returns.max():.1f} (expert {references[1]:.1f})"
     )
 
 

@@ -113,7 +113,7 @@ def _episodes(decoded: Decoded) -> Iterator[tuple[str, Episode]]:
 def inspect_dataset(subject: Subject) -> Report:
     """Read a dataset once, one episode in memory at a time. Raises UserError as reading it does."""
     actions, rewards, returns, lengths = [], [], [], []
-    terminals = 0
+    terminals = short = 0
     odd: list[str] = []
     seen: dict[bytes, str] = {}
     for name, episode in subject.episodes:
@@ -122,12 +122,13 @@ def inspect_dataset(subject: Subject) -> Report:
         returns.append(episode.episode_return)
         lengths.append(episode.length)
         terminals += int(episode.is_terminal[-1])
+        short += int(episode.length != subject.about["horizon"] and not episode.is_terminal[-1])
         odd += [f"{name}: {found}" for found in _oddities(episode)]
         twin = seen.setdefault(episode.action.tobytes(), name)
         if twin != name:
             odd.append(f"{name}: has the same actions as {twin}")
     action, reward, about = np.concatenate(actions), np.concatenate(rewards), subject.about
-    if short := sum(length != about["horizon"] for length in lengths) - terminals:
+    if short:
         odd.append(f"{short} episodes end neither at the horizon of {about['horizon']} nor by the task")
     counts, edges = np.histogram(returns, BINS)
     return Report(

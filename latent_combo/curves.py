@@ -116,7 +116,8 @@ def _values(axes: Axes, series: Series) -> None:
     for name, label, colour, line in (
         ("q_data", "dataset", BLUE, "-"),
         ("held_out_q", "held-out pairs", SKY, "--"),
-        ("held_out_return", "returned after held-out pairs", SKY, ":"),
+        ("held_out_told_q", "held-out pairs whose returns are known", ORANGE, "--"),
+        ("held_out_return", "those returns, of the behaviour", ORANGE, ":"),
         ("q_policy", "policy's actions", BLACK, "-"),
         ("q_model", "model's pairs", VERMILION, "-."),
         ("q_uniform", "uniform actions", GREY, ":"),

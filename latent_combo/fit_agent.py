@@ -108,9 +108,11 @@ def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, s
     """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises.
 
     `held_out_return` is what the behaviour's discounted rewards came to after those of these pairs that tell (what is
-    left at a time limit is discounted to `UNSEEN` or less), and `held_out_excess` how far the values of just those lie
-    above it. Values of a policy that is better than the behaviour lie above, those of critics that have not arrived
-    below. Needs no environment. Both are left out where no pair tells.
+    left at a time limit is discounted to `UNSEEN` or less), `held_out_told_q` the values of just those, and
+    `held_out_excess` how far they lie above it. Values of a policy that is better than the behaviour lie above; those
+    of critics that have not arrived, or that are conservative, below. What a time limit leaves out, up to `UNSEEN` of a
+    value, counts as excess, and so does the entropy in the targets of "sac" and "mbpo". Needs no environment. All three
+    are left out where no pair tells.
     """
     index, view = held_out.draw((agent.stack, 1024), generator(seed, held_out.source.device, "held out"))
     feature, action = held_out.pairs(index, view)
@@ -124,6 +126,7 @@ def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, s
         return metrics
     reached = held_out.whole.reward[index]
     return metrics | {
+        "held_out_told_q": weighted_mean(value, tells.float()),
         "held_out_return": weighted_mean(reached, tells.float()),
         "held_out_excess": weighted_mean(value - reached, tells.float()),
     }

@@ -164,6 +164,48 @@ def test_random_actions_score_what_the_registry_says() -> None:
     assert mean_return(TASK, None, episodes=4, seed=20_000) == pytest.approx(TASK.random_return, abs=15.0)
 
 
+def test_a_learner_is_saved_and_put_back_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sbx")
+    from data import behaviour
+
+    monkeypatch.setattr(behaviour, "STEPS_A_FILE", 60)
+    monkeypatch.setattr(behaviour, "RANDOM_EPISODES", 0)
+    monkeypatch.setattr(behaviour, "LOOP", 10)
+    made: list[Any] = []
+    save, restore = behaviour._save, behaviour._restore
+    monkeypatch.setattr(behaviour, "_save", lambda model, *rest: (made.append(model), save(model, *rest)))
+
+    def restored(model: Any, *rest: Any) -> None:
+        restore(model, *rest)
+        ours, theirs = (jax.tree.leaves(behaviour._networks(m)) for m in (model, made[0]))
+        for put_back, saved in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(put_back, saved)
+        kept = sum(episode.length for episode in made_episodes)
+        assert model.replay_buffer.pos == kept > 20 and model.num_timesteps == 60
+        for name in ("observations", "next_observations", "actions", "rewards", "dones", "timeouts"):
+            column, saved = (getattr(m.replay_buffer, name)[:kept] for m in (model, made[0]))
+            np.testing.assert_allclose(column, saved, atol=1e-6, err_msg=name)
+
+    import jax
+
+    hopper = get_task("hopper")
+    behaviour.train_behaviour(hopper, tmp_path, 60, seed=0)
+    made_episodes = behaviour.read_replay(tmp_path)
+    state = np.random.default_rng(0).normal(size=(1, hopper.state_dim)).astype(np.float32)
+    actor = made[0].policy.actor_state
+    normal = actor.apply_fn(actor.params, state).distribution
+    weights = behaviour.actor_weights(made[0])
+    generator = torch.Generator().manual_seed(0)
+    drawn = np.stack([Snapshot(weights, generator)(state[0]) for _ in range(4000)])
+    raw = np.arctanh(drawn.clip(-1 + 1e-6, 1 - 1e-6))
+    np.testing.assert_allclose(raw.mean(0), np.asarray(normal.mean())[0], atol=0.08)
+    np.testing.assert_allclose(raw.std(0), np.asarray(normal.stddev())[0], rtol=0.1)
+    monkeypatch.setattr(behaviour, "_restore", restored)
+    behaviour.train_behaviour(hopper, tmp_path, 120, seed=0)
+    assert len(made) == 2 and made[1] is not made[0]
+    assert int(made[1].policy.actor_state.step) > int(made[0].policy.actor_state.step) > 0
+
+
 @pytest.mark.slow
 def test_the_learner_stops_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sbx")

@@ -126,6 +126,7 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--task", "hoper"], "hopper"),
         (["--ensemble.elites", "9"], "elites is 9"),
         (["--score.processes", "0"], "processes is 0"),
+        (["--agent_fit.updates", "20", "--agent_fit.warm_up", "20"], "warm_up is 20 of 20 updates"),
         (["--fit.patience", "-1"], "patience is -1"),
         (["--held_out", "1.5"], "held_out"),
         (["--fit.from_first", "2"], "from_first is 2"),

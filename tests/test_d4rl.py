@@ -247,6 +247,12 @@ def test_a_file_is_described(tmp_path: Path) -> None:
     text = format_report(report)
     assert text.startswith("hopper medium (D4RL's layout, vectors)")
     assert "2 episodes end neither at the horizon of 1000 nor by the task" in text
+    at_the_limit = columns(1000)
+    at_the_limit["terminals"], at_the_limit["timeouts"] = (np.arange(1000) == 999,) * 2
+    at_the_limit["next_observations"] = at_the_limit["observations"] + 1.0
+    at_the_limit["actions"] /= 10.0
+    path = write(tmp_path / "hopper-expert.hdf5", at_the_limit)
+    assert inspect_dataset(Subject.of_file(path, tmp_path)).oddities == []
     with pytest.raises(UserError, match="name it with --task"):
         Subject.of_file(path.rename(tmp_path / "some.hdf5"), tmp_path)
 

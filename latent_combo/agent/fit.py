@@ -21,9 +21,10 @@ class AgentFitConfig:
     updates: int = 250_000
     """Updates of the critics and of the policy."""
     warm_up: int = 0
-    """The first of them, in which the policy imitates the dataset, as in the published code of CQL, and the targets of
-    the dataset's pairs are the rewards to the end of their episodes: values and policy start as the behaviour's. Not in
-    the paper, whose budget does not need it."""
+    """The first of them, in which the policy imitates the dataset's actions by their likelihood alone, and the targets
+    of the dataset's pairs are the rewards to the end of their episodes; conservatism and the model's pairs are as after
+    it. Policy and values start near the behaviour's. CQL's published code begins with such a policy; not in the paper.
+    """
     final_learning_rate: float = 1.0
     """Share of the learning rates that is left at the last update, on a cosine; 1 keeps them constant."""
     horizon: int = 5
@@ -41,6 +42,11 @@ class AgentFitConfig:
         require_positive(self, "updates", "horizon", "branches", "rollout_every", "rounds_kept")
         require_not_negative(self, "looks", "warm_up")
         require_share(self, "final_learning_rate")
+        if self.warm_up and self.warm_up >= self.updates:
+            raise ValueError(
+                f"warm_up is {self.warm_up} of {self.updates} updates, which leaves none that follow the critics; "
+                "set it lower"
+            )
 
     @property
     def buffer_capacity(self) -> int:

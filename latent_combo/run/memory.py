@@ -10,7 +10,9 @@ import platform
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 """glibc's numbers for `mallopt`."""
 KEPT = 1 << 30
-"""Bytes up to which blocks come from the heap, and that may lie free at its end."""
+"""Bytes that may lie free at the heap's end."""
+LARGEST = (1 << 30, 1 << 25)
+"""Bytes up to which blocks come from the heap; the second is the most that older versions take."""
 STEP = 1 << 26
 """Bytes by which the heap grows."""
 
@@ -20,4 +22,5 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all([mallopt(MMAP_THRESHOLD, KEPT), mallopt(TRIM_THRESHOLD, KEPT), mallopt(TOP_PAD, STEP)])
+    mapped = any(mallopt(MMAP_THRESHOLD, bytes_) for bytes_ in LARGEST)  # the first that is taken
+    return all([mapped, mallopt(TRIM_THRESHOLD, KEPT), mallopt(TOP_PAD, STEP)])
