@@ -486,3 +486,20 @@ def test_a_warm_up_imitates_whatever_the_policy_follows_afterwards() -> None:
     list(rest)  # goes on within the warm-up, and leaves it when it is due
     for name, value in fit.agent.state_dict().items():
         assert bool((rest.agent.state_dict()[name] == value).all())
+
+
+def test_scaled_values_have_the_mean_and_spread_of_returns_and_the_same_loss() -> None:
+    config = dataclasses.replace(SMALL, f=1.0, rho="dataset", scale_values=True)
+    data = dataset()
+    fit = AgentFit(make_agent(config), Walk(), data, AgentFitConfig(updates=2), draws())
+    agent, plain = fit.agent, make_agent(config)
+    feature, action = random_batch(1).feature, random_batch(1).action[:, :, None]
+    mean, std = data.value_scale()
+    assert mean == pytest.approx(float(data.whole.reward.mean())) and std > 1.0
+    for ours, theirs in ((agent.critic, plain.critic), (agent.target, plain.target)):
+        torch.testing.assert_close(ours(feature, action), mean + std * theirs(feature, action))
+    batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
+    q = agent.critic(batch.feature, batch.action[:, :, None]).squeeze(-1)
+    gap, _ = agent.conservative_loss(batch, noise, q)
+    bellman = 0.5 * (q - agent.backup(batch, noise.following)).square().mean(-1)
+    torch.testing.assert_close(agent.critic_loss(batch, noise)[0], (config.beta * gap + bellman).sum())

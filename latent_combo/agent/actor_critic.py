@@ -51,6 +51,10 @@ class AgentConfig:
     """B, transitions in an update."""
     discount: float = 0.99
     """gamma, per agent step."""
+    scale_values: bool = False
+    """Let the critics' networks predict values in units of the dataset's returns: those to the end of its episodes have
+    mean 0 and standard deviation 1 there. Losses, and what they are minimal at, are the same; networks of unit outputs
+    get there in fewer updates. Not in the paper."""
     target_steps: int = 1
     """n, rewards of the dataset that a target sums before it bootstraps; more than 1 leans towards the behaviour's
     values, and carries them n times as fast. Model data has 1, as the paper has for all."""
@@ -272,6 +276,12 @@ class ConservativeActorCritic(nn.Module):
         self.actor_optimiser = StackedAdam(self.actor_parameters, settings.actor_learning_rate)
         self.critic_optimiser = StackedAdam(self.critic_parameters, settings.critic_learning_rate.repeat(2))
         self.alpha_optimiser = StackedAdam([self.log_alpha], settings.alpha_learning_rate)
+
+    def scale_values(self, mean: float, std: float) -> None:
+        """Let values start at `mean`, and count in units of `std`; for networks without any updates."""
+        for critic in (self.critic, self.target):
+            critic.value_mean.fill_(mean)
+            critic.value_std.fill_(std)
 
     def critic_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 29 with twin critics: `beta * gap + 1/2 E[(Q - y)^2]`, summed over critics and agents.

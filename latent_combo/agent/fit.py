@@ -66,6 +66,8 @@ class AgentFit:
         generator: torch.Generator,
     ) -> None:
         self.agent, self.model, self.dataset, self.config, self.generator = agent, model, dataset, config, generator
+        if agent.config.scale_values:
+            agent.scale_values(*dataset.value_scale())
         self.step = 0
         self.rollout_metrics: dict[str, Tensor] = {}
         uses_model = bool((agent.settings.f < 1.0).any())

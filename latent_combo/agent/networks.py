@@ -133,7 +133,13 @@ class Actor(nn.Module):
 
 
 class TwinCritic(nn.Module):
-    """2S critics: each agent's two, as one stack of 2S."""
+    """2S critics: each agent's two, as one stack of 2S.
+
+    Values are `value_mean + value_std * network`: 0 and 1 unless they are set to what values will be like.
+    """
+
+    value_mean: Tensor
+    value_std: Tensor
 
     def __init__(self, stack: int, config: NetworkConfig, feature_dim: int, action_dim: int) -> None:
         super().__init__()
@@ -142,6 +148,8 @@ class TwinCritic(nn.Module):
         bound = 1.0 / math.sqrt(feature_dim + action_dim)
         self.action_in = nn.Parameter(torch.empty(2 * stack, action_dim, config.hidden).uniform_(-bound, bound))
         self.rest = StackedMLP(2 * stack, config, 1, config.layer_norm)
+        self.register_buffer("value_mean", torch.zeros(2 * stack, 1, 1))
+        self.register_buffer("value_std", torch.ones(2 * stack, 1, 1))
 
     def forward(self, feature: Tensor, action: Tensor) -> Tensor:
         """Features (S, B, F) and N actions for each (S, B, N, A) to values (2, S, B, N)."""
@@ -151,5 +159,5 @@ class TwinCritic(nn.Module):
         flat = action.reshape(stack, batch * number, -1).repeat(2, 1, 1)
         action_part = stacked_linear(flat, self.action_in).view(2 * stack, batch, number, -1)
         hidden = (state_part + action_part).view(2 * stack, batch * number, -1)
-        values: Tensor = self.rest(hidden)
+        values: Tensor = self.value_mean + self.value_std * self.rest(hidden)
         return values.view(2, stack, batch, number)

@@ -85,6 +85,11 @@ class EncodedDataset:
         weight = trajectory_weights(reward, is_first, config.trajectory_temperature)
         return cls(feature, action, source, target, outlook, whole, weight[source].cumsum(0))
 
+    def value_scale(self) -> tuple[float, float]:
+        """Mean and standard deviation of the returns to the end of the episodes, what is cut off left out."""
+        returns = self.whole.reward
+        return float(returns.mean()), max(float(returns.std()), 1e-3)
+
     def states(self, index: Tensor, view: Tensor) -> Tensor:
         """Features (..., F) of the transitions' starts; `index` in [0, M) and `view` in [0, V) have one shape (...)."""
         return self.feature[view, self.source[index]]
