@@ -4,7 +4,7 @@ Splits: `medium`, of the first snapshot about as good as half of the last one (a
 the last snapshot; `medium-expert`, half of each; `random`, of uniform actions; `replay`, the whole replay;
 `medium-replay`, the replay up to the medium policy, whole on D4RL's robots, elsewhere 200 episodes spread evenly over
 it (or the first 200, if it has fewer). Each is as long as 200 whole episodes (of the door 1000), or --episodes: D4RL's
-own have a million transitions, --episodes 1000. Replays are thinned to that, and never longer than what there is.
+own have a million transitions, --episodes 1000. Whole replays are thinned only where --episodes says so.
 Snapshots act stochastically. `random` needs no learner.
 
 An OUT that ends in .hdf5 is written in D4RL's layout, with the vector observations. Any other is a folder with a
@@ -93,8 +93,11 @@ def played_episodes(task: Task, policy: Snapshot | None, count: int, seed: int) 
         )
 
 
-def cut(task: Task, split: str, behaviour: Path, episodes: int, seed: int) -> tuple[Iterator[Episode], dict[str, Any]]:
-    """The episodes of a split, and a description of the policies that made them."""
+def cut(
+    task: Task, split: str, behaviour: Path, asked: int | None, seed: int
+) -> tuple[Iterator[Episode], dict[str, Any]]:
+    """The episodes of a split, and a description of the policies that made them; None asks for its own length."""
+    episodes = task.split_episodes if asked is None else asked
     if split == "random":
         references = {"random_return": task.random_return, "expert_return": task.expert_return}
         return played_episodes(task, None, episodes, seed), {"learner": "uniform random actions", **references}
@@ -110,7 +113,7 @@ def cut(task: Task, split: str, behaviour: Path, episodes: int, seed: int) -> tu
         return played_episodes(task, snapshot_policy(behaviour / name, generator), count, seed + offset)
 
     if split in ("replay", "medium-replay"):
-        return _cut_replay(task, split, behaviour, medium, episodes, made_by)
+        return _cut_replay(task, split, behaviour, medium, asked, made_by)
     if split == "medium-expert":
 
         def both() -> Iterator[Episode]:
@@ -123,18 +126,17 @@ def cut(task: Task, split: str, behaviour: Path, episodes: int, seed: int) -> tu
 
 
 def _cut_replay(
-    task: Task, split: str, behaviour: Path, medium: str, episodes: int, made_by: dict[str, Any]
+    task: Task, split: str, behaviour: Path, medium: str, asked: int | None, made_by: dict[str, Any]
 ) -> tuple[Iterator[Episode], dict[str, Any]]:
     replay = read_replay(behaviour)
     lengths = np.array([episode.length for episode in replay])
     steps = int(medium.removeprefix("actor-").removesuffix(".safetensors"))
     until = int(np.searchsorted(lengths.cumsum(), steps, side="right"))
     if split == "medium-replay" and not task.whole_replay:
-        indices = replay_indices(len(replay), until, episodes, task.split_episodes)
+        indices = replay_indices(len(replay), until, asked or task.split_episodes, task.split_episodes)
     else:
         count = len(replay) if split == "replay" else until
-        whole = split == "replay" and episodes == task.split_episodes
-        indices = np.arange(count) if whole else thinned(lengths[:count], episodes * task.horizon)
+        indices = np.arange(count) if asked is None else thinned(lengths[:count], asked * task.horizon)
     chosen = {"replay_episodes": indices.tolist(), "medium_snapshot": medium}
     return (replay[index] for index in indices), made_by | chosen
 
@@ -162,10 +164,10 @@ def main() -> None:
     parser.add_argument("--behaviour", type=Path, help="its folder, shared by all splits (default: beside OUT)")
     given = parser.parse_args()
     task = get_task(given.task)
-    count = task.split_episodes if given.episodes is None else given.episodes
-    if count < 2:
+    count = given.episodes
+    if count is not None and count < 2:
         raise UserError(f"--episodes is {count}; a split has 2 or more")
-    if given.split == "medium-replay" and not task.whole_replay and count > task.split_episodes:
+    if count is not None and given.split == "medium-replay" and not task.whole_replay and count > task.split_episodes:
         raise UserError(f"--episodes is {count}; a medium-replay of {task.name} has at most {task.split_episodes}")
     if given.steps < 1:
         raise UserError(f"--steps is {given.steps}; it is at least 1")

@@ -69,10 +69,10 @@ def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> Path:
 
 def _how_to_collect(name: str, data_dir: Path) -> str:
     """The command that makes a dataset of a task and split that are known, as the end of a sentence."""
-    for task in sorted(TASKS, key=len, reverse=True):
+    for task in (*published.ROBOTS, "walker-walk"):  # others are relabelled from these
         split = name.removeprefix(f"{task}-")
-        if split != name and split in published.SPLITS:
-            suffix = ".hdf5" if TASKS[task].simulator == "gymnasium" else ""
+        if split != name and split in (*published.SPLITS, "replay"):
+            suffix = ".hdf5" if task in published.ROBOTS else ""
             return f", or collect it: python -m data.collect {task} {split} {shlex.quote(str(data_dir / name))}{suffix}"
     return ""
 

@@ -166,8 +166,12 @@ class Layers:
 
 
 def settings_files(arguments: list[str]) -> tuple[Path, ...]:
-    """The program's own files that a command line's settings come from. Raises UserError as `parse` does."""
-    return _layers(arguments).files
+    """The files that a command line's settings come from, in the order in which they apply.
+
+    Raises UserError as `parse` does.
+    """
+    given, _ = _split_config(arguments)
+    return (*_layers(arguments).files, *(Path(option.removeprefix("--config=")) for option in given))
 
 
 def _layers(arguments: list[str]) -> Layers:
