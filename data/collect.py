@@ -160,7 +160,11 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the folder or .hdf5 file to write, which must not be there yet")
     parser.add_argument("--steps", type=int, default=300_000, help="agent steps of the behaviour policy's training")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--episodes", type=int, help="whole episodes that it is as long as (default: 200, door 1000)")
+    parser.add_argument(
+        "--episodes",
+        type=int,
+        help="its length in whole episodes; of robots that fall there are more (200, door 1000)",
+    )
     parser.add_argument("--behaviour", type=Path, help="its folder, shared by all splits (default: beside OUT)")
     given = parser.parse_args()
     task = get_task(given.task)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data.decoded import Decoded
 from data.episode import Episode
-from data.formats.d4rl import is_d4rl, read_d4rl, read_metadata
+from data.formats.d4rl import check_hdf5, is_d4rl, read_d4rl, read_metadata
 from data.locate import default_data_dir, infer_split, infer_task, resolve
 from data.store import Dataset
 from envs.tasks import get_task
@@ -78,6 +78,7 @@ class Subject:
     @classmethod
     def of_file(cls, path: Path, data_dir: Path, task_name: str | None = None) -> "Subject":
         """A file in D4RL's layout. Raises UserError where neither it nor its name tells the task."""
+        check_hdf5(path)
         name = task_name or infer_task(str(path), data_dir)
         if name is None:
             raise UserError(f"{path} does not say which task it is of; name it with --task")

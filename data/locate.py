@@ -73,7 +73,8 @@ def _how_to_collect(name: str, data_dir: Path) -> str:
         split = name.removeprefix(f"{task}-")
         if split != name and split in (*published.SPLITS, "replay"):
             suffix = ".hdf5" if task in published.ROBOTS else ""
-            return f", or collect it: python -m data.collect {task} {split} {shlex.quote(str(data_dir / name))}{suffix}"
+            out = shlex.quote(f"{data_dir / name}{suffix}")
+            return f", or collect it: python -m data.collect {task} {split} {out} --steps 300000"
     return ""
 
 

@@ -87,10 +87,14 @@ class SegmentSampler:
         return rng.permutation(starts)[:count]
 
     def spread_rows(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Where `count` segments to look at start: of different episodes while there are some, from start to end."""
+        """Where `count` segments to look at start: of different episodes while there are some, from start to end.
+
+        Fewer, where there are not so many that differ.
+        """
         episode = np.resize(rng.permutation(self._long), count)
         inside = np.arange(count) * self._last[episode] // max(count - 1, 1)
-        return self._starts[episode] + inside
+        rows = self._starts[episode] + inside
+        return rows[np.sort(np.unique(rows, return_index=True)[1])]
 
     def at(self, rows: NDArray[np.int64]) -> Segment:
         """Cut the segments that start at given rows (B,) of the decoded data."""

@@ -12,6 +12,7 @@ from typing import Any
 import jsonargparse
 import yaml
 
+from data.formats.d4rl import check_hdf5, is_d4rl
 from data.locate import default_data_dir, find, infer_split, infer_task
 from envs.tasks import LOOKS, OBSERVATIONS, Seen, get_task
 from latent_combo.agent.actor_critic import AgentConfig
@@ -192,7 +193,9 @@ def _layers(arguments: list[str]) -> Layers:
             f"task is {task}, but the dataset of preset {chosen} is {default}, which is of {told}; "
             f"name a --dataset of {task}"
         )
-    if dataset and not task and told is None and find(dataset, None, folder) is not None:
+    if dataset and not task and told is None and (path := find(dataset, None, folder)) is not None:
+        if is_d4rl(path):
+            check_hdf5(path)
         raise UserError(f"{dataset} does not say which task it is of; name it with --task")
     task = task or told or Config.task
     published = paper_settings(task, dataset or default, folder) if obs == "state" else None

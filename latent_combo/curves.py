@@ -74,7 +74,8 @@ def _plot(axes: Axes, series: Series, phase: str, name: str, label: str, **style
 def _model_loss(axes: Axes, series: Series) -> None:
     _plot(axes, series, "world_model", "loss", "training")
     _plot(axes, series, "world_model", "held_out_loss", "held-out episodes", marker="o", markersize=3)
-    if ("world_model", "loss") in series:
+    losses = [value for name in ("loss", "held_out_loss") for _, value in series.get(("world_model", name), [])]
+    if losses and min(losses) > 0.0:  # densities of states are above 1 where the model is sure of them
         axes.set_yscale("log")
     finish(axes, "World model", "step", "loss of a step")
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from latent_combo.load_run import load_run
 from latent_combo.result import read_result
+from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.video import write_mp4
 from latent_combo.score import Scorer, film
@@ -24,6 +25,9 @@ def main() -> None:
         raise UserError(f"--episodes is {given.episodes}; at least 1 is needed")
     run = load_run(given.run)
     policy = run.policy(seed=run.config.seed)
+    if run.agent_step < (updates := run.config.agent_fit.updates):
+        going_on = command("train", "--resume", given.run)
+        print(f"unfinished: the agent is at update {run.agent_step} of {updates}; go on with: {going_on}")
     scorer = Scorer(run.task, run.config.seen, policy.stack, given.episodes, run.config.score.processes)
     score = scorer.score(policy, given.seed)
     scorer.close()

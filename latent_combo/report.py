@@ -66,8 +66,8 @@ VIEWS = {
             f"{CLIPS}/dreams.mp4",
             "Each member's dream of one episode",
             "The same state and the same actions. The upper row moves, the others stand at fixed steps; the last "
-            "column is the members' standard deviation, where white is the largest of the clip. States are drawn as "
-            "lines, one for each member.",
+            "column is the members' standard deviation, where white is the largest of the clip. Of states, the four "
+            "numbers that vary most are drawn as lines, one for each member.",
             of_states=f"{PICTURES}/dreams.png",
         ),
         View(

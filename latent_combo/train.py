@@ -184,6 +184,7 @@ def main() -> None:
     """Read the command line and train."""
     config, resume = parse(sys.argv[1:])
     if not resume:
+        print(f"dataset     {config.dataset} ({config.task})")
         print(f"settings    {', '.join(map(str, settings_files(sys.argv[1:])))}", flush=True)
     result = train(config, resume)
     print(describe(result, config.out))

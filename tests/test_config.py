@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import h5py
 import pytest
 import yaml
 
@@ -200,6 +201,9 @@ def test_a_task_needs_data_of_it_and_data_a_task(tmp_path: Path) -> None:
         parse(["--obs", "state", "--task", "halfcheetah"])
     some = tmp_path / "some.hdf5"
     some.touch()
+    with pytest.raises(UserError, match="some.hdf5 cannot be read as HDF5"):
+        parse(["--obs", "state", "--dataset", str(some)])
+    h5py.File(some, "w").close()
     with pytest.raises(UserError, match="some.hdf5 does not say which task it is of; name it with --task"):
         parse(["--obs", "state", "--dataset", str(some)])
     assert parse(["--obs", "state", "--dataset", str(some), "--task", "ant"])[0].task == "ant"

@@ -257,6 +257,15 @@ def write_d4rl(path: Path, episodes: Iterable[Episode], task: Task, metadata: di
     return sum(len(part) for part in columns["rewards"])
 
 
+def check_hdf5(path: Path) -> None:
+    """Raise UserError where a file cannot be read as HDF5 at all."""
+    try:
+        h5py.File(path, "r").close()
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as HDF5 ({reason}); fetch or make it again") from error
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """The scalars of text below `metadata/`; empty for a file without any."""
     with h5py.File(path, "r") as file:

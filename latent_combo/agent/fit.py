@@ -45,7 +45,7 @@ class AgentFitConfig:
         if self.warm_up and self.warm_up >= self.updates:
             raise ValueError(
                 f"warm_up is {self.warm_up} of {self.updates} updates, which leaves none that follow the critics; "
-                "set it lower"
+                "set agent_fit.warm_up lower"
             )
 
     @property

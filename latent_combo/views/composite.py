@@ -118,8 +118,8 @@ def _vectors(belief: Belief, names: tuple[str, ...]) -> list[Timeline]:
         Timeline(
             name,
             (
-                Line("truth", belief.truth[:, d], BLACK),
                 Line("posterior", belief.posterior[:, d], GREEN),
+                Line("truth", belief.truth[:, d], BLACK),  # over it: where the latent is the observation, they agree
                 Line("open loop", belief.open_loop[:, d], BLUE),
                 Line("error", belief.error[:, d], GREY),
             ),

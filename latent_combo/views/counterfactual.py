@@ -122,5 +122,8 @@ def draw_paths(strip: Counterfactual, names: tuple[str, ...] = ()) -> Figure:
             axes.plot(steps, [strip.start[d], *strip.predicted[index, :, d]], color=colour, label=kind)
             if strip.true is not None:
                 axes.plot(steps, [strip.start[d], *strip.true[index, :, d]], color=colour, linestyle=":")
-        finish(axes, name, "steps ahead (dotted: simulator)", "")
+        if strip.true is not None:
+            axes.plot([], [], color=GREY, linestyle=":", label="dotted: in the simulator")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        finish(axes, name, "steps ahead", "in the task's own units")
     return figure

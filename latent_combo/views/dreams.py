@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from latent_combo.views.style import BLACK, DREAMING, SKY, Frame, Frames, finish, fit, framed, new_figure, widest, write
+from latent_combo.views.style import BLACK, DREAMING, Frame, Frames, finish, fit, framed, new_figure, widest, write
 from latent_combo.world_model.base import Segment, WorldModel
 from latent_combo.world_model.dream import dream
 
@@ -84,8 +84,7 @@ def draw_dreams(dreams: Dreams, names: tuple[str, ...] = ()) -> Figure:
     for axes, (d, name) in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown, strict=True):
         steps = np.arange(1, len(dreams.truth) + 1)
         for k, member in enumerate(dreams.members):
-            label = f"{len(dreams.members)} members" if k == 0 else None
-            axes.plot(steps, member[:, d], color=SKY, linewidth=1.0, label=label)
-        axes.plot(steps, dreams.truth[:, d], color=BLACK, label="truth")
-        finish(axes, name, "steps ahead", "")
+            axes.plot(steps, member[:, d], color=f"C{k}", linewidth=1.0, label=f"member {k + 1}")
+        axes.plot(steps, dreams.truth[:, d], color=BLACK, linestyle="--", label="truth")
+        finish(axes, name, "steps ahead", "in the task's own units")
     return figure
