@@ -1,6 +1,7 @@
 """Ctrl-C that waits for the step in progress."""
 
 import signal
+import sys
 from types import FrameType, TracebackType
 
 
@@ -23,3 +24,4 @@ class Interrupt:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        print("\nstopping when this step is done and saved; Ctrl-C once more stops at once", file=sys.stderr)
