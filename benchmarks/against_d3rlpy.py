@@ -33,11 +33,12 @@ def data() -> dict[str, np.ndarray]:
     }
 
 
-def ours(columns: dict[str, np.ndarray], stack: int) -> Callable[[], None]:
+def ours(columns: dict[str, np.ndarray], stack: int, softmax_draws: int = 0) -> Callable[[], None]:
     """An update with its batch drawn from the encoded dataset, as in training."""
     config = AgentConfig(
-        stack=stack, beta=5.0, f=1.0, rho="dataset", actor_learning_rate=1e-4, alpha_learning_rate=1e-4, batch=BATCH
-    )
+        stack=stack, beta=5.0, f=1.0, rho="dataset", actor_learning_rate=1e-4, alpha_learning_rate=1e-4, batch=BATCH,
+        softmax_draws=softmax_draws,
+    )  # fmt: skip
     torch.manual_seed(0)
     device = torch.device("cpu")
     agent = ConservativeActorCritic([config] * stack, STATES, ACTIONS, device)
@@ -106,10 +107,11 @@ def main() -> None:
     columns = data()
     steps = {
         "ours": ours(columns, 1),
+        "ours, one draw": ours(columns, 1, softmax_draws=1),
         "d3rlpy": theirs(columns, given.compiled),
         "ours, 3 as a stack": ours(columns, 3),
     }
-    agents = {"ours": 1, "d3rlpy": 1, "ours, 3 as a stack": 3}
+    agents = {"ours": 1, "ours, one draw": 1, "d3rlpy": 1, "ours, 3 as a stack": 3}
     for step in steps.values():
         seconds(step, given.updates)
     turns = [
@@ -118,7 +120,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, d3rlpy {d3rlpy.__version__}, {given.threads} threads")
     for name in steps:
         print(f"{name:20s} {1.0 / float(np.median([turn[name] for turn in turns])):7.1f} updates/s of an agent")
-    for name in ("ours", "ours, 3 as a stack"):
+    for name in ("ours", "ours, one draw", "ours, 3 as a stack"):
         ratios = [turn["d3rlpy"] / turn[name] for turn in turns]
         low, middle, high = np.quantile(ratios, (0.0, 0.5, 1.0))
         print(f"{name} / d3rlpy: {middle:.2f} (median of {len(ratios)} turns, {low:.2f} to {high:.2f})")

@@ -1,5 +1,6 @@
 """The conservative critic against closed forms and an MDP that is solved exactly."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -8,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from latent_combo.agent.actor_critic import AgentConfig, Batch, ConservativeActorCritic, Noise
-from latent_combo.agent.conservative import conservative_gap, log_sum_exp
-from latent_combo.agent.networks import NetworkConfig, TanhGaussian
+from latent_combo.agent.conservative import conservative_gap, log_sum_exp, softmax_shares
+from latent_combo.agent.networks import NetworkConfig, TanhGaussian, TwinCritic
 
 CPU = torch.device("cpu")
 
@@ -139,6 +140,7 @@ def test_the_fixed_point_moves_by_minus_beta_times_rho_minus_d_over_d_f(rho: str
         following=torch.zeros(1, rows, 1),  # the policy's mode: a' is known exactly
         actor=torch.zeros(1, rows, 1),
         choice=torch.zeros(1, rows),
+        softmax=torch.zeros(1, rows, 0),
     )
     table, target = agent.critic.q, agent.target.q
     for _ in range(120):  # eq. 29, with its inner minimisation solved each time
@@ -159,3 +161,49 @@ def test_the_fixed_point_moves_by_minus_beta_times_rho_minus_d_over_d_f(rho: str
     torch.testing.assert_close(q, expected, atol=3e-2, rtol=0)
     if beta:
         assert float((q - backup).abs().max()) > 0.1  # the test could not pass without the term
+
+
+def test_the_shares_of_the_soft_maximum_are_its_derivatives() -> None:
+    draws = torch.Generator().manual_seed(0)
+    values = [torch.randn(3, 5, 4, generator=draws, requires_grad=True) for _ in range(2)]
+    log_policy = torch.randn(3, 5, 4, generator=draws)
+    wanted = torch.autograd.grad(log_sum_exp(*values, log_policy, 2).sum(), values)
+    torch.testing.assert_close(softmax_shares(*values, log_policy, 2), torch.cat(wanted, -1))
+
+
+@pytest.mark.parametrize("rho", ["mix", "model"])
+def test_drawn_samples_carry_the_gradient_of_the_soft_maximum(rho: str) -> None:
+    exact = AgentConfig(
+        network=NetworkConfig(hidden=16, layers=2), beta=3.0, f=0.5, rho=rho, actions=3, batch=6, softmax_draws=0
+    )
+    many = dataclasses.replace(exact, softmax_draws=4000)
+    draws = torch.Generator().manual_seed(0)
+    real = (torch.arange(6) < 3).float().expand(2, -1)
+    batch = Batch(
+        torch.randn(2, 6, 3, generator=draws), torch.rand(2, 6, 2, generator=draws) * 2 - 1,
+        torch.rand(2, 6, generator=draws), torch.randn(2, 6, 3, generator=draws), torch.full((2, 6), 0.9), real,
+    )  # fmt: skip
+    noise = Noise.draw(2, exact, 2, draws)
+    drawn = dataclasses.replace(noise, softmax=((torch.arange(4000) + 0.5) / 4000).repeat(2).expand(2, 6, -1))
+    found = []
+    for config, numbers in ((exact, noise), (many, drawn)):
+        torch.manual_seed(0)
+        agent = ConservativeActorCritic([config] * 2, 3, 2, CPU)
+        with torch.no_grad():  # values that differ by more than the softmax's temperature, and from twin to twin
+            agent.critic.rest.out.weight.mul_(torch.tensor([30.0, 30.0, 90.0, 90.0])[:, None, None])
+        loss, metrics = agent.critic_loss(batch, numbers)
+        found.append((loss.detach(), metrics["conservative_gap"], torch.autograd.grad(loss, agent.critic_parameters)))
+    torch.testing.assert_close(found[0][:2], found[1][:2])  # the values are those of all samples
+    for wanted, got in zip(found[0][2], found[1][2], strict=True):
+        assert float((wanted - got).norm()) < 0.01 * float(wanted.norm())
+    one = dataclasses.replace(many, softmax_draws=1)
+    assert Noise.draw(2, one, 2, draws).softmax.shape == (2, 6, 2)
+
+
+def test_each_critic_may_value_actions_of_its_own() -> None:
+    torch.manual_seed(0)
+    critic = TwinCritic(3, NetworkConfig(hidden=8, layers=2), 4, 2)
+    feature, action = torch.randn(3, 5, 4), torch.randn(2, 3, 5, 6, 2)
+    together = critic(feature, action)
+    for twin in range(2):
+        torch.testing.assert_close(together[twin], critic(feature, action[twin])[twin])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from latent_combo.agent.conservative import conservative_gap, log_sum_exp, weighted_mean
+from latent_combo.agent.conservative import conservative_gap, log_sum_exp, softmax_shares, weighted_mean
 from latent_combo.agent.networks import Actor, NetworkConfig, TwinCritic
 from latent_combo.agent.optimise import StackedAdam
 from latent_combo.run.guard import check_finite
@@ -47,6 +47,10 @@ class AgentConfig:
     """Actions of model rollouts: "uniform" or the current "policy"'s."""
     actions: int = 10
     """N, sampled actions for the log-sum-exp, of the uniform and of the current policy each (B.1)."""
+    softmax_draws: int = 0
+    """k, samples a state that carry the gradient of the log-sum-exp, which is the mean of their gradients under its
+    softmax: all 2N are valued, and k of them drawn by that softmax are differentiated, for each critic its own. The
+    gradient's mean is the same, and an update needs less than half of the work. 0 differentiates all."""
     batch: int = 256
     """B, transitions in an update."""
     discount: float = 0.99
@@ -96,7 +100,7 @@ class AgentConfig:
             raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTION)}")
         require_positive(self, "actions", "batch", "stack", "target_steps", "advantage_steps", "advantage_temperature")
         require_positive(self, "initial_alpha", "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
-        require_not_negative(self, "beta")
+        require_not_negative(self, "beta", "softmax_draws")
         require_share(self, "discount", "target_rate")
         if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
             raise ValueError(f"trajectory_temperature is {self.trajectory_temperature}; it is more than 0, or null")
@@ -206,6 +210,8 @@ class Noise:
     """(S, B, A)."""
     choice: Tensor
     """(S, B) uniform in [0, 1)."""
+    softmax: Tensor
+    """(S, B, 2k) uniform in [0, 1): the k `softmax_draws` of both critics."""
 
     @classmethod
     def draw(cls, stack: int, config: AgentConfig, action_dim: int, generator: torch.Generator) -> "Noise":
@@ -219,6 +225,7 @@ class Noise:
             following=torch.randn(one, generator=generator, device=device),
             actor=torch.randn(one, generator=generator, device=device),
             choice=torch.rand(one[:-1], generator=generator, device=device),
+            softmax=torch.rand((*one[:-1], 2 * config.softmax_draws), generator=generator, device=device),
         )
 
 
@@ -312,8 +319,16 @@ class ConservativeActorCritic(nn.Module):
             spread = type(at_state)(at_state.loc[:, :, None], at_state.log_std[:, :, None])
             policy_action, log_policy = spread.sample(noise.policy[:, pushed])  # (S, M, N, A), (S, M, N)
         sampled = torch.cat([noise.uniform[:, pushed], policy_action], 2)
-        q_uniform, q_policy = self.critic(feature, sampled).chunk(2, -1)  # (2, S, M, N)
-        soft_maximum = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M)
+        draws = self.config.softmax_draws
+        with torch.set_grad_enabled(draws == 0):
+            q_uniform, q_policy = self.critic(feature, sampled).chunk(2, -1)  # (2, S, M, N)
+            soft_maximum = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M)
+        if draws:
+            share = softmax_shares(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M, 2N)
+            uniform = torch.stack(noise.softmax[:, pushed].chunk(2, -1))  # (2, S, M, k)
+            chosen = draw_by_weight(share.cumsum(-1), uniform)[..., None].expand(*uniform.shape, self.action_dim)
+            q_chosen = self.critic(feature, sampled.expand(2, *sampled.shape).gather(3, chosen)).mean(-1)
+            soft_maximum = soft_maximum + q_chosen - q_chosen.detach()  # its value, and the drawn samples' gradient
         real = batch.real[:, pushed]
         rho = self.settings.rho_model[:, None] * (1.0 - real) + self.settings.rho_real[:, None] * real
         gap = conservative_gap(soft_maximum, rho, q_data, batch.real)  # (2, S)

@@ -13,9 +13,19 @@ def log_sum_exp(q_uniform: Tensor, q_policy: Tensor, log_policy: Tensor, action_
     the latter (..., B, N). Each sample counts by its own density, so the mean of the 2N weights is unbiased for the
     integral. Returns (..., B). Gradients flow into the values only.
     """
-    log_uniform = -action_dim * math.log(2.0)
-    weights = torch.cat([q_uniform - log_uniform, q_policy - log_policy.detach()], -1)
+    weights = _log_weights(q_uniform, q_policy, log_policy, action_dim)
     return weights.logsumexp(-1) - math.log(weights.shape[-1])
+
+
+def softmax_shares(q_uniform: Tensor, q_policy: Tensor, log_policy: Tensor, action_dim: int) -> Tensor:
+    """Share (..., B, 2N) that each sample's gradient has in that of `log_sum_exp`: its derivatives by the values."""
+    return _log_weights(q_uniform, q_policy, log_policy, action_dim).softmax(-1)
+
+
+def _log_weights(q_uniform: Tensor, q_policy: Tensor, log_policy: Tensor, action_dim: int) -> Tensor:
+    """Value less log-density of each of the 2N samples, (..., B, 2N)."""
+    log_uniform = -action_dim * math.log(2.0)
+    return torch.cat([q_uniform - log_uniform, q_policy - log_policy.detach()], -1)
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -152,11 +152,15 @@ class TwinCritic(nn.Module):
         self.register_buffer("value_std", torch.ones(2 * stack, 1, 1))
 
     def forward(self, feature: Tensor, action: Tensor) -> Tensor:
-        """Features (S, B, F) and N actions for each (S, B, N, A) to values (2, S, B, N)."""
-        stack, batch, number, _ = action.shape
+        """Features (S, B, F) and N actions for each (S, B, N, A) to values (2, S, B, N).
+
+        Actions (2, S, B, N, A) are each critic's own.
+        """
+        stack, batch, number, size = action.shape[-4:]
         # The first layer is linear: a state's part of it is computed once for all of the state's actions.
         state_part = self.feature_in(feature.repeat(2, 1, 1))[:, :, None]  # (2S, B, 1, hidden)
-        flat = action.reshape(stack, batch * number, -1).repeat(2, 1, 1)
+        both = action if action.dim() == 5 else action.expand(2, *action.shape)
+        flat = both.reshape(2 * stack, batch * number, size)
         action_part = stacked_linear(flat, self.action_in).view(2 * stack, batch, number, -1)
         hidden = (state_part + action_part).view(2 * stack, batch * number, -1)
         values: Tensor = self.value_mean + self.value_std * self.rest(hidden)
