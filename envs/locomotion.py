@@ -15,6 +15,7 @@ from envs.tasks import Task
 
 gl.choose_if_any()  # mujoco decides by it when it is imported
 
+import mujoco  # noqa: E402
 from gymnasium.envs.mujoco.ant_v4 import AntEnv  # noqa: E402
 from gymnasium.envs.mujoco.half_cheetah_v4 import HalfCheetahEnv  # noqa: E402
 from gymnasium.envs.mujoco.hopper_v4 import HopperEnv  # noqa: E402
@@ -69,9 +70,10 @@ class LocomotionEnv(TaskEnv):
     def __init__(self, task: Task, observation: str, look: str, image_size: int) -> None:
         super().__init__(task, observation, look, image_size)
         self._env = SIMULATORS[task.name]()
-        floor = self._env.model.geom("floor")
-        floor.size[:2] *= FLOOR  # what is drawn of it: in contacts a plane has no end
-        self._env.model.mat_texrepeat[floor.matid] *= FLOOR
+        model = self._env.model
+        floor = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
+        model.geom_size[floor, :2] *= FLOOR  # what is drawn of it: in contacts a plane has no end
+        model.mat_texrepeat[np.unique(model.geom_matid[floor])] *= FLOOR
         self._reward = REWARDS.get(task.name)
 
     def reset(

@@ -25,11 +25,23 @@ BALANCE = """
     --agent.stack 2 --agent.batch 128 --agent.actions 4 --agent.network.hidden 64 --agent.actor_network.hidden 64
     --agent.network.layers 2 --agent.actor_network.layers 2 --agent.critic_learning_rate 1e-3
     --agent.actor_learning_rate 1e-3 --agent.alpha_learning_rate 1e-3 --agent.beta 0.1 --agent.mu policy
-    --agent.target_rate 0.02 --agent.discount 0.97 --agent_fit.updates 1500 --agent_fit.horizon 5
+    --agent.target_rate 0.02 --agent.discount 0.97
+    --agent_fit.updates 1500 --agent_fit.warm_up 300 --agent_fit.horizon 5
     --agent_fit.branches 200 --agent_fit.rollout_every 100 --agent_fit.looks 2 --agent_fit.final_learning_rate 0.1
     --score.episodes 10 --score.processes 1 --score.episodes_during_training 2 --views.every 0 --device cpu
 """
-SHORT = ("--fit.steps", "40", "--fit.held_out_every", "20", "--agent_fit.updates", "12", "--score.episodes", "2")
+SHORT = (
+    "--fit.steps",
+    "40",
+    "--fit.held_out_every",
+    "20",
+    "--agent_fit.updates",
+    "12",
+    "--agent_fit.warm_up",
+    "4",
+    "--score.episodes",
+    "2",
+)
 BRIEF = (*SHORT, "--save_every", "5")
 
 

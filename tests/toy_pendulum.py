@@ -37,7 +37,10 @@ def ended(observation: Tensor) -> Tensor:
 
 
 TASK = replace(
-    robot("toy-pendulum", ("place", "angle"), 1, 4, "upright", (0.0, float(HORIZON), "none"), 25, "toy-pendulum"),
+    robot(
+        *("toy-pendulum", ("place", "angle"), 1, 4, "upright", (0.0, float(HORIZON), "none"), 25, "toy-pendulum"),
+        unseen=0,
+    ),
     horizon=HORIZON,
 )
 
