@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from d3rlpy.dataset import TransitionMiniBatch
 
-from latent_combo.agent.actor_critic import AgentConfig, ConservativeActorCritic, Noise
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.batch import Noise
 from latent_combo.agent.replay import EncodedDataset, mixed_batch
+from latent_combo.agent.settings import AgentConfig
 
 STATES, ACTIONS, BATCH = 17, 6, 256
 """Of halfcheetah."""

@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 import torch
 
-from latent_combo.agent.actor_critic import AgentConfig, ConservativeActorCritic, Noise
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.batch import Noise
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import EncodedDataset, mixed_batch
+from latent_combo.agent.settings import AgentConfig
 from latent_combo.run.speed import count_flops, matmul_rate
 from latent_combo.world_model.base import Segment
 from latent_combo.world_model.conv import ConvConfig

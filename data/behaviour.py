@@ -155,7 +155,6 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
                 bar.set_postfix(episode_return=f"{env.episodes[-1].episode_return:.0f}", refresh=False)
             return True
 
-    torch.set_num_threads(1)
     env = Recorder(make(task.name, "state"))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -168,11 +168,11 @@ def main() -> None:
     parser.add_argument("--behaviour", type=Path, help="its folder, shared by all splits (default: beside OUT)")
     given = parser.parse_args()
     task = get_task(given.task)
-    count = given.episodes
-    if count is not None and count < 2:
-        raise UserError(f"--episodes is {count}; a split has 2 or more")
-    if count is not None and given.split == "medium-replay" and not task.whole_replay and count > task.split_episodes:
-        raise UserError(f"--episodes is {count}; a medium-replay of {task.name} has at most {task.split_episodes}")
+    if (count := given.episodes) is not None:
+        if count < 2:
+            raise UserError(f"--episodes is {count}; a split has 2 or more")
+        if given.split == "medium-replay" and not task.whole_replay and count > task.split_episodes:
+            raise UserError(f"--episodes is {count}; a medium-replay of {task.name} has at most {task.split_episodes}")
     if given.steps < 1:
         raise UserError(f"--steps is {given.steps}; it is at least 1")
     check_out(given.out)

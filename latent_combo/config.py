@@ -15,8 +15,8 @@ import yaml
 from data.formats.d4rl import check_hdf5, is_d4rl
 from data.locate import default_data_dir, find, infer_split, infer_task
 from envs.tasks import LOOKS, OBSERVATIONS, Seen, get_task
-from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.fit import AgentFitConfig
+from latent_combo.agent.settings import AgentConfig
 from latent_combo.encode import EncodeConfig
 from latent_combo.run.errors import UserError
 from latent_combo.run.ranges import require_not_negative, require_positive

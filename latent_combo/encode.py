@@ -9,8 +9,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data.decoded import Decoded
-from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.replay import EncodedDataset
+from latent_combo.agent.settings import AgentConfig
 from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import WorldModel

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_combo.agent.actor_critic import ConservativeActorCritic, Noise
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.batch import Noise
 from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.replay import EncodedDataset, draw_pool, mixed_batch

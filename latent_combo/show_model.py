@@ -115,13 +115,7 @@ class ModelViews:
             self._clip("dreams", step, partial(dreams_clip, dreams), True, dreams.arrays())
         else:
             names = self.exhibits.task.state_names
-            self._picture(
-                "dreams",
-                step,
-                lambda: to_png(draw_dreams(dreams, names)),
-                True,
-                dreams.arrays(),
-            )
+            self._picture("dreams", step, lambda: to_png(draw_dreams(dreams, names)), True, dreams.arrays())
         if step > max(self.track.read()[0], default=0):
             self.note_latents(model, step)
         steps, kl = self.track.read()

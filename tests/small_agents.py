@@ -4,11 +4,14 @@ import dataclasses
 
 import torch
 
-from latent_combo.agent.actor_critic import AgentConfig
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.batch import Batch
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import EncodedDataset
+from latent_combo.agent.settings import AgentConfig
 
 F, A = 5, 2
+CPU = torch.device("cpu")
 SMALL = AgentConfig(
     network=NetworkConfig(hidden=16, layers=2), actor_network=NetworkConfig(hidden=16, layers=2), batch=12, actions=3
 )
@@ -31,3 +34,17 @@ def dataset(
         is_first=number % rows == 0,
         config=dataclasses.replace(SMALL, target_steps=steps, advantage_steps=outlook, discount=0.5),
     )
+
+
+def make_agent(*configs: AgentConfig) -> ConservativeActorCritic:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ConservativeActorCritic(list(configs), F, A, CPU)
+
+
+def random_batch(stack: int, seed: int = 0) -> Batch:
+    g = draws(seed)
+    feature, following = (torch.randn(stack, 12, F, generator=g) for _ in range(2))
+    real = (torch.arange(12) < 6).float().expand(stack, -1)
+    action = torch.rand(stack, 12, A, generator=g) * 2 - 1
+    return Batch(feature, action, torch.rand(stack, 12, generator=g), following, torch.full((stack, 12), 0.99), real)

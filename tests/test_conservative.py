@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latent_combo.agent.actor_critic import AgentConfig, Batch, ConservativeActorCritic, Noise
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.conservative import conservative_gap, log_sum_exp, softmax_shares
 from latent_combo.agent.networks import NetworkConfig, TanhGaussian, TwinCritic
+from latent_combo.agent.settings import AgentConfig
 
 CPU = torch.device("cpu")
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from latent_combo.agent.actor_critic import AgentConfig, Batch, ConservativeActorCritic, Noise, Pool
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.batch import Batch, Noise, Pool
 from latent_combo.agent.networks import NetworkConfig
+from latent_combo.agent.settings import AgentConfig
 from latent_combo.config import parse
 from latent_combo.load_run import load_run
 from latent_combo.train import train

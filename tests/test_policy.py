@@ -6,8 +6,8 @@ from torch import Tensor
 from toy_models import PartialWorldModel
 
 from data.load import Decoded
-from latent_combo.agent.actor_critic import AgentConfig
 from latent_combo.agent.networks import Actor, NetworkConfig
+from latent_combo.agent.settings import AgentConfig
 from latent_combo.encode import EncodeConfig, encode_dataset
 from latent_combo.policy import Policy
 

@@ -1,7 +1,6 @@
 """What the views measure, against what can be computed by hand; and that what they draw is to be seen."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -9,13 +8,12 @@ import torch
 from small_agents import SMALL, A, F, dataset, draws
 from test_world_model import TINY, make_model, segment
 from torch import Tensor
-from toy_models import Drift
+from toy_models import Drift, drifting
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.networks import Actor, NetworkConfig, TanhGaussian
 from latent_combo.views.acting import imagine_policy
 from latent_combo.views.belief import Belief, believe
-from latent_combo.views.calibration import Calibration, agreement, agreements, calibrate, draw_calibration
 from latent_combo.views.composite import composite_clip
 from latent_combo.views.conservatism import (
     Achieved,
@@ -32,20 +30,11 @@ from latent_combo.views.horizon import draw_horizon
 from latent_combo.views.latents import draw_latent_kl, latent_kl
 from latent_combo.views.probes import draw_probes, probe, probed_figures
 from latent_combo.views.style import DREAMING, OBSERVING, fit
-from latent_combo.world_model.base import Imagined, Segment
+from latent_combo.world_model.base import Imagined
 from latent_combo.world_model.gaussian import Gaussian, kl_divergence, kl_per_dimension
 from latent_combo.world_model.open_loop import open_loop
 
 CPU = torch.device("cpu")
-
-
-def drifting(batch: int = 2, length: int = 8) -> Segment:
-    """Episodes of Drift's truth: every action is added to the state, and the reward is its first number."""
-    action = torch.rand(batch, length, 2, generator=draws()) * 2 - 1
-    action[:, 0] = 0.0
-    observation = action.cumsum(1)
-    none = torch.zeros(batch, length, dtype=torch.bool)
-    return Segment(observation, action, observation[..., 0].clone(), none, none)
 
 
 def agents(stack: int = 1, feature_dim: int = 2, action_dim: int = 2) -> ConservativeActorCritic:
@@ -159,62 +148,6 @@ def test_horizon_curves_show_the_model_and_both_baselines() -> None:
     vectors = open_loop(Drift(), drifting(length=10), (torch.zeros(2), 0.0), 3, draws(), (1, 5), torch.ones(2))
     assert vectors.kl == {}
     assert len(draw_horizon(vectors, 3).axes) == 2  # a model without posteriors has nothing to show in a third
-
-
-def test_calibration_measures_by_hand() -> None:
-    data = drifting(batch=5, length=4)
-    feature, action = data.observation[:, 0], data.action[:, 1:3]
-    truth = feature[:, None] + action.cumsum(1)
-    found = calibrate(Drift(), feature, action, truth, torch.tensor([1.0, 2.0]), draws())
-    gone = 0.1 * action.sum(1)  # the members' mean push is 1.1
-    rms = (gone / torch.tensor([1.0, 2.0])).square().mean(-1).sqrt()
-    assert found.observation_error == pytest.approx(rms.numpy(), abs=1e-5)
-    assert found.latent_error == pytest.approx(gone.square().mean(-1).sqrt().numpy(), abs=1e-5)
-    assert found.max_variance == pytest.approx(math.hypot(2.5**2, 0.25**2), abs=1e-5)  # the third member's
-    std = 0.1 * action.square().mean(-1).sqrt().mean(1)
-    assert found.mean_std == pytest.approx(std.numpy(), abs=1e-5)
-    g, spreads = draws(), []
-    for t in range(2):  # the same draws, in the same order
-        member, noise = torch.randint(3, (5,), generator=g), torch.randn(5, 2, generator=g)
-        prior = Drift().step_members(truth[:, t].sub(action[:, t]).expand(3, -1, -1), action[:, t]).prior
-        chosen = prior.mean[member, range(5)] + prior.std[member, range(5)] * noise
-        spreads.append(torch.distributions.Normal(*prior).log_prob(chosen).sum(-1).std(0))
-    assert found.log_prob_std == pytest.approx(torch.stack(spreads).mean(0).numpy(), rel=1e-4)
-
-
-def test_agreement_against_closed_forms() -> None:
-    x = np.linspace(0.0, 5.0, 50)
-    exact = agreement(x, 3.0 * x + 1.0)
-    assert (exact.slope, exact.intercept) == pytest.approx((1.0, 0.0), abs=1e-9)
-    assert (exact.r_squared, exact.rank_correlation) == pytest.approx((1.0, 1.0))
-    curved = agreement(x, np.exp(3.0 * x))
-    assert curved.rank_correlation == pytest.approx(1.0) and curved.r_squared < 0.7
-    assert agreement(x, -x).rank_correlation == pytest.approx(-1.0)
-    assert agreement(np.ones(50), x).rank_correlation == 0.0
-    noise = np.random.default_rng(0).normal(size=(2, 4000))
-    assert abs(agreement(noise[0], noise[1]).rank_correlation) < 0.05
-
-
-def test_calibration_is_scaled_and_fitted_over_all_kinds_together() -> None:
-    rng = np.random.default_rng(0)
-    low, high = rng.random(20), 9.0 + rng.random(20)
-    points = {name: Calibration(x, -x, rng.random(20), x, x) for name, x in (("dataset", low), ("random", high))}
-    found = agreements(points)
-    assert found["max_variance_observation_error_r_squared"] == pytest.approx(1.0)
-    assert found["log_prob_std_latent_error_rank"] == pytest.approx(-1.0)
-    assert found["log_prob_std_latent_error_rank_random"] == pytest.approx(-1.0)
-    apart = {"dataset": Calibration(low, low, low, low, low), "random": Calibration(high, high, high, -high, 30 - high)}
-    found = agreements(apart)  # together they rise, while within the second they fall
-    assert found["max_variance_latent_error_rank"] > 0.3
-    assert found["max_variance_latent_error_rank_random"] == pytest.approx(-1.0)
-    figure = draw_calibration(points, 1, "somewhere")
-    panel = figure.axes[0]
-    x, y = np.asarray(panel.collections[0].get_offsets()).T
-    assert x == pytest.approx((low - low.min()) / np.ptp([low, high])) and y == pytest.approx(x)
-    assert len(panel.collections) == 2
-    assert len(figure.axes) == 3  # the two errors are one, as where the latent is the observation
-    assert len(draw_calibration(apart, 1, "somewhere").axes) == 6
-    assert panel.lines[0].get_ydata() == pytest.approx([0.0, 1.0], abs=1e-6)
 
 
 def test_returns_are_discounted_from_each_row_on() -> None:

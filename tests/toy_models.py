@@ -86,3 +86,12 @@ def segment_of_states(batch: int, length: int, state_dim: int, action_dim: int, 
         never,
         never,
     )
+
+
+def drifting(batch: int = 2, length: int = 8) -> Segment:
+    """Episodes of Drift's truth: every action is added to the state, and the reward is its first number."""
+    action = torch.rand(batch, length, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    action[:, 0] = 0.0
+    observation = action.cumsum(1)
+    none = torch.zeros(batch, length, dtype=torch.bool)
+    return Segment(observation, action, observation[..., 0].clone(), none, none)

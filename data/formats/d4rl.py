@@ -82,8 +82,7 @@ def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
                     raise UserError(f"{path}: `{key}` is of type {dataset.dtype}, not numbers; it is not D4RL's layout")
                 columns[key] = dataset[()]
     except (OSError, KeyError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as HDF5 ({reason}); fetch or make it again") from error
+        raise _unreadable(path, error) from error
     if lacking := [key for key in REQUIRED if key not in columns]:
         raise UserError(
             f"{path} lacks {', '.join(f'`{key}`' for key in lacking)}; D4RL's layout has {', '.join(REQUIRED)}"
@@ -262,8 +261,12 @@ def check_hdf5(path: Path) -> None:
     try:
         h5py.File(path, "r").close()
     except OSError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as HDF5 ({reason}); fetch or make it again") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(f"{path} cannot be read as HDF5 ({reason}); fetch or make it again")
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latent_combo.agent.actor_critic import ConservativeActorCritic, Noise
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.batch import Noise
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer, draw_pool, mixed_batch
 from latent_combo.agent.rollout import rollout
 from latent_combo.run.ranges import require_not_negative, require_positive, require_share

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latent_combo.agent.actor_critic import AgentConfig, Batch, Pool, draw_by_weight
+from latent_combo.agent.batch import Batch, Pool, draw_by_weight
+from latent_combo.agent.settings import AgentConfig
 
 Columns = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Feature, action, reward, next feature and discount of transitions."""

@@ -1,0 +1,181 @@
+"""Rollouts, and fits in progress: warm-ups, resumed ones, and what is measured of them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from small_agents import CPU, SMALL, A, F, dataset, draws, make_agent, random_batch
+from torch import Tensor
+from toy_models import PartialWorldModel
+
+from latent_combo.agent.batch import Noise
+from latent_combo.agent.fit import AgentFit, AgentFitConfig
+from latent_combo.agent.networks import NetworkConfig
+from latent_combo.agent.replay import ModelBuffer
+from latent_combo.agent.rollout import rollout
+from latent_combo.fit_agent import held_out_metrics
+from latent_combo.run.seeding import generator
+from latent_combo.world_model.base import Imagined
+
+
+class Walk(PartialWorldModel):
+    """The next state is the old one plus the first action; the reward is the action's sum; 100 and more is terminal."""
+
+    feature_dim, action_dim = F, A
+
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+        following = feature + action[:, :1]
+        return Imagined(following, action.sum(-1), (following[:, 0] >= 20.0).float())
+
+
+def test_rollouts_act_by_each_agents_own_mu() -> None:
+    agent = make_agent(dataclasses.replace(SMALL, mu="uniform"), dataclasses.replace(SMALL, mu="policy"))
+    with torch.no_grad():  # policies that hardly vary: log std about -5
+        agent.actor.rest.out.weight[..., A:] = 0.0
+        agent.actor.rest.out.bias[..., A:] = -10.0
+    buffer = ModelBuffer(2, 200, F, A, CPU)
+    rollout(Walk(), agent, dataset(), buffer, branches=200, horizon=1, generator=draws())
+    mode = agent.actor(buffer.feature).mode
+    assert 0.45 < float(buffer.action[0].abs().mean()) < 0.55
+    assert float(buffer.action[0].min()) < -0.95 and float(buffer.action[0].max()) > 0.95
+    torch.testing.assert_close(buffer.action[1], mode[1], atol=0.05, rtol=0.0)
+
+
+@pytest.mark.parametrize("mu", ["uniform", "policy"])
+def test_rollouts_store_the_models_own_next_states(mu: str) -> None:
+    agent = make_agent(dataclasses.replace(SMALL, mu=mu), dataclasses.replace(SMALL, mu=mu))
+    buffer = ModelBuffer(2, 60, F, A, CPU)
+    rollout(Walk(), agent, dataset(), buffer, branches=20, horizon=3, generator=draws())
+    feature, action, reward, following, discount = buffer.tensors
+    assert buffer.size == 60
+    torch.testing.assert_close(following, feature + action[..., :1])
+    torch.testing.assert_close(reward, action.sum(-1))
+    terminal = (following[..., 0] >= 20.0).float()
+    torch.testing.assert_close(discount, 0.99 * (1.0 - terminal))
+    # a branch goes on from where it was, or after its end from a state of the dataset
+    first, second = feature[:, :20], feature[:, 20:40]
+    alive = terminal[:, :20] == 0.0
+    torch.testing.assert_close(second[alive], following[:, :20][alive])
+    assert bool(terminal.any())
+    restarted = second[~alive]
+    torch.testing.assert_close(restarted, restarted.round())
+    assert float(first.min()) >= 0.0
+
+
+def test_sac_falls_out_of_the_same_class() -> None:
+    sac = dataclasses.replace(SMALL, beta=0.0, f=1.0, rho="dataset")
+    agent = make_agent(sac)
+    fit = AgentFit(agent, Walk(), dataset(), AgentFitConfig(updates=2), draws())
+    assert fit.buffer is None
+    batch, noise = random_batch(1), Noise.draw(1, sac, A, draws())
+    shouted = dataclasses.replace(noise, uniform=noise.uniform * 0.1)
+    first, _ = agent.critic_loss(batch, noise)
+    second, _ = agent.critic_loss(batch, shouted)
+    assert float(first.detach()) == float(second.detach())  # sampled actions do not count
+
+
+def test_a_fit_goes_on_exactly_where_it_was() -> None:
+    config = dataclasses.replace(SMALL, f=1.0, rho="dataset")
+    schedule = AgentFitConfig(updates=6)
+    whole = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws())
+    list(whole)
+    half = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws())
+    for _ in range(3):
+        half.take_step()
+    rest = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws(9))
+    rest.load_state_dict(half.state_dict())
+    list(rest)
+    for name, value in whole.agent.state_dict().items():
+        assert bool((rest.agent.state_dict()[name] == value).all())
+
+
+def test_held_out_values_are_held_against_returns_that_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, data = make_agent(SMALL, SMALL), dataset(rows=7)  # gamma 0.5: the last three rows of seven do not tell
+    value = torch.tensor([2.0, 8.0])[None, :, None, None]
+    # features say their row: values are the agent's, and more at the last rows, of which nothing is told
+    monkeypatch.setattr(
+        agent.critic, "forward", lambda f, a: value + 1000.0 * (f[None, :, :, :1] % 7 > 2).expand(2, 2, -1, 1)
+    )
+    index, _ = data.draw((2, 1024), generator(0, CPU, "held out"))
+    row = data.source[index]
+    tells = row % 7 <= 2
+    expected = torch.zeros(2, 1024)
+    for step in range(1, 7):
+        inside = row % 7 + step <= 6
+        expected += torch.where(inside, 0.5 ** (step - 1) * (row + step).float(), 0.0)
+    mean = (expected * tells).sum(1) / tells.sum(1)
+    found = held_out_metrics(agent, data, 0)
+    torch.testing.assert_close(found["held_out_return"], mean)
+    torch.testing.assert_close(found["held_out_excess"], torch.tensor([2.0, 8.0]) - mean)
+    torch.testing.assert_close(found["held_out_told_q"], torch.tensor([2.0, 8.0]))
+    assert (found["held_out_q"] > 300.0).all()
+    assert "held_out_return" not in held_out_metrics(agent, dataset(rows=3), 0)
+
+
+def test_a_warm_up_begins_with_the_behaviours_actions_and_the_values_of_its_whole_episodes() -> None:
+    config = dataclasses.replace(
+        SMALL, beta=0.0, f=1.0, rho="dataset", critic_learning_rate=1e-2, actor_learning_rate=1e-2, target_rate=1e-9,
+        network=NetworkConfig(hidden=64, layers=3),
+    )  # fmt: skip
+    data = dataset(
+        episodes=1, rows=12, terminal=True
+    )  # targets never move, so nothing of what is learnt comes of bootstrapping
+    small = dataclasses.replace(data, feature=data.feature / 12.0)
+    warm = AgentFit(make_agent(config), Walk(), small, AgentFitConfig(updates=1501, warm_up=1500), draws())
+    for _ in range(1500):
+        warm.take_step()
+    feature, action = small.pairs(torch.arange(len(small.source)), torch.zeros(len(small.source), dtype=torch.long))
+    with torch.no_grad():
+        value = warm.agent.critic(feature[None], action[None, :, None]).mean((0, 3))[0]
+        mode = warm.agent.actor(feature[None]).mode[0]
+    assert float((value - small.whole.reward).abs().mean()) < 0.5
+    assert float((small.target.reward - small.whole.reward).abs().mean()) > 3.0  # which one reward would not teach
+    assert float((mode - action).abs().max()) < 0.05
+    batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
+    loss, _ = warm.agent.imitation_loss(batch, noise)
+    model_rows = dataclasses.replace(batch, action=torch.where(batch.real[..., None] > 0, batch.action, 0.3))
+    torch.testing.assert_close(warm.agent.imitation_loss(model_rows, noise)[0], loss)  # only the dataset's are imitated
+
+
+def test_after_a_warm_up_the_policy_follows_the_critics() -> None:
+    config = dataclasses.replace(SMALL, f=1.0, rho="dataset", beta=0.0, target_rate=1e-9)
+    data = dataset(episodes=1, rows=12, terminal=True)
+    fit = AgentFit(make_agent(config), Walk(), data, AgentFitConfig(updates=40, warm_up=20), draws())
+    rows = [(metrics, float(metrics["target"])) for metrics in fit]
+    assert ["alpha" in metrics for metrics, _ in rows] == [False] * 20 + [True] * 20
+    # the targets hardly move, so that those of one reward are the rewards and a constant, and the others returns
+    before, after = (np.mean([target for _, target in some]) for some in (rows[:20], rows[20:]))
+    gap = float((data.whole.reward - data.target.reward).mean())
+    assert gap > 4.0 and before - after == pytest.approx(gap, rel=0.3)
+
+
+def test_a_warm_up_imitates_whatever_the_policy_follows_afterwards() -> None:
+    config = dataclasses.replace(SMALL, f=1.0, rho="dataset", extraction="advantage", advantage_pool=8)
+    schedule = AgentFitConfig(updates=4, warm_up=2)
+    fit = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws())
+    assert ["effective_share" in metrics for metrics in fit] == [False, False, True, True]
+    half = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws())
+    half.take_step()
+    rest = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws(9))
+    rest.load_state_dict(half.state_dict())
+    list(rest)  # goes on within the warm-up, and leaves it when it is due
+    for name, value in fit.agent.state_dict().items():
+        assert bool((rest.agent.state_dict()[name] == value).all())
+
+
+def test_scaled_values_have_the_mean_and_spread_of_returns_and_the_same_loss() -> None:
+    config = dataclasses.replace(SMALL, f=1.0, rho="dataset", scale_values=True)
+    data = dataset()
+    fit = AgentFit(make_agent(config), Walk(), data, AgentFitConfig(updates=2), draws())
+    agent, plain = fit.agent, make_agent(config)
+    feature, action = random_batch(1).feature, random_batch(1).action[:, :, None]
+    mean, std = data.value_scale()
+    assert mean == pytest.approx(float(data.whole.reward.mean())) and std > 1.0
+    for ours, theirs in ((agent.critic, plain.critic), (agent.target, plain.target)):
+        torch.testing.assert_close(ours(feature, action), mean + std * theirs(feature, action))
+    batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
+    q = agent.critic(batch.feature, batch.action[:, :, None]).squeeze(-1)
+    gap, _ = agent.conservative_loss(batch, noise, q)
+    bellman = 0.5 * (q - agent.backup(batch, noise.following)).square().mean(-1)
+    torch.testing.assert_close(agent.critic_loss(batch, noise)[0], (config.beta * gap + bellman).sum())
