@@ -1,5 +1,6 @@
 """A dataset in memory (or on the disk, as a map) as training reads it: rows of all episodes end to end."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,18 @@ class Decoded:
             lengths=np.array([episode.length + 1 for episode in episodes]),
             physics=np.concatenate(physics) if len(physics) == len(episodes) else None,
         )
+
+    def episodes(self) -> Iterator[Episode]:
+        """The episodes of vector observations, one after another."""
+        for start, length in zip(self.starts, self.lengths, strict=True):
+            rows = slice(start, start + length)
+            yield Episode.from_transitions(
+                self.action[rows][1:],
+                self.reward[rows][1:],
+                None if self.physics is None else self.physics[rows],
+                self.observation[rows],
+                terminal=bool(self.is_terminal[rows][-1]),
+            )
 
     @property
     def starts(self) -> NDArray[np.int64]:

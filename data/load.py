@@ -7,53 +7,82 @@ under the fingerprint of the dataset, so the next run starts at once.
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data import published
 from data.decoded import Decoded
 from data.episode import DTYPES, OPTIONAL, Episode
-from data.formats.d4rl import is_d4rl, read_d4rl
-from data.formats.minari import is_minari, read_minari
-from data.locate import find, resolve
-from data.manifest import Manifest, check_fits
+from data.formats.d4rl import read_d4rl
+from data.locate import find
+from data.manifest import check_fits
 from data.render import observe_episodes, render_episodes
+from data.source import LAYOUTS, Source, open_source
 from data.staging import staged_folder, write_file, writing
-from data.store import Dataset
 from envs.tasks import Seen, Task
 from latent_combo.run.errors import UserError
+from latent_combo.run.memory import free_memory
 
-Storage = Literal["memory", "memmap"]
+Storage = Literal["auto", "memory", "memmap"]
+"""Where images are while they are trained on; auto: in memory where they leave room for the rest."""
+SHARE = 0.5
+"""Of the free memory, beyond which images stay on the disk."""
 COLUMNS = ("image", "action", "reward", "is_first", "is_terminal", "physics")
 ROWS = "rows.json"
 """Rows of each episode; written last, so a folder that has it is whole."""
 
 
-def load(name_or_path: str, task: Task, seen: Seen, data_dir: Path, storage: Storage = "memory") -> Decoded:
+def load(
+    name_or_path: str,
+    task: Task,
+    seen: Seen,
+    data_dir: Path,
+    storage: Storage = "auto",
+    skip_corrupt: bool = False,
+) -> Decoded:
     """Load a dataset as what of `task` is to be seen, images or states; see `load_pixels` and `load_states`."""
     if seen.pixels:
-        return load_pixels(name_or_path, task, seen.look, data_dir, storage, seen.image_size)
-    return load_states(name_or_path, task, data_dir)
+        return load_pixels(name_or_path, task, seen.look, data_dir, storage, seen.image_size, skip_corrupt=skip_corrupt)
+    return load_states(name_or_path, task, data_dir, skip_corrupt=skip_corrupt)
 
 
-def load_states(name_or_path: str, task: Task, data_dir: Path, progress: bool = True) -> Decoded:
-    """Load a dataset's vector observations: a folder, an HDF5 file in D4RL's layout, or a Minari id.
+def load_states(
+    name_or_path: str, task: Task, data_dir: Path, progress: bool = True, skip_corrupt: bool = False
+) -> Decoded:
+    """Load a dataset's vector observations, whatever its layout.
 
     Those of a recording that has none are observed in its simulator. Raises UserError when there is no such dataset, or
     it does not fit the task.
     """
-    if is_minari(name_or_path) and find(name_or_path, task, data_dir) is None:
-        return read_minari(name_or_path, task)
-    path = resolve(name_or_path, task, data_dir)
-    if is_d4rl(path):
-        return read_d4rl(path, task)
-    dataset = Dataset(path)
-    check_fits(dataset.manifest, task, None, str(path))
-    return Decoded.of_states(list(observe_episodes(dataset, progress)))
+    source = open_source(name_or_path, task, data_dir, skip_corrupt)
+    if source.layout == "d4rl":
+        return read_d4rl(source.files[0], task)
+    if source.dataset is not None:
+        check_fits(source.dataset.manifest, task, None, source.where)
+        return Decoded.of_states(list(observe_episodes(source.dataset, source.episodes(progress))))
+    episodes = []
+    for where, episode in source:
+        if episode.state is None:
+            raise UserError(f"{where} holds images and no states; use --obs pixels")
+        check_sizes(where, task, state=episode.state, action=episode.action)
+        episodes.append(replace(episode, image=None))
+    return Decoded.of_states(episodes)
+
+
+def check_sizes(where: str, task: Task, **columns: NDArray[Any]) -> None:
+    """Raise UserError where vectors of an episode are not of the task's sizes."""
+    for key, column in columns.items():
+        size = task.state_dim if key == "state" else task.action_dim
+        if column.shape[1] != size:
+            raise UserError(
+                f"{where}: `{key}` has {column.shape[1]} numbers, but {task.name} has {size}; name the --task it is of"
+            )
 
 
 def load_pixels(
@@ -61,33 +90,34 @@ def load_pixels(
     task: Task,
     look: str,
     data_dir: Path,
-    storage: Storage = "memory",
+    storage: Storage = "auto",
     image_size: int | None = None,
     progress: bool = True,
+    skip_corrupt: bool = False,
 ) -> Decoded:
     """Load a dataset as images of `task`, `image_size` pixels square (None: the task's).
 
     A recording is drawn, and any dataset decoded, the first time only. Raises UserError when there is no such dataset,
     it does not fit the task, look or size, one of its files was altered, or `data_dir` cannot be written.
     """
-    only_states = published.NAME.fullmatch(name_or_path) or is_minari(name_or_path)
+    size = image_size or task.image_size
+    only_states = published.NAME.fullmatch(name_or_path) or name_or_path.startswith("mujoco/")
     if only_states and find(name_or_path, task, data_dir) is None:  # nothing is fetched in vain
         raise UserError(f"{name_or_path} holds states and no images; use --obs state")
-    path = resolve(name_or_path, task, data_dir)
-    if is_d4rl(path):
-        raise UserError(f"{path} holds states and no images; use --obs state")
-    dataset = Dataset(path)
-    size = image_size or task.image_size
-    check_fits(dataset.manifest, task, (look, size), str(dataset.folder))
-    folder = data_dir / "decoded" / f"{dataset.folder.name}-{dataset.fingerprint()[:16]}-{look}-{size}"
+    source = open_source(name_or_path, task, data_dir, skip_corrupt)
+    if source.layout == "d4rl":
+        raise UserError(f"{source.where} holds states and no images; use --obs state")
+    if source.dataset is not None:
+        check_fits(source.dataset.manifest, task, (look, size), source.where)
+    skipping = "-skipping" if skip_corrupt else ""
+    name = f"{Path(source.where).name}-{source.fingerprint()[:16]}-{look}-{size}{skipping}"
+    folder = data_dir / "decoded" / name
     if (folder / ROWS).exists():
-        dataset.verify()
+        if source.dataset is not None and not skip_corrupt:
+            source.dataset.verify()
     else:
-        episodes = render_episodes(dataset, size, look, progress)
-        if dataset.manifest.kind == "pixels":
-            episodes = iter(tqdm(dataset, desc=f"decoding {dataset.folder.name}", disable=not progress))
         try:
-            _decode(folder, dataset.manifest, episodes)
+            _decode(folder, _pixels(source, task, size, look, progress))
         except UserError:
             # Another run may have finished the same work first; what it made is as good.
             if not (folder / ROWS).exists():
@@ -95,25 +125,55 @@ def load_pixels(
     return _open(folder, storage)
 
 
-def _decode(folder: Path, manifest: Manifest, episodes: Iterator[Episode]) -> None:
+def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) -> Iterator[Episode]:
+    """Episodes with images of a size: drawn, or as they lie there."""
+    dataset = source.dataset
+    if dataset is not None and dataset.manifest.kind == "recording":
+        yield from render_episodes(dataset, size, look, progress, skipped=source.skipped)
+        return
+    if dataset is None:
+        layout = LAYOUTS[source.layout]
+        print(f"{source.where} ({layout}) does not say how its images were drawn: taken as --look {look}", flush=True)
+    said = f"decoding {Path(source.where).name}"
+    for where, episode in tqdm(source, desc=said, unit="episode", total=source.count, disable=not progress):
+        if episode.image is None:
+            raise UserError(f"{where} holds states and no images; use --obs state")
+        if episode.image.shape[1:] != (size, size, 3):
+            height, width = episode.image.shape[1:3]
+            remedy = f"--world_model.conv.image_size {height}" if height == width else "convert them to squares"
+            raise UserError(
+                f"{where}: images are {height} by {width} pixels, but {size} square are asked for; {remedy}"
+            )
+        check_sizes(where, task, action=episode.action)
+        yield episode
+
+
+def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
     """Write the columns of all episodes, one episode in memory at a time."""
-    rows = manifest.transitions + manifest.episodes
     files: dict[str, BinaryIO] = {}
+    headers: dict[str, dict[str, Any]] = {}
     lengths: list[int] = []
     with staged_folder(folder) as partial, writing(folder), ExitStack() as opened:
         for episode in episodes:
             columns = {name: array for name, array in episode.columns().items() if name in COLUMNS}
             for name, array in columns.items():
                 if name not in files:
+                    if lengths:
+                        raise UserError(f"only some episodes for {folder.name} have `{name}`; make the dataset again")
                     files[name] = opened.enter_context((partial / f"{name}.npy").open("wb"))
-                    header = {"descr": array.dtype.str, "fortran_order": False, "shape": (rows, *array.shape[1:])}
-                    write_array_header_1_0(files[name], header)
+                    headers[name] = {"descr": array.dtype.str, "fortran_order": False, "shape": (0, *array.shape[1:])}
+                    write_array_header_1_0(files[name], headers[name])  # it leaves room for any number of rows
+                if array.shape[1:] != headers[name]["shape"][1:]:
+                    raise UserError(f"`{name}` is not of one size in all episodes for {folder.name}; make it again")
                 files[name].write(np.ascontiguousarray(array).data)
+            if len(columns) != len(files):
+                raise UserError(f"only some episodes for {folder.name} have {', '.join(files)}; make the dataset again")
             lengths.append(episode.length + 1)
-        if sum(lengths) != rows:
-            raise UserError(
-                f"the manifest of {folder.name} counts {rows} rows, its files {sum(lengths)}; make it again"
-            )
+        if not lengths:
+            raise UserError(f"there are no episodes for {folder.name}; use another dataset")
+        for name, file in files.items():
+            file.seek(0)
+            write_array_header_1_0(file, {**headers[name], "shape": (sum(lengths), *headers[name]["shape"][1:])})
         opened.close()
         write_file(partial / ROWS, json.dumps(lengths).encode())
 
@@ -123,6 +183,8 @@ def _open(folder: Path, storage: Storage) -> Decoded:
     remedy = f"remove {folder} and run again"
     try:
         lengths = np.array(json.loads((folder / ROWS).read_text()), np.int64)
+        if storage == "auto":
+            storage = "memmap" if (folder / "image.npy").stat().st_size > SHARE * free_memory() else "memory"
         columns: dict[str, Any] = {
             name: np.load(
                 folder / f"{name}.npy", "r" if name == "image" and storage == "memmap" else None, allow_pickle=False

@@ -13,6 +13,8 @@ from data.manifest import NAME
 from envs.tasks import TASKS, Task
 from latent_combo.run.errors import UserError
 
+ABOVE = 3
+"""How many parts of a foreign folder's path may tell its task and split."""
 EMBEDDED = Path(__file__).parent / "recordings"
 """Small recordings that come with the program."""
 
@@ -97,8 +99,13 @@ def infer_split(name_or_path: str, data_dir: Path) -> str:
 
 
 def _words(name_or_path: str) -> str:
-    """The name of a dataset, without the folders that it lies in, its words set apart by dashes."""
-    name = name_or_path if is_minari(name_or_path) else Path(name_or_path).name
+    """The name of a dataset, its words set apart by dashes: without the folders that it lies in.
+
+    Of a folder that does not say what it is, such as V-D4RL's walker_walk/medium/64px, those above tell.
+    """
+    path = Path(name_or_path)
+    unsaid = path.is_dir() and not (path / NAME).exists()
+    name = name_or_path if is_minari(name_or_path) else "/".join(path.parts[-ABOVE:]) if unsaid else path.name
     return name.lower().removesuffix(".hdf5").removesuffix(".h5").replace("_", "-").replace("/", "-")
 
 
@@ -110,6 +117,6 @@ def _said(name_or_path: str, data_dir: Path, key: str) -> str | None:
     try:
         known = json.loads((path / NAME).read_text()) if path.is_dir() else read_metadata(path)
         said = known.get(key)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, UserError):
         return None  # reading it for training says what is wrong with it
     return said if isinstance(said, str) else None

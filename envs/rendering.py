@@ -8,6 +8,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from envs import gl
+from envs.tasks import VIEWPOINTS
 from latent_combo.run.errors import UserError
 
 BACKEND = gl.choose()  # mujoco decides by it when it is imported
@@ -26,13 +27,23 @@ COARSEST = 64
 """Pictures of fewer pixels are drawn this large, or the next multiple, and averaged: a thin leg stays visible."""
 
 
+def _placed(camera: str) -> "str | mujoco.MjvCamera":
+    """A camera as the renderer takes it: a viewpoint of a task's own, placed, or the name of one in the model."""
+    if (view := VIEWPOINTS.get(camera)) is None:
+        return camera
+    free = mujoco.MjvCamera()
+    free.type = mujoco.mjtCamera.mjCAMERA_FREE
+    free.lookat, free.distance, free.azimuth, free.elevation = view.lookat, view.distance, view.azimuth, view.elevation
+    return free
+
+
 class Renderer:
     """Draws square pictures of one model from one camera, (size, size, 3) uint8."""
 
     def __init__(self, model: mujoco.MjModel, size: int, look: str, camera: str) -> None:
         self._look = look
         self._blocks = -(-COARSEST // size)
-        self._camera = camera
+        self._camera = _placed(camera)
         self._option = mujoco.MjvOption()
         # Read when the context is made, and only then: the caller's model is left as it was.
         screen, samples = model.vis.global_, model.vis.quality.offsamples

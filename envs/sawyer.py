@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from envs import gl
 from envs.base import Observation, TaskEnv
-from envs.tasks import Task
+from envs.tasks import VARIED, Task
 from latent_combo.run.errors import UserError
 
 gl.choose_if_any()  # mujoco decides by it when it is imported
@@ -19,6 +19,8 @@ CLOSED = 0.05
 """rad; a door that is open by less is closed."""
 REACHED = 0.08
 """m short of where the handle is to be, along x, from which on Meta-World calls the door open."""
+PLACE = (0.0, 1.0, 0.1525)
+"""m; where the door stands in the tasks that do not vary it, as in LOMPO's code, which the paper's data are of."""
 AJAR = (1.2, 1.5)
 """rad; between which the door stands at the start of an episode in which it is to be closed."""
 
@@ -26,8 +28,9 @@ AJAR = (1.2, 1.5)
 class SawyerDoorEnv(TaskEnv):
     """An arm whose hand is moved by its first three actions, and its fingers by the fourth, before a door.
 
-    The door stands where Meta-World draws it, anew in every episode. Rewards: Meta-World's own, a tenth of it
-    ("sawyer-door-dense"), or 1 while the door is fully open ("sawyer-door") or closed ("sawyer-door-close"), else 0.
+    The door stands in `PLACE`, or, in the tasks that end in `VARIED`, where Meta-World draws it, anew in every episode.
+    Rewards: Meta-World's own, a tenth of it ("sawyer-door-dense"), or 1 while the door is fully open ("sawyer-door") or
+    closed ("sawyer-door-close"), else 0.
     States are the hand's position and velocity, the mocap body that pulls it, the fingers' opening, the handle's
     position, and the door's angle and velocity: 15 numbers. Physics are positions, velocities, the mocap body's
     position and orientation, and the door's place.
@@ -40,8 +43,10 @@ class SawyerDoorEnv(TaskEnv):
         except ImportError as error:
             raise UserError(f'{task.name} needs Meta-World: pip install "latent-combo[door]"') from error
         self._env: Any = SawyerDoorEnvV3()
-        # Meta-World ignores reset(seed): its starts are seeded by `seed`, and only with these two set.
-        self._env._set_task_called, self._env.seeded_rand_vec, self._env._freeze_rand_vec = True, True, False
+        self._goal = task.name.removesuffix(VARIED)
+        # Meta-World ignores reset(seed): its starts are seeded by `seed`, and only so; a frozen vector is the place.
+        self._env._set_task_called, self._env.seeded_rand_vec = True, True
+        self._env._freeze_rand_vec, self._env._last_rand_vec = not task.name.endswith(VARIED), np.array(PLACE)
         self._sizes = np.cumsum([self._env.model.nq, self._env.model.nv, 3, 4])
 
     def reset(
@@ -51,7 +56,7 @@ class SawyerDoorEnv(TaskEnv):
         super().reset(seed=seed)
         self._env.seed(int(self.np_random.integers(2**31)))
         self._env.reset()
-        if self.task.name == CLOSE:
+        if self._goal == CLOSE:
             self._env._set_obj_xyz(np.array(-self.np_random.uniform(*AJAR)))
         self._elapsed = 0
         return self._observe(), self._info()
@@ -63,7 +68,7 @@ class SawyerDoorEnv(TaskEnv):
         for _ in range(self.task.action_repeat):
             _, dense, _, _, _ = self._env.step(np.asarray(action, np.float32))
         self._elapsed += 1
-        reward = {DENSE: 0.1 * float(dense), OPEN: float(self.opened), CLOSE: float(self.closed)}[self.task.name]
+        reward = {DENSE: 0.1 * float(dense), OPEN: float(self.opened), CLOSE: float(self.closed)}[self._goal]
         return self._observe(), reward, False, self._elapsed >= self.task.horizon, self._info()
 
     @property
@@ -94,6 +99,7 @@ class SawyerDoorEnv(TaskEnv):
         data.qpos[:], data.qvel[:], data.mocap_pos[0], data.mocap_quat[0], door = parts
         model.body("door").pos = door
         self._env.obj_init_pos, self._env._target_pos = door, door + np.array([-0.3, -0.45, 0.0])
+        model.site("goal").pos = self._env._target_pos  # it is in the picture
         mujoco.mj_forward(model, data)
 
     def state(self) -> NDArray[np.float32]:

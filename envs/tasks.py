@@ -14,6 +14,24 @@ OBSERVATIONS = ("state", "pixels")
 
 
 @dataclass(frozen=True)
+class Viewpoint:
+    """A camera that a task brings with it, as MuJoCo's free camera is placed."""
+
+    lookat: tuple[float, float, float]
+    """m."""
+    distance: float
+    """m."""
+    azimuth: float
+    """Degrees."""
+    elevation: float
+    """Degrees; below 0 it looks down."""
+
+
+VIEWPOINTS = {"published": Viewpoint((0.075, 0.75, 0.15), 1.05, 115.0, -12.5)}
+"""Cameras that are no camera of the simulator's, by name. `published` stands before the door (LOMPO's code)."""
+
+
+@dataclass(frozen=True)
 class Seen:
     """How a task is observed."""
 
@@ -41,7 +59,7 @@ class Task:
     action_repeat: int
     """Control steps of the simulator in one agent step."""
     camera: str
-    """The simulator's camera that draws the observations."""
+    """The camera that draws the observations: the simulator's, or one of VIEWPOINTS."""
     image_size: int
     """Pixels of the square images."""
     action_dim: int
@@ -73,6 +91,8 @@ class Task:
     """Whole episodes that a split is as long as."""
     rewards_success: bool = False
     """Whether the reward is 1 where the task is done and 0 elsewhere, so that an episode's last one tells success."""
+    behaviour: str = ""
+    """The task on whose reward behaviour policies are trained, if it is not this one's: of the same robot and start."""
     whole_replay: bool = False
     """Whether `medium-replay` is all of the replay up to the medium policy, as in D4RL, not an even cut of it."""
 
@@ -168,29 +188,41 @@ DOOR_SEEN = (
 )
 
 
-def sawyer(name: str, reward: str, best: float, rewards_success: bool) -> Task:
-    """Meta-World's Sawyer arm before a door, with the paper's episodes of 50 steps (B.4)."""
-    return Task(
-        name=name,
-        simulator="metaworld",
-        horizon=50,
-        action_repeat=4,
-        camera="topview",
-        image_size=128,
-        action_dim=4,
-        state_dim=15,
-        physics_dim=len(DOOR),
-        physics_names=DOOR,
-        state_names=DOOR_SEEN,
-        turning=(),
-        reward=reward,
-        random_return=0.0,
-        expert_return=best,
-        references="no reward, and the most that an episode can pay",
-        fps=20,
-        split_episodes=1000,
-        rewards_success=rewards_success,
+VARIED = "-varied"
+"""How names of tasks end in which the door stands elsewhere in each episode."""
+
+
+def sawyer(name: str, reward: str, best: float, learnt_on: str = "") -> tuple[Task, Task]:
+    """Meta-World's Sawyer arm before a door, with the paper's episodes of 50 steps and pictures of 128 pixels (B.4).
+
+    Two tasks: before a door in one place, as in LOMPO's code, and before one that stands elsewhere in each episode.
+    """
+    first, second = (
+        Task(
+            name=f"{name}{place}",
+            simulator="metaworld",
+            horizon=50,
+            action_repeat=4,
+            camera="published",
+            image_size=128,
+            action_dim=4,
+            state_dim=15,
+            physics_dim=len(DOOR),
+            physics_names=DOOR,
+            state_names=DOOR_SEEN,
+            turning=(),
+            reward=reward,
+            random_return=0.0,
+            expert_return=best,
+            references="no reward, and the most that an episode can pay",
+            fps=20,
+            split_episodes=1000,
+            rewards_success=name != "sawyer-door-dense",
+            behaviour=learnt_on and f"{learnt_on}{place}",
+        )
+        for place in ("", VARIED)
     )
+    return first, second
 
 
 TASKS = {
@@ -254,9 +286,9 @@ TASKS = {
             physics_names=ANT,
             unseen=2,
         ),
-        sawyer("sawyer-door-dense", "Meta-World door-open-v3's reward, a tenth of it", 50.0, False),
-        sawyer("sawyer-door", "1 while the door is fully open, else 0", 50.0, True),
-        sawyer("sawyer-door-close", "1 while the door is closed, else 0", 50.0, True),
+        *sawyer("sawyer-door-dense", "Meta-World door-open-v3's reward, a tenth of it", 50.0),
+        *sawyer("sawyer-door", "1 while the door is fully open, else 0", 50.0, learnt_on="sawyer-door-dense"),
+        *sawyer("sawyer-door-close", "1 while the door is closed, else 0", 50.0),
     )
 }
 

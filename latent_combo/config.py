@@ -51,8 +51,8 @@ class Config:
     """What the policy sees: pixels, or state (vectors)."""
     task: str = "walker-walk"
     dataset: str = "walker-walk-mini"
-    """A folder, a name below the data folder, or a recording that comes with the repository; for states also an .hdf5
-    file in D4RL's layout, one of D4RL's names (downloaded if it is not here), or a Minari id."""
+    """A name below the data folder, a recording that comes with the repository, a path (of this project, of V-D4RL,
+    DreamerV2, LOMPO, D4RL or Minari), one of D4RL's names (downloaded if it is not here), or a Minari id."""
     algorithm: str = "combo"
     """One of combo, cql-mbpo, mbpo, cql, sac."""
     preset: str = "quickstart"
@@ -68,8 +68,10 @@ class Config:
     """How observations are drawn: fast, or the suite's full look."""
     held_out: float = 0.1
     """Share of the episodes that nothing is trained on."""
-    mapped: bool = False
-    """Leave the images on the disk instead of in memory."""
+    mapped: bool | None = None
+    """Leave the images on the disk instead of in memory; null: if they would take more than half of what is free."""
+    skip_corrupt: bool = False
+    """Leave out episodes whose files are damaged, and say how many; otherwise they end the run."""
     log_every: int = 50
     """Steps between rows of metrics."""
     save_every: int = 500

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.decoded import Decoded
-from data.load import load
+from data.load import Storage, load
 from data.segments import split_episodes
 from envs.tasks import Task
 from latent_combo.config import Config, flat_settings, parse, settings_files
@@ -31,6 +31,9 @@ from latent_combo.session import Session
 from latent_combo.show_agent import AgentViews, show_film
 from latent_combo.show_model import Exhibits, ModelViews
 
+STORAGE: dict[bool | None, Storage] = {None: "auto", True: "memmap", False: "memory"}
+"""Where the setting `mapped` leaves images."""
+
 
 def train(config: Config, resume: bool = False) -> dict[str, Any]:
     """Run all phases, or those that a stopped run has left, and return what `result.json` holds.
@@ -43,7 +46,12 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
         session = Session(config, interrupt, resume)
         with session.timer.section("data"):
             data = load(
-                config.dataset, session.task, config.seen, config.data_folder, "memmap" if config.mapped else "memory"
+                config.dataset,
+                session.task,
+                config.seen,
+                config.data_folder,
+                STORAGE[config.mapped],
+                config.skip_corrupt,
             )
         check_endings(data, session.task, config.dataset, config.seen.pixels and config.world_model.discount_head)
         train_episodes, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)

@@ -50,7 +50,7 @@ def _dataset(run: Run) -> Decoded | None:
     """The run's dataset, or None, with a line, where it can't be had."""
     config = run.config
     try:
-        return load(config.dataset, run.task, config.seen, config.data_folder, "memmap")
+        return load(config.dataset, run.task, config.seen, config.data_folder, "memmap", config.skip_corrupt)
     except UserError as error:
         print(f"no views of the dataset's episodes: {error}")
         return None

@@ -40,7 +40,8 @@ def test_a_seed_and_a_recorded_state_tell_all_that_follows(name: str) -> None:
     task, rng = get_task(name), np.random.default_rng(0)
     env, other = make(name, "state"), make(name, "state")
     np.testing.assert_array_equal(env.reset(seed=3)[0], other.reset(seed=3)[0])
-    assert not np.array_equal(other.reset(seed=4)[0], env.reset(seed=3)[0])
+    same_start = name in ("sawyer-door", "sawyer-door-dense")  # the door stands in one place, and is closed
+    assert np.array_equal(other.reset(seed=4)[0], env.reset(seed=3)[0]) == same_start
     actions = rng.uniform(-1, 1, (8, task.action_dim)).astype(np.float32)
     for action in actions[:3]:
         _, _, _, _, info = env.step(action)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from data.decoded import Decoded
 from data.episode import Episode
+from data.formats.hdf5 import open_hdf5
 from data.staging import write_file, writing
 from envs.tasks import Task
 from latent_combo.run.errors import UserError
@@ -45,11 +46,9 @@ def read_d4rl(path: Path, task: Task) -> Decoded:
     following = columns.get("next_observations")
     if following is not None:
         following = _vectors(path, "next_observations", following, task.state_dim, task)
-        _same_length(path, "next_observations", following, len(observation))
     timeout = columns.get("timeouts")
     if timeout is not None:
         timeout = _flags(path, "timeouts", timeout)
-        _same_length(path, "timeouts", timeout, len(observation))
     elif following is None:
         raise UserError(
             f"{path}: without `timeouts` and `next_observations` no one can tell where its episodes end; "
@@ -64,30 +63,20 @@ def read_d4rl(path: Path, task: Task) -> Decoded:
 
 
 def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns that are known here. Raises UserError where the file is none, or reaches outside itself."""
+    """The columns that are known here, of one length. Raises UserError where the file is none, or is not sound."""
     wanted = (*REQUIRED, "timeouts", "next_observations", *(f"infos/{name}" for name in PHYSICS))
-    columns: dict[str, NDArray[Any]] = {}
-    try:
-        with h5py.File(path, "r") as file:
-            for key in wanted:
-                link = file.get(key, getlink=True)
-                if link is None:
-                    continue
-                if not isinstance(link, h5py.HardLink):
-                    raise UserError(f"{path}: `{key}` is a link out of its place, which is not followed; copy the data")
-                dataset = file[key]
-                if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-                    raise UserError(f"{path}: `{key}` is no dataset of this file; copy the data into it")
-                if dataset.dtype.kind not in "fiub":
-                    raise UserError(f"{path}: `{key}` is of type {dataset.dtype}, not numbers; it is not D4RL's layout")
-                columns[key] = dataset[()]
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    if lacking := [key for key in REQUIRED if key not in columns]:
-        raise UserError(
-            f"{path} lacks {', '.join(f'`{key}`' for key in lacking)}; D4RL's layout has {', '.join(REQUIRED)}"
-        )
-    return columns
+    with open_hdf5(path) as file:
+        found = {key: dataset for key in wanted if (dataset := file.dataset(key)) is not None}
+        if lacking := [key for key in REQUIRED if key not in found]:
+            raise UserError(
+                f"{path} lacks {', '.join(f'`{key}`' for key in lacking)}; D4RL's layout has {', '.join(REQUIRED)}"
+            )
+        for key, dataset in found.items():
+            if not dataset.shape:
+                raise UserError(f"{path}: `{key}` is one number, not a column; it is not D4RL's layout")
+            if "infos/" not in key:
+                _same_length(path, key, dataset, len(found["observations"]))
+        return {key: dataset[()] for key, dataset in found.items()}
 
 
 PHYSICS = ("qpos", "qvel", "final_qpos", "final_qvel")
@@ -107,8 +96,6 @@ def _checked(
     if not (finite := np.isfinite(reward)).all():
         raise UserError(f"{path}: `rewards` hold a NaN or Inf, first in row {int(finite.argmin())}; mend or remove it")
     terminal = _flags(path, "terminals", columns["terminals"])
-    for key, column in (("actions", action), ("rewards", reward), ("terminals", terminal)):
-        _same_length(path, key, column, len(observation))
     if len(observation) < 2:
         raise UserError(f"{path} has {len(observation)} rows; there is nothing to train on")
     beyond = np.abs(action).max(-1)
@@ -149,7 +136,7 @@ def _flags(path: Path, key: str, column: NDArray[Any]) -> NDArray[np.bool_]:
     return column.astype(bool)
 
 
-def _same_length(path: Path, key: str, column: NDArray[Any], rows: int) -> None:
+def _same_length(path: Path, key: str, column: h5py.Dataset, rows: int) -> None:
     if len(column) != rows:
         raise UserError(f"{path}: `{key}` has {len(column)} rows where `observations` has {rows}; fetch it again")
 
@@ -258,24 +245,11 @@ def write_d4rl(path: Path, episodes: Iterable[Episode], task: Task, metadata: di
 
 def check_hdf5(path: Path) -> None:
     """Raise UserError where a file cannot be read as HDF5 at all."""
-    try:
-        h5py.File(path, "r").close()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())
-    return UserError(f"{path} cannot be read as HDF5 ({reason}); fetch or make it again")
+    with open_hdf5(path):
+        pass
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The scalars of text below `metadata/`; empty for a file without any."""
-    with h5py.File(path, "r") as file:
-        group = file.get("metadata")
-        if not isinstance(group, h5py.Group):
-            return {}
-        texts = {
-            key: value[()] for key, value in group.items() if isinstance(value, h5py.Dataset) and value.shape == ()
-        }
-    return {key: text.decode() for key, text in texts.items() if isinstance(text, bytes)}
+    """The scalars of text below `metadata/`; empty for a file without any. Raises UserError for a damaged file."""
+    with open_hdf5(path) as file:
+        return file.texts("metadata")

@@ -1,16 +1,29 @@
-"""Minari's datasets, by the minari library."""
+"""Minari's datasets, by the minari library: vectors, or images that are stored as they are (its default is JPEG).
 
+An observation is a vector, an image (H, W, 3), or a dictionary of both (`state`, `image`); `infos/physics` has the
+simulator's states of datasets that were converted here.
+"""
+
+import json
 import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
-from data.decoded import Decoded
-from data.episode import Episode
+from data.episode import Episode, validate
+from data.formats.hdf5 import open_hdf5
 from envs.tasks import Task
 from latent_combo.run.errors import UserError
 
 ID = re.compile(r"[\w-]+(/[\w-]+)+-v\d+")
+METADATA, HDF5 = "metadata.json", "main_data.hdf5"
+IMAGES = ("image", "pixels", "rgb")
+VECTORS = ("state", "observation", "vector")
+"""Names under which a dictionary of observations holds them."""
 
 
 def is_minari(name: str) -> bool:
@@ -18,29 +31,181 @@ def is_minari(name: str) -> bool:
     return ID.fullmatch(name) is not None
 
 
-def read_minari(name: str, task: Task) -> Decoded:
-    """Read a dataset, downloaded by minari if need be. Raises UserError where that fails, or it does not fit."""
+def minari_folder(path: Path) -> Path | None:
+    """The folder with a dataset's files, for its own path or the one above; None where it is no dataset of Minari's."""
+    return next((folder for folder in (path, path / "data") if (folder / METADATA).is_file()), None)
+
+
+def locate_minari(name: str) -> Path:
+    """The folder of a dataset in minari's store, downloaded by minari if need be. Raises UserError where that fails."""
     try:
         import minari
+        from minari.storage.datasets_root_dir import get_dataset_path
     except ImportError as error:
-        raise UserError(f'{name} is a Minari id, which needs minari: pip install "latent-combo[minari]"') from error
+        raise UserError(f'{name} is a dataset of Minari: pip install "latent-combo[minari]"') from error
     try:
-        dataset = minari.load_dataset(name, download=True)
+        local = minari_folder(Path(get_dataset_path(name)))
+        if local is None:
+            minari.download_dataset(name)
+            local = minari_folder(Path(get_dataset_path(name)))
     except Exception as error:  # minari raises what its store, its cache and its network happen to
         raise UserError(
             f"Minari has no dataset {name} here, and it could not be fetched ({' '.join(str(error).split())}); "
             f"on a machine with a network: minari download {name}"
         ) from error
-    return Decoded.of_states([_episode(name, found, task) for found in dataset.iterate_episodes()])
+    if local is None:
+        raise UserError(f"Minari fetched {name}, but it has no {METADATA}; fetch it anew with --force")
+    return local
 
 
-def _episode(name: str, found: Any, task: Task) -> Episode:
+def open_minari(path: Path) -> Any:
+    """A dataset by its folder. Raises UserError for files that minari had better not read, or cannot."""
+    try:
+        import minari
+    except ImportError as error:
+        raise UserError(f'{path} is a dataset of Minari: pip install "latent-combo[minari]"') from error
+    folder = minari_folder(path)
+    if folder is None:
+        raise UserError(f"{path} is no dataset of Minari's: it has no {METADATA}")
+    _check(folder)
+    return _opened(path, lambda: minari.MinariDataset(folder))
+
+
+def _opened(name: Path, opening: Any) -> Any:
+    try:
+        return opening()
+    except Exception as error:  # whatever minari does not expect of a file
+        raise UserError(f"Minari cannot read {name} ({' '.join(str(error).split())[:200]}); fetch it again") from error
+
+
+def _check(folder: Path) -> None:
+    """Raise UserError for files that lead out of themselves, or whose spaces only an environment would tell."""
+    try:
+        metadata = json.loads((folder / METADATA).read_text())
+        told = all(isinstance(metadata[f"{of}_space"], str) for of in ("observation", "action"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{folder / METADATA} is damaged ({error!r}); fetch the dataset again") from error
+    if not told:  # minari would make the environment that the file names, whatever that runs
+        raise UserError(f"{folder / METADATA} tells no spaces; fetch the dataset again, or convert it by minari itself")
+    if metadata.get("data_format", "hdf5") != "hdf5":
+        return
+    with open_hdf5(folder / HDF5) as file:
+        file.check()
+
+
+def minari_episodes(path: Path) -> Iterator[tuple[str, Episode]]:
+    """The episodes of a dataset, each with what it is called. Raises UserError as `open_minari` does."""
+    dataset = open_minari(path)
+    found = iter(dataset.iterate_episodes())
+    while True:
+        try:
+            episode = next(found, None)
+        except Exception as error:  # as above
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"Minari cannot read {path} ({reason}); fetch it again") from error
+        if episode is None:
+            return
+        where = f"{path}, episode {episode.id}"
+        yield where, _episode(where, episode)
+
+
+def _episode(where: str, found: Any) -> Episode:
     observation, action = found.observations, found.actions
-    where = f"{name}, episode {found.id}"
-    for what, column, size in (("observations", observation, task.state_dim), ("actions", action, task.action_dim)):
-        if not isinstance(column, np.ndarray) or column.ndim != 2 or column.shape[1] != size:
+    if not isinstance(observation, dict):
+        observation = {"image" if getattr(observation, "dtype", None) == np.uint8 else "state": observation}
+    image = next((observation[key] for key in IMAGES if key in observation), None)
+    state = next((observation[key] for key in VECTORS if key in observation), None)
+    if image is None and state is None:
+        raise UserError(
+            f"{where}: observations are of {', '.join(map(str, observation))}; they may be a vector, an image, or a "
+            f"dictionary with {' or '.join((*IMAGES, *VECTORS))}"
+        )
+    rewards, ended = np.asarray(found.rewards), np.asarray(found.terminations)
+    for what, column, rows in (
+        ("an image", image, len(rewards) + 1), ("a state", state, len(rewards) + 1), ("an action", action, len(rewards))
+    ):  # fmt: skip
+        if column is None:
+            continue
+        if not isinstance(column, np.ndarray) or column.ndim < 2 or len(column) != rows:
             shape = column.shape if isinstance(column, np.ndarray) else type(column).__name__
-            raise UserError(f"{where}: {what} are {shape}, but {task.name} has {size} numbers; name the right --task")
-    return Episode.from_transitions(
-        action, found.rewards, state=observation, terminal=bool(np.asarray(found.terminations)[-1])
+            raise UserError(f"{where}: {what} in each of {rows} rows is expected, but there are {shape}")
+    if not len(rewards) or not len(ended):
+        raise UserError(f"{where} has no rewards or terminations; fetch it again")
+    physics = (found.infos or {}).get("physics")
+    if physics is not None and (np.ndim(physics) != 2 or len(physics) != len(rewards) + 1):
+        physics = None  # another program's, of another meaning
+    episode = Episode.from_transitions(action, rewards, physics, state, image, terminal=bool(ended[-1]))
+    validate(episode, where)
+    return episode
+
+
+def write_minari(name: str, episodes: Iterable[Episode], task: Task, description: str) -> int:
+    """Write a dataset into minari's store under an id; returns the number of episodes.
+
+    Images are stored as they are. Raises UserError for a name that is no id or is there already.
+    """
+    try:
+        import minari
+        from minari.data_collector import EpisodeBuffer
+        from minari.storage.datasets_root_dir import get_dataset_path
+    except ImportError as error:
+        raise UserError('writing for Minari needs minari: pip install "latent-combo[minari]"') from error
+    if not is_minari(name):
+        raise UserError(f"{name} is no id of Minari's, such as walker-walk/medium-v0; name one as OUT")
+    if (there := Path(get_dataset_path(name))).exists():
+        raise UserError(f"Minari has a dataset {name} already, in {there}; name another, or minari delete {name}")
+    following = iter(episodes)
+    first = next(following, None)
+    if first is None:
+        raise UserError(f"there are no episodes to write to {name}")
+    count = 0
+
+    def buffers() -> Iterator[Any]:
+        nonlocal count
+        for number, episode in enumerate(_chained(first, following)):
+            ends = np.arange(1, episode.length + 1) == episode.length
+            terminations = episode.is_terminal[1:]
+            count += 1
+            yield EpisodeBuffer(
+                id=number,
+                observations=_observations(episode),
+                actions=episode.action[1:],
+                rewards=episode.reward[1:],
+                terminations=terminations,
+                truncations=ends & ~terminations,
+                infos=None if episode.physics is None else {"physics": episode.physics},
+            )
+
+    minari.create_dataset_from_buffers(
+        name,
+        buffers(),
+        observation_space=_space(first),
+        action_space=gymnasium.spaces.Box(-1.0, 1.0, (task.action_dim,), np.float32),
+        ref_min_score=task.random_return,
+        ref_max_score=task.expert_return,
+        description=description,
+        jpeg_encoding=False,
     )
+    return count
+
+
+def _chained(first: Episode, following: Iterator[Episode]) -> Iterator[Episode]:
+    yield first
+    yield from following
+
+
+def _observations(episode: Episode) -> dict[str, NDArray[Any]] | NDArray[Any] | None:
+    if episode.image is not None and episode.state is not None:
+        return {"image": episode.image, "state": episode.state}
+    return episode.state if episode.image is None else episode.image
+
+
+def _space(episode: Episode) -> gymnasium.Space[Any]:
+    spaces: dict[str, gymnasium.Space[Any]] = {}
+    if episode.image is not None:
+        spaces["image"] = gymnasium.spaces.Box(0, 255, episode.image.shape[1:], np.uint8)
+    if episode.state is not None:
+        spaces["state"] = gymnasium.spaces.Box(-np.inf, np.inf, episode.state.shape[1:], np.float32)
+    if not spaces:
+        raise UserError("the episodes have neither images nor states; draw the recording with data.render first")
+    return gymnasium.spaces.Dict(spaces) if len(spaces) == 2 else next(iter(spaces.values()))

@@ -1,0 +1,112 @@
+"""Folders of npz files, one an episode, as V-D4RL (64 pixels), DreamerV2 and LOMPO write them.
+
+Keys, of T + 1 rows each, in Dreamer indexing: `image` (T+1, H, W, 3) uint8, `action` (T+1, A), `reward`, `discount`,
+and in V-D4RL and DreamerV2 `is_first`, `is_last`, `is_terminal`; in LOMPO `state` (T+1, S), and no flags: an episode
+ended for good where its last discount is 0. Files are named by a time, an identifier and their rows; other keys of
+numbers are left alone, and this project's `physics` is one that their readers leave alone, too.
+"""
+
+import datetime
+import hashlib
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.episode import DTYPES, Episode, validate
+from data.formats.npz import open_npz
+from data.staging import staged_folder, write_file, writing
+from latent_combo.run.errors import UserError
+
+NEEDED = ("action", "reward")
+ROUNDING = 1e-5
+"""How far beyond 1 an action may be by rounding; it is clipped."""
+FLAGS = ("is_first", "is_last", "is_terminal")
+EPOCH = datetime.datetime(2000, 1, 1)
+"""The time in the name of the first file; each has a second more, so that names sort as the episodes follow."""
+
+
+def episode_files(folder: Path) -> list[Path]:
+    """The npz files of a folder, in the order of their names."""
+    return sorted(folder.glob("*.npz"))
+
+
+def read_episode(path: Path) -> Episode:
+    """Read one file. Raises UserError naming it and what is wrong, from its headers where they tell."""
+    where = str(path)
+    with open_npz(path, where) as npz:
+        for key in NEEDED:
+            if key not in npz.headers:
+                raise UserError(f"{where}: the key `{key}` is missing; it is no episode of Dreamer's or LOMPO's layout")
+        if not {"discount", "is_terminal"} & set(npz.headers):
+            raise UserError(
+                f"{where}: neither `discount` nor `is_terminal` says whether the task ended it; add one of them"
+            )
+        kept = {key: header for key, header in npz.headers.items() if key in DTYPES}
+        for key, header in kept.items():
+            rows = kept["reward"].shape[0] if kept["reward"].shape else 0
+            if not header.shape or header.shape[0] != rows:
+                raise UserError(
+                    f"{where}: `{key}` of shape {header.shape} where `reward` has {rows} rows; all have "
+                    "one row a frame, the first of the start"
+                )
+            if key == "image" and header.dtype != np.uint8:
+                raise UserError(f"{where}: `image` is {header.dtype}, not uint8; it is not what a camera saw")
+        columns = {key: npz.read(key) for key in kept}
+    episode = Episode(**_columns(where, columns))
+    validate(episode, where)
+    return episode
+
+
+def _columns(where: str, read: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """An episode's columns, of the types that they have here, and those that a layout leaves out."""
+    rows = len(read["reward"])
+    index = np.arange(rows)
+    columns: dict[str, Any] = {}
+    for key, array in read.items():
+        if key in FLAGS:
+            if not np.isin(array, (0, 1)).all():
+                raise UserError(f"{where}: `{key}` is neither 0 nor 1 in some row; mend or remove the episode")
+            columns[key] = array.astype(bool)
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                columns[key] = np.ascontiguousarray(array, DTYPES[key])
+    for key in ("reward", "discount", *FLAGS):
+        if key in columns and columns[key].shape == (rows, 1):
+            columns[key] = columns[key][:, 0]
+    action = columns["action"]
+    if action.ndim == 2 and (np.abs(action) <= 1.0 + ROUNDING).all():
+        columns["action"] = action.clip(-1.0, 1.0)
+    if "is_terminal" not in columns:
+        columns["is_terminal"] = (index == rows - 1) & (columns["discount"] == 0.0)
+    if "discount" not in columns:
+        columns["discount"] = 1.0 - columns["is_terminal"].astype(np.float32)
+    columns.setdefault("is_first", index == 0)
+    columns.setdefault("is_last", index == rows - 1)
+    return columns
+
+
+def write_episodes(folder: Path, episodes: Iterable[Episode], flags: bool) -> int:
+    """Write a folder of one file an episode, with flags (V-D4RL, DreamerV2) or without (LOMPO); returns how many.
+
+    Raises UserError where the folder holds anything already or cannot be written, and for an episode without images.
+    """
+    count = 0
+    with staged_folder(folder) as partial:
+        for count, episode in enumerate(episodes, 1):
+            if episode.image is None:
+                raise UserError(f"there are no images to write to {folder}; draw the recording with data.render first")
+            columns: dict[str, Any] = episode.columns()
+            kept = {key: array for key, array in columns.items() if flags or key not in FLAGS}
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **kept)
+            time = (EPOCH + datetime.timedelta(seconds=count - 1)).strftime("%Y%m%dT%H%M%S")
+            identifier = hashlib.sha256(buffer.getvalue()).hexdigest()[:32]
+            with writing(folder):
+                write_file(partial / f"{time}-{identifier}-{episode.length + 1}.npz", buffer.getvalue())
+        if not count:
+            raise UserError(f"there are no episodes to write to {folder}")
+    return count

@@ -1,0 +1,79 @@
+"""V-D4RL's HDF5 shards, of 84 pixels: rows of many episodes one after another, cut by `step_type`.
+
+`observation` (N, 3, H, W) uint8, `action` (N, A), `reward` (N,), `discount` (N,), `step_type` (N,): 0 in the row in
+which an episode starts, 1, and 2 in its last (as dm_env counts). Rows are in Dreamer indexing. Only one episode's
+images are in memory at a time.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from einops import rearrange
+from numpy.typing import NDArray
+
+from data.episode import Episode, validate
+from data.formats.hdf5 import open_hdf5
+from latent_combo.run.errors import UserError
+
+KEYS = ("observation", "action", "reward", "discount", "step_type")
+FIRST, MIDDLE, LAST = 0, 1, 2
+
+
+def is_shard(path: Path) -> bool:
+    """Whether an HDF5 file is one of these. Raises UserError for a file that cannot be read."""
+    with open_hdf5(path) as file:
+        return "step_type" in file.keys()  # noqa: SIM118  # its own method
+
+
+def read_shard(path: Path) -> Iterator[tuple[str, Episode]]:
+    """The episodes of a file, each with what it is called. Raises UserError naming the file and what is wrong."""
+    with open_hdf5(path) as file:
+        columns: dict[str, h5py.Dataset] = {}
+        for key in KEYS:
+            dataset = file.dataset(key)
+            if dataset is None:
+                raise UserError(f"{path} lacks `{key}`; V-D4RL's shards have {', '.join(KEYS)}")
+            columns[key] = dataset
+        image = columns["observation"]
+        if image.ndim != 4 or image.shape[1] != 3 or image.dtype != np.uint8:
+            raise UserError(f"{path}: `observation` is {image.dtype} of shape {image.shape}, not uint8 (N, 3, H, W)")
+        rows = len(image)
+        for key, dataset in columns.items():
+            if not dataset.shape or len(dataset) != rows:
+                raise UserError(f"{path}: `{key}` of shape {dataset.shape} where `observation` has {rows} rows")
+        small = {key: columns[key][()] for key in KEYS[1:]}
+        for number, (start, stop) in enumerate(_bounds(path, small["step_type"])):
+            where = f"{path}, episode {number}"
+            yield where, _episode(where, rearrange(image[start:stop], "t c h w -> t h w c"), small, start, stop)
+
+
+def _bounds(path: Path, step_type: NDArray[Any]) -> list[tuple[int, int]]:
+    """Where episodes start and stop. Raises UserError where the types of steps do not alternate as they do."""
+    if step_type.ndim != 1 or not np.isin(step_type, (FIRST, MIDDLE, LAST)).all():
+        raise UserError(f"{path}: `step_type` must be one of 0, 1, 2 a row")
+    starts, ends = np.flatnonzero(step_type == FIRST), np.flatnonzero(step_type == LAST)
+    sound = len(starts) == len(ends) > 0 and starts[0] == 0 and ends[-1] == len(step_type) - 1
+    if not sound or (starts >= ends).any() or (starts[1:] != ends[:-1] + 1).any():
+        raise UserError(f"{path}: `step_type` cuts an episode; a shard has whole ones, from a 0 to a 2: split it again")
+    return list(zip(starts.tolist(), (ends + 1).tolist(), strict=True))
+
+
+def _episode(where: str, image: NDArray[np.uint8], small: dict[str, NDArray[Any]], start: int, stop: int) -> Episode:
+    rows = slice(start, stop)
+    index = np.arange(stop - start)
+    discount = np.ascontiguousarray(small["discount"][rows], np.float32).reshape(len(index), -1)[:, 0]
+    last = index == len(index) - 1
+    episode = Episode(
+        image=np.ascontiguousarray(image),
+        action=np.ascontiguousarray(small["action"][rows], np.float32),
+        reward=np.ascontiguousarray(small["reward"][rows], np.float32).reshape(len(index), -1)[:, 0],
+        discount=discount,
+        is_first=index == 0,
+        is_last=last,
+        is_terminal=last & (discount == 0.0),
+    )
+    validate(episode, where)
+    return episode
