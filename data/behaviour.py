@@ -17,13 +17,13 @@ import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from safetensors.torch import save as pack
 from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
 from data.episode import Episode
+from data.formats.npz import read_npz
+from data.play import BehaviourPolicy, mean_return
 from data.staging import write_file, writing
 from envs.base import TaskEnv
 from envs.make import make
@@ -44,6 +44,10 @@ SNAPSHOT_EVERY = 2
 """Files between snapshots of the policy (20,000 agent steps)."""
 RANDOM_EPISODES = 4
 """Episodes' worth of uniform actions before the policy acts."""
+
+
+NOISES = (3.0, 2.0, 1.5, 1.25, 1.0, 0.75, 0.5, 0.25, 0.1)
+"""Standard deviations of the noise on a script, worst policy first."""
 
 
 class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -75,32 +79,6 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, reward, terminated, truncated, info
 
 
-def snapshot_policy(path: Path, generator: torch.Generator | None) -> "Snapshot":
-    """Load a snapshot of the actor; with a generator it acts stochastically, without by its mode."""
-    return Snapshot(load_file(path), generator)
-
-
-class Snapshot:
-    """A tanh-Gaussian policy of two hidden layers (ReLU), as Stable-Baselines3 has it."""
-
-    def __init__(self, weights: dict[str, Tensor], generator: torch.Generator | None) -> None:
-        self.weights, self.generator = weights, generator
-
-    @torch.no_grad()
-    def __call__(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A state (S,) to an action (A,) in [-1, 1]."""
-        w = self.weights
-        x = torch.from_numpy(state)
-        for layer in ("latent_pi.0", "latent_pi.2"):
-            x = functional.relu(functional.linear(x, w[f"{layer}.weight"], w[f"{layer}.bias"]))
-        action = functional.linear(x, w["mu.weight"], w["mu.bias"])
-        if self.generator is not None:
-            log_std = functional.linear(x, w["log_std.weight"], w["log_std.bias"]).clamp(-20.0, 2.0)
-            action = action + log_std.exp() * torch.randn(action.shape, generator=self.generator)
-        result: NDArray[np.float32] = action.tanh().numpy()
-        return result
-
-
 def episode_files(folder: Path) -> list[Path]:
     """The replay's files, in order of collection."""
     return sorted(folder.glob("episodes-*.npz"))
@@ -115,10 +93,9 @@ def read_replay(folder: Path) -> list[Episode]:
 
 
 def _read_episodes(file: Path) -> list[Episode]:
-    with np.load(file, allow_pickle=False) as columns:
-        if set(columns.files) != set(KEPT):
-            raise UserError(f"{file} is of another version of the program; train the behaviour policy anew")
-        loaded = {name: columns[name] for name in columns.files}
+    loaded = read_npz(file, str(file), KEPT)
+    if set(loaded) != set(KEPT):
+        raise UserError(f"{file} is of another version of the program; train the behaviour policy anew")
     starts = np.flatnonzero(loaded["is_first"])[1:]
     parts = {name: np.split(column, starts) for name, column in loaded.items()}
     return [Episode(**{name: parts[name][i] for name in KEPT}) for i in range(len(starts) + 1)]
@@ -244,23 +221,9 @@ def _restore(model: Any, folder: Path, steps: int) -> None:
     model.num_timesteps = steps
 
 
-def mean_return(task: Task, policy: Snapshot | None, episodes: int, seed: int) -> float:
-    """Mean return of a snapshot, or of uniform random actions for None, over seeded episodes."""
-    env = make(task.name, "state")
-    rng = np.random.default_rng(seed)
-    total = 0.0
-    for episode in range(episodes):
-        state, _ = env.reset(seed=seed + episode)
-        ended = False
-        while not ended:
-            action = policy(state) if policy is not None else rng.uniform(-1.0, 1.0, task.action_dim).astype(np.float32)
-            state, reward, terminated, truncated, _ = env.step(action)
-            total += float(reward)
-            ended = terminated or truncated
-    return total / episodes
-
-
-def measure(task: Task, folder: Path, episodes: int = 5, reference_episodes: int = 20) -> dict[str, Any]:
+def measure(
+    task: Task, folder: Path, episodes: int = 5, reference_episodes: int = 20, processes: int = 1
+) -> dict[str, Any]:
     """The mean return of each snapshot, of random actions and of the last snapshot (the expert); kept in a file.
 
     Snapshots act by their mode, over `episodes` episodes of fixed seeds; the references over `reference_episodes`.
@@ -269,12 +232,29 @@ def measure(task: Task, folder: Path, episodes: int = 5, reference_episodes: int
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"snapshots": {}}
     snapshots = sorted(folder.glob("actor-*.safetensors"))
     for file in tqdm([s for s in snapshots if s.name not in known["snapshots"]], desc="measuring snapshots"):
-        known["snapshots"][file.name] = mean_return(task, snapshot_policy(file, None), episodes, seed=10_000)
+        actor = BehaviourPolicy(file, sampled=False)
+        known["snapshots"][file.name] = mean_return(task, actor, episodes, seed=10_000)
     if known.get("expert") != snapshots[-1].name:
+        last = BehaviourPolicy(snapshots[-1], sampled=False)
         known["expert"] = snapshots[-1].name
-        known["expert_return"] = mean_return(task, snapshot_policy(snapshots[-1], None), reference_episodes, 20_000)
-        known["random_return"] = mean_return(task, None, reference_episodes, 20_000)
+        known["expert_return"] = mean_return(task, last, reference_episodes, 20_000, processes)
+        known["random_return"] = mean_return(task, BehaviourPolicy(), reference_episodes, 20_000, processes)
         known["reference_episodes"] = reference_episodes
     with writing(folder):
         write_file(path, json.dumps(known, indent=2).encode())
     return known
+
+
+def measure_script(task: Task, episodes: int = 20, processes: int = 1) -> dict[str, Any]:
+    """As `measure`, of the task's script with each of NOISES, worst first."""
+    returns = {
+        f"script-{rank:02d}": mean_return(task, BehaviourPolicy(noise=noise), episodes, 10_000, processes)
+        for rank, noise in enumerate(NOISES)
+    }
+    return {
+        "snapshots": returns,
+        "expert": max(returns),
+        "expert_return": returns[max(returns)],
+        "random_return": mean_return(task, BehaviourPolicy(), episodes, 20_000, processes),
+        "reference_episodes": episodes,
+    }

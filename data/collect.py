@@ -14,27 +14,32 @@ recording: physics states, actions and rewards, which `data.render` draws.
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data.behaviour import STATE, Snapshot, measure, read_replay, snapshot_policy, train_behaviour
+from data.behaviour import NOISES, STATE, measure, measure_script, read_replay, train_behaviour
 from data.episode import Episode
 from data.formats.d4rl import is_d4rl, write_d4rl
 from data.manifest import describe
+from data.parallel import processes_for
+from data.play import BehaviourPolicy, check_script, mean_return, played_episodes
+from data.relabel import relabel
 from data.staging import writing
 from data.store import write_dataset
-from envs.make import make
 from envs.tasks import Task, get_task
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.versions import versions
 
+SCRIPT = "Meta-World's scripted policy with Gaussian noise"
+"""How a manifest names it."""
+WORTHWHILE = 20_000
+"""Steps below which starting processes takes longer than playing them."""
 SPLITS = ("replay", "medium-replay", "medium", "medium-expert", "expert", "random")
 
 
@@ -69,66 +74,88 @@ def thinned(lengths: NDArray[np.int64], transitions: int) -> NDArray[np.int64]:
     return evenly_spaced(len(lengths), max(1, round(share * len(lengths))))
 
 
-def played_episodes(task: Task, policy: Snapshot | None, count: int, seed: int) -> Iterator[Episode]:
-    """Play seeded episodes with a snapshot, or with uniform random actions for None, as long as `count` whole ones."""
-    env = make(task.name, "state")
-    rng = np.random.default_rng(seed)
-    number = transitions = 0
-    while transitions < count * task.horizon:
-        state, info = env.reset(seed=seed + number)
-        states, physics, actions, rewards = [state], [info["physics"]], [], []
-        ended = False
-        while not ended:
-            drawn = rng.uniform(-1.0, 1.0, task.action_dim).astype(np.float32)
-            action = drawn if policy is None else policy(state)
-            state, reward, terminated, truncated, info = env.step(action)
-            states.append(state)
-            physics.append(info["physics"])
-            actions.append(action)
-            rewards.append(reward)
-            ended = terminated or truncated
-        number, transitions = number + 1, transitions + len(actions)
-        yield Episode.from_transitions(
-            np.stack(actions), np.asarray(rewards), np.stack(physics), np.stack(states), terminal=terminated
-        )
+@dataclass(frozen=True)
+class Behaviour:
+    """The policies that a split is cut from."""
+
+    task: Task
+    """Whose splits are cut."""
+    learner: Task
+    """On whose reward the policies were trained or measured."""
+    folder: Path | None
+    """Of a trained learner; None for the task's script with noise."""
+    measured: dict[str, Any]
+    """What `behaviour.measure` or `behaviour.measure_script` found."""
+
+    @property
+    def medium(self) -> str:
+        """The name of the medium policy."""
+        return medium_snapshot(self.measured, self.task.medium_share)
+
+    @property
+    def expert(self) -> str:
+        """The name of the best."""
+        return str(self.measured["expert"])
+
+    def actor(self, name: str) -> BehaviourPolicy:
+        """A policy by its name."""
+        if self.folder is None:
+            return BehaviourPolicy(noise=NOISES[int(name.removeprefix("script-"))])
+        return BehaviourPolicy(self.folder / name)
+
+    def references(self, processes: int) -> dict[str, float]:
+        """The returns of random actions and of the expert, in the task itself."""
+        if self.task == self.learner:
+            return {name: float(self.measured[name]) for name in ("random_return", "expert_return")}
+        count, expert = self.measured["reference_episodes"], replace(self.actor(self.expert), sampled=False)
+        played = {"random_return": BehaviourPolicy(), "expert_return": expert}
+        return {name: mean_return(self.task, actor, count, 20_000, processes) for name, actor in played.items()}
+
+    def said(self, names: list[str]) -> dict[str, Any]:
+        """What the manifest says of the policies that made a split."""
+        returns = list(self.measured["snapshots"].values())
+        measured = {"medium_return": self.measured["snapshots"][self.medium], "snapshot_returns": returns}
+        rewarded = {} if self.task == self.learner else {"rewarded": self.learner.reward}
+        if self.folder is None:
+            noises = [self.actor(name).noise for name in names]
+            return {
+                "learner": SCRIPT,
+                "noise": noises,
+                **measured,
+                **rewarded,
+            }
+        library = "SBX (Stable-Baselines3 in JAX)" if (self.folder / STATE).exists() else "Stable-Baselines3"
+        return {"learner": f"{library} SAC on states", "snapshots": names, **measured, **rewarded}
 
 
 def cut(
-    task: Task, split: str, behaviour: Path, asked: int | None, seed: int
+    behaviour: Behaviour, split: str, asked: int | None, seed: int, processes: int = 1
 ) -> tuple[Iterator[Episode], dict[str, Any]]:
     """The episodes of a split, and a description of the policies that made them; None asks for its own length."""
+    task = behaviour.task
     episodes = task.split_episodes if asked is None else asked
-    if split == "random":
-        references = {"random_return": task.random_return, "expert_return": task.expert_return}
-        return played_episodes(task, None, episodes, seed), {"learner": "uniform random actions", **references}
-    measured = measure(task, behaviour)
-    medium, expert = medium_snapshot(measured, task.medium_share), str(measured["expert"])
-    references = {"random_return": measured["random_return"], "expert_return": measured["expert_return"]}
-    returns = {"medium_return": measured["snapshots"][medium], "snapshot_returns": list(measured["snapshots"].values())}
-    library = "SBX (Stable-Baselines3 in JAX)" if (behaviour / STATE).exists() else "Stable-Baselines3"
-    made_by = {"learner": f"{library} SAC on states", **references}
-
-    def snapshot(name: str, count: int, offset: int) -> Iterator[Episode]:
-        generator = torch.Generator().manual_seed(seed + offset)
-        return played_episodes(task, snapshot_policy(behaviour / name, generator), count, seed + offset)
-
     if split in ("replay", "medium-replay"):
-        return _cut_replay(task, split, behaviour, medium, asked, made_by)
-    if split == "medium-expert":
+        return _cut_replay(behaviour, split, asked, processes)
 
-        def both() -> Iterator[Episode]:
-            yield from snapshot(medium, episodes - episodes // 2, 1_000_000)
-            yield from snapshot(expert, episodes // 2, 2_000_000)
+    def played(name: str, count: int) -> Iterator[Episode]:
+        offset = 1_000_000 if name == behaviour.medium else 2_000_000
+        return played_episodes(task, behaviour.actor(name), count, seed + offset, processes)
 
-        return both(), made_by | {"snapshots": [medium, expert], **returns}
-    name, offset = (medium, 1_000_000) if split == "medium" else (expert, 2_000_000)
-    return snapshot(name, episodes, offset), made_by | {"snapshots": [name], **returns}
+    medium, expert = behaviour.medium, behaviour.expert
+    shares = {"medium": {medium: episodes}, "expert": {expert: episodes}}.get(
+        split, {medium: episodes - episodes // 2, expert: episodes // 2}
+    )
+    made = (episode for name, count in shares.items() for episode in played(name, count))
+    return made, behaviour.said(list(shares))
 
 
 def _cut_replay(
-    task: Task, split: str, behaviour: Path, medium: str, asked: int | None, made_by: dict[str, Any]
+    behaviour: Behaviour, split: str, asked: int | None, processes: int
 ) -> tuple[Iterator[Episode], dict[str, Any]]:
-    replay = read_replay(behaviour)
+    task, medium = behaviour.task, behaviour.medium
+    if behaviour.folder is None:
+        raise UserError(f"a script has no replay, so there is no {split}; leave --scripted out")
+    replay = read_replay(behaviour.folder)
     lengths = np.array([episode.length for episode in replay])
     steps = int(medium.removeprefix("actor-").removesuffix(".safetensors"))
     until = int(np.searchsorted(lengths.cumsum(), steps, side="right"))
@@ -137,8 +164,10 @@ def _cut_replay(
     else:
         count = len(replay) if split == "replay" else until
         indices = np.arange(count) if asked is None else thinned(lengths[:count], asked * task.horizon)
-    chosen = {"replay_episodes": indices.tolist(), "medium_snapshot": medium}
-    return (replay[index] for index in indices), made_by | chosen
+    chosen = iter([replay[index] for index in indices])
+    if task != behaviour.learner:  # another reward than the learner's
+        chosen = relabel(chosen, task, processes=processes)
+    return chosen, {**behaviour.said([]), "replay_episodes": indices.tolist(), "medium_snapshot": medium}
 
 
 def check_out(out: Path) -> None:
@@ -165,6 +194,8 @@ def main() -> None:
         type=int,
         help="its length in whole episodes; of robots that fall there are more (200, door 1000)",
     )
+    parser.add_argument("--scripted", action="store_true", help="Meta-World's script with noise instead of a learner")
+    parser.add_argument("--processes", type=int, help="that play episodes (default: one a core)")
     parser.add_argument("--behaviour", type=Path, help="its folder, shared by all splits (default: beside OUT)")
     given = parser.parse_args()
     task = get_task(given.task)
@@ -175,15 +206,19 @@ def main() -> None:
             raise UserError(f"--episodes is {count}; a medium-replay of {task.name} has at most {task.split_episodes}")
     if given.steps < 1:
         raise UserError(f"--steps is {given.steps}; it is at least 1")
+    steps = task.horizon * (count or task.split_episodes)
+    processes = processes_for(given.processes, steps, WORTHWHILE)
     check_out(given.out)
-    behaviour = given.behaviour or given.out.parent / f"{task.name}-behaviour-seed{given.seed}"
-    if given.split != "random":
-        try:
-            train_behaviour(task, behaviour, given.steps, given.seed)
-        except KeyboardInterrupt as error:
-            raise UserError(f"stopped; the same command goes on from the last save in {behaviour}") from error
-    episodes, made_by = cut(task, given.split, behaviour, count, given.seed)
-    random_return, expert_return = float(made_by.pop("random_return")), float(made_by.pop("expert_return"))
+    references: dict[str, float] = {}
+    if given.split == "random":
+        made_by: dict[str, Any] = {"learner": "uniform random actions"}
+        episodes = played_episodes(task, BehaviourPolicy(), count or task.split_episodes, given.seed, processes)
+    else:
+        behaviour = _behaviour(task, given, processes)
+        references = behaviour.references(processes)
+        episodes, made_by = cut(behaviour, given.split, count, given.seed, processes)
+    random_return = references.get("random_return", task.random_return)
+    expert_return = references.get("expert_return", task.expert_return)
     if is_d4rl(given.out):
         _write_d4rl(given.out, episodes, task, given.split, given.seed, made_by, (random_return, expert_return))
         return
@@ -194,6 +229,20 @@ def main() -> None:
         f"{written.return_mean:.1f} +- {written.return_std:.1f} (random {written.random_return:.1f}, "
         f"expert {written.expert_return:.1f})"
     )
+
+
+def _behaviour(task: Task, given: argparse.Namespace, processes: int) -> Behaviour:
+    """The policies of a task: trained, or gone on with, or its script; and measured."""
+    learner = get_task(task.behaviour) if task.behaviour else task
+    if given.scripted:
+        check_script(task)
+        return Behaviour(task, learner, None, measure_script(learner, processes=processes))
+    folder = given.behaviour or given.out.parent / f"{learner.name}-behaviour-seed{given.seed}"
+    try:
+        train_behaviour(learner, folder, given.steps, given.seed)
+    except KeyboardInterrupt as error:
+        raise UserError(f"stopped; the same command goes on from the last save in {folder}") from error
+    return Behaviour(task, learner, folder, measure(learner, folder, processes=processes))
 
 
 def _write_d4rl(

@@ -27,11 +27,16 @@ def default_processes() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check_processes(count: int | None) -> int | None:
-    """A number of processes that was asked for, or None. Raises UserError below 1."""
-    if count is not None and count < 1:
-        raise UserError(f"--processes is {count}; it is at least 1")
-    return count
+def processes_for(asked: int | None, work: int, worthwhile: int) -> int:
+    """How many processes share work of some size: as many as were asked for, or one a core where that is worthwhile.
+
+    Raises UserError when fewer than one are asked for.
+    """
+    if asked is None:
+        return default_processes() if work >= worthwhile else 1
+    if asked < 1:
+        raise UserError(f"--processes is {asked}; it is at least 1")
+    return asked
 
 
 def in_order(

@@ -1,70 +1,132 @@
-"""`python -m data.relabel SRC OUT --task TASK`: the same experience under another task's reward and observations.
+"""`python -m data.relabel SRC OUT --task TASK`: the same experience under another reward.
 
-SRC is a recording of the same robot with its physics: a folder, or an .hdf5 file of this project's collector. Every
-recorded state is put into the simulator of the new task, the recorded action is taken there, and what that pays, and
-whether it ends the episode, is the new record: any reward will do that the simulator can compute. What goes on after a
-new ending is an episode of its own.
+SRC is a recording of the same robot with its physics, in any layout that holds them. Every recorded state is put into
+the simulator of the new task, the recorded action is taken there, and what that pays, and whether it ends the episode,
+is the new record. What goes on after a new ending is an episode of its own.
+
+With --reward FILE.py:FUNCTION that function pays instead of the task: `def paid(before, action, after, env) -> float`,
+of the physics (P,) before and after the action (A,), and of the environment, which stands at `after`: any reward will
+do that the simulator can compute. The task still says what is observed and when an episode ends.
 """
 
 import argparse
+import importlib.util
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data.decoded import Decoded
 from data.episode import Episode
-from data.formats.d4rl import is_d4rl, read_d4rl, read_metadata, write_d4rl
-from data.locate import default_data_dir, infer_task, resolve
+from data.formats.d4rl import is_d4rl, write_d4rl
+from data.locate import default_data_dir
 from data.manifest import describe
-from data.store import Dataset, write_dataset
+from data.parallel import in_order, processes_for
+from data.source import open_source
+from data.store import write_dataset
+from envs.base import TaskEnv
 from envs.make import make
 from envs.tasks import Task, get_task
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.versions import versions
 
-
-def relabel(episodes: Iterator[Episode], task: Task) -> Iterator[Episode]:
-    """Yield what `task` makes of recorded physics and actions. Raises UserError where they are another robot's."""
-    env = make(task.name, "state")
-    env.reset(seed=0)
-    for episode in episodes:
-        physics = episode.physics
-        if physics is None or physics.shape[1] != task.physics_dim or episode.action.shape[1] != task.action_dim:
-            found = "no physics" if physics is None else f"physics of {physics.shape[1]} numbers"
-            raise UserError(
-                f"the recording has {found} and actions of {episode.action.shape[1]}, but {task.name} has "
-                f"{task.physics_dim} and {task.action_dim}; give a recording of the same robot by data.collect"
-            )
-        states = np.stack([env.observe_physics(row) for row in physics])
-        rewards = np.zeros(episode.length)
-        ended = np.zeros(episode.length, bool)
-        for t in range(episode.length):
-            env.set_physics(physics[t])
-            _, rewards[t], ended[t], _, _ = env.step(episode.action[t + 1])
-        starts = [0, *(np.flatnonzero(ended) + 1).tolist()]
-        for start, stop in zip(starts, [*starts[1:], episode.length], strict=True):
-            if stop > start:
-                rows = slice(start, stop + 1)
-                yield Episode.from_transitions(
-                    episode.action[start + 1 : stop + 1], rewards[start:stop], physics[rows], states[rows],
-                    terminal=bool(ended[stop - 1]),
-                )  # fmt: skip
+WORTHWHILE = 20_000
+"""Steps below which starting processes takes longer than taking them."""
+Reward = Callable[[NDArray[np.float64], NDArray[np.float32], NDArray[np.float64], TaskEnv], float]
+"""Physics before, action, physics after, environment: what the step pays."""
 
 
-def episodes_of(decoded: Decoded) -> Iterator[Episode]:
-    """The episodes of a dataset in memory."""
-    for start, length in zip(decoded.starts, decoded.lengths, strict=True):
-        rows = slice(start, start + length)
-        yield Episode.from_transitions(
-            decoded.action[rows][1:], decoded.reward[rows][1:],
-            None if decoded.physics is None else decoded.physics[rows], decoded.observation[rows],
-            terminal=bool(decoded.is_terminal[rows][-1]),
-        )  # fmt: skip
+@dataclass(frozen=True)
+class Relabelling:
+    """What makes the function that relabels an episode, in whichever process."""
+
+    task: Task
+    reward: str | None
+    """FILE.py:FUNCTION; None for the task's own."""
+
+    def __call__(self) -> Callable[[Episode], list[Episode]]:
+        """Make the environment here."""
+        env = make(self.task.name, "state")
+        env.reset(seed=0)
+        paid = None if self.reward is None else load_reward(self.reward)
+        return lambda episode: list(_relabelled(episode, self.task, env, paid))
+
+
+def relabel(
+    episodes: Iterable[Episode], task: Task, reward: str | None = None, processes: int = 1
+) -> Iterator[Episode]:
+    """Yield what `task`, or a function FILE.py:FUNCTION, makes of recorded physics and actions.
+
+    It is the same whatever the number of processes. Raises UserError where the episodes are another robot's, and for a
+    function that isn't there or returns no finite number.
+    """
+    for made in in_order(Relabelling(task, reward), episodes, processes):
+        yield from made
+
+
+def load_reward(spec: str) -> Reward:
+    """The function that FILE.py:FUNCTION names. Raises UserError where there is none."""
+    file, _, name = spec.rpartition(":")
+    path = Path(file)
+    if not file or not path.is_file():
+        raise UserError(f"--reward is {spec!r}; give an existing FILE.py:FUNCTION")
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    if found is None or found.loader is None:
+        raise UserError(f"{path} is no file of Python; give FILE.py:FUNCTION")
+    module = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:  # the user's own code may do anything
+        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    function: Any = getattr(module, name, None)
+    if not callable(function):
+        raise UserError(f"{path} has no function {name!r}")
+    paid: Reward = function
+    return paid
+
+
+def _relabelled(episode: Episode, task: Task, env: TaskEnv, paid: Reward | None) -> Iterator[Episode]:
+    physics = episode.physics
+    if physics is None or physics.shape[1] != task.physics_dim or episode.action.shape[1] != task.action_dim:
+        found = "no physics" if physics is None else f"physics of {physics.shape[1]} numbers"
+        raise UserError(
+            f"the recording has {found} and actions of {episode.action.shape[1]}, but {task.name} has "
+            f"{task.physics_dim} and {task.action_dim}; give a recording of the same robot by data.collect"
+        )
+    states = np.stack([env.observe_physics(row) for row in physics])
+    rewards = np.zeros(episode.length)
+    ended = np.zeros(episode.length, bool)
+    for t in range(episode.length):
+        env.set_physics(physics[t])
+        action = episode.action[t + 1]
+        _, rewards[t], ended[t], _, info = env.step(action)
+        if paid is not None:
+            rewards[t] = _asked(paid, physics[t], action, info["physics"], env)
+    starts = [0, *(np.flatnonzero(ended) + 1).tolist()]
+    for start, stop in zip(starts, [*starts[1:], episode.length], strict=True):
+        if stop > start:
+            rows = slice(start, stop + 1)
+            yield Episode.from_transitions(
+                episode.action[start + 1 : stop + 1], rewards[start:stop], physics[rows], states[rows],
+                terminal=bool(ended[stop - 1]),
+            )  # fmt: skip
+
+
+def _asked(
+    paid: Reward, before: NDArray[np.float64], action: NDArray[np.float32], after: NDArray[np.float64], env: TaskEnv
+) -> float:
+    """What the user's function pays. Raises UserError for what is no finite number."""
+    try:
+        value = float(paid(before, action, after, env))
+    except Exception as error:  # the user's own code may do anything
+        raise UserError(f"the reward function failed: {type(error).__name__}: {error}") from error
+    if not np.isfinite(value):
+        raise UserError(f"the reward function returned {value}; it is to return finite numbers")
+    return value
 
 
 def main() -> None:
@@ -72,36 +134,53 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m data.relabel", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", help="a recording: its folder, .hdf5 file or name")
+    parser.add_argument("source", help="a recording with physics: its path or name")
     parser.add_argument("out", type=Path, help="the folder or .hdf5 file to write, which must not be there yet")
     parser.add_argument("--task", required=True, help="whose reward and observations, for example halfcheetah-jump")
+    parser.add_argument("--reward", metavar="FILE.py:FUNCTION", help="a function that pays instead of the task")
+    parser.add_argument("--processes", type=int, help="that work (default: one a core)")
     given = parser.parse_args()
     task = get_task(given.task)
     if given.out.exists():
         raise UserError(f"{given.out} exists already; remove it or name another")
-    path = resolve(given.source, None, default_data_dir())
-    said: dict[str, Any] = {"source": path.name}
-    if is_d4rl(path):
-        of = infer_task(str(path), default_data_dir())
-        if of is None:
-            raise UserError(f"{path} says nothing of its task; name the file after it, as in halfcheetah-replay.hdf5")
-        source, count = episodes_of(decoded := read_d4rl(path, get_task(of))), len(decoded.lengths)
-        said |= {"of": read_metadata(path)}
-    else:
-        dataset = Dataset(path)
-        source, count = iter(dataset), len(dataset)
-        said |= {"of": {key: value for key, value in asdict(dataset.manifest).items() if key != "files"}}
-    made = list(relabel(iter(tqdm(source, total=count, desc=f"relabelling {path.name}", unit="episode")), task))
-    returns = np.array([episode.episode_return for episode in made])
+    if given.reward:
+        load_reward(given.reward)  # before any work
+    source = open_source(given.source, None, default_data_dir())
+    steps = source.dataset.manifest.transitions if source.dataset else WORTHWHILE
+    processes = processes_for(given.processes, steps, WORTHWHILE)
+    said = {"source": Path(source.where).name, "of": source.about()}
+    made = tqdm(
+        relabel(source.episodes(), task, given.reward, processes), desc=f"relabelling {Path(source.where).name}",
+        unit="episode", total=source.count,
+    )  # fmt: skip
+    seen = _Returns(made)
+    reward = given.reward or task.reward
     if is_d4rl(given.out):
-        metadata = {"task": task.name, "split": "relabelled", "behaviour": json.dumps(said)}
-        write_d4rl(given.out, made, task, {**metadata, "versions": json.dumps(versions())})
+        metadata = {"task": task.name, "split": "relabelled", "reward": reward, "behaviour": json.dumps(said)}
+        write_d4rl(given.out, seen, task, {**metadata, "versions": json.dumps(versions())})
     else:
-        write_dataset(given.out, made, describe(task, "relabelled", 0, said))
+        described = replace(describe(task, "relabelled", 0, said), reward=reward)
+        write_dataset(given.out, (replace(episode, state=None) for episode in seen), described, progress=False)
+    returns = np.array(seen.returns)
     print(
-        f"{given.out}: {len(made)} episodes, {sum(episode.length for episode in made)} transitions, "
+        f"{given.out}: {len(returns)} episodes, {seen.transitions} transitions, "
         f"batch mean {returns.mean():.1f}, batch maximum {returns.max():.1f}"
     )
+
+
+class _Returns:
+    """Passes episodes on, and keeps their returns."""
+
+    def __init__(self, episodes: Iterable[Episode]) -> None:
+        self._episodes = episodes
+        self.returns: list[float] = []
+        self.transitions = 0
+
+    def __iter__(self) -> Iterator[Episode]:
+        for episode in self._episodes:
+            self.returns.append(episode.episode_return)
+            self.transitions += episode.length
+            yield episode
 
 
 if __name__ == "__main__":

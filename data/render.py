@@ -11,7 +11,7 @@ from tqdm import tqdm
 from data.episode import Episode
 from data.locate import default_data_dir, resolve
 from data.manifest import Description, Manifest, check_fits
-from data.parallel import check_processes, default_processes, in_order
+from data.parallel import in_order, processes_for
 from data.skipped import Skipped
 from data.store import Dataset, write_dataset
 from envs.tasks import get_task
@@ -92,10 +92,9 @@ def render_episodes(
     if size not in SIZES:
         raise UserError(f"images of {size} pixels cannot be drawn; choose a size of {SIZES[0]} to {SIZES[-1]}")
     frames = manifest.transitions + manifest.episodes
-    if processes is None:
-        processes = default_processes() if frames >= WORTHWHILE else 1
+    count = processes_for(processes, frames, WORTHWHILE)
     with tqdm(total=frames, desc=f"drawing {recording.folder.name}", unit="frame", disable=not progress) as bar:
-        for episode in in_order(Easel(recording, size, look), manifest.files, min(processes, manifest.episodes)):
+        for episode in in_order(Easel(recording, size, look), manifest.files, min(count, manifest.episodes)):
             if isinstance(episode, str):
                 if skipped is None:
                     raise UserError(episode)
@@ -156,8 +155,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, help="that draw (default: one a core)")
     options = parser.parse_args()
     source = resolve(options.source, None, default_data_dir())
-    processes = check_processes(options.processes)
-    manifest = render_dataset(source, options.out, options.size, options.look, processes=processes)
+    manifest = render_dataset(source, options.out, options.size, options.look, processes=options.processes)
     print(f"{manifest.episodes} episodes, {manifest.transitions} transitions in {options.out}")
 
 

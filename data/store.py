@@ -5,8 +5,6 @@ The keys are those of the Dreamer family and V-D4RL, so a file can be read with 
 
 import hashlib
 import io
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.episode import DTYPES, OPTIONAL, Episode, validate
+from data.formats.npz import read_npz
 from data.manifest import FORMAT_VERSION, NAME, Description, Manifest, read_manifest
 from data.staging import staged_folder, write_file, writing
 from latent_combo.run.errors import UserError
@@ -126,15 +125,11 @@ class Dataset:
         """Read one episode by its file name. Raises UserError as iterating does."""
         path = self.folder / name
         content = self._content(name)
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                columns = {key: archive[key] for key in archive.files}
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"{path} is no npz file of an episode ({error}); make the dataset again") from error
+        columns = read_npz(content, str(path), DTYPES)
         for key in [key for key in DTYPES if key not in OPTIONAL]:
             if key not in columns:
                 raise UserError(f"{path}: the key `{key}` is missing; make the dataset again")
-        episode = Episode(**{key: array for key, array in columns.items() if key in DTYPES})
+        episode = Episode(**columns)
         validate(episode, str(path))
         manifest = self.manifest
         image = _square(manifest.image_size)

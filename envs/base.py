@@ -51,6 +51,10 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def _simulator(self) -> tuple[Any, Any]:
         """MuJoCo's model and data."""
 
+    def scripted_action(self) -> NDArray[np.float32]:
+        """What the simulator's own script would do now, (A,) in [-1, 1]; NotImplementedError where there is none."""
+        raise NotImplementedError(f"{self.task.name} has no script")
+
     def render(self) -> NDArray[np.uint8]:
         """The camera's picture, (size, size, 3) uint8."""
         model, data = self._simulator()

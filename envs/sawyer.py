@@ -1,5 +1,6 @@
 """Meta-World's door and Sawyer arm (door-open-v3), to be opened or closed, as Gymnasium environments."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class SawyerDoorEnv(TaskEnv):
         except ImportError as error:
             raise UserError(f'{task.name} needs Meta-World: pip install "latent-combo[door]"') from error
         self._env: Any = SawyerDoorEnvV3()
+        self._script: Any = None
         self._goal = task.name.removesuffix(VARIED)
         # Meta-World ignores reset(seed): its starts are seeded by `seed`, and only so; a frozen vector is the place.
         self._env._set_task_called, self._env.seeded_rand_vec = True, True
@@ -112,6 +114,18 @@ class SawyerDoorEnv(TaskEnv):
         mujoco.mj_objectVelocity(self._env.model, data, mujoco.mjtObj.mjOBJ_BODY, hand.id, velocity, 0)
         parts = (hand.xpos, velocity[3:], data.mocap_pos[0], [fingers], self._env._get_pos_objects(), door)
         return np.concatenate(parts).astype(np.float32)
+
+    def scripted_action(self) -> NDArray[np.float32]:
+        """What Meta-World's own policy, which opens the door, does next, (4,)."""
+        if self._script is None:
+            from metaworld.policies.sawyer_door_open_v3_policy import SawyerDoorOpenV3Policy
+
+            self._script = SawyerDoorOpenV3Policy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it will be clipped
+            action = self._script.get_action(self._env._get_obs())
+        clipped: NDArray[np.float32] = np.clip(action, -1.0, 1.0).astype(np.float32)
+        return clipped
 
     def _simulator(self) -> tuple[Any, Any]:
         return self._env.model, self._env.data

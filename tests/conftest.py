@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from toy_runs import toy
 
-from data.collect import played_episodes
 from data.manifest import describe
+from data.play import BehaviourPolicy, played_episodes
 from data.store import write_dataset
 from envs import gl
 from envs.tasks import get_task
@@ -20,7 +20,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with a recording of three episodes of random actions, `tiny`."""
     task = get_task("walker-walk")
     folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder / "tiny", played_episodes(task, None, 3, seed=0), describe(task, "random", 0, {}))
+    write_dataset(folder / "tiny", played_episodes(task, BehaviourPolicy(), 3, seed=0), describe(task, "random", 0, {}))
     return folder
 
 

@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from data import collect
-from data.behaviour import KEPT, Snapshot, mean_return, train_behaviour
-from data.collect import evenly_spaced, medium_snapshot, played_episodes, replay_indices, thinned
+from data.behaviour import KEPT, train_behaviour
+from data.collect import evenly_spaced, medium_snapshot, replay_indices, thinned
 from data.episode import Episode, validate
 from data.formats.d4rl import read_d4rl
 from data.locate import infer_task
+from data.play import BehaviourPolicy, Snapshot, mean_return, play, played_episodes
 from data.store import Dataset
 from envs.make import make
 from envs.tasks import get_task
@@ -145,10 +146,11 @@ def test_a_behaviour_folder_of_another_seed_is_not_continued(tmp_path: Path) -> 
         train_behaviour(TASK, folder, 1, seed=0)
 
 
-def test_played_episodes_replay_exactly_from_their_actions() -> None:
-    policy = Snapshot(fake_actor(0), torch.Generator().manual_seed(0))
+def test_played_episodes_replay_exactly_from_their_actions(tmp_path: Path) -> None:
+    save_file(fake_actor(0), tmp_path / "actor.safetensors")
+    policy = BehaviourPolicy(tmp_path / "actor.safetensors")
     (episode,) = played_episodes(TASK, policy, 1, seed=7)
-    episode_again = next(played_episodes(TASK, Snapshot(fake_actor(0), torch.Generator().manual_seed(0)), 1, seed=7))
+    episode_again = next(played_episodes(TASK, policy, 1, seed=7))
     np.testing.assert_array_equal(episode.action, episode_again.action)
     assert episode.physics is not None and len(episode.action) == 501
     env = make("walker-walk", "state")
@@ -160,8 +162,18 @@ def test_played_episodes_replay_exactly_from_their_actions() -> None:
         np.testing.assert_allclose(info["physics"], episode.physics[t], atol=1e-12)
 
 
+def test_episodes_are_the_same_whatever_the_number_of_processes(tmp_path: Path) -> None:
+    door, actor = get_task("sawyer-door-varied"), BehaviourPolicy(noise=0.5)
+    alone, dealt = (list(play(door, actor, range(3), processes)) for processes in (1, 2))
+    assert len(alone) == len(dealt) == 3
+    for one, two in zip(alone, dealt, strict=True):
+        for key, column in one.columns().items():
+            np.testing.assert_array_equal(column, two.columns()[key], err_msg=key)
+    assert not np.array_equal(alone[0].physics, alone[1].physics)
+
+
 def test_random_actions_score_what_the_registry_says() -> None:
-    assert mean_return(TASK, None, episodes=4, seed=20_000) == pytest.approx(TASK.random_return, abs=15.0)
+    assert mean_return(TASK, BehaviourPolicy(), episodes=4, seed=20_000) == pytest.approx(TASK.random_return, abs=15.0)
 
 
 def test_a_learner_is_saved_and_put_back_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +234,7 @@ def test_the_learner_stops_and_goes_on_where_it_was(tmp_path: Path, monkeypatch:
         behaviour.train_behaviour(TASK, tmp_path, 4000, seed=0)
     (tmp_path / "away").rename(tmp_path / "learner.msgpack")
     behaviour.train_behaviour(TASK, tmp_path, 4000, seed=0)
-    snapshot = behaviour.snapshot_policy(tmp_path / "actor-0004000.safetensors", None)
+    snapshot = Snapshot(load_file(tmp_path / "actor-0004000.safetensors"), None)
     for state in np.random.default_rng(0).normal(size=(5, TASK.state_dim)).astype(np.float32):
         np.testing.assert_allclose(snapshot(state), learners[-1].predict(state, deterministic=True)[0], atol=1e-5)
     both = behaviour.read_replay(tmp_path)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from data.collect import played_episodes
 from data.formats.d4rl import read_d4rl, read_metadata, write_d4rl
 from data.inspect import Subject, format_report, inspect_dataset
 from data.load import load_pixels, load_states
 from data.locate import find, infer_split, infer_task, resolve
+from data.play import BehaviourPolicy, played_episodes
 from data.segments import SegmentSampler
 from envs.tasks import get_task
 from latent_combo.fit_world_model import scales_of
@@ -109,7 +109,7 @@ def test_pieces_of_a_first_versions_short_falls_are_chosen_by_what_can_be_used(t
 
 
 def test_what_was_collected_is_what_is_read_and_says_whose_it_is(tmp_path: Path) -> None:
-    episodes = list(played_episodes(HOPPER, None, 1, seed=0))
+    episodes = list(played_episodes(HOPPER, BehaviourPolicy(), 1, seed=0))
     path = tmp_path / "mine.hdf5"
     assert write_d4rl(path, episodes, HOPPER, {"task": "hopper", "split": "random"}) == sum(e.length for e in episodes)
     read = read_d4rl(path, HOPPER)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from toy_models import PartialWorldModel
 
-from data.collect import played_episodes
 from data.decoded import Decoded
 from data.load import load_pixels
 from data.manifest import describe
+from data.play import BehaviourPolicy, played_episodes
 from data.store import write_dataset
 from envs.make import make
 from envs.side_by_side import DealtCopies, side_by_side
@@ -29,7 +29,7 @@ SEEN = Seen("pixels", "fast", SIZE)
 def decoded(tmp_path_factory: pytest.TempPathFactory) -> Decoded:
     """Two episodes of random actions, drawn."""
     folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder / "tiny", played_episodes(TASK, None, 2, seed=0), describe(TASK, "random", 0, {}))
+    write_dataset(folder / "tiny", played_episodes(TASK, BehaviourPolicy(), 2, seed=0), describe(TASK, "random", 0, {}))
     return load_pixels("tiny", TASK, "fast", folder, image_size=SIZE, progress=False)
 
 

@@ -32,7 +32,7 @@ OUTSIDE_OF_THE_MODELS = (
     "os",
     "io",
 )
-ENVIRONMENT_MAKERS = {"latent_combo.score", "data.behaviour", "data.collect", "data.relabel", "data.render"}
+ENVIRONMENT_MAKERS = {"latent_combo.score", "data.behaviour", "data.play", "data.relabel", "data.render"}
 FORBIDDEN = ("pickle.load", "pickle.loads", "np.random.seed", "random.seed")
 SAFE = {"np.load": ("allow_pickle", "False"), "torch.load": ("weights_only", "True")}  # the libraries' defaults, too
 

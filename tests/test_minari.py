@@ -6,8 +6,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from data.collect import played_episodes
 from data.load import load_states
+from data.play import BehaviourPolicy, played_episodes
 from envs.tasks import get_task
 from latent_combo.run.errors import UserError
 
@@ -23,7 +23,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_minari_dataset_is_read_as_what_was_collected(tmp_path: Path) -> None:
-    episodes = [episode for episode, _ in zip(played_episodes(HOPPER, None, 1, seed=0), range(5), strict=False)]
+    episodes = [
+        episode for episode, _ in zip(played_episodes(HOPPER, BehaviourPolicy(), 1, seed=0), range(5), strict=False)
+    ]
     buffers = []
     for number, episode in enumerate(episodes):
         terminal = np.zeros(episode.length, bool)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data import relabel as command
-from data.collect import played_episodes
 from data.formats.d4rl import read_d4rl, write_d4rl
+from data.play import BehaviourPolicy, played_episodes
 from data.relabel import relabel
 from envs.make import make
 from envs.tasks import get_task
@@ -18,7 +18,7 @@ CHEETAH, JUMP, ANT, ANGLE = (get_task(name) for name in ("halfcheetah", "halfche
 
 
 def played(name: str, seed: int = 0) -> list:
-    return list(played_episodes(get_task(name), None, 1, seed))
+    return list(played_episodes(get_task(name), BehaviourPolicy(), 1, seed))
 
 
 def test_the_same_task_pays_what_was_recorded() -> None:
