@@ -2,24 +2,29 @@
 
 Formats: `dreamer` (a folder of npz episodes, as V-D4RL's 64 pixels and DreamerV2 have them), `lompo` (the same without
 flags), `d4rl` (an HDF5 file of vectors), `minari` (OUT is an id; images are stored as they are) and `own` (this
-project's: a folder with a manifest). Nothing is lost that the target can hold; what it can't is said.
+project's: a folder with a manifest). Nothing that is read is lost where the target can hold it; what isn't in it is
+said.
 """
 
 import argparse
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
-from data.episode import Episode
+from data.episode import DTYPES, Episode
 from data.formats.d4rl import is_d4rl, write_d4rl
 from data.formats.dreamer import write_episodes
+from data.formats.hdf5 import open_hdf5
 from data.formats.minari import write_minari
+from data.formats.npz import open_npz
+from data.load import check_sizes
 from data.locate import default_data_dir
 from data.manifest import Description, describe
 from data.render import observe_episodes
 from data.source import LAYOUTS, Source, open_source
 from data.store import write_dataset
-from envs.tasks import LOOKS, get_task
+from envs.tasks import LOOKS, Task, get_task
 from latent_combo.run.errors import UserError, run_cli
 
 FORMATS = ("dreamer", "lompo", "d4rl", "minari", "own")
@@ -36,7 +41,9 @@ def convert(source: Source, out: str, to: str, look: str | None = None, progress
     task, held = source.task, _Held()
     if task is None:
         raise UserError(f"{source.where} does not say which task it is of; name it with --task")
-    episodes = held.watch(source.episodes(progress, "converting"))
+    episodes = held.watch(source.where, task, source.episodes(progress, "converting"))
+    if to == "lompo":
+        episodes = _told_by_discounts(episodes)
     if to in ("dreamer", "lompo"):
         count = write_episodes(Path(out), episodes, flags=to == "dreamer")
     elif to == "minari":
@@ -60,6 +67,14 @@ def _with_states(where: str, episodes: Iterator[Episode]) -> Iterator[Episode]:
         if episode.state is None:
             raise UserError(f"{where} holds no vector observations, which D4RL's layout is of; convert to another")
         yield episode
+
+
+def _told_by_discounts(episodes: Iterator[Episode]) -> Iterator[Episode]:
+    """Episodes whose last discount is 0 where the task ended them and only there, for a layout without flags."""
+    for episode in episodes:
+        discount = episode.discount.copy()
+        discount[-1] = 0.0 if episode.is_terminal[-1] else discount[-1] or 1.0
+        yield replace(episode, discount=discount)
 
 
 def _write_own(source: Source, out: Path, episodes: Iterator[Episode], look: str | None) -> int:
@@ -91,28 +106,62 @@ class _Held:
     def __init__(self) -> None:
         self.count = 0
         self.keys: set[str] = set()
-        self.partial_discounts = False
+        self.other_discounts = self.other_last = False
 
-    def watch(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
-        """Look at each."""
+    def watch(self, where: str, task: Task, episodes: Iterator[Episode]) -> Iterator[Episode]:
+        """Look at each. Raises UserError for vectors that are not of the task's sizes, and for what only some hold."""
         for episode in episodes:
+            held = episode.columns()
+            check_sizes(where, task, **{key: held[key] for key in ("action", "state") if key in held})
+            if self.count and (some := set(held) ^ self.keys):
+                raise UserError(
+                    f"{where}: only some episodes have {', '.join(sorted(some))}; convert those that are alike"
+                )
             self.count += 1
-            self.keys |= set(episode.columns())
-            self.partial_discounts |= bool(((episode.discount != 0.0) & (episode.discount != 1.0)).any())
+            self.keys = set(held)
+            other = episode.discount != 1.0 - episode.is_terminal
+            self.other_discounts |= bool(other.any())
+            self.other_last |= bool((episode.discount[-1] == 0.0) != episode.is_terminal[-1])
             yield episode
 
     def lost(self, source: Source, to: str) -> list[str]:
-        """What of that a format can't hold."""
+        """What of that a format can't hold, and what is not read of the source's."""
         lost = []
         if to == "d4rl" and "image" in self.keys:
             lost.append("images")
-        if to in ("d4rl", "minari") and self.partial_discounts:
-            lost.append("discounts between 0 and 1")
+        if to in ("d4rl", "minari") and self.other_discounts:
+            lost.append("discounts that are neither 1 nor 0 where the task ended")
+        if to == "lompo" and self.other_last:
+            lost.append("last discounts that say otherwise than is_terminal")
         if to != "own" and source.dataset is not None:
             lost.append("the manifest (look, camera, behaviour policies, references, checksums)")
-        if to != "d4rl" and source.metadata:
+        if to not in ("d4rl", "own") and source.metadata:
             lost.append("the file's metadata")
-        return lost
+        return lost + _unread(source, self.keys)
+
+
+def _unread(source: Source, read: set[str]) -> list[str]:
+    """What a source has that is not read, and so is in no copy of it."""
+    if source.layout == "minari":
+        return ["Minari's metadata (description, authors, references) and infos but for the physics"]
+    if source.layout == "dreamer":
+        other: set[str] = set()
+        for file in source.files:
+            with suppress(UserError), open_npz(file, str(file)) as npz:  # damaged ones were left out
+                other |= set(npz.headers) - set(DTYPES)
+        return [f"the keys {', '.join(sorted(other))}"] if other else []
+    if source.layout != "d4rl":
+        return []
+    unread = []
+    with open_hdf5(source.files[0]) as columns:
+        if "infos" in columns.keys() and "physics" not in read:  # noqa: SIM118  # its own method
+            unread.append("what is below infos/, and numbers below metadata/")
+        if columns.dataset("next_observations") is None:
+            unread.append(
+                "what episodes ended in, which the file does not tell (a time limit loses its last step, a terminal "
+                "row repeats the observation before)"
+            )
+    return unread
 
 
 def main() -> None:
@@ -130,10 +179,7 @@ def main() -> None:
     task = get_task(given.task) if given.task else None
     source = open_source(given.source, task, default_data_dir(), given.skip_corrupt)
     count, lost = convert(source, given.out, given.to, given.look)
-    print(
-        f"{count} episodes in {given.out}"
-        + (f"; not in it, for the format has no place: {', '.join(lost)}" if lost else "")
-    )
+    print("; ".join([f"{count} episodes in {given.out}", *(f"not in it: {what}" for what in lost)]))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,24 @@
-"""What is in a dataset: `python -m data.inspect DATASET` counts it, describes it and points at what is odd."""
+"""What is in a dataset: `python -m data.inspect DATASET` counts it, describes it and points at what is odd.
+
+With --pictures FOLDER it also draws the returns, the actions, and frames of some episodes (contact sheet).
+"""
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.decoded import Decoded
 from data.episode import Episode
-from data.formats.d4rl import check_hdf5, is_d4rl, read_d4rl, read_metadata
-from data.locate import default_data_dir, infer_split, infer_task, resolve
-from data.store import Dataset
-from envs.tasks import get_task
+from data.locate import default_data_dir
+from data.source import LAYOUTS, Named, open_source
+from data.staging import write_file, writing
+from envs.tasks import TASKS, get_task
 from latent_combo.run.errors import UserError, run_cli
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -24,8 +27,18 @@ AT_BOUND = 0.99
 BLACK = 8
 """A frame whose brightest value is below this counts as black."""
 BINS = 10
+ACTION_BINS = 20
+"""Of each dimension of the actions, over [-1, 1]."""
+VISITED = 1e-3
+"""Share of the actions from which on a bin counts as covered."""
+PINNED = 0.5
+"""Share of the actions at a bound, in one dimension, that is worth a word."""
 BAR = 40
 """Characters of the histogram's longest bar."""
+NAMED = 3
+"""Episodes that are named one by one for what is odd about them; of more, the first is."""
+SHOWN, FRAMES = 6, 8
+"""Episodes on the contact sheet, and frames of each."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,8 @@ class Report:
     """A dataset in figures."""
 
     manifest: dict[str, Any]
-    """The manifest, without the names of the files; of a file in D4RL's layout what it and its task say."""
+    """The manifest, without the names of the files; of another layout what its files and its task say."""
+    layout: str
     episodes: int
     transitions: int
     length_min: int
@@ -45,6 +59,8 @@ class Report:
     return_std: float
     return_quantiles: list[float]
     """At QUANTILES."""
+    success_rate: float | None
+    """Share of the episodes that end with the task done; None where the reward does not tell."""
     normalised_mean: float
     """Mean return on the scale of the manifest's references: random 0, expert 100."""
     histogram_counts: list[int]
@@ -57,83 +73,91 @@ class Report:
     action_std: list[float]
     action_at_bound: list[float]
     """Fraction of the actions at a bound, for each dimension."""
+    action_histogram: list[list[int]]
+    """Counts over [-1, 1] in ACTION_BINS bins, for each dimension."""
+    action_coverage: list[float]
+    """Share of these bins in which at least VISITED of the actions lie, for each dimension."""
     oddities: list[str]
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A dataset that is to be described."""
+@dataclass
+class Sampled:
+    """Some episodes of a dataset of unknown length, evenly spread, for the contact sheet."""
 
-    about: dict[str, Any]
-    """Has task, split, horizon, random_return and expert_return at least."""
-    episodes: Iterable[tuple[str, Episode]]
-    """Each with what it is called."""
+    most: int = SHOWN
+    stride: int = 1
+    seen: int = 0
+    kept: list[tuple[str, Episode]] = field(default_factory=list)
+    """Each with its caption, and of its rows FRAMES."""
 
-    @classmethod
-    def of_folder(cls, dataset: Dataset) -> "Subject":
-        """A folder of the project's own."""
-        about = {key: value for key, value in asdict(dataset.manifest).items() if key != "files"}
-        return cls(about, zip(dataset.manifest.files, dataset, strict=True))
+    def add(self, caption: str, episode: Episode) -> None:
+        """Look at the next one; memory holds some frames of at most twice as many episodes as are wanted."""
+        if self.seen % self.stride == 0:
+            rows = np.linspace(0, episode.length, FRAMES).round().astype(int)
+            parts = {key: column[rows] for key, column in episode.columns().items()}
+            self.kept.append((caption, Episode(**parts)))
+            if len(self.kept) > 2 * self.most:
+                self.kept, self.stride = self.kept[::2], 2 * self.stride
+        self.seen += 1
 
-    @classmethod
-    def of_file(cls, path: Path, data_dir: Path, task_name: str | None = None) -> "Subject":
-        """A file in D4RL's layout. Raises UserError where neither it nor its name tells the task."""
-        check_hdf5(path)
-        name = task_name or infer_task(str(path), data_dir)
-        if name is None:
-            raise UserError(f"{path} does not say which task it is of; name it with --task")
-        task = get_task(name)
-        decoded = read_d4rl(path, task)  # first: it says what is wrong with a file
-        metadata = read_metadata(path)
-        about = {
-            "task": task.name,
-            "split": metadata.get("split") or infer_split(str(path), data_dir),
-            "horizon": task.horizon,
-            "random_return": task.random_return,
-            "expert_return": task.expert_return,
-            "metadata": metadata,
-        }
-        return cls(about, _episodes(decoded))
+    def chosen(self) -> list[tuple[str, Episode]]:
+        """The wanted number of them, or fewer."""
+        count = min(self.most, len(self.kept))
+        return [self.kept[index] for index in np.linspace(0, len(self.kept) - 1, count).round().astype(int)]
 
 
-def _episodes(decoded: Decoded) -> Iterator[tuple[str, Episode]]:
-    """Episodes of vector observations, one after the other."""
-    for number, (start, length) in enumerate(zip(decoded.starts, decoded.lengths, strict=True)):
-        row = slice(start, start + length)
-        yield (
-            f"episode {number}",
-            Episode.from_transitions(
-                decoded.action[row][1:],
-                decoded.reward[row][1:],
-                state=decoded.observation[row],
-                terminal=bool(decoded.is_terminal[row][-1]),
-            ),
-        )
+def inspect_dataset(
+    about: dict[str, Any], layout: str, episodes: Iterable[Named], sampled: Sampled | None = None
+) -> Report:
+    """Read a dataset once, one episode in memory at a time. Raises UserError as reading it does.
 
-
-def inspect_dataset(subject: Subject) -> Report:
-    """Read a dataset once, one episode in memory at a time. Raises UserError as reading it does."""
+    `about` has task, split, horizon, random_return and expert_return at least. `sampled` keeps some episodes to show.
+    """
     actions, rewards, returns, lengths = [], [], [], []
-    terminals = short = 0
+    terminals = short = done = 0
     odd: list[str] = []
+    by_kind: dict[str, list[str]] = {}
     seen: dict[bytes, str] = {}
-    for name, episode in subject.episodes:
+    for where, episode in episodes:
+        name = where.rsplit("/", 1)[-1]
         actions.append(episode.action[1:])
         rewards.append(episode.reward[1:])
         returns.append(episode.episode_return)
         lengths.append(episode.length)
         terminals += int(episode.is_terminal[-1])
-        short += int(episode.length != subject.about["horizon"] and not episode.is_terminal[-1])
-        odd += [f"{name}: {found}" for found in _oddities(episode)]
+        short += int(episode.length != about["horizon"] and not episode.is_terminal[-1])
+        done += int(episode.reward[-1] >= 1.0)
+        if sampled is not None:
+            sampled.add(f"{len(returns) - 1}: return {returns[-1]:.4g}", episode)
+        for found in _oddities(episode):
+            by_kind.setdefault(found, []).append(name)
         twin = seen.setdefault(episode.action.tobytes(), name)
         if twin != name:
-            odd.append(f"{name}: has the same actions as {twin}")
-    action, reward, about = np.concatenate(actions), np.concatenate(rewards), subject.about
+            by_kind.setdefault(f"has the same actions as {twin}", []).append(name)
+    if not returns:
+        raise UserError("there are no episodes; name another dataset")
+    action, reward = np.concatenate(actions), np.concatenate(rewards)
+    for found, names in by_kind.items():
+        if len(names) <= NAMED:
+            odd += [f"{name}: {found}" for name in names]
+        else:
+            odd.append(f"{names[0]} and {len(names) - 1} others: {found}")
     if short:
         odd.append(f"{short} episodes end neither at the horizon of {about['horizon']} nor by the task")
+    elif len(set(lengths)) > 1 and not terminals:
+        odd.append(f"episodes are of uneven length, {min(lengths)} to {max(lengths)}")
+    at_bound = (np.abs(action) >= AT_BOUND).mean(axis=0)
+    odd += [
+        f"action {dimension} is at a bound in {share:.0%} of the steps"
+        for dimension, share in enumerate(at_bound)
+        if share >= PINNED
+    ]
     counts, edges = np.histogram(returns, BINS)
+    bins = np.stack([np.histogram(dimension, ACTION_BINS, (-1.0, 1.0))[0] for dimension in action.T])
+    known = TASKS.get(str(about["task"]))
     return Report(
         manifest=about,
+        layout=layout,
         episodes=len(returns),
         transitions=len(action),
         length_min=min(lengths),
@@ -142,6 +166,7 @@ def inspect_dataset(subject: Subject) -> Report:
         return_mean=float(np.mean(returns)),
         return_std=float(np.std(returns)),
         return_quantiles=np.quantile(returns, QUANTILES).tolist(),
+        success_rate=done / len(returns) if known is not None and known.rewards_success else None,
         normalised_mean=_normalised(float(np.mean(returns)), about),
         histogram_counts=counts.tolist(),
         histogram_edges=edges.tolist(),
@@ -150,7 +175,9 @@ def inspect_dataset(subject: Subject) -> Report:
         reward_max=float(reward.max()),
         action_mean=action.mean(axis=0, dtype=np.float64).tolist(),
         action_std=action.std(axis=0, dtype=np.float64).tolist(),
-        action_at_bound=(np.abs(action) >= AT_BOUND).mean(axis=0).tolist(),
+        action_at_bound=at_bound.tolist(),
+        action_histogram=bins.tolist(),
+        action_coverage=(bins >= VISITED * len(action)).mean(axis=1).tolist(),
         oddities=odd,
     )
 
@@ -181,17 +208,19 @@ def format_report(report: Report) -> str:
     """Write the report for reading, with a histogram of the returns."""
     about = report.manifest
     lines = [
-        f"{about['task']} {about['split'] or '(split unknown)'} ({_kind(about)})",
+        f"{about['task']} {about['split'] or '(split unknown)'} ({_kind(about, report.layout)})",
         f"episodes     {report.episodes}, {report.terminals} of them ended by the task",
         f"transitions  {report.transitions}, {report.length_min} to {report.length_max} an episode",
         f"return       {report.return_mean:.1f} +- {report.return_std:.1f}",
         f"  quantiles  {_row(report.return_quantiles, 1)}",
+        *([] if report.success_rate is None else [f"success      {report.success_rate:.1%} of the episodes"]),
         f"references   random {about['random_return']:.1f}, expert {about['expert_return']:.1f}",
         f"score        {report.normalised_mean:.1f}, of the mean return",
         f"reward       {report.reward_min:.3f} to {report.reward_max:.3f}, zero in {report.reward_zero_fraction:.1%}",
         f"action mean  {_row(report.action_mean)}",
         f"action std   {_row(report.action_std)}",
         f"at a bound   {_row(report.action_at_bound)}",
+        f"covered      {_row(report.action_coverage)} of [-1, 1]",
         "returns",
     ]
     most = max(report.histogram_counts)
@@ -204,10 +233,10 @@ def format_report(report: Report) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _kind(about: dict[str, Any]) -> str:
+def _kind(about: dict[str, Any], layout: str) -> str:
     """What the episodes hold."""
     if "image_size" not in about:
-        return "D4RL's layout, vectors"
+        return LAYOUTS[layout]
     drawn = f"{about['image_size']} pixels, {about['look']} look" if about["image_size"] else "recording, no images"
     return f"{drawn}; action repeat {about['action_repeat']}, camera {about['camera']}"
 
@@ -218,17 +247,50 @@ def _row(values: Sequence[float], digits: int = 2) -> str:
 
 def main() -> None:
     """Read the command line and print the report."""
-    parser = argparse.ArgumentParser(prog="python -m data.inspect", description=__doc__)
-    parser.add_argument("dataset", help="a dataset: its folder, its .hdf5 file, or its name")
-    parser.add_argument("--task", help="of a file in D4RL's layout that does not tell its task")
+    parser = argparse.ArgumentParser(
+        prog="python -m data.inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", help="a dataset: its path in any layout, its name, or a Minari id")
+    parser.add_argument("--task", help="of a dataset that does not tell its task")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="where to write returns, actions and frames")
+    parser.add_argument("--skip-corrupt", action="store_true", help="leave damaged files out, and say how many")
     options = parser.parse_args()
-    data_dir = default_data_dir()
-    path = resolve(options.dataset, None, data_dir)
-    states = is_d4rl(path)
-    subject = Subject.of_file(path, data_dir, options.task) if states else Subject.of_folder(Dataset(path))
-    report = inspect_dataset(subject)
+    task = get_task(options.task) if options.task else None
+    source = open_source(options.dataset, task, default_data_dir(), options.skip_corrupt)
+    sampled = Sampled()
+    report = inspect_dataset(source.about(), source.layout, source, sampled)
     print(json.dumps(asdict(report), indent=1) if options.json else format_report(report))
+    if options.pictures is not None:
+        for path in write_pictures(options.pictures, report, sampled):
+            print(f"picture      {path}", file=sys.stderr if options.json else sys.stdout)
+
+
+def write_pictures(folder: Path, report: Report, sampled: Sampled) -> list[Path]:
+    """Write PNGs of the returns, the actions and, where there are images or physics to draw, some frames."""
+    # Imported here: figures need matplotlib, and frames of a recording a simulator, which counting does without.
+    from data.pictures import draw_actions, draw_frames, draw_returns
+    from data.render import images_of
+
+    about = report.manifest
+    of = f"{about['task']} {about['split']}".strip()
+    marks = {"mean": report.return_mean, "random": about["random_return"], "expert": about["expert_return"]}
+    drawn = {
+        "returns": draw_returns(
+            f"{of}: {report.episodes} episodes", report.histogram_counts, report.histogram_edges, marks
+        ),
+        "actions": draw_actions(f"{of}: actions of {report.transitions} steps", report.action_histogram),
+    }
+    frames = [(f"episode {caption}", images_of(episode, about["task"])) for caption, episode in sampled.chosen()]
+    if rows := [(caption, images) for caption, images in frames if images is not None]:
+        drawn["frames"] = draw_frames(rows)
+    paths = []
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in drawn.items():
+            write_file(folder / f"{name}.png", content)
+            paths.append(folder / f"{name}.png")
+    return paths
 
 
 if __name__ == "__main__":

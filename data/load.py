@@ -5,6 +5,7 @@ under the fingerprint of the dataset, so the next run starts at once.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
+from einops import rearrange
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 from data import published
@@ -71,7 +74,9 @@ def load_states(
         if episode.state is None:
             raise UserError(f"{where} holds images and no states; use --obs pixels")
         check_sizes(where, task, state=episode.state, action=episode.action)
-        episodes.append(replace(episode, image=None))
+        episodes.append(replace(_of_robot(episode, task), image=None))
+    if not episodes:
+        raise UserError(f"there are no episodes in {source.where}; use another dataset")
     return Decoded.of_states(episodes)
 
 
@@ -83,6 +88,12 @@ def check_sizes(where: str, task: Task, **columns: NDArray[Any]) -> None:
             raise UserError(
                 f"{where}: `{key}` has {column.shape[1]} numbers, but {task.name} has {size}; name the --task it is of"
             )
+
+
+def _of_robot(episode: Episode, task: Task) -> Episode:
+    """A foreign episode without physics that are not the task's: other programs may mean something else by the name."""
+    fits = episode.physics is not None and episode.physics.shape[1] == task.physics_dim
+    return episode if fits else replace(episode, physics=None)
 
 
 def load_pixels(
@@ -112,7 +123,8 @@ def load_pixels(
     skipping = "-skipping" if skip_corrupt else ""
     name = f"{Path(source.where).name}-{source.fingerprint()[:16]}-{look}-{size}{skipping}"
     folder = data_dir / "decoded" / name
-    if (folder / ROWS).exists():
+    cached = (folder / ROWS).exists()
+    if cached:
         if source.dataset is not None and not skip_corrupt:
             source.dataset.verify()
     else:
@@ -122,7 +134,11 @@ def load_pixels(
             # Another run may have finished the same work first; what it made is as good.
             if not (folder / ROWS).exists():
                 raise
-    return _open(folder, storage)
+    decoded = _open(folder, storage)
+    missing = (source.count or 0) - len(decoded.lengths)
+    if cached and skip_corrupt and missing > 0:  # said again: it was not read again
+        print(f"{source.where}: left out {missing} of {source.count} files, which are damaged", file=sys.stderr)
+    return decoded
 
 
 def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) -> Iterator[Episode]:
@@ -138,14 +154,28 @@ def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) ->
     for where, episode in tqdm(source, desc=said, unit="episode", total=source.count, disable=not progress):
         if episode.image is None:
             raise UserError(f"{where} holds states and no images; use --obs state")
-        if episode.image.shape[1:] != (size, size, 3):
-            height, width = episode.image.shape[1:3]
-            remedy = f"--world_model.conv.image_size {height}" if height == width else "convert them to squares"
-            raise UserError(
-                f"{where}: images are {height} by {width} pixels, but {size} square are asked for; {remedy}"
-            )
+        episode = replace(episode, image=resized(where, episode.image, size))
         check_sizes(where, task, action=episode.action)
-        yield episode
+        yield episode if dataset is not None else _of_robot(episode, task)
+
+
+def resized(where: str, images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Images (T+1, H, H, 3) of `size` pixels square: the mean over the area of each, as small pictures are drawn here.
+
+    Raises UserError for images that are not square, or smaller.
+    """
+    height, width = images.shape[1:3]
+    if height == width == size:
+        return images
+    if height != width or height < size:
+        remedy = f"choose --world_model.conv for images of {height}" if height == width else "convert them to squares"
+        raise UserError(f"{where}: images are of {height} by {width} pixels, not {size} square or more; {remedy}")
+    if height % size == 0:
+        blocks = rearrange(images, "t (h y) (w x) c -> t h w c (y x)", h=size, w=size)
+        averaged: NDArray[np.uint8] = blocks.mean(-1).round().astype(np.uint8)
+        return averaged
+    smaller = [Image.fromarray(image).resize((size, size), Image.Resampling.BOX) for image in images]
+    return np.stack([np.asarray(image) for image in smaller])
 
 
 def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
@@ -192,7 +222,7 @@ def _open(folder: Path, storage: Storage) -> Decoded:
             for name in COLUMNS
             if name not in OPTIONAL or name == "image" or (folder / f"{name}.npy").exists()
         }
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"the decoded data in {folder} cannot be read ({error}); {remedy}") from error
     for name, column in columns.items():
         if len(column) != lengths.sum() or column.dtype != DTYPES[name]:

@@ -15,6 +15,8 @@ from latent_combo.run.errors import UserError
 
 ABOVE = 3
 """How many parts of a foreign folder's path may tell its task and split."""
+COLLECTED = {"walker-walk": 300_000, "sawyer-door": 200_000, "sawyer-door-varied": 200_000}
+"""Tasks from images that data.collect makes splits of, and the steps of their learners in the docs."""
 EMBEDDED = Path(__file__).parent / "recordings"
 """Small recordings that come with the program."""
 
@@ -64,19 +66,19 @@ def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> Path:
     known = f"; known names: {', '.join(nearest)}" if nearest else ""
     raise UserError(
         f"there is no dataset {name_or_path!r}, neither as a folder or file nor by name in {data_dir}{known}; "
-        f"give the path of a folder that holds a manifest.json, or of an .hdf5 file in D4RL's layout"
+        "give the path of a dataset of this project, of V-D4RL, DreamerV2, LOMPO, D4RL or Minari"
         f"{_how_to_collect(name_or_path, data_dir)}"
     )
 
 
 def _how_to_collect(name: str, data_dir: Path) -> str:
     """The command that makes a dataset of a task and split that are known, as the end of a sentence."""
-    for task in (*published.ROBOTS, "walker-walk"):  # others are relabelled from these
+    for task in (*published.ROBOTS, *COLLECTED):  # others are relabelled from these
         split = name.removeprefix(f"{task}-")
         if split != name and split in (*published.SPLITS, "replay"):
-            suffix = ".hdf5" if task in published.ROBOTS else ""
+            suffix, steps = (".hdf5" if task in published.ROBOTS else ""), COLLECTED.get(task, 300_000)
             out = shlex.quote(f"{data_dir / name}{suffix}")
-            return f", or collect it: python -m data.collect {task} {split} {out} --steps 300000"
+            return f", or collect it: python -m data.collect {task} {split} {out} --steps {steps}"
     return ""
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any, TypeVar
 
 from latent_combo.run.errors import UserError
@@ -46,8 +47,8 @@ def in_order(
 
     `prepare` makes that function once in each process, which is started afresh, not forked: whatever draws has its own
     GL context, made there. It, the items and the results are pickled on their way between the processes. With one
-    process nothing is started, and what `prepare` made is closed at the end, if it can be. Raises UserError as the
-    function does, and when a process ends by itself.
+    process nothing is started, and what `prepare` made is closed at the end, if it can be. Raises UserError as these
+    functions do, and when a process ends by itself.
     """
     if processes == 1:
         work = prepare()
@@ -92,7 +93,14 @@ def _one_thread_each() -> Iterator[None]:
 def _prepare(prepare: Callable[[], Callable[[Any], Any]]) -> None:
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
-    _work = prepare()
+    try:
+        _work = prepare()
+    except UserError as error:  # raised here, it would end the process; raised by the first item, it is told as it is
+        _work = partial(_raise, error)
+
+
+def _raise(error: UserError, _: Any) -> None:
+    raise error
 
 
 def _do(item: Any) -> Any:

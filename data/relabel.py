@@ -12,6 +12,7 @@ do that the simulator can compute. The task still says what is observed and when
 import argparse
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,10 +75,11 @@ def load_reward(spec: str) -> Reward:
     path = Path(file)
     if not file or not path.is_file():
         raise UserError(f"--reward is {spec!r}; give an existing FILE.py:FUNCTION")
-    found = importlib.util.spec_from_file_location(path.stem, path)
+    found = importlib.util.spec_from_file_location(f"reward_in_{path.stem}", path)
     if found is None or found.loader is None:
         raise UserError(f"{path} is no file of Python; give FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module  # dataclasses look there for theirs
     try:
         found.loader.exec_module(module)
     except Exception as error:  # the user's own code may do anything
@@ -105,7 +107,7 @@ def _relabelled(episode: Episode, task: Task, env: TaskEnv, paid: Reward | None)
         action = episode.action[t + 1]
         _, rewards[t], ended[t], _, info = env.step(action)
         if paid is not None:
-            rewards[t] = _asked(paid, physics[t], action, info["physics"], env)
+            rewards[t] = _asked(paid, physics[t].copy(), action.copy(), info["physics"], env)
     starts = [0, *(np.flatnonzero(ended) + 1).tolist()]
     for start, stop in zip(starts, [*starts[1:], episode.length], strict=True):
         if stop > start:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data.episode import Episode
@@ -14,7 +15,7 @@ from data.manifest import Description, Manifest, check_fits
 from data.parallel import in_order, processes_for
 from data.skipped import Skipped
 from data.store import Dataset, write_dataset
-from envs.tasks import get_task
+from envs.tasks import TASKS, get_task
 from latent_combo.run.errors import UserError, run_cli
 
 WORTHWHILE = 5_000
@@ -106,6 +107,26 @@ def render_episodes(
                 skipped.read += 1
     if skipped is not None:
         skipped.report(str(recording.folder))
+
+
+def images_of(episode: Episode, task: str) -> NDArray[np.uint8] | None:
+    """What an episode's rows look like, (T+1, H, W, 3): its images, or else its physics drawn; None without either.
+
+    Without a GL library there are no pictures of physics, either.
+    """
+    if episode.image is not None or episode.physics is None or task not in TASKS:
+        return episode.image
+    if episode.physics.shape[1] != TASKS[task].physics_dim:
+        return None
+    try:
+        from envs.make import make
+
+        env = make(task, "state")
+        images = np.stack([env.render_physics(physics) for physics in episode.physics])
+        env.close()
+    except UserError:
+        return None
+    return images
 
 
 def observe_episodes(dataset: Dataset, episodes: Iterator[Episode]) -> Iterator[Episode]:

@@ -1,6 +1,7 @@
 """A dataset in whatever layout it lies, as episodes one after another."""
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -92,12 +93,13 @@ class Source:
         return len(self.files) if self.layout in ("own", "dreamer") else None
 
     def fingerprint(self) -> str:
-        """SHA-256 of all files, or of the manifest that holds theirs."""
-        if self.dataset is not None:
-            return self.dataset.fingerprint()
-        digest = hashlib.sha256()
+        """SHA-256 of all files, or of the manifest that holds theirs; of both where damaged ones are left out."""
+        told = "" if self.dataset is None else self.dataset.fingerprint()
+        if told and self.skipped is None:
+            return told
+        digest = hashlib.sha256(told.encode())
         for file in self.files:
-            with file.open("rb") as content:
+            with suppress(FileNotFoundError), file.open("rb") as content:  # reading it says what is missing
                 digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
                 while block := content.read(1 << 20):
                     digest.update(block)
@@ -134,7 +136,7 @@ def open_source(name_or_path: str, task: Task | None, data_dir: Path, skip_corru
     split = infer_split(name_or_path, data_dir)
     stored = is_minari(name_or_path) and find(name_or_path, task, data_dir) is None
     path = locate_minari(name_or_path) if stored else resolve(name_or_path, task, data_dir)
-    layout, where = layout_of(path), str(path)
+    layout, where = layout_of(path), name_or_path if stored else str(path)
     if layout == "own":
         dataset = Dataset(path)
         manifest = dataset.manifest
@@ -166,17 +168,19 @@ def _from_shards(source: Source) -> Iterator[Named]:
 
 def _reading(source: Source, read: Callable[[Path], Iterable[Named]]) -> Iterator[Named]:
     """What each file holds; a damaged one ends it, or is left out from where it cannot be read."""
+    found = False
     for file in source.files:
         if source.skipped is None:
             yield from read(file)
             continue
         try:
             for named in read(file):
+                found = True
                 yield named
-                source.skipped.read += 1
+            source.skipped.read += 1
         except UserError as error:
             source.skipped.reasons.append(str(error))
-    if source.skipped is not None and not source.skipped.read:
+    if source.skipped is not None and not found:
         raise UserError(
             f"{source.where}: none of its {len(source.files)} files can be read; the first: {source.skipped.reasons[0]}"
         )
@@ -190,7 +194,6 @@ def _from_d4rl(source: Source) -> Iterator[Named]:
 
 
 def _number(path: Path) -> tuple[int, str]:
-    """Shards are numbered; 10 comes after 9."""
-    with suppress(ValueError):
-        return int(path.stem), path.name
-    return sys.maxsize, path.name
+    """Shards are numbered, as 10 or shard_10_reward_964, and 10 comes after 9."""
+    number = re.search(r"\d+", path.stem)
+    return int(number[0]) if number else sys.maxsize, path.name

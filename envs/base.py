@@ -33,6 +33,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             else gymnasium.spaces.Box(-np.inf, np.inf, (task.state_dim,), np.float32)
         )
         self._renderer: Any = None
+        self._painter: TaskEnv = self
         self._elapsed = 0
 
     @abstractmethod
@@ -55,9 +56,20 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """What the simulator's own script would do now, (A,) in [-1, 1]; NotImplementedError where there is none."""
         raise NotImplementedError(f"{self.task.name} has no script")
 
+    def draw_with(self, other: "TaskEnv") -> None:
+        """Have another environment of the same task, look and size draw this one, in its GL context.
+
+        A context holds the scene's textures, some tens of MB before the door.
+        """
+        self._painter = other
+
     def render(self) -> NDArray[np.uint8]:
         """The camera's picture, (size, size, 3) uint8."""
-        model, data = self._simulator()
+        return self._painter._draw(self._simulator()[1])
+
+    def _draw(self, data: Any) -> NDArray[np.uint8]:
+        """Draw MuJoCo's data, of this environment or of another that has the same model."""
+        model, _ = self._simulator()
         if self._renderer is None:
             # Imported here: vectors are observed on machines that have no GL library, too.
             from envs.rendering import Renderer

@@ -20,6 +20,8 @@ class Copies:
 
     def __init__(self, task: Task, seen: Seen, count: int) -> None:
         self.envs = [make(task.name, seen.observation, seen.look, seen.image_size) for _ in range(count)]
+        for env in self.envs[1:]:
+            env.draw_with(self.envs[0])
 
     def reset(self, seeds: list[int]) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """Start an episode in each of the first len(seeds) copies: observations (N, ...) and physics (N, P)."""

@@ -14,7 +14,7 @@ import yaml
 
 from data.formats.d4rl import check_hdf5, is_d4rl
 from data.locate import default_data_dir, find, infer_split, infer_task
-from envs.tasks import LOOKS, OBSERVATIONS, Seen, get_task
+from envs.tasks import LOOKS, OBSERVATIONS, VARIED, Seen, get_task
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.encode import EncodeConfig
@@ -200,7 +200,7 @@ def _layers(arguments: list[str]) -> Layers:
             check_hdf5(path)
         raise UserError(f"{dataset} does not say which task it is of; name it with --task")
     task = task or told or Config.task
-    published = paper_settings(task, dataset or default, folder) if obs == "state" else None
+    published = paper_settings(obs, task, dataset or default, folder)
     return Layers(obs, task, algorithm, (preset,) if published is None else (published, preset))
 
 
@@ -214,17 +214,16 @@ def _preset(obs: str, name: str) -> Path:
     return path
 
 
-def paper_settings(task: str, dataset: str, data_dir: Path) -> Path | None:
-    """The file of what the paper sets for a dataset of states; None for a task that it has not.
+def paper_settings(obs: str, task: str, dataset: str, data_dir: Path) -> Path | None:
+    """The file of what the paper sets for a dataset; None for a task that it has not.
 
     D4RL's splits are told by what a file says of itself, or else by its name. What is none of them follows the nearest:
-    experts' data are as narrow as medium-expert, anything else is taken to be as diverse as medium-replay.
+    of states, experts' data are as narrow as medium-expert, anything else is taken to be as diverse as medium-replay.
     """
-    if (own := PAPER / f"{task}.yaml").exists():
-        return own
-    split = infer_split(dataset, data_dir)
-    path = PAPER / f"{task}-{SETTINGS_OF.get(split, split)}.yaml"
-    return path if path.exists() else None
+    folder, split = PAPER if obs == "state" else PAPER / "pixels", infer_split(dataset, data_dir)
+    settings = SETTINGS_OF.get(split, split) if obs == "state" else split
+    of = task.removesuffix(VARIED)
+    return next((path for name in (f"{of}-{settings}", of) if (path := folder / f"{name}.yaml").exists()), None)
 
 
 def config_file(run: Path) -> Path:

@@ -31,6 +31,20 @@ def test_the_paper_preset_has_the_papers_sizes() -> None:
     assert config.agent.extraction == "value"
 
 
+def test_the_papers_settings_of_images_are_those_of_the_split_and_the_task() -> None:
+    paper = ["--preset", "paper", "--dataset"]
+    for split, beta in (("medium-replay", 0.5), ("medium", 1.0), ("medium-expert", 1.0), ("expert", 1.0)):
+        agent = parse([*paper, f"walker-walk-{split}"])[0].agent
+        assert (agent.beta, agent.mu, agent.f, agent.rho) == (beta, "uniform", 0.5, "mix")
+    for task in ("sawyer-door", "sawyer-door-varied"):
+        door = parse([*paper, f"{task}-expert"])[0]
+        conv = door.world_model.conv
+        assert (door.task, conv.image_size, conv.encoder_channels[-2:]) == (task, 128, (256, 256))
+        assert (conv.decoder_channels, conv.decoder_kernels) == ((128, 64, 32, 32), (5, 5, 5, 6, 6))
+        assert (door.agent.beta, door.agent.mu, door.agent_fit.horizon) == (1.0, "policy", 5)
+        assert parse(["--preset", "small", "--dataset", f"{task}-expert"])[0].world_model.conv.image_size == 32
+
+
 PAPER_SETTINGS = {
     # dataset: beta, f, rho, mu, critics' and policy's learning rate, h (B.2)
     "halfcheetah-random-v2": (0.5, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
@@ -193,7 +207,7 @@ def test_the_files_that_settings_come_from_are_told() -> None:
         "paper/hopper-medium-replay.yaml",
         "state/small.yaml",
     ]
-    assert [path.stem for path in settings_files([])] == ["quickstart"]
+    assert [path.stem for path in settings_files([])] == ["walker-walk-medium-replay", "quickstart"]
 
 
 def test_a_task_needs_data_of_it_and_data_a_task(tmp_path: Path) -> None:

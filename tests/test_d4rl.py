@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from data.formats.d4rl import read_d4rl, read_metadata, write_d4rl
-from data.inspect import Subject, format_report, inspect_dataset
+from data.inspect import Report, format_report, inspect_dataset
 from data.load import load_pixels, load_states
 from data.locate import find, infer_split, infer_task, resolve
 from data.play import BehaviourPolicy, played_episodes
 from data.segments import SegmentSampler
+from data.source import open_source
 from envs.tasks import get_task
 from latent_combo.fit_world_model import scales_of
 from latent_combo.held_out import HeldOut
@@ -239,22 +240,27 @@ def test_nothing_is_fetched_for_images_that_no_one_has(tmp_path: Path, monkeypat
             load_pixels(name, HOPPER, "fast", tmp_path)
 
 
+def inspected(path: Path, data_dir: Path) -> Report:
+    source = open_source(str(path), None, data_dir)
+    return inspect_dataset(source.about(), source.layout, source)
+
+
 def test_a_file_is_described(tmp_path: Path) -> None:
     path = write(tmp_path / "hopper-medium.hdf5", columns())
-    report = inspect_dataset(Subject.of_file(path, tmp_path))
+    report = inspected(path, tmp_path)
     assert (report.episodes, report.transitions, report.terminals) == (4, 12, 2)
     assert report.return_quantiles[0] == 60.0 and report.reward_max == 110.0
     text = format_report(report)
-    assert text.startswith("hopper medium (D4RL's layout, vectors)")
+    assert text.startswith("hopper medium (D4RL's HDF5)")
     assert "2 episodes end neither at the horizon of 1000 nor by the task" in text
     at_the_limit = columns(1000)
     at_the_limit["terminals"], at_the_limit["timeouts"] = (np.arange(1000) == 999,) * 2
     at_the_limit["next_observations"] = at_the_limit["observations"] + 1.0
     at_the_limit["actions"] /= 10.0
     path = write(tmp_path / "hopper-expert.hdf5", at_the_limit)
-    assert inspect_dataset(Subject.of_file(path, tmp_path)).oddities == []
+    assert inspected(path, tmp_path).oddities == []
     with pytest.raises(UserError, match="name it with --task"):
-        Subject.of_file(path.rename(tmp_path / "some.hdf5"), tmp_path)
+        inspected(path.rename(tmp_path / "some.hdf5"), tmp_path)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_known_ones(tmp_path: Path) -> None:

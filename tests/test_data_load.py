@@ -9,12 +9,13 @@ import torch
 
 from data.decoded import Decoded
 from data.episode import Episode
-from data.inspect import Subject, format_report, inspect_dataset
+from data.inspect import format_report, inspect_dataset
 from data.load import Storage, load_pixels, load_states
 from data.locate import resolve
 from data.manifest import describe
 from data.render import render_dataset
 from data.segments import SegmentSampler, split_episodes
+from data.source import open_source
 from data.store import Dataset, write_dataset
 from envs.make import make
 from envs.tasks import get_task
@@ -256,7 +257,8 @@ def test_the_report_counts_and_points_at_what_is_odd(tmp_path: Path) -> None:
         describe(TASK, "test", 0, {}, random_return=0.0, expert_return=10.0), image_size=SIZE, look="fast"
     )
     write_dataset(tmp_path / "odd", [still, numbered_episode(0, 4)], description, progress=False)
-    report = inspect_dataset(Subject.of_folder(Dataset(tmp_path / "odd")))
+    source = open_source(str(tmp_path / "odd"), None, tmp_path)
+    report = inspect_dataset(source.about(), source.layout, source)
     assert (report.episodes, report.transitions, report.return_mean, report.normalised_mean) == (2, 8, 5.0, 50.0)
     assert report.reward_zero_fraction == 0.5
     assert sum(report.histogram_counts) == 2

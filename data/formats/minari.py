@@ -6,6 +6,8 @@ simulator's states of datasets that were converted here.
 
 import json
 import re
+import shutil
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -176,16 +178,22 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
                 infos=None if episode.physics is None else {"physics": episode.physics},
             )
 
-    minari.create_dataset_from_buffers(
-        name,
-        buffers(),
-        observation_space=_space(first),
-        action_space=gymnasium.spaces.Box(-1.0, 1.0, (task.action_dim,), np.float32),
-        ref_min_score=task.random_return,
-        ref_max_score=task.expert_return,
-        description=description,
-        jpeg_encoding=False,
-    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # at each thing that is not told, such as an author's address
+            minari.create_dataset_from_buffers(
+                name,
+                buffers(),
+                observation_space=_space(first),
+                action_space=gymnasium.spaces.Box(-1.0, 1.0, (task.action_dim,), np.float32),
+                ref_min_score=task.random_return,
+                ref_max_score=task.expert_return,
+                description=description,
+                jpeg_encoding=False,
+            )
+    except BaseException:  # half of it would be taken for a dataset
+        shutil.rmtree(there, ignore_errors=True)
+        raise
     return count
 
 
