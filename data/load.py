@@ -65,7 +65,13 @@ def load_states(
     """
     source = open_source(name_or_path, task, data_dir, skip_corrupt)
     if source.layout == "d4rl":
-        return read_d4rl(source.files[0], task)
+        decoded = read_d4rl(source.files[0], task)
+        paid = decoded.reward[~decoded.is_first]
+        if np.ptp(paid) == 0.0:
+            raise UserError(
+                f"{source.where}: `rewards` are {paid[0]:g} in every row, so there is nothing to learn; relabel it"
+            )
+        return decoded
     if source.dataset is not None:
         check_fits(source.dataset.manifest, task, None, source.where)
         return Decoded.of_states(list(observe_episodes(source.dataset, source.episodes(progress))))
@@ -74,6 +80,7 @@ def load_states(
         if episode.state is None:
             raise UserError(f"{where} holds images and no states; use --obs pixels")
         check_sizes(where, task, state=episode.state, action=episode.action)
+        check_length(where, episode, task)
         episodes.append(replace(_of_robot(episode, task), image=None))
     if not episodes:
         raise UserError(f"there are no episodes in {source.where}; use another dataset")
@@ -88,6 +95,15 @@ def check_sizes(where: str, task: Task, **columns: NDArray[Any]) -> None:
             raise UserError(
                 f"{where}: `{key}` has {column.shape[1]} numbers, but {task.name} has {size}; name the --task it is of"
             )
+
+
+def check_length(where: str, episode: Episode, task: Task) -> None:
+    """Raise UserError for an episode longer than the task's: steps of another action repeat teach other steps."""
+    if episode.length > task.horizon:
+        raise UserError(
+            f"{where} has {episode.length} steps, but episodes of {task.name} have {task.horizon} at most, of "
+            f"{task.action_repeat} control steps each; its action repeat is another, or its --task"
+        )
 
 
 def _of_robot(episode: Episode, task: Task) -> Episode:
@@ -120,6 +136,9 @@ def load_pixels(
         raise UserError(f"{source.where} holds states and no images; use --obs state")
     if source.dataset is not None:
         check_fits(source.dataset.manifest, task, (look, size), source.where)
+    if source.dataset is None:
+        layout = LAYOUTS[source.layout]
+        print(f"{source.where} ({layout}) does not say how its images were drawn: taken as --look {look}", flush=True)
     skipping = "-skipping" if skip_corrupt else ""
     name = f"{Path(source.where).name}-{source.fingerprint()[:16]}-{look}-{size}{skipping}"
     folder = data_dir / "decoded" / name
@@ -147,15 +166,13 @@ def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) ->
     if dataset is not None and dataset.manifest.kind == "recording":
         yield from render_episodes(dataset, size, look, progress, skipped=source.skipped)
         return
-    if dataset is None:
-        layout = LAYOUTS[source.layout]
-        print(f"{source.where} ({layout}) does not say how its images were drawn: taken as --look {look}", flush=True)
     said = f"decoding {Path(source.where).name}"
     for where, episode in tqdm(source, desc=said, unit="episode", total=source.count, disable=not progress):
         if episode.image is None:
             raise UserError(f"{where} holds states and no images; use --obs state")
         episode = replace(episode, image=resized(where, episode.image, size))
         check_sizes(where, task, action=episode.action)
+        check_length(where, episode, task)
         yield episode if dataset is not None else _of_robot(episode, task)
 
 

@@ -13,7 +13,9 @@ import jsonargparse
 import yaml
 
 from data.formats.d4rl import check_hdf5, is_d4rl
+from data.formats.minari import is_minari
 from data.locate import default_data_dir, find, infer_split, infer_task
+from data.source import layout_of
 from envs.tasks import LOOKS, OBSERVATIONS, VARIED, Seen, get_task
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.agent.settings import AgentConfig
@@ -65,7 +67,8 @@ class Config:
     device: str = "auto"
     """auto, cpu or cuda."""
     look: str = "fast"
-    """How observations are drawn: fast, or the suite's full look."""
+    """How observations are drawn: fast, or the suite's full look, which other programs' images have unless this says
+    otherwise."""
     held_out: float = 0.1
     """Share of the episodes that nothing is trained on."""
     mapped: bool | None = None
@@ -154,6 +157,8 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     named = any(argument.split("=")[0] == "--algorithm" for argument in single)
     ordered = [*files, *settings] if named else [*settings, *files]
     defaults = [f"--config={path}" for path in layers.files]
+    if layers.foreign_images:  # drawn by the simulators' own pictures, as far as anyone knows
+        defaults.append("--look=full")
     return _instantiate([*defaults, f"--obs={layers.obs}", f"--task={layers.task}", *ordered, *single]), False
 
 
@@ -166,6 +171,8 @@ class Layers:
     algorithm: str
     files: tuple[Path, ...]
     """The paper's settings for the dataset, if there are any, and the preset, in the order in which they apply."""
+    foreign_images: bool = False
+    """Whether the dataset is another program's, of images."""
 
 
 def settings_files(arguments: list[str]) -> tuple[Path, ...]:
@@ -201,7 +208,19 @@ def _layers(arguments: list[str]) -> Layers:
         raise UserError(f"{dataset} does not say which task it is of; name it with --task")
     task = task or told or Config.task
     published = paper_settings(obs, task, dataset or default, folder)
-    return Layers(obs, task, algorithm, (preset,) if published is None else (published, preset))
+    files = (preset,) if published is None else (published, preset)
+    return Layers(obs, task, algorithm, files, obs == "pixels" and _is_foreign(dataset, folder))
+
+
+def _is_foreign(dataset: str, data_dir: Path) -> bool:
+    """Whether a dataset is there, or at Minari's, in a layout that does not say how images were drawn."""
+    path = find(dataset, None, data_dir) if dataset else None
+    if path is None:
+        return is_minari(dataset)
+    try:
+        return layout_of(path) != "own"
+    except UserError:
+        return False  # loading it says what is wrong
 
 
 def _preset(obs: str, name: str) -> Path:

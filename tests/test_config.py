@@ -223,3 +223,13 @@ def test_a_task_needs_data_of_it_and_data_a_task(tmp_path: Path) -> None:
     assert parse(["--obs", "state", "--dataset", str(some), "--task", "ant"])[0].task == "ant"
     with pytest.raises(UserError, match="or collect it: python -m data.collect walker2d medium .*walker2d-medium.hdf5"):
         resolve("walker2d-medium", None, tmp_path)
+
+
+def test_other_programs_images_are_taken_as_the_full_look_unless_it_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "walker_walk" / "medium" / "64px"
+    folder.mkdir(parents=True)
+    (folder / "20220101T000000-a-5.npz").touch()
+    config, _ = parse(["--dataset", str(folder)])
+    assert (config.look, config.task) == ("full", "walker-walk")
+    assert parse(["--dataset", str(folder), "--look", "fast"])[0].look == "fast"
+    assert parse([])[0].look == "fast"

@@ -175,7 +175,6 @@ def put(key: str, index: Any, value: float) -> Callable[[Columns], None]:
         (of("terminals", lambda v: v * 2), "`terminals` .* must be one 0 or 1"),
         (of("rewards", lambda v: v[:, None].repeat(2, 1)), "`rewards` of shape .* one number a row"),
         (put("rewards", 5, np.nan), "`rewards` hold a NaN or Inf, first in row 5"),
-        (of("rewards", lambda v: v * 0.0 + 3.0), "`rewards` are 3 in every row"),
         (put("observations", (4, 2), np.nan), "NaN or Inf, first in row 4"),
         (put("rewards", 4, np.inf), "`rewards` hold a NaN or Inf, first in row 4"),
         (put("actions", (7, 1), -1.5), r"leave \[-1, 1\], first in row 7"),
@@ -238,6 +237,15 @@ def test_nothing_is_fetched_for_images_that_no_one_has(tmp_path: Path, monkeypat
     for name in ("hopper-medium-v2", "mujoco/hopper/medium-v0"):
         with pytest.raises(UserError, match="holds states and no images; use --obs state"):
             load_pixels(name, HOPPER, "fast", tmp_path)
+
+
+def test_rewards_that_never_change_are_no_task_but_can_be_looked_at_and_relabelled(tmp_path: Path) -> None:
+    content = columns()
+    content["rewards"] = content["rewards"] * 0.0 + 3.0
+    path = write(tmp_path / "hopper.hdf5", content)
+    with pytest.raises(UserError, match="hopper.hdf5: `rewards` are 3 in every row.*relabel it"):
+        load_states(str(path), HOPPER, tmp_path)
+    assert inspected(path, tmp_path).reward_min == 3.0
 
 
 def inspected(path: Path, data_dir: Path) -> Report:

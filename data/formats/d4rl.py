@@ -104,8 +104,6 @@ def _checked(
             f"{path}: `actions` leave [-1, 1], first in row {int((beyond > 1.0 + ROUNDING).argmax())} "
             f"(by most {beyond[worst]:.3g}); scale them to [-1, 1]"
         )
-    if np.ptp(reward) == 0.0:
-        raise UserError(f"{path}: `rewards` are {reward[0]:g} in every row, so there is nothing to learn; relabel it")
     return observation, action.clip(-1.0, 1.0), reward.astype(np.float32), terminal
 
 
