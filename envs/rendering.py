@@ -1,6 +1,7 @@
 """Drawing MuJoCo scenes without a screen."""
 
 import atexit
+import weakref
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,8 @@ class Renderer:
         finally:
             model.vis.quality.offsamples = samples
             screen.offwidth, screen.offheight = room
-        # GL's own library may be gone when the interpreter drops the last objects: be earlier than that.
-        atexit.register(self.close)
+        _open.add(self)
+        close_before_what_is_loaded()
 
     def render(self, data: mujoco.MjData) -> NDArray[np.uint8]:
         """Draw the state in `data`. Raises UserError when the frame is black."""
@@ -85,4 +86,18 @@ class Renderer:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
-            atexit.unregister(self.close)
+            _open.discard(self)
+
+
+_open: "weakref.WeakSet[Renderer]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for renderer in list(_open):
+        renderer.close()
+
+
+def close_before_what_is_loaded() -> None:
+    """Have all contexts freed at exit before what libraries that are loaded by now do then: some end all of GL."""
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)

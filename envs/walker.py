@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import rendering  # noqa: F401  # chooses the GL library, so it comes before dm_control
+from envs import rendering  # chooses the GL library, so it comes before dm_control
 from envs.base import Observation, TaskEnv
 from envs.tasks import Task
 
 from dm_control import suite  # isort: skip
+
+rendering.close_before_what_is_loaded()
 
 
 class WalkerEnv(TaskEnv):
