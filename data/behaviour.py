@@ -253,8 +253,8 @@ def measure_script(task: Task, episodes: int = 20, processes: int = 1) -> dict[s
     }
     return {
         "snapshots": returns,
-        "expert": max(returns),
-        "expert_return": returns[max(returns)],
+        "expert": max(returns, key=lambda name: returns[name]),
+        "expert_return": max(returns.values()),
         "random_return": mean_return(task, BehaviourPolicy(), episodes, 20_000, processes),
         "reference_episodes": episodes,
     }

@@ -40,6 +40,8 @@ SCRIPT = "Meta-World's scripted policy with Gaussian noise"
 """How a manifest names it."""
 WORTHWHILE = 20_000
 """Steps below which starting processes takes longer than playing them."""
+FROM = {"medium": 1_000_000, "expert": 2_000_000, "random": 3_000_000, "seed": 10_000_000}
+"""Where episodes of a policy begin, and those of a seed; below lie the references' and the scores'."""
 SPLITS = ("replay", "medium-replay", "medium", "medium-expert", "expert", "random")
 
 
@@ -53,6 +55,11 @@ def medium_snapshot(measured: dict[str, Any], share: float) -> str:
     wanted = random + share * (last - random)
     first = next((index for index, name in enumerate(names) if snapshots[name] >= wanted), len(names) - 1)
     return min(names[max(0, first - 1) : first + 1], key=lambda name: abs(snapshots[name] - wanted))
+
+
+def first_episode(seed: int, policy: str) -> int:
+    """The number of a policy's first episode: no two policies or seeds share any, nor are they what is scored later."""
+    return seed * FROM["seed"] + FROM[policy]
 
 
 def evenly_spaced(count: int, wanted: int) -> NDArray[np.int64]:
@@ -138,10 +145,15 @@ def cut(
         return _cut_replay(behaviour, split, asked, processes)
 
     def played(name: str, count: int) -> Iterator[Episode]:
-        offset = 1_000_000 if name == behaviour.medium else 2_000_000
-        return played_episodes(task, behaviour.actor(name), count, seed + offset, processes)
+        first = first_episode(seed, "medium" if name == behaviour.medium else "expert")
+        return played_episodes(task, behaviour.actor(name), count, first, processes)
 
     medium, expert = behaviour.medium, behaviour.expert
+    if split != "expert" and medium == expert:
+        raise UserError(
+            f"no snapshot of {behaviour.learner.name}'s learner is about {task.medium_share:.0%} as good as its last; "
+            "give more --steps"
+        )
     shares = {"medium": {medium: episodes}, "expert": {expert: episodes}}.get(
         split, {medium: episodes - episodes // 2, expert: episodes // 2}
     )
@@ -212,7 +224,9 @@ def main() -> None:
     references: dict[str, float] = {}
     if given.split == "random":
         made_by: dict[str, Any] = {"learner": "uniform random actions"}
-        episodes = played_episodes(task, BehaviourPolicy(), count or task.split_episodes, given.seed, processes)
+        episodes = played_episodes(
+            task, BehaviourPolicy(), count or task.split_episodes, first_episode(given.seed, "random"), processes
+        )
     else:
         behaviour = _behaviour(task, given, processes)
         references = behaviour.references(processes)

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
+from math import isfinite
 from pathlib import Path
 
 from data.episode import DTYPES, Episode
@@ -41,7 +42,7 @@ def convert(source: Source, out: str, to: str, look: str | None = None, progress
     task, held = source.task, _Held()
     if task is None:
         raise UserError(f"{source.where} does not say which task it is of; name it with --task")
-    episodes = held.watch(source.where, task, source.episodes(progress, "converting"))
+    episodes = held.watch(source, task, source.episodes(progress, "converting"))
     if to == "lompo":
         episodes = _told_by_discounts(episodes)
     if to in ("dreamer", "lompo"):
@@ -87,12 +88,22 @@ def _write_own(source: Source, out: Path, episodes: Iterator[Episode], look: str
     if first is None:
         raise UserError(f"{source.where} has no episodes")
     behaviour = {"source": Path(source.where).name, "layout": LAYOUTS[source.layout], **source.metadata}
-    described = describe(source.task, source.split or "unknown", 0, behaviour)
+    references = [_number(source.metadata.get(f"{of}_return")) for of in ("random", "expert")]
+    described = describe(source.task, source.split or "unknown", 0, behaviour, *references)
+    described = replace(described, reward=source.metadata.get("reward", described.reward))
     if first.image is not None:
         if look not in LOOKS:
             raise UserError(f"{source.where} does not say how its images were drawn; tell it with --look fast or full")
         described = replace(described, image_size=first.image.shape[1], look=look)
     return write_dataset(out, _again(first, episodes), described, progress=False).episodes
+
+
+def _number(text: str | None) -> float | None:
+    """A finite number out of a file's metadata; None where there is none."""
+    with suppress(TypeError, ValueError):
+        number = float(text or "")
+        return number if isfinite(number) else None
+    return None
 
 
 def _again(first: Episode, rest: Iterator[Episode]) -> Iterator[Episode]:
@@ -106,11 +117,18 @@ class _Held:
     def __init__(self) -> None:
         self.count = 0
         self.keys: set[str] = set()
-        self.other_discounts = self.other_last = False
+        self.other_discounts = self.other_last = self.other_state = False
 
-    def watch(self, where: str, task: Task, episodes: Iterator[Episode]) -> Iterator[Episode]:
-        """Look at each. Raises UserError for vectors that are not of the task's sizes, and for what only some hold."""
+    def watch(self, source: Source, task: Task, episodes: Iterator[Episode]) -> Iterator[Episode]:
+        """Look at each; another program's vectors of other sizes than the task's are left out.
+
+        Raises UserError for actions that are not of the task's size, and for what only some episodes hold.
+        """
+        where = source.where
         for episode in episodes:
+            if source.dataset is None and episode.state is not None and episode.state.shape[1] != task.state_dim:
+                self.other_state = True
+                episode = replace(episode, state=None)
             held = episode.columns()
             check_sizes(where, task, **{key: held[key] for key in ("action", "state") if key in held})
             if self.count and (some := set(held) ^ self.keys):
@@ -131,6 +149,8 @@ class _Held:
             lost.append("images")
         if to in ("d4rl", "minari") and self.other_discounts:
             lost.append("discounts that are neither 1 nor 0 where the task ended")
+        if self.other_state:
+            lost.append("`state`, which is not the task's vector observation")
         if to == "lompo" and self.other_last:
             lost.append("last discounts that say otherwise than is_terminal")
         if to != "own" and source.dataset is not None:

@@ -61,8 +61,8 @@ class Report:
     """At QUANTILES."""
     success_rate: float | None
     """Share of the episodes that end with the task done; None where the reward does not tell."""
-    normalised_mean: float
-    """Mean return on the scale of the manifest's references: random 0, expert 100."""
+    normalised_mean: float | None
+    """Score of the mean return, by the task's own references as a run's is; None for another reward than the task's."""
     histogram_counts: list[int]
     histogram_edges: list[float]
     """Of the returns; one edge more than counts."""
@@ -155,6 +155,8 @@ def inspect_dataset(
     counts, edges = np.histogram(returns, BINS)
     bins = np.stack([np.histogram(dimension, ACTION_BINS, (-1.0, 1.0))[0] for dimension in action.T])
     known = TASKS.get(str(about["task"]))
+    if known is not None and about.get("reward", known.reward) != known.reward:
+        known = None  # of another reward, no score and no success is known
     return Report(
         manifest=about,
         layout=layout,
@@ -167,7 +169,7 @@ def inspect_dataset(
         return_std=float(np.std(returns)),
         return_quantiles=np.quantile(returns, QUANTILES).tolist(),
         success_rate=done / len(returns) if known is not None and known.rewards_success else None,
-        normalised_mean=_normalised(float(np.mean(returns)), about),
+        normalised_mean=None if known is None else known.normalised_score(float(np.mean(returns))),
         histogram_counts=counts.tolist(),
         histogram_edges=edges.tolist(),
         reward_zero_fraction=float((reward == 0.0).mean()),
@@ -180,11 +182,6 @@ def inspect_dataset(
         action_coverage=(bins >= VISITED * len(action)).mean(axis=1).tolist(),
         oddities=odd,
     )
-
-
-def _normalised(episode_return: float, about: dict[str, Any]) -> float:
-    random, expert = float(about["random_return"]), float(about["expert_return"])
-    return 100.0 * (episode_return - random) / (expert - random)
 
 
 def _oddities(episode: Episode) -> list[str]:
@@ -215,7 +212,7 @@ def format_report(report: Report) -> str:
         f"  quantiles  {_row(report.return_quantiles, 1)}",
         *([] if report.success_rate is None else [f"success      {report.success_rate:.1%} of the episodes"]),
         f"references   random {about['random_return']:.1f}, expert {about['expert_return']:.1f}",
-        f"score        {report.normalised_mean:.1f}, of the mean return",
+        *([] if report.normalised_mean is None else [f"score        {report.normalised_mean:.1f}, of the mean return"]),
         f"reward       {report.reward_min:.3f} to {report.reward_max:.3f}, zero in {report.reward_zero_fraction:.1%}",
         f"action mean  {_row(report.action_mean)}",
         f"action std   {_row(report.action_std)}",

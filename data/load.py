@@ -4,6 +4,7 @@ Decoding is done once; a recording is drawn on the way. What comes of it is kept
 under the fingerprint of the dataset, so the next run starts at once.
 """
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ import numpy as np
 from einops import rearrange
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from data import published
@@ -28,12 +28,14 @@ from data.manifest import check_fits
 from data.render import observe_episodes, render_episodes
 from data.source import LAYOUTS, Source, open_source
 from data.staging import staged_folder, write_file, writing
-from envs.tasks import Seen, Task
+from envs.tasks import COARSEST, VIEWPOINTS, Seen, Task
 from latent_combo.run.errors import UserError
 from latent_combo.run.memory import free_memory
 
 Storage = Literal["auto", "memory", "memmap"]
 """Where images are while they are trained on; auto: in memory where they leave room for the rest."""
+DECODED_VERSION = 1
+"""Rises with what changes how images are drawn or rows are laid out: what was decoded before is not used then."""
 SHARE = 0.5
 """Of the free memory, beyond which images stay on the disk."""
 COLUMNS = ("image", "action", "reward", "is_first", "is_terminal", "physics")
@@ -140,7 +142,10 @@ def load_pixels(
         layout = LAYOUTS[source.layout]
         print(f"{source.where} ({layout}) does not say how its images were drawn: taken as --look {look}", flush=True)
     skipping = "-skipping" if skip_corrupt else ""
-    name = f"{Path(source.where).name}-{source.fingerprint()[:16]}-{look}-{size}{skipping}"
+    drawn = hashlib.sha256(
+        f"{DECODED_VERSION} {task.name} {VIEWPOINTS.get(task.camera, task.camera)}".encode()
+    ).hexdigest()
+    name = f"{Path(source.where).name}-{source.fingerprint()[:16]}-{drawn[:8]}-{look}-{size}{skipping}"
     folder = data_dir / "decoded" / name
     cached = (folder / ROWS).exists()
     if cached:
@@ -177,22 +182,21 @@ def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) ->
 
 
 def resized(where: str, images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Images (T+1, H, H, 3) of `size` pixels square: the mean over the area of each, as small pictures are drawn here.
+    """Images (T+1, H, H, 3) of `size` pixels square; larger ones are averaged where they are drawn so when scored.
 
-    Raises UserError for images that are not square, or smaller.
+    Small pictures are drawn at COARSEST pixels and averaged, so 64 pixels make 32 or 16. Raises UserError for others:
+    what was averaged is not what the simulator draws at that size.
     """
     height, width = images.shape[1:3]
     if height == width == size:
         return images
-    if height != width or height < size:
-        remedy = f"choose --world_model.conv for images of {height}" if height == width else "convert them to squares"
-        raise UserError(f"{where}: images are of {height} by {width} pixels, not {size} square or more; {remedy}")
-    if height % size == 0:
-        blocks = rearrange(images, "t (h y) (w x) c -> t h w c (y x)", h=size, w=size)
-        averaged: NDArray[np.uint8] = blocks.mean(-1).round().astype(np.uint8)
-        return averaged
-    smaller = [Image.fromarray(image).resize((size, size), Image.Resampling.BOX) for image in images]
-    return np.stack([np.asarray(image) for image in smaller])
+    drawn_at = size * -(-COARSEST // size)
+    if not height == width == drawn_at:
+        remedy = f"set --world_model.conv for images of {height} (docs/data.md)" if height == width else "cut squares"
+        raise UserError(f"{where}: images are of {height} by {width} pixels, not {size} square; {remedy}")
+    blocks = rearrange(images, "t (h y) (w x) c -> t h w c (y x)", h=size, w=size)
+    averaged: NDArray[np.uint8] = blocks.mean(-1).round().astype(np.uint8)
+    return averaged
 
 
 def _decode(folder: Path, episodes: Iterator[Episode]) -> None:

@@ -119,6 +119,6 @@ def _said(name_or_path: str, data_dir: Path, key: str) -> str | None:
     try:
         known = json.loads((path / NAME).read_text()) if path.is_dir() else read_metadata(path)
         said = known.get(key)
-    except (OSError, ValueError, AttributeError, UserError):
+    except (OSError, ValueError, AttributeError, RecursionError, UserError):
         return None  # reading it for training says what is wrong with it
     return said if isinstance(said, str) else None

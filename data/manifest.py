@@ -1,6 +1,7 @@
 """What a dataset says of itself: `manifest.json`, and whether it fits a task."""
 
 import json
+import sys
 import types
 import typing
 from dataclasses import asdict, dataclass, fields
@@ -103,28 +104,29 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(
             f"{folder} is no dataset: it has no {NAME}; make one with data.collect or data.render"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it or make the dataset again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} does not hold a JSON object; restore it or make the dataset again")
     if content.get("format_version") != FORMAT_VERSION:
         raise UserError(
-            f"{path} is of format version {content.get('format_version')}, this program reads {FORMAT_VERSION}; "
+            f"{path} is of format version {content.get('format_version')!r:.80}, this program reads {FORMAT_VERSION}; "
             "make the dataset again, or use the version of latent-combo that made it"
         )
     content.pop("kind", None)
     hints = typing.get_type_hints(Manifest)
     names = [field.name for field in fields(Manifest)]
     if unknown := sorted(set(content) - set(names)):
-        raise UserError(f"{path}: unknown key `{unknown[0]}`; restore it or make the dataset again")
+        key = unknown[0].encode("unicode_escape").decode()[:80]
+        raise UserError(f"{path}: unknown key `{key}`; restore it or make the dataset again")
     for name in names:
         if name not in content:
             raise UserError(f"{path}: the key `{name}` is missing; restore it or make the dataset again")
         if not _is_a(content[name], hints[name]):
-            raise UserError(f"{path}: `{name}` is {content[name]!r}, of the wrong type; restore it")
+            raise UserError(f"{path}: `{name}` is {content[name]!r:.80}, of the wrong type; restore it")
     manifest = Manifest(**content)
-    if any(Path(file).name != file for file in manifest.files):
-        raise UserError(f"{path}: `files` names a file outside the folder; restore it or make the dataset again")
+    if any(Path(file).name != file or not file.endswith(".npz") or not file.isprintable() for file in manifest.files):
+        raise UserError(f"{path}: `files` names a file outside the folder, or none; restore it or make it again")
     if len(manifest.files) != manifest.episodes or not manifest.files:
         raise UserError(f"{path} counts {manifest.episodes} episodes but names {len(manifest.files)} files; restore it")
     return manifest
@@ -166,5 +168,7 @@ def _is_a(value: object, hint: Any) -> bool:
     if hint is Any:
         return True
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return False
+        return abs(value) <= sys.float_info.max  # no NaN, and no number that is none as a float
     return isinstance(value, hint) and not (hint is int and isinstance(value, bool))

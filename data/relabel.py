@@ -69,6 +69,16 @@ def relabel(
         yield from made
 
 
+def check_same_robot(of: Task, task: Task, where: str) -> None:
+    """Raise UserError where physics of one task are not those of another, though they may have as many numbers."""
+    for name in ("simulator", "physics_names", "action_repeat"):
+        if getattr(of, name) != getattr(task, name):
+            raise UserError(
+                f"{where} is of {of.name}, whose {name.replace('_', ' ')} are not those of {task.name}; "
+                "give a recording of the same robot"
+            )
+
+
 def load_reward(spec: str) -> Reward:
     """The function that FILE.py:FUNCTION names. Raises UserError where there is none."""
     file, _, name = spec.rpartition(":")
@@ -139,6 +149,7 @@ def main() -> None:
     parser.add_argument("source", help="a recording with physics: its path or name")
     parser.add_argument("out", type=Path, help="the folder or .hdf5 file to write, which must not be there yet")
     parser.add_argument("--task", required=True, help="whose reward and observations, for example halfcheetah-jump")
+    parser.add_argument("--of", metavar="TASK", help="what SRC is of, where it does not tell (default: --task)")
     parser.add_argument("--reward", metavar="FILE.py:FUNCTION", help="a function that pays instead of the task")
     parser.add_argument("--processes", type=int, help="that work (default: one a core)")
     given = parser.parse_args()
@@ -147,10 +158,11 @@ def main() -> None:
         raise UserError(f"{given.out} exists already; remove it or name another")
     if given.reward:
         load_reward(given.reward)  # before any work
-    source = open_source(given.source, None, default_data_dir())
+    source = open_source(given.source, get_task(given.of) if given.of else None, default_data_dir())
+    check_same_robot(source.task or task, task, source.where)
     steps = source.dataset.manifest.transitions if source.dataset else WORTHWHILE
     processes = processes_for(given.processes, steps, WORTHWHILE)
-    said = {"source": Path(source.where).name, "of": source.about()}
+    said = {"source": Path(source.where).name, "of": source.about() if source.task else {}}
     made = tqdm(
         relabel(source.episodes(), task, given.reward, processes), desc=f"relabelling {Path(source.where).name}",
         unit="episode", total=source.count,

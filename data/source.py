@@ -45,7 +45,7 @@ def layout_of(path: Path) -> str:
         return "minari"
     if episode_files(path):
         return "dreamer"
-    if any(is_d4rl(file) for file in path.iterdir()):
+    if any(is_d4rl(file) and file.is_file() for file in path.iterdir()):
         return "vd4rl"
     raise UserError(
         f"{path} is no dataset: it has no {NAME}, no episodes (*.npz), no shards (*.hdf5) and no files of Minari's; "
@@ -146,7 +146,11 @@ def open_source(name_or_path: str, task: Task | None, data_dir: Path, skip_corru
     if layout == "dreamer":
         return Source(where, layout, tuple(episode_files(path)), _from_folder, told, split, skipped=skipped)
     if layout == "vd4rl":
-        shards = (path,) if path.is_file() else tuple(sorted(filter(is_d4rl, path.iterdir()), key=_number))
+        shards = (
+            (path,)
+            if path.is_file()
+            else tuple(sorted((file for file in path.iterdir() if is_d4rl(file) and file.is_file()), key=_number))
+        )
         return Source(where, layout, shards, _from_shards, told, split, skipped=skipped)
     if layout == "minari":
         folder = minari_folder(path)

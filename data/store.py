@@ -14,11 +14,14 @@ import numpy as np
 from tqdm import tqdm
 
 from data.episode import DTYPES, OPTIONAL, Episode, validate
-from data.formats.npz import read_npz
+from data.formats.npz import Npz, open_npz
 from data.manifest import FORMAT_VERSION, NAME, Description, Manifest, read_manifest
 from data.staging import staged_folder, write_file, writing
 from latent_combo.run.errors import UserError
 from latent_combo.run.versions import versions
+
+MOST_ROWS = 100_000
+"""Of an episode, whatever its horizon is said to be."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,14 @@ class Dataset:
         """Read one episode by its file name. Raises UserError as iterating does."""
         path = self.folder / name
         content = self._content(name)
-        columns = read_npz(content, str(path), DTYPES)
+        with open_npz(content, str(path)) as npz:
+            self._check_headers(path, npz)
+            columns = {key: npz.read(key) for key in npz.headers if key in DTYPES}
         for key in [key for key in DTYPES if key not in OPTIONAL]:
             if key not in columns:
                 raise UserError(f"{path}: the key `{key}` is missing; make the dataset again")
+        if any(array.shape[:1] == (0,) for array in columns.values()):
+            raise UserError(f"{path}: it has 0 rows in some array; make the dataset again")
         episode = Episode(**columns)
         validate(episode, str(path))
         manifest = self.manifest
@@ -136,8 +143,26 @@ class Dataset:
         _check_dims(episode, Dims(manifest.action_dim, manifest.state_dim, manifest.physics_dim, image), str(path))
         return episode
 
+    def _check_headers(self, path: Path, npz: Npz) -> None:
+        """Raise UserError for arrays of other sizes than the manifest says, before they are unpacked."""
+        manifest = self.manifest
+        rows = manifest.horizon + 1
+        for key, width in (
+            ("action", manifest.action_dim),
+            ("state", manifest.state_dim),
+            ("physics", manifest.physics_dim),
+        ):
+            header = npz.headers.get(key)
+            if header is not None and (len(header.shape) != 2 or header.shape[1] != (width or header.shape[1])):
+                raise UserError(f"{path}: `{key}` is of shape {header.shape}, the dataset's has {width} numbers a row")
+        longest = max((header.shape[0] for header in npz.headers.values() if header.shape), default=0)
+        if longest > max(rows, MOST_ROWS):
+            raise UserError(f"{path}: it has {longest} rows, an episode {rows} at most; make the dataset again")
+
     def _content(self, name: str) -> bytes:
         path = self.folder / name
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file; restore it or make the dataset again")
         try:
             content = path.read_bytes()
         except OSError as error:

@@ -9,7 +9,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from envs import gl
-from envs.tasks import VIEWPOINTS
+from envs.tasks import COARSEST, VIEWPOINTS
 from latent_combo.run.errors import UserError
 
 BACKEND = gl.choose()  # mujoco decides by it when it is imported
@@ -23,9 +23,6 @@ except (ImportError, AttributeError, RuntimeError) as error:  # as PyOpenGL and 
 
 BLACK = 8
 """A frame whose brightest value is below this was not drawn."""
-
-COARSEST = 64
-"""Pictures of fewer pixels are drawn this large, or the next multiple, and averaged: a thin leg stays visible."""
 
 
 def _placed(camera: str) -> "str | mujoco.MjvCamera":

@@ -1,6 +1,6 @@
 """The whole configuration of a run, composed of its parts' configs, and how the command line makes one.
 
-Later wins: the defaults (the paper's), for states what the paper sets for the dataset, the preset, the algorithm,
+Later wins: the defaults (the paper's), what the paper sets for the dataset, the preset, the algorithm,
 `--config FILE`, single settings on the command line.
 """
 
@@ -31,7 +31,7 @@ from latent_combo.world_model.recurrent import RecurrentConfig
 PRESETS = Path(__file__).parent.parent / "configs"
 """A folder for each kind of observations, with a YAML file for each preset."""
 PAPER = PRESETS / "paper"
-"""What the paper sets for each task and dataset of states, whatever the sizes: a YAML file each."""
+"""What the paper sets for each task and dataset, whatever the sizes: a YAML file each, of images in `pixels`."""
 SETTINGS_OF = {"expert": "medium-expert", "": "medium-replay"}
 """Which of D4RL's splits others follow."""
 
@@ -131,7 +131,7 @@ def _parser() -> jsonargparse.ArgumentParser:
         description="Train a policy offline: dataset -> world model -> latents -> policy -> score. Without settings "
         "it trains from images on the bundled walker; with --obs state from vectors, on the bundled hopper or on "
         "--dataset, which may be one of D4RL's names. Settings come from the defaults below (the paper's, for images), "
-        "then what the paper sets for the dataset (--obs state), the preset, the algorithm, --config, and the command "
+        "then what the paper sets for the dataset, the preset, the algorithm, --config, and the command "
         "line; the later ones win, and a run says which files it took.",
         exit_on_error=False,
         allow_abbrev=False,

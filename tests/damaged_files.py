@@ -1,8 +1,10 @@
 """Tiny valid datasets of every layout, for the tests that damage them."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import h5py
 import numpy as np
 import pytest
@@ -16,7 +18,6 @@ from data.store import write_dataset
 from envs.tasks import get_task
 
 HOPPER = get_task("hopper")
-WALKER = get_task("walker-walk")
 
 
 def tiny_episode(seed: int = 0, transitions: int = 3, image_size: int | None = None) -> Episode:
@@ -90,8 +91,27 @@ def write_hdf5(path: Path, columns: dict[str, Any], texts: dict[str, str] | None
     return path
 
 
-def minari_dataset(root: Path, monkeypatch: pytest.MonkeyPatch, image_size: int | None = None) -> Path:
-    """The folder of a dataset that minari wrote below `root`."""
+def minari_dataset(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a dataset of vectors that minari wrote below `root`."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
-    write_minari("test/hopper-v0", [tiny_episode(0, 3, image_size), tiny_episode(1, 2, image_size)], HOPPER, "a test")
+    write_minari("test/hopper-v0", [tiny_episode(0, 3), tiny_episode(1, 2)], HOPPER, "a test")
     return root / "test" / "hopper-v0" / "data"
+
+
+def minari_pictures(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a dataset of images as minari stores them, if not told otherwise: JPEG, of any length."""
+    import minari
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    episode, box = tiny_episode(0, 2, 32), gymnasium.spaces.Box
+    buffer = minari.data_collector.EpisodeBuffer(
+        id=0, observations=episode.image, actions=episode.action[1:], rewards=episode.reward[1:],
+        terminations=episode.is_terminal[1:], truncations=episode.is_terminal[1:] & False,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        minari.create_dataset_from_buffers(
+            "test/pictures-v0", [buffer], observation_space=box(0, 255, (32, 32, 3), np.uint8),
+            action_space=box(-1.0, 1.0, (HOPPER.action_dim,), np.float32),
+        )  # fmt: skip
+    return root / "test" / "pictures-v0" / "data"

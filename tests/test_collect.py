@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from data import collect
 from data.behaviour import KEPT, train_behaviour
-from data.collect import evenly_spaced, medium_snapshot, replay_indices, thinned
+from data.collect import Behaviour, cut, evenly_spaced, first_episode, medium_snapshot, replay_indices, thinned
 from data.episode import Episode, validate
 from data.formats.d4rl import read_d4rl
 from data.locate import infer_task
@@ -19,6 +19,7 @@ from data.store import Dataset
 from envs.make import make
 from envs.tasks import get_task
 from latent_combo.run.errors import UserError
+from latent_combo.score import ScoreConfig
 
 TASK = get_task("walker-walk")
 
@@ -170,6 +171,29 @@ def test_episodes_are_the_same_whatever_the_number_of_processes(tmp_path: Path) 
         for key, column in one.columns().items():
             np.testing.assert_array_equal(column, two.columns()[key], err_msg=key)
     assert not np.array_equal(alone[0].physics, alone[1].physics)
+
+
+def test_no_two_policies_or_seeds_play_the_same_episodes_nor_those_that_are_scored() -> None:
+    score, most = ScoreConfig(), 1_000_000
+    starts = sorted(first_episode(seed, policy) for seed in range(5) for policy in ("medium", "expert", "random"))
+    assert np.diff(starts).min() >= most
+    assert max(score.seed, score.seed_during_training, 20_000) + 100_000 < starts[0]
+
+
+def test_random_actions_are_not_those_of_the_random_start() -> None:
+    hopper = get_task("hopper")
+    episodes = list(play(hopper, BehaviourPolicy(), range(8)))
+    starts = np.stack([episode.physics[0] - np.eye(12)[1] * 1.25 for episode in episodes])
+    first = np.stack([episode.action[1] for episode in episodes])
+    assert np.abs(first - starts[:, :3] / 5e-3).max(0).min() > 0.5  # of the same stream they would agree
+
+
+def test_a_medium_policy_that_is_the_expert_is_refused(tmp_path: Path) -> None:
+    measured = {"snapshots": {"actor-1": 700.0}, "expert": "actor-1", "random_return": 40.0}
+    behaviour = Behaviour(TASK, TASK, tmp_path, measured)
+    for split in ("medium", "medium-expert"):
+        with pytest.raises(UserError, match="give more --steps"):
+            cut(behaviour, split, 4, 0)
 
 
 def test_random_actions_score_what_the_registry_says() -> None:

@@ -259,7 +259,12 @@ def test_the_report_counts_and_points_at_what_is_odd(tmp_path: Path) -> None:
     write_dataset(tmp_path / "odd", [still, numbered_episode(0, 4)], description, progress=False)
     source = open_source(str(tmp_path / "odd"), None, tmp_path)
     report = inspect_dataset(source.about(), source.layout, source)
-    assert (report.episodes, report.transitions, report.return_mean, report.normalised_mean) == (2, 8, 5.0, 50.0)
+    assert (report.episodes, report.transitions, report.return_mean, report.normalised_mean) == (
+        2,
+        8,
+        5.0,
+        TASK.normalised_score(5.0),
+    )
     assert report.reward_zero_fraction == 0.5
     assert sum(report.histogram_counts) == 2
     text = format_report(report)

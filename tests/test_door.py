@@ -28,6 +28,8 @@ def projected(point: np.ndarray, size: int, fovy: float) -> tuple[float, float]:
 
 
 def test_the_camera_stands_where_it_was_published_and_the_picture_is_the_right_way_up() -> None:
+    view = VIEWPOINTS["published"]  # LOMPO's code
+    assert (view.lookat, view.distance, view.azimuth, view.elevation) == ((0.075, 0.75, 0.15), 1.05, 115.0, -12.5)
     env = make("sawyer-door", "pixels")
     image, info = env.reset(seed=0)
     assert image.shape == (128, 128, 3)

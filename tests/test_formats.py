@@ -429,23 +429,29 @@ def test_images_of_another_size_name_the_option_and_foreign_ones_their_look(
     assert "taken as --look fast" in said
     content = columns(0)
     write_npz(tmp_path / "oblong", 0, content | {"image": content["image"][:, :12]})
-    with pytest.raises(UserError, match="12 by 32 pixels, .*convert them to squares"):
+    with pytest.raises(UserError, match="12 by 32 pixels, .*cut squares"):
         pixels(tmp_path / "oblong", tmp_path)
     assert list((tmp_path / "decoded").iterdir()) == []
 
 
-def test_larger_images_are_averaged_over_the_area_of_each_pixel(tmp_path: Path) -> None:
-    contents = [columns(number) for number in range(2)]
-    for number, content in enumerate(contents):
-        write_npz(tmp_path / "foreign", number, content)
-    image = np.concatenate([content["image"] for content in contents])
-    expected = image.reshape(len(image), 16, 2, 16, 2, 3).mean((2, 4)).round()
-    np.testing.assert_array_equal(pixels(tmp_path / "foreign", tmp_path, 16).observation, expected)
-    half = columns(0, 84)
-    half["image"][...] = np.where(np.arange(84) < 42, 0, 200)[:, None]
-    write_npz(tmp_path / "half", 0, half)
-    observation = pixels(tmp_path / "half", tmp_path, 64).observation  # 84 is no multiple of 64, but 42 / 84 is 32 / 64
-    assert (observation == np.where(np.arange(64) < 32, 0, 200)[:, None]).all()
+def test_larger_images_are_averaged_where_the_simulator_draws_small_ones_so_and_nowhere_else(tmp_path: Path) -> None:
+    content = columns(0, 64)
+    write_npz(tmp_path / "foreign", 0, content)
+    for size in (32, 16):
+        blocks = content["image"].reshape(len(content["image"]), size, 64 // size, size, 64 // size, 3)
+        expected = blocks.mean((2, 4)).round()
+        np.testing.assert_array_equal(pixels(tmp_path / "foreign", tmp_path, size).observation, expected)
+    for there, asked in ((84, 64), (128, 64), (32, 16)):
+        write_npz(tmp_path / f"of-{there}", 0, columns(0, there))
+        with pytest.raises(UserError, match=f"{there} by {there} pixels, not {asked} square; set --world_model.conv"):
+            pixels(tmp_path / f"of-{there}", tmp_path, asked)
+
+
+def test_what_was_decoded_for_one_task_is_not_taken_for_another(tmp_path: Path) -> None:
+    write_npz(tmp_path / "foreign", 0, columns(0, 64))
+    pixels(tmp_path / "foreign", tmp_path, 64)
+    with pytest.raises(UserError, match="`action` has 6 numbers, but sawyer-door has 4; name the --task"):
+        load_pixels(str(tmp_path / "foreign"), get_task("sawyer-door"), "fast", tmp_path, image_size=64, progress=False)
 
 
 def test_a_robot_of_another_size_is_refused(tmp_path: Path) -> None:

@@ -89,3 +89,11 @@ def test_the_command_draws_and_speaks_json(
     greys = drawn["frames.png"][..., :3].reshape(-1, 3)
     for shade in (100, 104):  # the first frame of an episode, and its last
         assert (greys == shade).all(axis=1).sum() > 500
+
+
+def test_the_score_is_that_of_a_run_and_none_of_another_reward() -> None:
+    report = inspect_dataset(ABOUT | {"expert_return": 0.0}, "own", made())
+    assert report.normalised_mean == pytest.approx(DOOR.normalised_score(report.return_mean))
+    other = inspect_dataset(ABOUT | {"reward": "rewards.py:mine"}, "own", made())
+    assert other.normalised_mean is None and other.success_rate is None
+    assert "score" not in format_report(other) and "success" not in format_report(other)

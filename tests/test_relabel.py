@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -130,6 +131,23 @@ def test_the_command_relabels_a_file_and_refuses_another_robots(
     with pytest.raises(UserError, match="exists already"):
         command.main()
     monkeypatch.setattr(sys, "argv", ["relabel", str(source), str(tmp_path / "x.hdf5"), "--task", "ant-angle"])
-    with pytest.raises(UserError, match="physics of 18 numbers and actions of 6, but ant-angle has 29 and 8"):
+    with pytest.raises(UserError, match="is of halfcheetah, whose physics names are not those of ant-angle"):
         command.main()
     assert not (tmp_path / "x.hdf5").exists()
+
+
+def test_robots_of_as_many_numbers_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "halfcheetah-random.hdf5"
+    write_d4rl(source, played("halfcheetah"), CHEETAH, {"task": "halfcheetah"})
+    for task in ("walker2d", "walker-walk"):  # 18 numbers of physics and 6 actions, as the half-cheetah
+        monkeypatch.setattr(sys, "argv", ["relabel", str(source), str(tmp_path / "out"), "--task", task])
+        with pytest.raises(UserError, match=f"is of halfcheetah, whose .* are not those of {task}"):
+            command.main()
+    untold = source.rename(tmp_path / "some.hdf5")
+    with h5py.File(untold, "a") as file:
+        del file["metadata/task"]
+    out = tmp_path / "out.hdf5"
+    arguments = [str(untold), str(out), "--task", "halfcheetah-jump", "--of", "halfcheetah", "--processes", "1"]
+    monkeypatch.setattr(sys, "argv", ["relabel", *arguments])
+    command.main()
+    assert out.exists()

@@ -30,6 +30,8 @@ ROUNDING = 1e-5
 """How far beyond 1 an action may be by rounding; it is clipped."""
 APART = 1e-3
 """Share by which an observation differs from what the row before says follows, if they are of two episodes."""
+WIDEST = 4096
+"""Numbers of a row."""
 ANT_ALONE, ANT_WITH_CONTACTS = 27, 111
 """Observations of the ant: gymnasium's v4, and D4RL's, whose other 84 numbers, contact forces, are all zero."""
 
@@ -59,7 +61,7 @@ def read_d4rl(path: Path, task: Task) -> Decoded:
         apart = np.abs(following[:-1] - observation[1:]) > APART * (1.0 + np.abs(following[:-1]))
         end[:-1] |= apart.any(-1)  # what was cut out of the file ends an episode, too
     end[-1] = True
-    return _episodes(observation, action, reward, terminal, end, following, _physics(columns, task, end))
+    return _episodes(observation, action, reward, terminal, end, following, _physics(path, columns, task, end))
 
 
 def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
@@ -74,6 +76,10 @@ def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
         for key, dataset in found.items():
             if not dataset.shape:
                 raise UserError(f"{path}: `{key}` is one number, not a column; it is not D4RL's layout")
+            if len(dataset.shape) > 2 or max(dataset.shape[1:], default=1) > WIDEST:
+                raise UserError(
+                    f"{path}: `{key}` of shape {dataset.shape} is no column of D4RL's layout; fetch it again"
+                )
             if "infos/" not in key:
                 _same_length(path, key, dataset, len(found["observations"]))
         return {key: dataset[()] for key, dataset in found.items()}
@@ -91,6 +97,8 @@ def _checked(
     reward = columns["rewards"]
     if reward.ndim == 2 and reward.shape[1] == 1:
         reward = reward[:, 0]
+    with np.errstate(over="ignore"):  # what is too large is told below
+        reward = reward.astype(np.float32)
     if reward.ndim != 1:
         raise UserError(f"{path}: `rewards` of shape {reward.shape} must be one number a row")
     if not (finite := np.isfinite(reward)).all():
@@ -104,7 +112,7 @@ def _checked(
             f"{path}: `actions` leave [-1, 1], first in row {int((beyond > 1.0 + ROUNDING).argmax())} "
             f"(by most {beyond[worst]:.3g}); scale them to [-1, 1]"
         )
-    return observation, action.clip(-1.0, 1.0), reward.astype(np.float32), terminal
+    return observation, action.clip(-1.0, 1.0), reward, terminal
 
 
 def _vectors(path: Path, key: str, column: NDArray[Any], size: int, task: Task) -> NDArray[np.float32]:
@@ -120,9 +128,11 @@ def _vectors(path: Path, key: str, column: NDArray[Any], size: int, task: Task) 
             f"{path}: `{key}` has {column.shape[1]} numbers a row, but {task.name} has {size}{hint}; "
             "name the --task that it is of"
         )
+    with np.errstate(over="ignore"):
+        column = column.astype(np.float32)
     if not (finite := np.isfinite(column).all(-1)).all():
         raise UserError(f"{path}: `{key}` holds a NaN or Inf, first in row {int(finite.argmin())}; mend or remove it")
-    return column.astype(np.float32)
+    return column
 
 
 def _flags(path: Path, key: str, column: NDArray[Any]) -> NDArray[np.bool_]:
@@ -139,15 +149,21 @@ def _same_length(path: Path, key: str, column: h5py.Dataset, rows: int) -> None:
         raise UserError(f"{path}: `{key}` has {len(column)} rows where `observations` has {rows}; fetch it again")
 
 
-def _physics(columns: dict[str, NDArray[Any]], task: Task, end: NDArray[np.bool_]) -> tuple[NDArray[Any], ...] | None:
+def _physics(
+    path: Path, columns: dict[str, NDArray[Any]], task: Task, end: NDArray[np.bool_]
+) -> tuple[NDArray[Any], ...] | None:
     """The simulator's states before each step and at each end, if the file has all of them."""
     parts = [columns.get(f"infos/{name}") for name in PHYSICS]
     if any(part is None or part.ndim != 2 for part in parts):
         return None
     qpos, qvel, final_qpos, final_qvel = (np.asarray(part, np.float64) for part in parts)
+    if len(qpos) != len(qvel) or len(final_qpos) != len(final_qvel):
+        return None
     before, final = np.concatenate([qpos, qvel], -1), np.concatenate([final_qpos, final_qvel], -1)
     if before.shape != (len(end), task.physics_dim) or final.shape != (int(end.sum()), task.physics_dim):
         return None
+    if not (np.isfinite(before).all() and np.isfinite(final).all()):
+        raise UserError(f"{path}: `infos` has simulator's states with a NaN or Inf; mend or remove them")
     return before, final
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.episode import DTYPES, Episode, validate
+from data.episode import DTYPES, NDIMS, Episode, validate
 from data.formats.npz import open_npz
 from data.staging import staged_folder, write_file, writing
 from latent_combo.run.errors import UserError
@@ -25,13 +25,17 @@ NEEDED = ("action", "reward")
 ROUNDING = 1e-5
 """How far beyond 1 an action may be by rounding; it is clipped."""
 FLAGS = ("is_first", "is_last", "is_terminal")
+WIDEST = 4096
+"""Numbers of a vector, or pixels of a side."""
+SINGLE = ("reward", "discount", *FLAGS)
+"""Of which there is one number a row."""
 EPOCH = datetime.datetime(2000, 1, 1)
 """The time in the name of the first file; each has a second more, so that names sort as the episodes follow."""
 
 
 def episode_files(folder: Path) -> list[Path]:
     """The npz files of a folder, in the order of their names."""
-    return sorted(folder.glob("*.npz"))
+    return sorted(path for path in folder.glob("*.npz") if path.is_file())
 
 
 def read_episode(path: Path) -> Episode:
@@ -46,15 +50,24 @@ def read_episode(path: Path) -> Episode:
                 f"{where}: neither `discount` nor `is_terminal` says whether the task ended it; add one of them"
             )
         kept = {key: header for key, header in npz.headers.items() if key in DTYPES}
+        rows = kept["reward"].shape[0] if kept["reward"].shape else 0
         for key, header in kept.items():
-            rows = kept["reward"].shape[0] if kept["reward"].shape else 0
             if not header.shape or header.shape[0] != rows:
                 raise UserError(
                     f"{where}: `{key}` of shape {header.shape} where `reward` has {rows} rows; all have "
                     "one row a frame, the first of the start"
                 )
+            wide = header.shape[1:] if key in ("action", "state", "physics", "image") else ()
+            if len(header.shape) != NDIMS.get(key, len(header.shape)) or max(wide, default=1) > WIDEST:
+                raise UserError(
+                    f"{where}: `{key}` of shape {header.shape} is not what an episode has; mend or remove it"
+                )
+            if key in SINGLE and header.shape not in ((rows,), (rows, 1)):
+                raise UserError(f"{where}: `{key}` of shape {header.shape}, not one number a row; mend the episode")
             if key == "image" and header.dtype != np.uint8:
                 raise UserError(f"{where}: `image` is {header.dtype}, not uint8; it is not what a camera saw")
+        if not rows:
+            raise UserError(f"{where}: it has 0 rows; an episode has at least 2, its start and one transition")
         columns = {key: npz.read(key) for key in kept}
     episode = Episode(**_columns(where, columns))
     validate(episode, where)
@@ -74,7 +87,7 @@ def _columns(where: str, read: dict[str, NDArray[Any]]) -> dict[str, Any]:
         else:
             with np.errstate(over="ignore", invalid="ignore"):
                 columns[key] = np.ascontiguousarray(array, DTYPES[key])
-    for key in ("reward", "discount", *FLAGS):
+    for key in SINGLE:
         if key in columns and columns[key].shape == (rows, 1):
             columns[key] = columns[key][:, 0]
     action = columns["action"]

@@ -2,9 +2,13 @@
 
 What a file says of its datasets is looked at before anything is read: a link that leads elsewhere is refused without
 being followed, and so are contents that lie outside the file, types that are no numbers, and sizes beyond what is
-stored.
+stored. Values of variable length are looked at in the bytes: libhdf5 2.0 follows damaged ones for ever.
 """
 
+import io
+import mmap
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -12,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+from PIL import Image
 
+from data.formats.reason import reason
 from latent_combo.run.errors import UserError
 
 MOST = 1 << 34
@@ -23,6 +29,16 @@ RATIO = 1100
 """How many times its own size a dataset may unpack to: deflate reaches 1032, on columns of zeros."""
 SMALL = 1 << 20
 """Bytes up to which that is not asked."""
+MOST_HEAP = 1 << 28
+"""Bytes of a collection of values of variable length."""
+SMALL_CHUNK = 1 << 26
+"""Bytes that a chunk may unpack to without being looked into."""
+PACKED = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
+"""Filters of chunks that are known here."""
+PACKING = (struct.error, zlib.error, Image.DecompressionBombError)
+"""What goes wrong with bytes."""
+HEAP = b"GCOL\x01\0\0\0"
+"""How one begins; its size follows, and for each value a number, 0 for what is free, and its size."""
 
 
 class Hdf5:
@@ -56,22 +72,35 @@ class Hdf5:
         return dataset
 
     def check(self) -> None:
-        """Check all there is, as `dataset` does, but for types. Raises UserError naming the first that is refused."""
+        """Check all there is, as `dataset` does, but for types. Raises UserError naming the first that is refused.
+
+        Nothing may be in two places: a group could hold itself, or two of a group that holds two of a group.
+        """
         groups: list[tuple[str, Any]] = [("", self._file)]
         seen = {h5py.h5o.get_info(self._file["/"].id).addr}
+        most = 0
         while groups:
             prefix, group = groups.pop()
             for part in group:
                 name = f"{prefix}{part}"
                 found = self._within(group, part, name)
+                if found is None:
+                    raise UserError(f"{self.path}: `{name}` leads nowhere; fetch or make it again")
+                if (place := h5py.h5o.get_info(found.id).addr) in seen:
+                    raise UserError(f"{self.path}: `{name}` is in the file twice; copy the data")
+                seen.add(place)
                 if isinstance(found, h5py.Dataset):
                     self._check_stored(name, found)
-                elif isinstance(found, h5py.Group) and (place := h5py.h5o.get_info(found.id).addr) not in seen:
-                    seen.add(place)  # a group may hold itself
+                    most = max(most, int(found.size or 0) if found.dtype.hasobject else 0)
+                elif isinstance(found, h5py.Group):
                     groups.append((f"{name}/", found))
+        if most:
+            self._check_heaps(most)
 
     def _within(self, group: Any, part: str, name: str) -> Any:
         """What a link in a group leads to; None where there is none. Raises UserError where it leads elsewhere."""
+        if "/" in part or not part.isprintable():
+            raise UserError(f"{self.path}: {name!r:.100} is no name; fetch or make it again")
         link = group.get(part, getlink=True)
         if link is not None and not isinstance(link, h5py.HardLink):
             raise UserError(f"{self.path}: `{name}` is a link out of its place, not followed; copy the data")
@@ -81,11 +110,53 @@ class Hdf5:
         """Raise UserError for contents that lie outside the file, or are said to be larger than they can be."""
         if dataset.is_virtual or dataset.external:
             raise UserError(f"{self.path}: `{key}` is no dataset of this file; copy the data into it")
-        size, stored = int(dataset.size or 0) * dataset.dtype.itemsize, int(dataset.id.get_storage_size())
+        size = int(dataset.size or 0) * dataset.dtype.itemsize
+        stored = min(int(dataset.id.get_storage_size()), self.path.stat().st_size)
         if size > MOST or size > max(SMALL, RATIO * stored):
             raise UserError(f"{self.path}: `{key}` says it has {size} bytes, and {stored} are stored; fetch it again")
-        if dataset.chunks and prod(dataset.chunks) * dataset.dtype.itemsize > MOST_CHUNK:
+        if dataset.chunks:
+            self._check_chunks(key, dataset, prod(dataset.chunks) * dataset.dtype.itemsize)
+
+    def _check_chunks(self, key: str, dataset: h5py.Dataset, size: int) -> None:
+        """Raise UserError for chunks that are too large, or unpack to more than they are: libhdf5 would go on."""
+        if size > MOST_CHUNK:
             raise UserError(f"{self.path}: `{key}` has chunks of {dataset.chunks}, too large to read; rewrite the file")
+        plist = dataset.id.get_create_plist()
+        filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
+        if not set(filters) <= PACKED or filters.count(h5py.h5z.FILTER_DEFLATE) > 1:
+            raise UserError(f"{self.path}: `{key}` is packed by filters {filters}; rewrite the file with gzip alone")
+        packed = h5py.h5z.FILTER_DEFLATE in filters or h5py.h5z.FILTER_LZF in filters
+        for number in range(dataset.id.get_num_chunks() if packed else 0):
+            chunk = dataset.id.get_chunk_info(number)
+            if chunk.size * RATIO <= SMALL_CHUNK:
+                continue  # whatever it holds is small
+            if h5py.h5z.FILTER_DEFLATE in filters and not chunk.filter_mask:
+                raw = dataset.id.read_direct_chunk(chunk.chunk_offset)[1]
+                unpacked = len(zlib.decompressobj().decompress(raw, size + 1))
+            else:
+                unpacked = chunk.size  # lzf's reach is short, and a larger chunk was not packed
+            if unpacked > size:
+                raise UserError(
+                    f"{self.path}: a chunk of `{key}` would unpack to more than its {size} bytes; fetch it again"
+                )
+
+    def check_jpegs(self, shapes: list[tuple[int, ...]]) -> None:
+        """Raise UserError where an episode's bytes that are to be decoded as pictures are no JPEGs of these shapes."""
+        sizes = {(shape[1], shape[0]) for shape in shapes}
+        for group in self._file.values():
+            for of in ("observations", "actions") if isinstance(group, h5py.Group) else ():
+                held = group.get(of)
+                parts = held.values() if isinstance(held, h5py.Group) else [held]
+                for part in parts:
+                    if not isinstance(part, h5py.Dataset) or not (part.dtype.hasobject or part.dtype == "uint8"):
+                        continue
+                    for row in part:
+                        picture = row.tobytes() if hasattr(row, "tobytes") else bytes(row)
+                        with Image.open(io.BytesIO(picture), formats=["JPEG"]) as header:  # nothing is decoded yet
+                            if header.size not in sizes:
+                                raise UserError(
+                                    f"{self.path}: `{part.name}` holds pictures of {header.size}; fetch it again"
+                                )
 
     def texts(self, group: str) -> dict[str, str]:
         """The scalars of text in a group; empty where there is no such group in the file."""
@@ -95,10 +166,56 @@ class Hdf5:
             value = self._within(found, key, f"{group}/{key}")
             if isinstance(value, h5py.Dataset) and value.shape == () and value.dtype.kind in "SO":
                 self._check_stored(f"{group}/{key}", value)
-                text: Any = value[()]
+                text: Any = self._text(value) if value.dtype.hasobject else value[()]
                 if isinstance(text, bytes):
                     texts[key] = text.decode(errors="replace")
         return texts
+
+    def _text(self, scalar: h5py.Dataset) -> bytes | None:
+        """A text of variable length; None where the scalar is none. Raises UserError for one that is damaged."""
+        string, place = h5py.check_string_dtype(scalar.dtype), scalar.id.get_offset()
+        if string is None or place is None:
+            return None
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            length, at, number = struct.unpack("<IQI", content[place : place + 16])
+            if not at:
+                return b""
+            values = self._values(content, self._file.userblock_size + at)[1]
+            start, size = values.get(number, (0, 0))
+            if length > size:
+                raise UserError(f"{self.path}: its texts are damaged; fetch or make it again")
+            return content[start : start + length]
+
+    def _check_heaps(self, most: int) -> None:
+        """Check all collections of values of variable length, of which a dataset refers to `most`."""
+        largest = 0
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            at = content.find(HEAP)
+            while at >= 0:
+                end, values = self._values(content, at)
+                largest = max(largest, *(size for _, size in values.values()), 0)
+                at = content.find(HEAP, end)
+            if most * largest > max(SMALL, RATIO * len(content)):
+                raise UserError(f"{self.path} would unpack {most} times {largest} bytes; fetch or make it again")
+
+    def _values(self, content: mmap.mmap, at: int) -> tuple[int, dict[int, tuple[int, int]]]:
+        """Where a collection ends, and each value's place and size. Raises UserError for a damaged one."""
+        end = at + int.from_bytes(content[at + 8 : at + 16], "little")
+        sound = content[at : at + 8] == HEAP and at + 16 <= end <= min(len(content), at + MOST_HEAP)
+        sound = sound and self._file.id.get_create_plist().get_sizes() == (8, 8)
+        at += 16
+        values: dict[int, tuple[int, int]] = {}
+        while sound and at + 16 <= end:
+            number = int.from_bytes(content[at : at + 2], "little")
+            size = int.from_bytes(content[at + 8 : at + 16], "little")
+            step = 16 + -(-size // 8) * 8 if number else size
+            sound = 16 <= step <= end - at
+            if number:
+                values[number] = at + 16, size
+            at += step
+        if not sound:
+            raise UserError(f"{self.path}: its texts are damaged; fetch or make it again")
+        return end, values
 
 
 @contextmanager
@@ -109,6 +226,5 @@ def open_hdf5(path: Path) -> Iterator[Hdf5]:
             yield Hdf5(path, file)
     except UserError:
         raise
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as HDF5 ({reason[:300]}); fetch or make it again") from error
+    except (OSError, LookupError, RuntimeError, ValueError, TypeError, MemoryError, OverflowError, *PACKING) as error:
+        raise UserError(f"{path} cannot be read as HDF5 ({reason(error)}); fetch or make it again") from error

@@ -9,8 +9,9 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import gymnasium
 import numpy as np
@@ -18,11 +19,19 @@ from numpy.typing import NDArray
 
 from data.episode import Episode, validate
 from data.formats.hdf5 import open_hdf5
+from data.formats.reason import reason
 from envs.tasks import Task
 from latent_combo.run.errors import UserError
 
 ID = re.compile(r"[\w-]+(/[\w-]+)+-v\d+")
 METADATA, HDF5 = "metadata.json", "main_data.hdf5"
+NUMBERS = {
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    *(f"float{bits}" for bits in (16, 32, 64)),
+}
+"""Types of spaces whose arrays are made."""
+MOST_NUMBERS = 1 << 23
+"""In an observation or action."""
 IMAGES = ("image", "pixels", "rgb")
 VECTORS = ("state", "observation", "vector")
 """Names under which a dictionary of observations holds them."""
@@ -35,7 +44,10 @@ def is_minari(name: str) -> bool:
 
 def minari_folder(path: Path) -> Path | None:
     """The folder with a dataset's files, for its own path or the one above; None where it is no dataset of Minari's."""
-    return next((folder for folder in (path, path / "data") if (folder / METADATA).is_file()), None)
+    return next(
+        (folder for folder in (path, path / "data") if all((folder / name).is_file() for name in (METADATA, HDF5))),
+        None,
+    )
 
 
 def locate_minari(name: str) -> Path:
@@ -52,7 +64,7 @@ def locate_minari(name: str) -> Path:
             local = minari_folder(Path(get_dataset_path(name)))
     except Exception as error:  # minari raises what its store, its cache and its network happen to
         raise UserError(
-            f"Minari has no dataset {name} here, and it could not be fetched ({' '.join(str(error).split())}); "
+            f"Minari has no dataset {name} here, and it could not be fetched ({reason(error)}); "
             f"on a machine with a network: minari download {name}"
         ) from error
     if local is None:
@@ -77,22 +89,52 @@ def _opened(name: Path, opening: Any) -> Any:
     try:
         return opening()
     except Exception as error:  # whatever minari does not expect of a file
-        raise UserError(f"Minari cannot read {name} ({' '.join(str(error).split())[:200]}); fetch it again") from error
+        raise UserError(f"Minari cannot read {name} ({reason(error)}); fetch it again") from error
 
 
 def _check(folder: Path) -> None:
     """Raise UserError for files that lead out of themselves, or whose spaces only an environment would tell."""
     try:
         metadata = json.loads((folder / METADATA).read_text())
-        told = all(isinstance(metadata[f"{of}_space"], str) for of in ("observation", "action"))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{folder / METADATA} is damaged ({error!r}); fetch the dataset again") from error
+        told = all(isinstance(metadata.get(f"{of}_space"), str) for of in ("observation", "action"))
+        images = (
+            [image for of in ("observation", "action") for image in _spaces(metadata[f"{of}_space"])] if told else []
+        )
+        count = metadata["total_episodes"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{folder / METADATA} is damaged ({reason(error)}); fetch the dataset again") from error
     if not told:  # minari would make the environment that the file names, whatever that runs
         raise UserError(f"{folder / METADATA} tells no spaces; fetch the dataset again, or convert it by minari itself")
     if metadata.get("data_format", "hdf5") != "hdf5":
-        return
+        raise UserError(f"{folder / METADATA} says its data are no HDF5 file; fetch the dataset in that format")
     with open_hdf5(folder / HDF5) as file:
         file.check()
+        if images and metadata.get("jpeg_encoding", True):
+            file.check_jpegs(images)
+        if not isinstance(count, int) or not 0 <= count <= len(file.keys()):
+            raise UserError(f"{folder / METADATA} counts {count!r:.80} episodes, not those of {HDF5}; fetch it again")
+
+
+def _spaces(serialised: str) -> list[tuple[int, ...]]:
+    """The shapes of the images in a space. Raises ValueError for a space whose arrays are too large or no numbers."""
+    shapes = []
+    waiting = [json.loads(serialised)]
+    while waiting:
+        space = waiting.pop()
+        if not isinstance(space, dict):
+            raise ValueError("a space is no object")
+        inner = space.get("subspaces", [])
+        waiting += list(inner.values()) if isinstance(inner, dict) else list(inner)
+        if space.get("type") != "Box":
+            continue
+        if space.get("dtype") not in NUMBERS:
+            raise ValueError(f"a space is of type {str(space.get('dtype'))[:40]}")
+        shape = tuple(int(size) for size in space["shape"])
+        if min(shape, default=1) < 1 or prod(shape) > MOST_NUMBERS:
+            raise ValueError(f"a space is of shape {shape}")
+        if space["dtype"] == "uint8" and len(shape) in (2, 3):
+            shapes.append(shape)
+    return shapes
 
 
 def minari_episodes(path: Path) -> Iterator[tuple[str, Episode]]:
@@ -103,8 +145,7 @@ def minari_episodes(path: Path) -> Iterator[tuple[str, Episode]]:
         try:
             episode = next(found, None)
         except Exception as error:  # as above
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"Minari cannot read {path} ({reason}); fetch it again") from error
+            raise UserError(f"Minari cannot read {path} ({reason(error)}); fetch it again") from error
         if episode is None:
             return
         where = f"{path}, episode {episode.id}"
@@ -128,17 +169,23 @@ def _episode(where: str, found: Any) -> Episode:
     ):  # fmt: skip
         if column is None:
             continue
-        if not isinstance(column, np.ndarray) or column.ndim < 2 or len(column) != rows:
-            shape = column.shape if isinstance(column, np.ndarray) else type(column).__name__
+        if not _numbers(column) or column.ndim < 2 or len(column) != rows:
+            shape = f"{column.dtype} of {column.shape}" if isinstance(column, np.ndarray) else type(column).__name__
             raise UserError(f"{where}: {what} in each of {rows} rows is expected, but there are {shape}")
-    if not len(rewards) or not len(ended):
-        raise UserError(f"{where} has no rewards or terminations; fetch it again")
+    if not all(_numbers(column) and column.shape == (len(rewards),) and len(rewards) for column in (rewards, ended)):
+        raise UserError(f"{where}: rewards of {rewards.shape} and terminations of {ended.shape}, not one number a row")
     physics = (found.infos or {}).get("physics")
-    if physics is not None and (np.ndim(physics) != 2 or len(physics) != len(rewards) + 1):
+    if not _numbers(physics) or physics.ndim != 2 or len(physics) != len(rewards) + 1:
         physics = None  # another program's, of another meaning
-    episode = Episode.from_transitions(action, rewards, physics, state, image, terminal=bool(ended[-1]))
+    with np.errstate(over="ignore"):
+        episode = Episode.from_transitions(action, rewards, physics, state, image, terminal=bool(ended[-1]))
     validate(episode, where)
     return episode
+
+
+def _numbers(column: Any) -> TypeGuard[NDArray[Any]]:
+    """Whether it is an array of numbers."""
+    return isinstance(column, np.ndarray) and column.dtype.kind in "fiub"
 
 
 def write_minari(name: str, episodes: Iterable[Episode], task: Task, description: str) -> int:

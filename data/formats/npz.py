@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.formats.reason import reason
 from latent_combo.run.errors import UserError
 
 MOST = 1 << 31
@@ -31,6 +32,7 @@ SMALL = 1 << 20
 MOST_DIRECTORY = 1 << 16
 """Bytes of the list of arrays; an episode has ten of them, not a thousand."""
 MOST_HEADER = 4096
+MOST_KEY = 100
 
 HEADER = re.compile(
     rb"\{'descr': '([<>|=]?)([a-zA-Z])(\d*)', 'fortran_order': (True|False), 'shape': \(([\d, ]{0,200})\), *\} *\n?"
@@ -64,10 +66,11 @@ class Npz:
         total = 0
         for info in archive.infolist():
             key = info.filename.removesuffix(".npy")
-            if key == info.filename or key in self._members or "/" in key or "\\" in key:
-                raise _refused(where, f"holds `{info.filename[:80]}`, which is no array or is there twice")
+            named = key != info.filename and len(key) <= MOST_KEY and key.isprintable()
+            if not named or key in self._members or "/" in key or "\\" in key:
+                raise _refused(where, f"holds {info.filename[:MOST_KEY]!r}, which is no array or is there twice")
             if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise _refused(where, f"packs `{key[:80]}` in a way that numpy does not write")
+                raise _refused(where, f"packs `{key}` in a way that numpy does not write")
             total += info.file_size
             if info.file_size > max(SMALL, RATIO * info.compress_size):
                 raise _refused(where, f"would unpack `{key}` from {info.compress_size} bytes to {info.file_size}")
@@ -142,9 +145,9 @@ def open_npz(source: Path | bytes, where: str) -> Iterator[Npz]:
     except FileNotFoundError as error:
         raise UserError(f"{where} is not there; restore it or make the dataset again") from error
     except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, struct.error) as error:
-        raise _refused(where, f"cannot be read as an npz file ({' '.join(str(error).split())[:200]})") from error
+        raise _refused(where, f"cannot be read as an npz file ({reason(error)})") from error
     except (zipfile.BadZipFile, zlib.error) as error:
-        raise _refused(where, f"is no npz file, or a damaged one ({' '.join(str(error).split())[:200]})") from error
+        raise _refused(where, f"is no npz file, or a damaged one ({reason(error)})") from error
 
 
 def read_npz(source: Path | bytes, where: str, wanted: Collection[str]) -> dict[str, NDArray[Any]]:

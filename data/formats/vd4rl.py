@@ -19,6 +19,8 @@ from data.formats.hdf5 import open_hdf5
 from latent_combo.run.errors import UserError
 
 KEYS = ("observation", "action", "reward", "discount", "step_type")
+WIDEST = 4096
+"""Pixels of a side, or numbers of a vector."""
 FIRST, MIDDLE, LAST = 0, 1, 2
 
 
@@ -38,12 +40,14 @@ def read_shard(path: Path) -> Iterator[tuple[str, Episode]]:
                 raise UserError(f"{path} lacks `{key}`; V-D4RL's shards have {', '.join(KEYS)}")
             columns[key] = dataset
         image = columns["observation"]
-        if image.ndim != 4 or image.shape[1] != 3 or image.dtype != np.uint8:
+        if image.ndim != 4 or image.shape[1] != 3 or max(image.shape[2:]) > WIDEST or image.dtype != np.uint8:
             raise UserError(f"{path}: `observation` is {image.dtype} of shape {image.shape}, not uint8 (N, 3, H, W)")
         rows = len(image)
         for key, dataset in columns.items():
-            if not dataset.shape or len(dataset) != rows:
+            if not dataset.shape or len(dataset) != rows or max(dataset.shape[1:], default=1) > WIDEST:
                 raise UserError(f"{path}: `{key}` of shape {dataset.shape} where `observation` has {rows} rows")
+            if key in ("reward", "discount") and dataset.shape not in ((rows,), (rows, 1)):
+                raise UserError(f"{path}: `{key}` of shape {dataset.shape}, not one number a row")
         small = {key: columns[key][()] for key in KEYS[1:]}
         for number, (start, stop) in enumerate(_bounds(path, small["step_type"])):
             where = f"{path}, episode {number}"

@@ -29,16 +29,34 @@ def keep_freed_memory() -> bool:
     return all([mapped, mallopt(TRIM_THRESHOLD, KEPT), mallopt(TOP_PAD, STEP)])
 
 
-def free_memory() -> int:
-    """Bytes that could be used now without pushing anything out: of the machine, or of the limit set for this program.
+def free_memory(root: Path = Path("/")) -> int:
+    """Bytes that could be had now: of the machine, or of the narrowest control group that this process is in.
 
-    Where neither is told, half of what the machine has.
+    What files have in memory counts as free. Where nothing tells, half of what the machine has. `root` is for tests.
     """
     free = []
     with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = (root / "proc/meminfo").read_text().splitlines()
         free.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
-    with contextlib.suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:  # version 2
+                free += _left(root / "sys/fs/cgroup", path, "memory.max", "memory.current", "inactive_file")
+            elif "memory" in controllers.split(","):
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                free += _left(root / "sys/fs/cgroup/memory", path, *names)
     return max(0, min(free)) if free else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _left(base: Path, path: str, limit: str, usage: str, cached: str) -> list[int]:
+    """What is left of the limits of a control group and of those that it is in."""
+    left = []
+    parts = [part for part in path.split("/") if part]
+    for depth in range(len(parts) + 1):
+        group = base.joinpath(*parts[:depth])
+        with contextlib.suppress(OSError, ValueError):  # no limit is "max"
+            held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            used = int((group / usage).read_text()) - int(held.get(cached, 0))
+            left.append(int((group / limit).read_text()) - used)
+    return left

@@ -1,0 +1,7 @@
+"""What a library says of a file, fit for a line of the user's terminal."""
+
+
+def reason(error: BaseException) -> str:
+    """An error's text on one line, cut short, without what a terminal would take for a command."""
+    line = " ".join(str(error).split())[:300]
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
