@@ -16,8 +16,9 @@ setup: .venv/ready
 train: setup
 	$(BIN)/python -m latent_combo.train --preset quickstart --out $(RUN)
 
+# One worker a core, and one thread in each: two would only wait for one another.
 test: setup
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
