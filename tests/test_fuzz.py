@@ -1,0 +1,222 @@
+"""Readers are given files cut anywhere and with bits turned over: they read them, or refuse them in one line.
+
+`LATENT_COMBO_FUZZ=20 pytest tests/test_fuzz.py` tries twenty times as many. A case is made again by its reader's name
+and its number, `damaged("d4rl", contents, 123)`, and lies where its test says.
+"""
+
+import hashlib
+import io
+import os
+import pickle
+import signal
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from damaged_files import (
+    HOPPER,
+    dreamer_folder,
+    hopper_columns,
+    minari_dataset,
+    minari_pictures,
+    own_folder,
+    shard_columns,
+    write_hdf5,
+)
+
+from data.episode import Episode, validate
+from data.formats.d4rl import read_d4rl, read_metadata
+from data.formats.dreamer import read_episode
+from data.formats.minari import minari_episodes
+from data.formats.npz import open_npz
+from data.formats.vd4rl import read_shard
+from data.manifest import NAME, read_manifest
+from data.store import Dataset
+from latent_combo.run.errors import UserError
+
+TIMES = float(os.environ.get("LATENT_COMBO_FUZZ", 1))
+"""How many times the usual number of cases is tried."""
+SLOW, ENDLESS = 1.0, 20.0
+"""Seconds of the process that no case may take, whatever its file says (most take two thousandths), and that end it."""
+Read = Callable[[bytes], Iterable[Episode]]
+"""Reads the file of a case, whose bytes it is given too; what it gives is valid."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_unpickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("unpickled")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+
+
+def turned(content: bytes, rng: np.random.Generator) -> bytes:
+    """One bit of it turned over, or up to 8."""
+    altered = np.frombuffer(content, np.uint8).copy()
+    for bit in rng.integers(8 * len(content), size=rng.choice([1, rng.integers(1, 9)])):
+        altered[bit // 8] ^= 1 << (bit % 8)
+    return altered.tobytes()
+
+
+def turned_within(content: bytes, rng: np.random.Generator) -> bytes:
+    """An npz file with bits turned over in the header or the numbers of one array, whose checksums agree."""
+    altered = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(altered, "w") as written:
+        names = archive.namelist()
+        chosen = names[rng.integers(len(names))]
+        for name in names:
+            member = archive.read(name)
+            if name == chosen:
+                header, numbers = member[:128], member[128:]
+                member = turned(header, rng) + numbers if rng.random() < 0.5 else header + turned(numbers, rng)
+            written.writestr(name, member)
+    return altered.getvalue()
+
+
+def damaged(reader: str, contents: list[bytes], case: int) -> bytes:
+    """One of the contents, cut or with bits turned over: the same for the same reader and case."""
+    rng = np.random.default_rng([*reader.encode(), case])
+    content = contents[case % len(contents)]
+    if rng.random() < 0.2:
+        return content[: rng.integers(len(content))]
+    if content.startswith(b"PK") and rng.random() < 0.5:
+        return turned_within(content, rng)
+    return turned(content, rng)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file anew: cutting the old one to nothing first would wait for the disk."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
+def fuzz(reader: str, cases: int, path: Path, contents: list[bytes], read: Read, named: Path | None = None) -> None:
+    """Give a reader each case at `path`; it reads it, or raises a UserError that names it (or `named`), at once.
+
+    That is done by a process of its own, for libhdf5 may take its process down or never come back.
+    """
+    note = path.parent.with_name("case.txt")
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            _try_all(reader, int(cases * TIMES), path, contents, read, str(named or path), note)
+            code = 0
+        except BaseException:
+            write(note, traceback.format_exc().encode())
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    died = f", of which the process died ({signal.Signals(-code).name})" if code < 0 else ""
+    assert code == 0, f"{note.read_text()}{died}"
+
+
+def _try_all(reader: str, cases: int, path: Path, contents: list[bytes], read: Read, named: str, note: Path) -> None:
+    for content in contents:
+        write(path, content)
+        list(read(content))
+    refused = 0
+    for case in range(cases):
+        content = damaged(reader, contents, case)
+        write(path, content)
+        what = f"{reader}, case {case}, which lies at {path}"
+        write(note, what.encode())
+        signal.setitimer(signal.ITIMER_PROF, ENDLESS)
+        began = time.process_time()
+        try:
+            for episode in read(content):
+                validate(episode, "what was read")
+        except UserError as error:
+            refused += 1
+            assert named in str(error) and str(error).isprintable(), f"{what}: {error!r}"
+        except Exception as error:
+            raise AssertionError(f"{what}: {error!r}") from error
+        taken = time.process_time() - began
+        assert taken < SLOW, f"{what}: {taken:.1f} s"
+    assert 0 < refused < cases, f"{reader} refused {refused} of {cases}, so it is not tried what the others do"
+
+
+def test_an_npz_file(tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "own")
+    (path,) = folder.glob("*.npz")
+
+    def read(content: bytes) -> Iterable[Episode]:
+        with open_npz(content, str(path)) as npz:
+            for key in npz.headers:
+                npz.read(key)
+        return ()
+
+    fuzz("npz", 3000, path, [path.read_bytes()], read)
+
+
+def test_an_episode_whose_checksum_agrees(tmp_path: Path) -> None:
+    dataset = Dataset(own_folder(tmp_path / "own"))
+    (name,) = dataset.manifest.files
+
+    def read(content: bytes) -> Iterable[Episode]:
+        dataset.manifest.files[name] = hashlib.sha256(content).hexdigest()
+        return [dataset.read(name)]
+
+    fuzz("own", 3000, dataset.folder / name, [(dataset.folder / name).read_bytes()], read)
+
+
+def test_an_episode_of_dreamers_layout_or_lompos(tmp_path: Path) -> None:
+    contents = [
+        file.read_bytes()
+        for flags in (True, False)
+        for file in dreamer_folder(tmp_path / f"flags-{flags}", flags=flags).iterdir()
+    ]
+    path = tmp_path / "episode.npz"
+    fuzz("dreamer", 3000, path, contents, lambda _: [read_episode(path)])
+
+
+def test_a_shard(tmp_path: Path) -> None:
+    path = tmp_path / "shard.hdf5"
+    contents = [write_hdf5(path, shard_columns(), packed=packed).read_bytes() for packed in (False, True)]
+    fuzz("vd4rl", 1500, path, contents, lambda _: (episode for _, episode in read_shard(path)))
+
+
+def test_a_file_of_d4rls_layout(tmp_path: Path) -> None:
+    path = tmp_path / "hopper.hdf5"
+    contents = [write_hdf5(path, hopper_columns(), packed=packed).read_bytes() for packed in (False, True)]
+    fuzz("d4rl", 1500, path, contents, lambda _: read_d4rl(path, HOPPER).episodes())
+
+
+def test_what_such_a_file_says_of_itself(tmp_path: Path) -> None:
+    path = tmp_path / "hopper.hdf5"
+    content = write_hdf5(path, {}, {"task": "hopper", "split": "medium"}).read_bytes()
+
+    def read(_: bytes) -> Iterable[Episode]:
+        assert all(isinstance(text, str) for text in read_metadata(path).values())
+        return ()
+
+    fuzz("metadata", 1500, path, [content], read)
+
+
+def test_a_manifest(tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "own")
+
+    def read(_: bytes) -> Iterable[Episode]:
+        read_manifest(folder)
+        return ()
+
+    fuzz("manifest", 2000, folder / NAME, [(folder / NAME).read_bytes()], read)
+
+
+@pytest.mark.parametrize(
+    ("holds", "file"), [("vectors", "metadata.json"), ("vectors", "main_data.hdf5"), ("pictures", "main_data.hdf5")]
+)
+def test_a_folder_of_minaris(holds: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("minari")
+    folder = (minari_dataset if holds == "vectors" else minari_pictures)(tmp_path, monkeypatch)
+    path = folder / file
+
+    def read(_: bytes) -> Iterable[Episode]:
+        return (episode for _, episode in minari_episodes(folder))
+
+    fuzz(f"minari's {holds}, {file}", 250, path, [path.read_bytes()], read, named=folder)
