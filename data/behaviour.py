@@ -249,7 +249,7 @@ def measure_script(task: Task, episodes: int = 20, processes: int = 1) -> dict[s
     """As `measure`, of the task's script with each of NOISES, worst first."""
     returns = {
         f"script-{rank:02d}": mean_return(task, BehaviourPolicy(noise=noise), episodes, 10_000, processes)
-        for rank, noise in enumerate(NOISES)
+        for rank, noise in enumerate(tqdm(NOISES, desc="measuring the script", unit="noise"))
     }
     return {
         "snapshots": returns,

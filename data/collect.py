@@ -216,6 +216,12 @@ def main() -> None:
             raise UserError(f"--episodes is {count}; a split has 2 or more")
         if given.split == "medium-replay" and not task.whole_replay and count > task.split_episodes:
             raise UserError(f"--episodes is {count}; a medium-replay of {task.name} has at most {task.split_episodes}")
+    if given.seed < 0:
+        raise UserError(f"--seed is {given.seed}; it is at least 0")
+    if given.scripted:
+        check_script(task)
+        if given.split not in ("medium", "medium-expert", "expert"):
+            raise UserError(f"a script makes no {given.split} split; leave --scripted out, or choose another")
     if given.steps < 1:
         raise UserError(f"--steps is {given.steps}; it is at least 1")
     steps = task.horizon * (count or task.split_episodes)
@@ -249,7 +255,6 @@ def _behaviour(task: Task, given: argparse.Namespace, processes: int) -> Behavio
     """The policies of a task: trained, or gone on with, or its script; and measured."""
     learner = get_task(task.behaviour) if task.behaviour else task
     if given.scripted:
-        check_script(task)
         return Behaviour(task, learner, None, measure_script(learner, processes=processes))
     folder = given.behaviour or given.out.parent / f"{learner.name}-behaviour-seed{given.seed}"
     try:

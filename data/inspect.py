@@ -212,7 +212,7 @@ def format_report(report: Report) -> str:
         f"  quantiles  {_row(report.return_quantiles, 1)}",
         *([] if report.success_rate is None else [f"success      {report.success_rate:.1%} of the episodes"]),
         f"references   random {about['random_return']:.1f}, expert {about['expert_return']:.1f}",
-        *([] if report.normalised_mean is None else [f"score        {report.normalised_mean:.1f}, of the mean return"]),
+        *([] if report.normalised_mean is None else [_score(report)]),
         f"reward       {report.reward_min:.3f} to {report.reward_max:.3f}, zero in {report.reward_zero_fraction:.1%}",
         f"action mean  {_row(report.action_mean)}",
         f"action std   {_row(report.action_std)}",
@@ -228,6 +228,13 @@ def format_report(report: Report) -> str:
     lines.append("oddities     " + ("none" if not report.oddities else ""))
     lines += [f"  {odd}" for odd in report.oddities]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _score(report: Report) -> str:
+    """The score of the mean return, and whose references it is by: a run has the same."""
+    task = TASKS[str(report.manifest["task"])]
+    by = f"by the references of its runs, {task.random_return:.1f} and {task.expert_return:.1f}"
+    return f"score        {report.normalised_mean:.1f}, of the mean return, {by}"
 
 
 def _kind(about: dict[str, Any], layout: str) -> str:
@@ -255,6 +262,8 @@ def main() -> None:
     options = parser.parse_args()
     task = get_task(options.task) if options.task else None
     source = open_source(options.dataset, task, default_data_dir(), options.skip_corrupt)
+    if task is not None and source.dataset is not None and source.dataset.manifest.task != task.name:
+        raise UserError(f"{source.where} is of {source.dataset.manifest.task}, not of {task.name}; leave --task out")
     sampled = Sampled()
     report = inspect_dataset(source.about(), source.layout, source, sampled)
     print(json.dumps(asdict(report), indent=1) if options.json else format_report(report))

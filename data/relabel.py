@@ -109,6 +109,7 @@ def _relabelled(episode: Episode, task: Task, env: TaskEnv, paid: Reward | None)
             f"the recording has {found} and actions of {episode.action.shape[1]}, but {task.name} has "
             f"{task.physics_dim} and {task.action_dim}; give a recording of the same robot by data.collect"
         )
+    env.reset(seed=0)  # a simulator's own clock starts anew; where it starts does not matter
     states = np.stack([env.observe_physics(row) for row in physics])
     rewards = np.zeros(episode.length)
     ended = np.zeros(episode.length, bool)
@@ -159,7 +160,11 @@ def main() -> None:
     if given.reward:
         load_reward(given.reward)  # before any work
     source = open_source(given.source, get_task(given.of) if given.of else None, default_data_dir())
+    if source.task is None:
+        source = open_source(given.source, task, default_data_dir())
     check_same_robot(source.task or task, task, source.where)
+    if source.layout in ("dreamer", "vd4rl") or (source.dataset and source.dataset.manifest.kind == "pixels"):
+        print(f"{source.where} has images; they are not in {given.out}, whose frames data.render draws")
     steps = source.dataset.manifest.transitions if source.dataset else WORTHWHILE
     processes = processes_for(given.processes, steps, WORTHWHILE)
     said = {"source": Path(source.where).name, "of": source.about() if source.task else {}}

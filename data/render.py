@@ -159,7 +159,7 @@ def render_dataset(
     manifest = recording.manifest
     if manifest.kind != "recording":
         raise UserError(f"{source} holds images already; render the recording that it was made from")
-    size = size or get_task(manifest.task).image_size
+    size = get_task(manifest.task).image_size if size is None else size
     known = {field.name: getattr(manifest, field.name) for field in fields(Description)}
     description = Description(**{**known, "image_size": size, "look": look})
     episodes = render_episodes(recording, size, look, progress, processes)

@@ -60,7 +60,10 @@ class SegmentSampler:
         choices = np.where(lengths >= length, lengths - length + 1 + 2 * self._beyond, 0)
         if not choices.any():
             longest = int(lengths.max(initial=0))
-            raise UserError(f"no episode has the {length} rows of a segment, the longest has {longest}; shorten it")
+            raise UserError(
+                f"no episode has the {length} rows of a segment, the longest has {longest}; "
+                "use longer episodes, or shorter segments"
+            )
         self._starts, self._last = decoded.starts[ids], lengths - length
         self._ends = np.cumsum(choices)
         self._long = np.flatnonzero(choices)

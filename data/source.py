@@ -20,7 +20,7 @@ from data.locate import find, infer_split, infer_task, resolve
 from data.manifest import NAME
 from data.skipped import Skipped
 from data.store import Dataset
-from envs.tasks import Task, get_task
+from envs.tasks import TASKS, Task, get_task
 from latent_combo.run.errors import UserError
 
 LAYOUTS = {
@@ -31,6 +31,8 @@ LAYOUTS = {
     "minari": "Minari",
 }
 """Names of layouts, and what people call them."""
+KNOWN = f"known here: {', '.join(sorted(TASKS))}"
+"""What may be named."""
 Named = tuple[str, Episode]
 """An episode and what it is called in errors."""
 
@@ -113,7 +115,7 @@ class Source:
         if self.dataset is not None:
             return {key: value for key, value in asdict(self.dataset.manifest).items() if key != "files"}
         if self.task is None:
-            raise UserError(f"{self.where} does not say which task it is of; name it with --task")
+            raise UserError(f"{self.where} does not say which task it is of; name it with --task ({KNOWN})")
         return {
             "task": self.task.name,
             "split": self.split,
@@ -192,7 +194,7 @@ def _reading(source: Source, read: Callable[[Path], Iterable[Named]]) -> Iterato
 
 def _from_d4rl(source: Source) -> Iterator[Named]:
     if source.task is None:
-        raise UserError(f"{source.where} does not say which task it is of; name it with --task")
+        raise UserError(f"{source.where} does not say which task it is of; name it with --task ({KNOWN})")
     for number, episode in enumerate(read_d4rl(source.files[0], source.task).episodes()):
         yield f"episode {number}", episode
 

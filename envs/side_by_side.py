@@ -20,7 +20,7 @@ class Copies:
 
     def __init__(self, task: Task, seen: Seen, count: int) -> None:
         self.envs = [make(task.name, seen.observation, seen.look, seen.image_size) for _ in range(count)]
-        for env in self.envs[1:]:
+        for env in self.envs[1:] if seen.pixels else ():
             env.draw_with(self.envs[0])
 
     def reset(self, seeds: list[int]) -> tuple[NDArray[Any], NDArray[np.float64]]:

@@ -206,6 +206,8 @@ def _layers(arguments: list[str]) -> Layers:
         if is_d4rl(path):
             check_hdf5(path)
         raise UserError(f"{dataset} does not say which task it is of; name it with --task")
+    if is_minari(dataset) and not task and told is None:
+        raise UserError(f"{dataset} does not say which task it is of; name it with --task")
     task = task or told or Config.task
     published = paper_settings(obs, task, dataset or default, folder)
     files = (preset,) if published is None else (published, preset)

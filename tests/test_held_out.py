@@ -95,6 +95,9 @@ class Countdown:
     def __init__(self, steps: int) -> None:
         self.steps = steps
 
+    def draw_with(self, other: object) -> None:
+        """It draws nothing."""
+
     def reset(self, seed: int) -> tuple[np.ndarray, dict[str, object]]:
         self.now = 0
         return np.zeros((4, 4, 3), np.uint8), self._info()

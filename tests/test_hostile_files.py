@@ -703,6 +703,25 @@ def same_text_often(file: h5py.File) -> None:
     path.write_bytes(content[:at] + content[at : at + 16] * 10_000 + content[at + 160_000 :])
 
 
+def text_of_another_length(file: h5py.File) -> None:
+    """Four gigabytes of a text of a byte."""
+    texts = file.create_dataset("episode_0/infos/text", data=["a"], dtype=h5py.string_dtype())
+    file.flush()
+    path, at = Path(file.filename), texts.id.get_offset()
+    file.close()
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, at, (1 << 32) - 1)
+    path.write_bytes(content)
+
+
+def packed_texts(file: h5py.File) -> None:
+    file.create_dataset("episode_0/infos/text", data=["a"], dtype=h5py.string_dtype(), compression="gzip")
+
+
+def without_chunks(file: h5py.File) -> None:
+    file.create_dataset("episode_0/rewards", (1 << 20,), bool, chunks=(1,), maxshape=(None,))[0] = True
+
+
 def text_that_leads_nowhere(file: h5py.File) -> None:
     file.create_dataset("episode_0/infos/text", data=["a", "b"], dtype=h5py.string_dtype(), chunks=True)
     path = Path(file.filename)
@@ -720,7 +739,11 @@ def text_that_leads_nowhere(file: h5py.File) -> None:
         (replace_by("episode_0", lambda _: h5py.ExternalLink("/not-there", "episode_0")), "`episode_0` is a link"),
         (replace_by("episode_0/\x1b\n", lambda _: h5py.SoftLink("/")), "main_data"),
         (replace_by("episode_0/observations", terabyte), "says it has 3023656976384 bytes"),
-        (replace_by("episode_0/infos", same_text_often), "main_data.hdf5"),
+        (replace_by("episode_0/infos", same_text_often), "`episode_0/infos/text` would unpack to 10485760000 bytes"),
+        (replace_by("episode_0/infos", text_of_another_length), "`episode_0/infos/text` refers to what is not there"),
+        (replace_by("episode_0/infos/text", packed_texts), "`episode_0/infos/text` packs values of variable length"),
+        (replace_by("episode_0/infos", lambda f: np.array([f.ref], h5py.ref_dtype)), "`episode_0/infos` is of a type"),
+        (replace_by("episode_0/rewards", without_chunks), "`episode_0/rewards` lacks most of its 1048576 chunks"),
         (replace_by("episode_0/infos", text_that_leads_nowhere), "damaged"),
         (replace_by("episode_0/itself", lambda f: f["episode_0"]), "`episode_0/itself` is in the file twice"),
         (replace_by("episode_0/infos", lambda f: f["episode_0"]), "is in the file twice"),

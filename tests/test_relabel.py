@@ -1,5 +1,6 @@
 """Another task's reward for the same experience."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -151,3 +152,10 @@ def test_robots_of_as_many_numbers_are_told_apart(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(sys, "argv", ["relabel", *arguments])
     command.main()
     assert out.exists()
+
+
+def test_every_episode_of_the_walker_is_relabelled_whole() -> None:
+    walker = get_task("walker-walk")  # whose simulator has a time limit of its own
+    recorded = list(itertools.islice(played_episodes(walker, BehaviourPolicy(), 2, 0), 2))
+    for ours, theirs in zip(relabel(recorded, walker), recorded, strict=True):
+        np.testing.assert_allclose(ours.reward, theirs.reward, atol=1e-3)

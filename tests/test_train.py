@@ -153,7 +153,7 @@ def test_the_paper_preset_trains_as_it_is_but_shorter(data_dir: Path, tmp_path: 
         --agent_fit.looks 0 --score.episodes 1 --held_out 0.3"""
     result = train(parse(arguments.split())[0])
     assert result["episodes"] == 1 and np.isfinite(result["return_mean"])
-    assert result["agent"] == {"beta": 0.5, "f": 0.5, "rho": "mix", "mu": "uniform", "extraction": "value"}
+    assert result["agent"] == {"beta": 1.0, "f": 0.5, "rho": "mix", "mu": "uniform", "extraction": "value"}
     trained = weights(tmp_path / "paper")
     assert trained["actor.first.weight"].shape == (1, 384, 256)
     assert trained["critic.feature_in.weight"].shape == (2, 384, 256)

@@ -2,11 +2,10 @@
 
 What a file says of its datasets is looked at before anything is read: a link that leads elsewhere is refused without
 being followed, and so are contents that lie outside the file, types that are no numbers, and sizes beyond what is
-stored. Values of variable length are looked at in the bytes: libhdf5 2.0 follows damaged ones for ever.
+stored.
 """
 
 import io
-import mmap
 import struct
 import zlib
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import h5py
 from PIL import Image
 
+from data.formats.heap import check_variable, read_text
 from data.formats.reason import reason
 from latent_combo.run.errors import UserError
 
@@ -29,16 +29,14 @@ RATIO = 1100
 """How many times its own size a dataset may unpack to: deflate reaches 1032, on columns of zeros."""
 SMALL = 1 << 20
 """Bytes up to which that is not asked."""
-MOST_HEAP = 1 << 28
-"""Bytes of a collection of values of variable length."""
+MOST_LACKING = 1 << 12
+"""Chunks that a dataset may lack: those are read one by one, too."""
 SMALL_CHUNK = 1 << 26
 """Bytes that a chunk may unpack to without being looked into."""
 PACKED = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 """Filters of chunks that are known here."""
 PACKING = (struct.error, zlib.error, Image.DecompressionBombError)
 """What goes wrong with bytes."""
-HEAP = b"GCOL\x01\0\0\0"
-"""How one begins; its size follows, and for each value a number, 0 for what is free, and its size."""
 
 
 class Hdf5:
@@ -78,7 +76,7 @@ class Hdf5:
         """
         groups: list[tuple[str, Any]] = [("", self._file)]
         seen = {h5py.h5o.get_info(self._file["/"].id).addr}
-        most = 0
+        variable: list[tuple[str, h5py.Dataset]] = []
         while groups:
             prefix, group = groups.pop()
             for part in group:
@@ -91,11 +89,12 @@ class Hdf5:
                 seen.add(place)
                 if isinstance(found, h5py.Dataset):
                     self._check_stored(name, found)
-                    most = max(most, int(found.size or 0) if found.dtype.hasobject else 0)
+                    if found.dtype.hasobject:
+                        variable.append((name, found))
                 elif isinstance(found, h5py.Group):
                     groups.append((f"{name}/", found))
-        if most:
-            self._check_heaps(most)
+        if variable:
+            check_variable(self.path, variable)
 
     def _within(self, group: Any, part: str, name: str) -> Any:
         """What a link in a group leads to; None where there is none. Raises UserError where it leads elsewhere."""
@@ -125,6 +124,9 @@ class Hdf5:
         filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
         if not set(filters) <= PACKED or filters.count(h5py.h5z.FILTER_DEFLATE) > 1:
             raise UserError(f"{self.path}: `{key}` is packed by filters {filters}; rewrite the file with gzip alone")
+        told = prod(-(-rows // chunk) for rows, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        if told > MOST_LACKING + dataset.id.get_num_chunks():
+            raise UserError(f"{self.path}: `{key}` lacks most of its {told} chunks; fetch it again")
         packed = h5py.h5z.FILTER_DEFLATE in filters or h5py.h5z.FILTER_LZF in filters
         for number in range(dataset.id.get_num_chunks() if packed else 0):
             chunk = dataset.id.get_chunk_info(number)
@@ -166,56 +168,10 @@ class Hdf5:
             value = self._within(found, key, f"{group}/{key}")
             if isinstance(value, h5py.Dataset) and value.shape == () and value.dtype.kind in "SO":
                 self._check_stored(f"{group}/{key}", value)
-                text: Any = self._text(value) if value.dtype.hasobject else value[()]
+                text: Any = read_text(self.path, value) if value.dtype.hasobject else value[()]
                 if isinstance(text, bytes):
                     texts[key] = text.decode(errors="replace")
         return texts
-
-    def _text(self, scalar: h5py.Dataset) -> bytes | None:
-        """A text of variable length; None where the scalar is none. Raises UserError for one that is damaged."""
-        string, place = h5py.check_string_dtype(scalar.dtype), scalar.id.get_offset()
-        if string is None or place is None:
-            return None
-        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            length, at, number = struct.unpack("<IQI", content[place : place + 16])
-            if not at:
-                return b""
-            values = self._values(content, self._file.userblock_size + at)[1]
-            start, size = values.get(number, (0, 0))
-            if length > size:
-                raise UserError(f"{self.path}: its texts are damaged; fetch or make it again")
-            return content[start : start + length]
-
-    def _check_heaps(self, most: int) -> None:
-        """Check all collections of values of variable length, of which a dataset refers to `most`."""
-        largest = 0
-        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            at = content.find(HEAP)
-            while at >= 0:
-                end, values = self._values(content, at)
-                largest = max(largest, *(size for _, size in values.values()), 0)
-                at = content.find(HEAP, end)
-            if most * largest > max(SMALL, RATIO * len(content)):
-                raise UserError(f"{self.path} would unpack {most} times {largest} bytes; fetch or make it again")
-
-    def _values(self, content: mmap.mmap, at: int) -> tuple[int, dict[int, tuple[int, int]]]:
-        """Where a collection ends, and each value's place and size. Raises UserError for a damaged one."""
-        end = at + int.from_bytes(content[at + 8 : at + 16], "little")
-        sound = content[at : at + 8] == HEAP and at + 16 <= end <= min(len(content), at + MOST_HEAP)
-        sound = sound and self._file.id.get_create_plist().get_sizes() == (8, 8)
-        at += 16
-        values: dict[int, tuple[int, int]] = {}
-        while sound and at + 16 <= end:
-            number = int.from_bytes(content[at : at + 2], "little")
-            size = int.from_bytes(content[at + 8 : at + 16], "little")
-            step = 16 + -(-size // 8) * 8 if number else size
-            sound = 16 <= step <= end - at
-            if number:
-                values[number] = at + 16, size
-            at += step
-        if not sound:
-            raise UserError(f"{self.path}: its texts are damaged; fetch or make it again")
-        return end, values
 
 
 @contextmanager
