@@ -15,6 +15,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_runs import toy
 
+from data.convert import convert
+from data.render import render_dataset
+from data.source import open_source
 from envs.tasks import get_task
 from latent_combo.config import parse
 from latent_combo.load_run import load_run
@@ -96,6 +99,23 @@ def test_what_a_run_draws_of_itself_does_not_reach_training(data_dir: Path, fini
     other = tmp_path / "other"
     train(toy(data_dir, other, "--views.every", "0", "--views.clips", "2", "--views.episodes", "1"))
     for name, value in weights(other).items():
+        assert bool((value == weights(finished)[name]).all()), name
+
+
+@pytest.mark.parametrize("layout", ["dreamer", "minari"])
+def test_training_on_another_programs_copy_is_training_on_the_data(
+    layout: str, data_dir: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    own, out = tmp_path / "own", str(tmp_path / "walker_walk" / "64px")
+    render_dataset(data_dir / "tiny", own, 64, "fast", progress=False)
+    dataset = "copy/walker-walk-v0" if layout == "minari" else out
+    if layout == "minari":
+        pytest.importorskip("minari")
+    convert(open_source(str(own), None, tmp_path), dataset, layout, progress=False)
+    sparing = ("--views.every", "0", "--agent_fit.looks", "0", "--score.episodes", "1")
+    train(toy(tmp_path, tmp_path / "run", "--dataset", dataset, "--look", "fast", *sparing))
+    for name, value in weights(tmp_path / "run").items():
         assert bool((value == weights(finished)[name]).all()), name
 
 
