@@ -174,7 +174,7 @@ def _unread(source: Source, read: set[str]) -> list[str]:
         return []
     unread = []
     with open_hdf5(source.files[0]) as columns:
-        if "infos" in columns.keys() and "physics" not in read:  # noqa: SIM118  # its own method
+        if "infos" in columns.names() and "physics" not in read:
             unread.append("what is below infos/, and numbers below metadata/")
         if columns.dataset("next_observations") is None:
             unread.append(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.tasks import Task
+from latent_combo.run.errors import UserError
 
 Observation = NDArray[Any]
 
@@ -53,8 +54,8 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """MuJoCo's model and data."""
 
     def scripted_action(self) -> NDArray[np.float32]:
-        """What the simulator's own script would do now, (A,) in [-1, 1]; NotImplementedError where there is none."""
-        raise NotImplementedError(f"{self.task.name} has no script")
+        """What the simulator's own script would do now, (A,) in [-1, 1]. Raises UserError where there is none."""
+        raise UserError(f"{self.task.name} has no script; let a learner or uniform actions play")
 
     def draw_with(self, other: "TaskEnv") -> None:
         """Have another environment of the same task, look and size draw this one, in its GL context.

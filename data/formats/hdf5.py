@@ -45,7 +45,7 @@ class Hdf5:
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path, self._file = path, file
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """Names at the top, whatever they lead to."""
         return list(self._file.keys())
 

@@ -82,14 +82,10 @@ def open_minari(path: Path) -> Any:
     if folder is None:
         raise UserError(f"{path} is no dataset of Minari's: it has no {METADATA}")
     _check(folder)
-    return _opened(path, lambda: minari.MinariDataset(folder))
-
-
-def _opened(name: Path, opening: Any) -> Any:
     try:
-        return opening()
+        return minari.MinariDataset(folder)
     except Exception as error:  # whatever minari does not expect of a file
-        raise UserError(f"Minari cannot read {name} ({reason(error)}); fetch it again") from error
+        raise UserError(f"Minari cannot read {path} ({reason(error)}); fetch it again") from error
 
 
 def _check(folder: Path) -> None:
@@ -111,7 +107,7 @@ def _check(folder: Path) -> None:
         file.check()
         if images and metadata.get("jpeg_encoding", True):
             file.check_jpegs(images)
-        if not isinstance(count, int) or not 0 <= count <= len(file.keys()):
+        if not isinstance(count, int) or not 0 <= count <= len(file.names()):
             raise UserError(f"{folder / METADATA} counts {count!r:.80} episodes, not those of {HDF5}; fetch it again")
 
 
@@ -144,7 +140,7 @@ def minari_episodes(path: Path) -> Iterator[tuple[str, Episode]]:
     while True:
         try:
             episode = next(found, None)
-        except Exception as error:  # as above
+        except Exception as error:  # whatever minari does not expect of a file
             raise UserError(f"Minari cannot read {path} ({reason(error)}); fetch it again") from error
         if episode is None:
             return

@@ -144,7 +144,7 @@ def open_npz(source: Path | bytes, where: str) -> Iterator[Npz]:
                 yield Npz(where, archive, size)
     except FileNotFoundError as error:
         raise UserError(f"{where} is not there; restore it or make the dataset again") from error
-    except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, struct.error) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, struct.error) as error:
         raise _refused(where, f"cannot be read as an npz file ({reason(error)})") from error
     except (zipfile.BadZipFile, zlib.error) as error:
         raise _refused(where, f"is no npz file, or a damaged one ({reason(error)})") from error

@@ -27,7 +27,7 @@ FIRST, MIDDLE, LAST = 0, 1, 2
 def is_shard(path: Path) -> bool:
     """Whether an HDF5 file is one of these. Raises UserError for a file that cannot be read."""
     with open_hdf5(path) as file:
-        return "step_type" in file.keys()  # noqa: SIM118  # its own method
+        return "step_type" in file.names()
 
 
 def read_shard(path: Path) -> Iterator[tuple[str, Episode]]:
