@@ -1,11 +1,8 @@
 """Foreign layouts by the letter of what made them, copies there and back, other rewards, and work over processes."""
 
-import itertools
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,21 +12,17 @@ import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from same_episodes import assert_same
 
 from data import convert as convert_command
-from data import relabel as relabel_command
 from data.convert import convert
 from data.decoded import Decoded
 from data.episode import Episode
-from data.formats.d4rl import read_metadata, write_d4rl
+from data.formats.d4rl import read_metadata
 from data.load import load_pixels, load_states
 from data.manifest import NAME, describe
-from data.parallel import AHEAD, in_order
 from data.play import BehaviourPolicy, play
-from data.relabel import load_reward, relabel
-from data.render import render_episodes
 from data.segments import SegmentSampler
-from data.skipped import Skipped
 from data.source import open_source
 from data.store import Dataset, write_dataset
 from envs.tasks import Task, get_task
@@ -266,16 +259,6 @@ def episodes_of(task: Task, image: bool = True) -> list[Episode]:
             )
         )  # fmt: skip
     return made
-
-
-def assert_same(ours: list[Episode], theirs: list[Episode], *left_out: str) -> None:
-    assert len(ours) == len(theirs)
-    for one, other in zip(ours, theirs, strict=True):
-        kept = without(other.columns(), *left_out)
-        assert set(one.columns()) == set(kept)
-        for key, array in kept.items():
-            assert one.columns()[key].dtype == array.dtype
-            np.testing.assert_array_equal(one.columns()[key], array)
 
 
 MANIFEST = "the manifest (look, camera, behaviour policies, references, checksums)"
@@ -636,180 +619,3 @@ def test_what_is_larger_than_its_share_of_the_memory_stays_on_the_disk(
     memory, disk = (SegmentSampler(decoded, range(3), 3).sample(16, np.random.default_rng(0)) for decoded in read)
     for name, tensor in vars(memory).items():
         assert np.array_equal(tensor, getattr(disk, name))
-
-
-# Another reward
-
-
-REWARD = """
-from __future__ import annotations
-from dataclasses import dataclass
-import numpy as np
-
-@dataclass
-class Weights:  # a module of its own: dataclasses look it up by its name
-    scale: float = 1.0
-
-def weighted(before, action, after, env):
-    given = np.concatenate([before, action, after, env.physics_state()])
-    before[:] = action[:] = 0.0  # the recording is not theirs to change
-    return float(given @ np.linspace(1.0, 2.0, len(given))) * Weights().scale
-
-def failing(before, action, after, env):
-    return 1.0 / 0.0
-
-def nothing(before, action, after, env):
-    return float("nan")
-
-def word(before, action, after, env):
-    return "much"
-
-number = 3
-"""
-
-
-@pytest.fixture
-def rewards(tmp_path: Path) -> Path:
-    (tmp_path / "rewards.py").write_text(REWARD)
-    return tmp_path / "rewards.py"
-
-
-@pytest.fixture(scope="module")
-def played() -> list[Episode]:
-    return list(play(HOPPER, BehaviourPolicy(), range(3)))
-
-
-def assert_weighted(made: list[Episode], played: list[Episode]) -> None:
-    """The function saw what was recorded before and after each action."""
-    for ours, theirs in zip(made, played, strict=True):
-        physics = theirs.physics
-        assert physics is not None
-        given = np.concatenate([physics[:-1], theirs.action[1:], physics[1:], physics[1:]], axis=1)
-        np.testing.assert_allclose(ours.reward[1:], given @ np.linspace(1.0, 2.0, given.shape[1]), rtol=1e-5, atol=1e-4)
-        for key in {"action", "physics", "state", "is_terminal"} & set(ours.columns()):
-            np.testing.assert_allclose(ours.columns()[key], theirs.columns()[key], atol=1e-6)
-
-
-def test_a_function_pays_by_what_was_before_and_after(rewards: Path, played: list[Episode]) -> None:
-    made = list(relabel(iter(played), HOPPER, f"{rewards}:weighted"))
-    assert_weighted(made, played)
-    again = list(relabel(iter(played), HOPPER, f"{rewards}:weighted", processes=2))
-    assert_same(again, made)
-    own = list(relabel(iter(played), HOPPER))
-    assert not any(np.allclose(ours.reward, theirs.reward) for ours, theirs in zip(made, own, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("failing", "the reward function failed: ZeroDivisionError"),
-        ("nothing", "the reward function returned nan; it is to return finite numbers"),
-        ("word", "the reward function failed: ValueError: could not convert string to float"),
-        ("number", r"rewards.py has no function 'number'"),
-        ("missing", r"rewards.py has no function 'missing'"),
-    ],
-)
-def test_a_function_that_pays_nothing_is_told(name: str, reason: str, rewards: Path, played: list[Episode]) -> None:
-    with pytest.raises(UserError, match=reason) as error:
-        list(relabel(iter(played[:1]), HOPPER, f"{rewards}:{name}"))
-    assert "\n" not in str(error.value)
-
-
-def test_a_file_without_a_reward_is_told_before_any_work(
-    tmp_path: Path, rewards: Path, monkeypatch: pytest.MonkeyPatch, played: list[Episode]
-) -> None:
-    for spec in ("rewards.py", f"{tmp_path}/none.py:weighted", str(rewards), f"{tmp_path}:weighted"):
-        with pytest.raises(UserError, match="give an existing FILE.py:FUNCTION"):
-            load_reward(spec)
-    (tmp_path / "notes.txt").write_text("words")
-    with pytest.raises(UserError, match="is no file of Python"):
-        load_reward(f"{tmp_path / 'notes.txt'}:weighted")
-    (tmp_path / "broken.py").write_text("import missing_library")
-    with pytest.raises(UserError, match=r"broken.py cannot be imported: ModuleNotFoundError"):
-        load_reward(f"{tmp_path / 'broken.py'}:weighted")
-    write_d4rl(tmp_path / "hopper.hdf5", played, HOPPER, {"task": "hopper"})
-    command = ["relabel", str(tmp_path / "hopper.hdf5"), str(tmp_path / "out"), "--task", "hopper", "--reward"]
-    monkeypatch.setattr(sys, "argv", [*command, f"{rewards}:missing"])
-    with monkeypatch.context() as patched, pytest.raises(UserError, match="has no function 'missing'"):
-        patched.setattr(relabel_command, "open_source", lambda *given: pytest.fail("read the recording"))
-        relabel_command.main()
-    monkeypatch.setattr(sys, "argv", [*command, f"{rewards}:weighted", "--processes", "1"])
-    relabel_command.main()
-    written = Dataset(tmp_path / "out")
-    assert (written.manifest.reward, written.manifest.split) == (f"{rewards}:weighted", "relabelled")
-    assert_weighted(list(written), played)
-
-
-# Over processes
-
-
-def test_what_is_drawn_by_two_processes_is_what_one_draws_and_damage_is_counted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (whole,) = play(WALKER, BehaviourPolicy(), [0])
-    assert whole.physics is not None
-    recorded = [Episode.from_transitions(np.zeros((2, 6)), np.ones(2), whole.physics[at : at + 3]) for at in (0, 9, 99)]
-    write_dataset(tmp_path / "recording", recorded, describe(WALKER, "random", 0, {}), progress=False)
-    recording = Dataset(tmp_path / "recording")
-    one, two = (list(render_episodes(recording, 24, "fast", False, processes)) for processes in (1, 2))
-    assert_same(two, one)
-    assert one[0].image is not None and one[0].image.shape == (3, 24, 24, 3) and one[0].image.std() > 5.0
-    (tmp_path / "recording" / "episode-000001.npz").write_bytes(b"damaged")
-    skipped = Skipped()
-    assert_same(list(render_episodes(recording, 24, "fast", False, 1, skipped)), [one[0], one[2]])
-    assert skipped.read == 2 and len(skipped.reasons) == 1 and "episode-000001.npz" in skipped.reasons[0]
-    assert "left out 1 of 3 files" in capsys.readouterr().err
-    with pytest.raises(UserError, match="episode-000001.npz was truncated or altered"):
-        list(render_episodes(recording, 24, "fast", False, 1))
-
-
-EVALUATED = partial(partial, eval)
-"""Makes a function that is known to any process: it evaluates an item's text."""
-
-
-def test_results_come_in_order_of_items_without_end_and_errors_reach_the_caller() -> None:
-    taken = 0
-
-    def items() -> Iterator[str]:
-        nonlocal taken
-        for number in itertools.count():
-            taken += 1
-            wait = 0.05 if number % 4 == 0 else 0.0  # the first of four is ready last
-            yield f"__import__('time').sleep({wait}) or {number if number < 9 else '1 / 0'}"
-
-    results, processes = in_order(EVALUATED, items(), 2), 2
-    for number in range(9):
-        assert next(results) == number
-        assert taken <= number + AHEAD * processes + 1
-    with pytest.raises(ZeroDivisionError):
-        next(results)
-    assert taken <= 10 + AHEAD * processes
-
-
-def test_one_process_takes_an_item_at_a_time_and_closes_what_was_made() -> None:
-    closed: list[bool] = []
-
-    class Work:
-        def __call__(self, item: int) -> int:
-            return item * item
-
-        def close(self) -> None:
-            closed.append(True)
-
-    items = itertools.count()
-    results = in_order(Work, items, 1)
-    assert list(itertools.islice(results, 3)) == [0, 1, 4] and next(items) == 3 and not closed
-    results.close()  # type: ignore[attr-defined]
-    assert closed == [True]
-
-
-def test_a_process_that_dies_is_told() -> None:
-    results = in_order(EVALUATED, ["1", "__import__('os')._exit(1)"], 2)
-    with pytest.raises(UserError, match="has ended by itself; .* set --processes 1"):
-        list(results)
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_what_can_not_be_prepared_is_told_as_it_is(processes: int) -> None:
-    with pytest.raises(UserError, match="unknown task 'nowhere'"):
-        list(in_order(partial(get_task, "nowhere"), [1, 2, 3], processes))
