@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latent_combo.run.ranges import require_positive
+from latent_combo.world_model import recurrence
 from latent_combo.world_model.gaussian import Gaussian
-
-MIN_STD = 0.1
+from latent_combo.world_model.recurrence import MIN_STD, RecurrenceWeights
 
 
 @dataclass(frozen=True)
@@ -88,40 +88,50 @@ class RSSM(nn.Module):
         h, z = feature.split([self.config.deterministic, self.config.stochastic], -1)
         return h, z
 
-    def recur(self, h: Tensor, z: Tensor, action_input: Tensor) -> Tensor:
-        """Advance the deterministic path; `action_input` (N, hidden) is `action_in(action)`. Returns (N, H)."""
-        h_next: Tensor = self.cell(functional.elu(self.latent_in(z) + action_input), h)
-        return h_next
+    def action_input(self, action: Tensor) -> Tensor:
+        """The action's part of the GRU's input, its bias included: actions (..., A) to (..., hidden)."""
+        return functional.linear(action, self.action_in.weight, self.latent_in.bias)
 
-    def posterior(self, h: Tensor, embedding_input: Tensor) -> Gaussian:
-        """`q(z | h, e)`; `embedding_input` (N, hidden) is `posterior_embedding(e)`."""
-        hidden = functional.elu(self.posterior_deterministic(h) + embedding_input)
-        return gaussian(self.posterior_out(hidden))
+    def recur(self, h: Tensor, z: Tensor, action_input: Tensor) -> Tensor:
+        """Advance the deterministic path; `action_input` is (N, hidden). Returns (N, H)."""
+        x = functional.elu(torch.addmm(action_input, z, self.latent_in.weight.t()))
+        return recurrence.gru(x, h, self.recurrence_weights())[0]  # as in a sequence, to the last bit
+
+    def recurrence_weights(self) -> RecurrenceWeights:
+        """The weights that a step of the filter needs, those of its inputs apart."""
+        cell, out = self.cell, self.posterior_out
+        return RecurrenceWeights(
+            latent=self.latent_in.weight,
+            gru_input=cell.weight_ih,
+            gru_hidden=cell.weight_hh,
+            gru_input_bias=cell.bias_ih,
+            gru_hidden_bias=cell.bias_hh,
+            deterministic=self.posterior_deterministic.weight,
+            out=out.weight,
+            out_bias=out.bias,
+        )
 
     def observe(
         self, embedding: Tensor, action: Tensor, noise: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor, Gaussian]:
-        """Filter a sequence.
+        """Filter a sequence: `q(z_t | h_t, e_t)` and the recurrence, in turns.
 
         Takes embeddings (B, L, E), actions (B, L, A), standard normal noise (B, L, Z) and the feature before the
         sequence, `start` (B, F). Returns `h` (B, L, H), `z` (B, L, Z) and the posteriors (B, L, Z).
         """
         # All that does not depend on the recurrence is one product over the whole sequence.
-        embedding_inputs = self.posterior_embedding(embedding).unbind(1)
-        action_inputs = self.action_in(action).unbind(1)
-        h, z = self.split(start)
-        states, latents, means, stds = [], [], [], []
-        for embedding_input, action_input, eps in zip(embedding_inputs, action_inputs, noise.unbind(1), strict=True):
-            h = self.recur(h, z, action_input)
-            posterior = self.posterior(h, embedding_input)
-            z = posterior.sample(eps)
-            states.append(h)
-            latents.append(z)
-            means.append(posterior.mean)
-            stds.append(posterior.std)
-        stacked = (torch.stack(parts, 1) for parts in (states, latents, means, stds))
-        all_h, all_z, mean, std = stacked
-        return all_h, all_z, Gaussian(mean, std)
+        embedding_input = functional.linear(
+            embedding, self.posterior_embedding.weight, self.posterior_deterministic.bias
+        )
+        filtered = recurrence.observe(
+            rearrange(embedding_input, "b l u -> l b u"),
+            rearrange(self.action_input(action), "b l u -> l b u"),
+            rearrange(noise, "b l z -> l b z"),
+            *self.split(start),
+            weights=self.recurrence_weights(),
+        )
+        h, z, mean, std = (rearrange(part, "l b u -> b l u") for part in filtered)
+        return h, z, Gaussian(mean, std)
 
     def priors(self, h: Tensor) -> Gaussian:
         """All members' priors of a sequence: (B, L, H) to (K, B, L, Z). They feed nothing back, so come after it."""
@@ -136,7 +146,7 @@ class RSSM(nn.Module):
         """
         members, count = feature.shape[:2]
         h, z = self.split(rearrange(feature, "k n f -> (k n) f"))
-        h = self.recur(h, z, self.action_in(action).repeat(members, 1))
+        h = self.recur(h, z, self.action_input(action).repeat(members, 1))
         own = self.prior(h.view(members, count, -1))
         return torch.cat([h.view(members, count, -1), own.mean], -1), own
 
@@ -147,7 +157,7 @@ class RSSM(nn.Module):
         and every member's prior (K, N, Z).
         """
         h, z = self.split(feature)
-        h = self.recur(h, z, self.action_in(action))
+        h = self.recur(h, z, self.action_input(action))
         priors = self.prior(h)
         z = pick_member(priors, member).sample(noise)
         return torch.cat([h, z], -1), priors
