@@ -1,0 +1,93 @@
+"""Finding the fastest way to compute each convolution on this machine."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from latent_combo.run.capture import CapturedStep
+from latent_combo.run.choices import Choices, fastest
+from latent_combo.world_model.conv import ConvConfig, ConvLayer, Decoder, Encoder, TransposedLayer, layers_of
+from latent_combo.world_model.conv_ways import Way, algorithms
+
+REPEATS = 4
+CPU_IMAGES = 32
+"""A layer's time per image hardly depends on how many there are, and a CPU takes a second for so many."""
+SLOWEST = 4.0
+"""A way that takes so many times as long as the best is not tried again."""
+
+
+def with_fastest_ways(config: ConvConfig, device: torch.device, images: int, choices: Choices) -> ConvConfig:
+    """Say for each layer how it is computed, where the config leaves that open; `images` are in a step."""
+    if config.ways:
+        return config
+    encoder, decoder = Encoder(config).to(device), Decoder(config, 1).to(device)
+    ways = []
+    for number, layer in enumerate(layers_of(encoder, decoder)):
+        first = number == 0  # nothing is behind the images that would need a gradient
+        name = f"{type(layer).__name__} {tuple(layer.weight.shape)} of {layer.size} px, bfloat16 {config.bfloat16}"
+        ways.append(choices.get(name, lambda: fastest(_seconds(config, layer, images, device, first))))  # noqa: B023
+    return replace(config, ways=tuple(ways))
+
+
+def candidates(config: ConvConfig, layer: ConvLayer | TransposedLayer, device: torch.device) -> list[str]:
+    """The ways that are worth a try, the usual one first."""
+    names = list(algorithms(isinstance(layer, TransposedLayer), layer.size))
+    if not config.bfloat16 or not multiplies_bfloat16(device):
+        return names
+    low = [f"{name}/bfloat16" for name in names]
+    return [*low, *names]
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16; without them it is tens of times slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _seconds(
+    config: ConvConfig, layer: ConvLayer | TransposedLayer, images: int, device: torch.device, first: bool
+) -> dict[str, float]:
+    """Time each candidate forward and backward, (least) seconds by name."""
+    count = images if device.type == "cuda" else min(images, CPU_IMAGES)
+    draws = torch.Generator(device).manual_seed(0)
+    shape = (count, layer.size, layer.size, layer.in_channels)
+    x = torch.rand(shape, device=device, generator=draws).permute(0, 3, 1, 2).requires_grad_(not first)
+
+    def work() -> bool:
+        y = layer(x)
+        inputs = [p for p in (x, *layer.parameters()) if p.requires_grad]
+        torch.autograd.grad(y, inputs, torch.ones_like(y))
+        return True
+
+    taken: dict[str, float] = {}
+    ready = {name: _ready(layer, name, work, draws) for name in candidates(config, layer, device)}
+    for turn in range(REPEATS):  # in turns, for machines are noisy
+        for name, run in ready.items():
+            if turn and taken[name] > SLOWEST * min(taken.values()):
+                continue
+            layer.way = Way.named(name)
+            taken[name] = min(_timed(run, device), taken.get(name, float("inf")))
+    return taken
+
+
+def _ready(
+    layer: ConvLayer | TransposedLayer, name: str, work: Callable[[], bool], generator: torch.Generator
+) -> Callable[[], bool]:
+    """Do the work once, for libraries choose and compile then; as a graph where training steps are graphs."""
+    layer.way = Way.named(name)
+    run = CapturedStep(f"a layer's {name}", work, lambda: [], generator)
+    run()
+    return run
+
+
+def _timed(work: Callable[[], bool], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
