@@ -20,10 +20,12 @@ from envs.tasks import LOOKS, OBSERVATIONS, VARIED, Seen, get_task
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.encode import EncodeConfig
+from latent_combo.held_out import ViewsConfig
+from latent_combo.run.capture import GRAPHS
 from latent_combo.run.errors import UserError
+from latent_combo.run.products import LIBRARIES
 from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.score import ScoreConfig
-from latent_combo.show_model import ViewsConfig
 from latent_combo.world_model.ensemble import EnsembleConfig
 from latent_combo.world_model.fit import FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig
@@ -66,6 +68,14 @@ class Config:
     """Where datasets and caches live (default: $LATENT_COMBO_DATA, else ~/.cache/latent-combo)."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    cuda_graphs: str = "auto"
+    """Run training steps as CUDA graphs: auto (where there is a GPU and it works), on (or end), off. Results are the
+    same."""
+    products: str = "auto"
+    """The library that multiplies float32 matrices on a CPU: mkl or onednn; auto measures once which is faster here,
+    and writes it into the run's settings."""
+    tf32: bool = True
+    """On a GPU, multiply float32 matrices by tensor cores, their entries rounded to 10 bits; sums stay float32."""
     look: str = "fast"
     """How observations are drawn: fast, or the suite's full look, which other programs' images have unless this says
     otherwise."""
@@ -106,6 +116,8 @@ class Config:
             ("algorithm", self.algorithm, tuple(ALGORITHMS)),
             ("look", self.look, LOOKS),
             ("device", self.device, ("auto", "cpu", "cuda")),
+            ("cuda_graphs", self.cuda_graphs, GRAPHS),
+            ("products", self.products, ("auto", *LIBRARIES)),
         ):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")

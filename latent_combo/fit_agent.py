@@ -10,7 +10,7 @@ from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Noise
 from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.fit import AgentFit
-from latent_combo.agent.replay import EncodedDataset, draw_pool, mixed_batch
+from latent_combo.agent.replay import EncodedDataset, draw_pool, mixed_batch, real_share
 from latent_combo.load_run import build_agent
 from latent_combo.policy import Policy
 from latent_combo.run.seeding import generator
@@ -51,7 +51,7 @@ def fit_agent(
     """Train, or go on where a checkpoint stands. Returns the agents, their speed, and the looks on the way."""
     config, device, seed = session.config.agent_fit, session.device, session.config.seed
     agent = build_agent(session.config, session.task, model.feature_dim, device)
-    fit = AgentFit(agent, model, dataset, config, generator(seed, device, "agent"))
+    fit = AgentFit(agent, model, dataset, config, generator(seed, device, "agent"), session.config.cuda_graphs)
     looks = Looks()
     if saved := session.saved.get(PHASE):
         fit.load_state_dict(saved["fit"])
@@ -60,12 +60,17 @@ def fit_agent(
     due = look_steps(config.updates, config.looks)
     clocks = session.clocks(config.updates)
     view = session.view_clock(config.updates)
-    with session.progress("agent", config.updates, fit.step) as bar:
+    with session.progress("agent", config.updates, fit.step) as bar, session.keeping_bad_batches():
         while fit.step < config.updates:
             with session.timer.section(PHASE), meter.step():
-                metrics = fit.take_step()
+                metrics = fit.take_step(report=clocks["log"](fit.step + 1))
             bar.update(1)
-            if clocks["log"](fit.step):
+            log, save = (clocks[name](fit.step) for name in ("log", "save"))
+            if log or save or fit.step in due or view(fit.step) or session.interrupt.requested:
+                with session.timer.section(PHASE):
+                    meter.wait()
+                fit.check()
+            if log:
                 seen = {**metrics, **held_out_metrics(agent, held_out, seed)}
                 session.report(PHASE, fit.step, seen, meter, bar, "q_data")
             if view(fit.step):
@@ -78,7 +83,7 @@ def fit_agent(
                 looks.steps.append(fit.step)
                 looks.returns.append(score.returns.mean(1).tolist())
                 session.log.write(PHASE, fit.step, {"score": torch.from_numpy(score.returns.mean(1))})
-            if clocks["save"](fit.step) or session.interrupt.requested:
+            if save or session.interrupt.requested:
                 session.save(PHASE, {"fit": fit.state_dict(), "looks": vars(looks)})
             session.stop_if_asked()
     return agent, meter, looks
@@ -136,7 +141,7 @@ def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, s
 def _flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> float:
     """Floating-point operations of one update, rollouts aside."""
     draws = generator(0, dataset.source.device, "flops")
-    batch = mixed_batch(dataset, None, agent.settings.f, agent.config.batch, draws)
+    batch = mixed_batch(dataset, None, real_share(agent.settings.f, agent.config.batch), draws)
     noise = Noise.draw(agent.stack, agent.config, agent.action_dim, draws)
 
     pool = draw_pool(dataset, agent.stack, agent.config, draws)

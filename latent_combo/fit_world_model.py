@@ -1,7 +1,5 @@
 """The first phase: fitting the world model, and measuring it on held-out episodes."""
 
-import json
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,14 +9,14 @@ from data.decoded import Decoded
 from data.segments import SegmentSampler
 from envs.tasks import Task
 from latent_combo.encode import rows_of
+from latent_combo.feed import SegmentFeed
 from latent_combo.held_out import LEAST
 from latent_combo.load_run import build_world_model
 from latent_combo.run.errors import UserError
 from latent_combo.run.seeding import generator, numpy_generator
-from latent_combo.run.speed import Meter, count_flops
+from latent_combo.run.speed import Meter
 from latent_combo.session import Session
 from latent_combo.show_model import ModelViews
-from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment, WorldModel
 from latent_combo.world_model.endings import ENDINGS
 from latent_combo.world_model.fit import Fit
@@ -64,48 +62,49 @@ def fit_world_model(
     config, device, seed = session.config.fit, session.device, session.config.seed
     model = build_world_model(session.config, session.task, device)
     sampler = SegmentSampler(data, train, config.length, config.from_first)
-    rng = numpy_generator(seed, "segments")
     draws = generator(seed, device, "world model")
-
-    def sample() -> Segment:
-        segment = sampler.sample(config.batch, rng).to(device)
-        image = random_shift(segment.observation, config.shift, draws)
-        return Segment(image, segment.action, segment.reward, segment.is_first, segment.terminal)
-
-    fit = Fit(model, config, sample, draws)
+    feed = SegmentFeed(sampler, config.batch, seed, config.shift, draws)
+    fit = Fit(model, config, feed, draws, feed.prepare, session.config.cuda_graphs)
     model.scale_by(lambda: scales_of(data, train))
     if saved := session.saved.get(PHASE):
         fit.load_state_dict(saved["fit"])
-        rng.bit_generator.state = json.loads(saved["rng"])
     held = (
         SegmentSampler(data, held_out, config.length)
         .sample(2 * config.batch, numpy_generator(seed, "held out"))
         .to(device)
     )
-    meter = Meter("frames", config.batch * config.length, _flops(model, held, config.batch), device)
+    meter = Meter(
+        "frames", config.batch * config.length, model.operations(held, generator(seed, device, "flops")) / 2, device
+    )
     clocks = session.clocks(config.steps, look=config.held_out_every)
     view = session.view_clock(config.steps)
-    with session.progress("world model", config.steps, fit.step) as bar:
+    with session.progress("world model", config.steps, fit.step) as bar, session.keeping_bad_batches():
         while not fit.done():
             with session.timer.section(PHASE), meter.step():
                 metrics = fit.take_step()
             bar.update(1)
-            if clocks["log"](fit.step):
+            log, look, save = (clocks[name](fit.step) for name in ("log", "look", "save"))
+            draw = view(fit.step)
+            if log or look or save or draw or fit.done() or session.interrupt.requested:
+                with session.timer.section(PHASE):
+                    meter.wait()
+                fit.check()
+            if log:
                 session.report(PHASE, fit.step, metrics, meter, bar, "loss")
-            if clocks["look"](fit.step):
+            if look:
                 session.log.write(PHASE, fit.step, _held_out_loss(model, held, seed))
                 fit.look(held)
                 with session.timer.section("views"):
                     views.note_latents(model, fit.step)
-            if view(fit.step):
+            if draw:
                 with session.timer.section("views"):
                     log_open_loop(session, views.during(model, fit.step), fit.step)
             if fit.done():
                 model.settle()
-            if clocks["save"](fit.step) or fit.done() or session.interrupt.requested:
-                state = {"fit": fit.state_dict(), "rng": json.dumps(rng.bit_generator.state)}
-                session.save(PHASE, state)
+            if save or fit.done() or session.interrupt.requested:
+                session.save(PHASE, {"fit": fit.state_dict()})
             session.stop_if_asked()
+    feed.close()
     return model.requires_grad_(False), meter
 
 
@@ -135,11 +134,3 @@ def _held_out_loss(model: WorldModel, segment: Segment, seed: int) -> dict[str, 
     """The training loss of held-out segments, always with the same noise."""
     _, metrics = model.loss(segment, generator(seed, segment.action.device, "held out"))
     return {f"held_out_{name}": value for name, value in metrics.items()}
-
-
-def _flops(model: WorldModel, segment: Segment, batch: int) -> float:
-    """Floating-point operations of one training step on `batch` sequences."""
-    device = segment.action.device
-    flops = count_flops(lambda: model.loss(segment, generator(0, device, "flops"))[0].backward())
-    model.zero_grad(set_to_none=True)
-    return flops * batch / len(segment.action)

@@ -1,22 +1,27 @@
 """A finished or half-trained run, read back from its folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from data.locate import default_data_dir
 from envs.tasks import Task, get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.config import Config, load_config
 from latent_combo.policy import Policy
 from latent_combo.run import checkpoint
+from latent_combo.run.choices import Choices
 from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError
+from latent_combo.run.precision import set_precision
+from latent_combo.run.products import fastest_library, use_library
 from latent_combo.run.seeding import generator, initial_weights
 from latent_combo.world_model.base import WorldModel
 from latent_combo.world_model.ensemble import EnsembleWorldModel
 from latent_combo.world_model.recurrent import RecurrentWorldModel
+from latent_combo.world_model.tune import with_fastest_ways
 
 WORLD_MODEL = "checkpoints/world_model.pt"
 AGENT = "checkpoints/agent.pt"
@@ -27,6 +32,27 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device is cuda, but torch finds none; use --device cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def settled(config: Config, device: torch.device) -> Config:
+    """Settle what this machine decides, so that a run's settings say it: how products and convolutions are computed.
+
+    What is measured is kept in the data folder, and measured once.
+    """
+    choices = Choices(default_data_dir(), device)
+    if config.products == "auto" and device.type == "cpu":
+        config = replace(config, products=choices.get("library of products", fastest_library))
+    if config.seen.pixels and not config.world_model.conv.ways:
+        conv = with_fastest_ways(config.world_model.conv, device, config.fit.batch * config.fit.length, choices)
+        config = replace(config, world_model=replace(config.world_model, conv=conv))
+        print(f"convolutions  {', '.join(conv.ways)} (the fastest on {choices.machine['name']})", flush=True)
+    return config
+
+
+def use(config: Config, device: torch.device) -> None:
+    """Let products be computed as a run's settings say, from now on."""
+    set_precision(device, config.tf32)
+    use_library(None if config.products == "auto" else config.products)
 
 
 def build_world_model(config: Config, task: Task, device: torch.device) -> WorldModel:
@@ -73,6 +99,7 @@ def load_run(folder: Path) -> Run:
     config = load_config(folder)
     task = get_task(config.task)
     device = choose_device(config.device)
+    use(config, device)
     world_model = build_world_model(config, task, device)
     if not (folder / WORLD_MODEL).exists():
         raise UserError(f"{folder} has no world model yet; go on with: {command('train', '--resume', folder)}")

@@ -1,20 +1,24 @@
 """One training run in progress: its folder, its log, its checkpoints, and how it is interrupted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from envs.tasks import get_task
 from latent_combo.config import Config, save_config
-from latent_combo.load_run import AGENT, WORLD_MODEL, choose_device
+from latent_combo.load_run import AGENT, WORLD_MODEL, choose_device, settled, use
 from latent_combo.run import checkpoint
 from latent_combo.run.clocks import Every, Timer
 from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError
+from latent_combo.run.files import write_atomically
+from latent_combo.run.finite import NonFiniteError
 from latent_combo.run.gallery import Gallery
 from latent_combo.run.interrupt import Interrupt
 from latent_combo.run.metrics import MetricsLog
@@ -23,13 +27,15 @@ from latent_combo.views.style import EXACT
 
 PHASES = {"world_model": WORLD_MODEL, "agent": AGENT}
 """The phases that are trained, and their checkpoints."""
+BAD_BATCH = "bad_batch.safetensors"
+"""What a step was given whose loss or gradients were not finite."""
 
 
 class Session:
     """What the phases of a run share."""
 
     def __init__(self, config: Config, interrupt: Interrupt, resume: bool) -> None:
-        self.config, self.interrupt = config, interrupt
+        self.interrupt = interrupt
         self.task = get_task(config.task)
         self.device = choose_device(config.device)
         self.out = Path(config.out)
@@ -39,6 +45,8 @@ class Session:
         if not resume and (self.out / "config.yaml").exists():
             resumed = command("train", "--resume", self.out)
             raise UserError(f"{self.out} holds a run already; choose another --out, or go on with: {resumed}")
+        self.config = config if resume else settled(config, self.device)
+        use(self.config, self.device)
 
     def open(self) -> None:
         """Make the run's folder and log, or read its checkpoints; until then, nothing is written.
@@ -68,6 +76,17 @@ class Session:
     def save(self, phase: str, state: Mapping[str, Any]) -> None:
         """Write a phase's checkpoint, with the time that was spent so far."""
         checkpoint.save(self.out / PHASES[phase], {**state, "seconds": dict(self.timer.seconds)})
+
+    @contextmanager
+    def keeping_bad_batches(self) -> Iterator[None]:
+        """Write the batch of a loss or gradient that was not finite into the run's folder, and say so."""
+        try:
+            yield
+        except NonFiniteError as error:
+            path = self.out / BAD_BATCH
+            tensors = {name: tensor.cpu().contiguous() for name, tensor in error.batch.items()}
+            write_atomically(path, safetensors.torch.save(tensors))
+            raise NonFiniteError(f"{error}; what that step was given is in {path}", error.step) from error
 
     def stop_if_asked(self) -> None:
         """Raise UserError, saying how to go on, if Ctrl-C was pressed; call it when all is saved."""

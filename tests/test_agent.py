@@ -10,9 +10,9 @@ from torch import Tensor
 from latent_combo.agent.actor_critic import MAX_ADVANTAGE_WEIGHT, advantage_weights
 from latent_combo.agent.batch import Batch, Noise, Pool, draw_by_weight
 from latent_combo.agent.networks import TanhGaussian
-from latent_combo.agent.optimise import StackedAdam
 from latent_combo.agent.settings import pushed_rows
-from latent_combo.run.guard import NonFiniteError
+from latent_combo.run.adam import StackedAdam
+from latent_combo.run.finite import NonFiniteError
 
 
 def random_pool(stack: int, seed: int = 0) -> Pool:
@@ -133,7 +133,7 @@ def test_the_share_scales_the_learning_rates() -> None:
     for share in (1.0, 0.25):
         agent = make_agent(SMALL)
         before = [p.detach().clone() for p in (*agent.critic_parameters, *agent.actor_parameters)]
-        agent.update(random_batch(1), Noise.draw(1, SMALL, A, draws()), share)
+        agent.update(random_batch(1), Noise.draw(1, SMALL, A, draws()), torch.tensor(share))
         after = (*agent.critic_parameters, *agent.actor_parameters)
         moved[share] = [float((b - a).detach().norm()) for a, b in zip(before, after, strict=True)]
     assert moved[0.25] == pytest.approx([0.25 * distance for distance in moved[1.0]], rel=0.02)
@@ -176,12 +176,12 @@ def test_the_conservative_term_has_a_gradient_at_both_ends() -> None:
     agent.critic.forward = watched  # type: ignore[method-assign]
     loss, _ = agent.critic_loss(batch, noise)
     loss.backward()
-    pairs, sampled = seen
-    assert pairs.grad is not None and sampled.grad is not None
-    pushed_down, data = sampled.grad, pairs.grad[..., 0]
+    (both,) = seen  # a state's own action, and the sampled ones
+    assert both.grad is not None and both.shape == (2, 1, 12, 1 + 6)
+    pushed_down, data = both.grad[..., 1:], both.grad[..., 0]
     torch.testing.assert_close(pushed_down.sum((2, 3)), torch.ones(2, 1))  # beta, spread over the sampled actions
     with torch.no_grad():
-        bellman = (pairs[..., 0] - agent.backup(batch, noise.following)) / 12
+        bellman = (both[..., 0] - agent.backup(batch, noise.following)) / 12
     torch.testing.assert_close((data - bellman)[..., :6], torch.full((2, 1, 6), -1 / 6))  # dataset rows are pushed up
     torch.testing.assert_close((data - bellman)[..., 6:], torch.zeros(2, 1, 6))  # model rows are not
 
@@ -305,7 +305,9 @@ def test_a_bad_reward_stops_before_any_weight_changes() -> None:
     before = {name: value.clone() for name, value in agent.state_dict().items()}
     batch = random_batch(1)
     batch.reward[0, 3] = float("nan")
-    with pytest.raises(NonFiniteError, match="critic"):
-        agent.update(batch, Noise.draw(1, SMALL, A, draws()))
+    for step, given in enumerate((batch, random_batch(1))):  # a good batch afterwards changes nothing either
+        agent.update(given, Noise.draw(1, SMALL, A, draws(step)))
+    with pytest.raises(NonFiniteError, match="agent, critic update, step 0: the loss is nan"):
+        agent.finite.raise_if_bad()
     for name, value in agent.state_dict().items():
-        torch.testing.assert_close(value, before[name])
+        assert torch.equal(value, before[name]), name

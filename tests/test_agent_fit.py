@@ -10,6 +10,7 @@ from torch import Tensor
 from toy_models import PartialWorldModel
 
 from latent_combo.agent.batch import Noise
+from latent_combo.agent.conservative import conservative_gap
 from latent_combo.agent.fit import AgentFit, AgentFitConfig
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import ModelBuffer
@@ -175,7 +176,7 @@ def test_scaled_values_have_the_mean_and_spread_of_returns_and_the_same_loss() -
     for ours, theirs in ((agent.critic, plain.critic), (agent.target, plain.target)):
         torch.testing.assert_close(ours(feature, action), mean + std * theirs(feature, action))
     batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
-    q = agent.critic(batch.feature, batch.action[:, :, None]).squeeze(-1)
-    gap, _ = agent.conservative_loss(batch, noise, q)
+    q, soft_maximum, _ = agent.values_and_soft_maxima(batch, noise)
+    gap = conservative_gap(soft_maximum, torch.ones(1, 12) * batch.real, q, batch.real)
     bellman = 0.5 * (q - agent.backup(batch, noise.following)).square().mean(-1)
     torch.testing.assert_close(agent.critic_loss(batch, noise)[0], (config.beta * gap + bellman).sum())

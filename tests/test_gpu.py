@@ -1,19 +1,35 @@
 """What has to hold on CUDA; run with `pytest -m gpu` where there is one."""
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from data.decoded import Decoded
+from data.segments import SegmentSampler
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise, Pool
+from latent_combo.agent.fit import AgentFit, AgentFitConfig, SideBySide
 from latent_combo.agent.networks import NetworkConfig
+from latent_combo.agent.replay import EncodedDataset
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.config import parse
+from latent_combo.feed import SegmentFeed
 from latent_combo.load_run import load_run
+from latent_combo.run.bias_relu import bias_relu
+from latent_combo.run.capture import CapturedStep
+from latent_combo.run.errors import UserError
+from latent_combo.run.finite import NonFiniteError
+from latent_combo.run.products import stacked_product
 from latent_combo.train import train
+from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment
 from latent_combo.world_model.conv import ConvConfig
+from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
+from latent_combo.world_model.fit import Fit, FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
 from latent_combo.world_model.rssm import RSSMConfig
 
@@ -104,3 +120,221 @@ def test_a_run_on_cuda_is_read_back_on_the_cpu(preset: str, tmp_path: Path) -> N
     size = run.config.world_model.conv.image_size
     action = policy.act(torch.zeros(1, 1, size, size, 3, dtype=torch.uint8))
     assert action.shape == (1, 1, 6) and bool(action.isfinite().all())
+
+
+TINY = RecurrentConfig(
+    conv=ConvConfig(32, (8, 16, 32), 64, (16, 8), (5, 6, 6)),
+    rssm=RSSMConfig(deterministic=32, stochastic=8, hidden=32, members=3),
+    head_hidden=16,
+)
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
+def pixels(count: int = 40) -> Decoded:
+    rng = np.random.default_rng(0)
+    return Decoded(
+        observation=rng.integers(256, size=(count, 32, 32, 3), dtype=np.uint8),
+        action=rng.uniform(-1, 1, (count, 2)).astype(np.float32),
+        reward=rng.uniform(size=count).astype(np.float32),
+        is_first=np.arange(count) % 20 == 0,
+        is_terminal=np.zeros(count, bool),
+        lengths=np.full(count // 20, 20),
+    )
+
+
+def pixel_fit(graphs: str, reward: float | None = None, steps: int = 8) -> Fit:
+    data = pixels()
+    if reward is not None:
+        data.reward[11] = reward
+    torch.manual_seed(0)
+    model = RecurrentWorldModel(TINY, 2).to(CUDA)
+    draws = torch.Generator(CUDA).manual_seed(0)
+    feed = SegmentFeed(SegmentSampler(data, [0, 1], 6), 5, seed=0, shift=2, generator=draws)
+    return Fit(model, FitConfig(steps=steps, final_learning_rate=0.1), feed, draws, feed.prepare, graphs)
+
+
+def weights(fit: Fit | AgentFit) -> dict[str, torch.Tensor]:
+    return {**(fit.model if isinstance(fit, Fit) else fit.agent).state_dict()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def test_a_fit_of_pixels_by_graphs_is_the_one_without_bit_by_bit(deterministic: None) -> None:
+    captured, eager = pixel_fit("on"), pixel_fit("off")
+    for ours, theirs in zip(captured, eager, strict=True):
+        assert float(ours["loss"]) == float(theirs["loss"])
+    assert captured._descend.captured and not eager._descend.captured
+    same(weights(captured), weights(eager))
+    rest = pixel_fit("on")  # and goes on where another one was
+    half = pixel_fit("on")
+    for _ in range(4):
+        half.take_step()
+    rest.load_state_dict(half.state_dict())
+    list(rest)
+    same(weights(rest), weights(eager))
+
+
+def test_a_fit_of_states_by_graphs_is_the_one_without_bit_by_bit() -> None:
+    found = []
+    for graphs in ("on", "off"):
+        torch.manual_seed(0)
+        model = EnsembleWorldModel(EnsembleConfig(hidden=32), 5, 2, "none").to(CUDA)
+        draws = torch.Generator(CUDA).manual_seed(0)
+
+        def sample(draws: torch.Generator = draws) -> Segment:
+            state = torch.randn(70, 2, 5, device=CUDA, generator=draws)
+            never = torch.zeros(70, 2, dtype=torch.bool, device=CUDA)
+            return Segment(state, state[..., :2], state[..., 0], never, never)
+
+        fit = Fit(model, FitConfig(steps=6, weight_decay=1e-3), sample, draws, graphs=graphs)
+        list(fit)
+        found.append(weights(fit))
+    same(*found)
+
+
+def agent_fit(graphs: str, extraction: str = "value", seed: int = 0, stack: int = 2) -> AgentFit:
+    small = NetworkConfig(hidden=32, layers=2)
+    config = AgentConfig(
+        network=small, actor_network=small, batch=16, actions=3, extraction=extraction, scale_values=True
+    )
+    configs = [dataclasses.replace(config, beta=1.0 + number, critic_learning_rate=1e-3) for number in range(stack)]
+    torch.manual_seed(seed)
+    agent = ConservativeActorCritic(configs, 40, 2, CUDA)
+    model = RecurrentWorldModel(TINY, 2).to(CUDA).requires_grad_(False)
+    draws = torch.Generator(CUDA).manual_seed(seed)
+    rows = 200
+    dataset = EncodedDataset.from_rows(
+        feature=torch.randn(2, rows, 40, device=CUDA, generator=draws),
+        action=torch.rand(rows, 2, device=CUDA, generator=draws) * 2 - 1,
+        reward=torch.rand(rows, device=CUDA, generator=draws),
+        terminal=torch.zeros(rows, device=CUDA),
+        is_first=torch.arange(rows, device=CUDA) % 50 == 0,
+        config=config,
+    )
+    schedule = AgentFitConfig(updates=14, warm_up=4, branches=10, rollout_every=5, final_learning_rate=0.1)
+    return AgentFit(agent, model, dataset, schedule, draws, graphs)
+
+
+@pytest.mark.parametrize("extraction", ["value", "advantage"])
+def test_agents_and_rollouts_by_graphs_are_those_without_bit_by_bit(extraction: str) -> None:
+    captured, eager = agent_fit("on", extraction), agent_fit("off", extraction)
+    for ours, theirs in zip(captured, eager, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            assert torch.equal(value, theirs[name]), name
+    same(weights(captured), weights(eager))
+    assert captured.buffer is not None and eager.buffer is not None
+    for own, other in zip(captured.buffer.tensors, eager.buffer.tensors, strict=True):
+        assert torch.equal(own, other)
+
+
+def test_stacks_side_by_side_are_the_same_stacks_alone() -> None:
+    together = SideBySide([agent_fit("on", seed=seed, stack=1 + seed) for seed in range(3)])
+    together.take_steps(14)
+    for seed, fit in enumerate(together.fits):
+        alone = agent_fit("off", seed=seed, stack=1 + seed)
+        list(alone)
+        same(weights(fit), weights(alone))
+
+
+@pytest.mark.parametrize("graphs", ["on", "off"])
+def test_a_bad_number_in_a_graph_stops_the_fit_with_the_weights_before_it(graphs: str) -> None:
+    bad, good = (pixel_fit(graphs, reward, steps=60) for reward in (float("nan"), None))
+    with pytest.raises(NonFiniteError, match=r"world model, step \d+: the loss is nan") as stopped:
+        list(bad)
+    step = stopped.value.step
+    assert bool(stopped.value.batch["reward"].isnan().any())
+    before = {name: value.clone() for name, value in weights(good).items()}
+    for _ in range(step):
+        good.take_step()
+    for name, value in weights(bad).items():
+        torch.testing.assert_close(value, weights(good)[name], atol=1e-5, rtol=1e-4)
+    assert step == 0 or any(not torch.equal(value, before[name]) for name, value in weights(good).items())
+
+
+def test_what_can_not_be_captured_runs_as_it_is_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    state, draws = torch.ones(3, device=CUDA), torch.Generator(CUDA).manual_seed(0)
+
+    def reads() -> float:
+        state.add_(torch.randn(3, device=CUDA, generator=draws))
+        return float(state.sum())
+
+    with pytest.raises(UserError, match="a step can not be captured.*cuda_graphs auto"):
+        CapturedStep("a step", reads, lambda: [state], draws, "on")()
+    torch.cuda.synchronize()
+    state.fill_(1.0)
+    draws.manual_seed(0)
+    step = CapturedStep("a step", reads, lambda: [state], draws)
+    got = [step() for _ in range(3)]
+    assert capsys.readouterr().err.count("a step can not be captured") == 1
+    draws.manual_seed(0)
+    assert got == pytest.approx([3.0 + float(total) for total in torch.stack(
+        [torch.randn(3, device=CUDA, generator=draws).sum() for _ in range(3)]).cumsum(0)], abs=1e-5)  # fmt: skip
+
+
+def test_segments_cut_on_the_device_are_those_fed_from_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def feed() -> SegmentFeed:
+        draws = torch.Generator(CUDA).manual_seed(0)
+        return SegmentFeed(SegmentSampler(pixels(), [0, 1], 6, from_first=0.3), 5, 0, 0, draws)
+
+    on_device = feed()
+    monkeypatch.setattr("latent_combo.feed.SHARE_OF_DEVICE", 0.0)
+    fed = feed()
+    assert on_device.on_device and not fed.on_device
+    for step in (0, 1, 2, 7):
+        for each in (on_device, fed):
+            each.prepare(step)
+        for name, part in on_device().tensors().items():
+            assert torch.equal(part, getattr(fed(), name)), name
+    fed.close()
+
+
+def test_shifts_are_those_of_the_cpu() -> None:
+    image = torch.randint(256, (3, 4, 8, 8, 3), dtype=torch.uint8)
+    shifted = random_shift(image.to(CUDA), 2, torch.Generator(CUDA).manual_seed(1)).cpu()
+    for sequence, original in zip(shifted, image, strict=True):
+        fits = [
+            (y, x) for y in range(-2, 3) for x in range(-2, 3)
+            if bool((sequence[:, 2:6, 2:6] == original[:, 2 + y : 6 + y, 2 + x : 6 + x]).all())
+        ]  # fmt: skip
+        assert fits
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("rows", "groups", "width"), [(60, 3, 17), (4096, 1, 32), (40, 40, 256), (5000, 2, 300)])
+def test_bias_and_relu_by_triton_are_torchs_own(dtype: torch.dtype, rows: int, groups: int, width: int) -> None:
+    x = torch.randn(rows, width, device=CUDA).to(dtype)
+    bias = torch.randn(groups, width, device=CUDA)
+    gradient = torch.randn(rows, width, device=CUDA).to(dtype)
+    found = []
+    for ours in (True, False):
+        a, b = x.clone().requires_grad_(), bias.clone().requires_grad_()
+        wide = (a.float().view(groups, -1, width) + b[:, None]).relu().view(rows, width).to(dtype)
+        y = bias_relu(a, b) if ours else wide
+        found.append((y, *torch.autograd.grad(y, (a, b), gradient)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=2e-2 if dtype == torch.bfloat16 else 1e-4)
+    x[1, 2] = float("nan")
+    assert bool(bias_relu(x, bias)[1, 2].isnan())
+
+
+@pytest.mark.parametrize("rows", [1024, 5120, 700])
+def test_products_in_pieces_have_the_gradients_of_the_whole(rows: int) -> None:
+    x, weight = (torch.randn(shape, device=CUDA, requires_grad=True) for shape in ((2, rows, 24), (2, 24, 32)))
+    gradient = torch.randn(2, rows, 32, device=CUDA)
+    exact = [part.detach().double().requires_grad_() for part in (x, weight)]
+    ours, theirs = stacked_product(x, weight), exact[0] @ exact[1]
+    for one, other in zip(
+        (ours, *torch.autograd.grad(ours, (x, weight), gradient)),
+        (theirs, *torch.autograd.grad(theirs, exact, gradient.double())),
+        strict=True,
+    ):
+        torch.testing.assert_close(one.double(), other, atol=1e-3, rtol=1e-4)

@@ -7,7 +7,15 @@ import torch
 from small_agents import SMALL, A, F, dataset, draws
 from torch import Tensor
 
-from latent_combo.agent.replay import EncodedDataset, ModelBuffer, Outcome, draw_pool, mixed_batch, trajectory_weights
+from latent_combo.agent.replay import (
+    EncodedDataset,
+    ModelBuffer,
+    Outcome,
+    draw_pool,
+    mixed_batch,
+    real_share,
+    trajectory_weights,
+)
 
 CPU = torch.device("cpu")
 
@@ -33,14 +41,14 @@ def test_each_agent_samples_its_own_part_of_the_buffer() -> None:
         own.expand(3, 4),
     )
     for column in buffer.sample(10, draws()):
-        assert bool((column.view(3, -1) == own).all())
+        assert bool((column.reshape(3, -1) == own).all())
 
 
 def test_a_batch_is_f_real_and_its_transitions_are_rows_that_follow_each_other() -> None:
     data, buffer = dataset(), ModelBuffer(2, 4, F, A, CPU)
     fake = torch.full((2, 4, F), -1.0)
     buffer.add(fake, torch.zeros(2, 4, A), torch.zeros(2, 4), fake, torch.zeros(2, 4))
-    batch = mixed_batch(data, buffer, torch.tensor([0.5, 0.8]), 10, draws())
+    batch = mixed_batch(data, buffer, real_share(torch.tensor([0.5, 0.8]), 10), draws())
     assert batch.real.sum(1).tolist() == [5.0, 8.0]
     real = batch.real.bool()
     row = batch.feature[..., 0][real]
@@ -110,7 +118,7 @@ def test_the_pool_is_drawn_from_good_episodes_and_the_critics_batch_from_all() -
 
     weight = (lengths - 1) * (torch.tensor([0.0, 0.25, 1.0]) / 0.5).exp()  # each pair by its own episode's return
     torch.testing.assert_close(shares(pool.feature), weight / weight.sum(), atol=0.03, rtol=0.0)
-    batch = mixed_batch(data, None, torch.ones(1), 6000, draws())
+    batch = mixed_batch(data, None, torch.ones(1, 6000), draws())
     torch.testing.assert_close(shares(batch.feature), (lengths - 1) / 13, atol=0.03, rtol=0.0)
 
 

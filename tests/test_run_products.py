@@ -14,7 +14,7 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "oneDNN" and products.OPERATOR is None:
         pytest.skip("this build of torch has no oneDNN operator")
     if request.param != "as here":
-        monkeypatch.setattr(products, "prefers_onednn", lambda: request.param == "oneDNN")
+        monkeypatch.setattr(products, "_chosen", request.param.lower())
     return str(request.param)
 
 
@@ -71,10 +71,10 @@ def test_networks_one_after_the_other_are_those_side_by_side(
 ) -> None:
     torch.manual_seed(0)
     networks = StackedMLP(3, NetworkConfig(hidden=32, layers=3), 2, layer_norm)
-    x = torch.randn(3, 20, 32)
-    alone = networks(x)
+    x, bias = torch.randn(3, 20, 32), torch.randn(3, 1, 32)
+    alone = networks.after_first(x, bias)
     monkeypatch.setattr("latent_combo.agent.networks.one_by_one", lambda _: False)
-    together = networks(x)
+    together = networks.after_first(x, bias)
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
     weights = list(networks.parameters())
     for ours, theirs in zip(
@@ -90,3 +90,28 @@ def test_processors_with_wide_units_are_told_by_their_family() -> None:
     assert products.is_wide_amd(about.format(26)) and not products.is_wide_amd(about.format(25))
     assert not products.is_wide_amd(about.format(26).replace("AuthenticAMD", "GenuineIntel"))
     assert not products.is_wide_amd("")
+
+
+def test_the_library_is_what_was_chosen_and_the_faster_one_is_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_chosen", None)
+    products.use_library("onednn")
+    assert products.prefers_onednn() == (products.OPERATOR is not None)
+    products.use_library("mkl")
+    assert not products.prefers_onednn()
+    with pytest.raises(ValueError, match="'blas' is no library for products; there are mkl, onednn"):
+        products.use_library("blas")
+    assert products.fastest_library() in products.LIBRARIES
+    products.use_library(None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "piece"), [(256, None), (1000, None), (1024, 512), (5376, 448), (5120, 512), (1031, None)]
+)
+def test_many_rows_are_cut_into_equal_pieces(rows: int, piece: int | None) -> None:
+    assert products.rows_of_a_piece(rows) == piece
+
+
+def test_pieces_sum_to_the_whole() -> None:
+    g = torch.Generator().manual_seed(0)
+    x, gradient = (torch.randn(2, 1344, size, generator=g, dtype=torch.float64) for size in (3, 5))
+    torch.testing.assert_close(products.split_product(x, gradient, 448), x.mT @ gradient)

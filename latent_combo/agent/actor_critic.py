@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from latent_combo.agent.batch import Batch, Noise, Pool, draw_by_weight
 from latent_combo.agent.conservative import conservative_gap, log_sum_exp, softmax_shares, weighted_mean
-from latent_combo.agent.networks import Actor, TwinCritic
-from latent_combo.agent.optimise import StackedAdam
+from latent_combo.agent.networks import Actor, TanhGaussian, TwinCritic
 from latent_combo.agent.settings import AgentConfig, AgentSettings, pushed_rows
-from latent_combo.run.guard import check_finite
+from latent_combo.run.adam import StackedAdam
+from latent_combo.run.finite import FiniteCheck
 
 MAX_ADVANTAGE_WEIGHT = 20.0
 """Of one pair, where the mean is 1."""
@@ -24,6 +24,15 @@ def advantage_weights(advantage: Tensor, temperature: float) -> Tensor:
     scaled = advantage / (advantage.std(-1, keepdim=True) + 1e-6) / temperature
     log_mean = scaled.logsumexp(-1, keepdim=True) - math.log(scaled.shape[-1])
     return (scaled - log_mean).exp().clamp(max=MAX_ADVANTAGE_WEIGHT)
+
+
+def side_by_side(network: nn.Module) -> Tensor:
+    """Lay all parameters of a network into one vector, which is returned: what is done to all takes one kernel then."""
+    vector = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    pieces = vector.split([parameter.numel() for parameter in network.parameters()])
+    for parameter, piece in zip(network.parameters(), pieces, strict=True):
+        parameter.data = piece.view_as(parameter)
+    return vector
 
 
 class ConservativeActorCritic(nn.Module):
@@ -46,12 +55,22 @@ class ConservativeActorCritic(nn.Module):
         self.target.load_state_dict(self.critic.state_dict())
         self.target.requires_grad_(False)
         self.log_alpha = nn.Parameter(torch.full((self.stack,), config.initial_alpha, device=device).log())
+        self.actor_weights, self.critic_weights, self.target_weights = (
+            side_by_side(network) for network in (self.actor, self.critic, self.target)
+        )
         self.actor_parameters: list[Tensor] = list(self.actor.parameters())
         self.critic_parameters: list[Tensor] = list(self.critic.parameters())
         self.target_parameters: list[Tensor] = list(self.target.parameters())
         settings = self.settings
-        self.actor_optimiser = StackedAdam(self.actor_parameters, settings.actor_learning_rate)
-        self.critic_optimiser = StackedAdam(self.critic_parameters, settings.critic_learning_rate.repeat(2))
+        names = {
+            name: [parameter for parameter, _ in network.named_parameters()]
+            for name, network in (("critic", self.critic), ("actor", self.actor))
+        }
+        self.finite = FiniteCheck("agent", names, device)
+        self.actor_optimiser = StackedAdam(self.actor_parameters, settings.actor_learning_rate, self.actor_weights)
+        self.critic_optimiser = StackedAdam(
+            self.critic_parameters, settings.critic_learning_rate.repeat(2), self.critic_weights
+        )
         self.alpha_optimiser = StackedAdam([self.log_alpha], settings.alpha_learning_rate)
 
     def scale_values(self, mean: float, std: float) -> None:
@@ -60,74 +79,100 @@ class ConservativeActorCritic(nn.Module):
             critic.value_mean.fill_(mean)
             critic.value_std.fill_(std)
 
-    def critic_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
+    def critic_loss(
+        self, batch: Batch, noise: Noise, report: bool = True, policy: TanhGaussian | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 29 with twin critics: `beta * gap + 1/2 E[(Q - y)^2]`, summed over critics and agents.
 
-        Returns the scalar loss and metrics of shape (S,).
+        `policy` is that of the batch's states, if it is known. Returns the scalar loss and, with `report`, metrics of
+        shape (S,).
         """
         target = self.backup(batch, noise.following)  # (S, B)
-        q_data = self.critic(batch.feature, batch.action[:, :, None]).squeeze(-1)  # (2, S, B)
-        bellman = 0.5 * (q_data - target).square().mean(-1)  # (2, S)
-        with torch.no_grad():
-            metrics = {
-                "bellman": bellman.mean(0),
-                "q_data": weighted_mean(q_data, batch.real).mean(0),
-                "q_model": weighted_mean(q_data, 1.0 - batch.real).mean(0),
-                "target": target.mean(-1),
-            }
+        soft_maximum: Tensor | None = None
+        metrics: dict[str, Tensor] = {}
         if self.pushed.start == self.pushed.stop:
-            return bellman.sum(), metrics
-        gap, gap_metrics = self.conservative_loss(batch, noise, q_data)
-        return (self.settings.beta * gap + bellman).sum(), metrics | gap_metrics
+            q_data = self.values(batch)
+        else:
+            q_data, soft_maximum, metrics = self.values_and_soft_maxima(batch, noise, report, policy)
+        bellman = 0.5 * (q_data - target).square().mean(-1)  # (2, S)
+        loss = bellman
+        if soft_maximum is not None:
+            real = batch.real[:, self.pushed]
+            rho = self.settings.rho_model[:, None] * (1.0 - real) + self.settings.rho_real[:, None] * real
+            gap = conservative_gap(soft_maximum, rho, q_data, batch.real)  # (2, S)
+            loss = torch.addcmul(bellman, self.settings.beta, gap)
+            metrics |= {"conservative_gap": gap.detach().mean(0)} if report else {}
+        if report:
+            with torch.no_grad():
+                metrics |= {
+                    "bellman": bellman.mean(0),
+                    "q_data": weighted_mean(q_data, batch.real).mean(0),
+                    "q_model": weighted_mean(q_data, 1.0 - batch.real).mean(0),
+                    "target": target.mean(-1),
+                }
+        return loss.sum(), metrics
 
-    def conservative_loss(self, batch: Batch, noise: Noise, q_data: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The bracket of eq. 29 (2, S), given the values of the batch's own pairs (2, S, B), and metrics."""
-        pushed = self.pushed  # M of the B rows
+    def values(self, batch: Batch) -> Tensor:
+        """The values (2, S, B) of a batch's own pairs."""
+        values: Tensor = self.critic(batch.feature, batch.action[:, :, None]).squeeze(-1)
+        return values
+
+    def values_and_soft_maxima(
+        self, batch: Batch, noise: Noise, report: bool = True, policy: TanhGaussian | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The values (2, S, B) of a batch's own pairs, the log-sum-exp (2, S, M) at the rows that are pushed down.
+
+        And metrics, with `report`.
+        """
+        pushed, draws = self.pushed, self.config.softmax_draws
         feature = batch.feature[:, pushed]
         with torch.no_grad():
-            at_state = self.actor(feature)
-            spread = type(at_state)(at_state.loc[:, :, None], at_state.log_std[:, :, None])
-            policy_action, log_policy = spread.sample(noise.policy[:, pushed])  # (S, M, N, A), (S, M, N)
-        sampled = torch.cat([noise.uniform[:, pushed], policy_action], 2)
-        draws = self.config.softmax_draws
-        with torch.set_grad_enabled(draws == 0):
-            q_uniform, q_policy = self.critic(feature, sampled).chunk(2, -1)  # (2, S, M, N)
-            soft_maximum = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M)
+            of_states = self.actor(feature).many(slice(None)) if policy is None else policy.many(pushed)
+            policy_action, log_policy = of_states.sample(noise.policy[:, pushed])
+        sampled = torch.cat([noise.uniform[:, pushed], policy_action], 2)  # (S, M, 2N, A)
+        if draws == 0 and feature.shape[1] == batch.feature.shape[1]:
+            # all states are valued at all of their actions at once
+            every = self.critic(feature, torch.cat([batch.action[:, :, None], sampled], 2))
+            q_data, q_sampled = every[..., 0], every[..., 1:]
+        else:
+            q_data = self.values(batch)
+            with torch.set_grad_enabled(draws == 0):
+                q_sampled = self.critic(feature, sampled)
+        q_uniform, q_policy = q_sampled.chunk(2, -1)  # (2, S, M, N)
+        soft_maximum = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M)
         if draws:
             share = softmax_shares(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M, 2N)
             uniform = torch.stack(noise.softmax[:, pushed].chunk(2, -1))  # (2, S, M, k)
             chosen = draw_by_weight(share.cumsum(-1), uniform)[..., None].expand(*uniform.shape, self.action_dim)
             q_chosen = self.critic(feature, sampled.expand(2, *sampled.shape).gather(3, chosen)).mean(-1)
             soft_maximum = soft_maximum + q_chosen - q_chosen.detach()  # its value, and the drawn samples' gradient
-        real = batch.real[:, pushed]
-        rho = self.settings.rho_model[:, None] * (1.0 - real) + self.settings.rho_real[:, None] * real
-        gap = conservative_gap(soft_maximum, rho, q_data, batch.real)  # (2, S)
-        metrics = {
-            "conservative_gap": gap.detach().mean(0),
-            "q_uniform": q_uniform.detach().mean((0, 2, 3)),
-            "q_policy": q_policy.detach().mean((0, 2, 3)),
-        }
-        return gap, metrics
+        if not report:
+            return q_data, soft_maximum, {}
+        means = {name: q.detach().mean((0, 2, 3)) for name, q in (("q_uniform", q_uniform), ("q_policy", q_policy))}
+        return q_data, soft_maximum, means
 
     @torch.no_grad()
     def backup(self, batch: Batch, noise: Tensor) -> Tensor:
         """`y = r + discount * min_i Q_target_i(s', a')`, a' of the policy: (S, B)."""
-        action, log_policy = self.actor(batch.next_feature).sample(noise)
+        policy: TanhGaussian = self.actor(batch.next_feature)
+        action = policy.act(noise)
         value: Tensor = self.target(batch.next_feature, action[:, :, None]).squeeze(-1).amin(0)
         if self.config.entropy_in_target:
-            value = value - self.log_alpha.exp()[:, None] * log_policy
-        return batch.reward + batch.discount * value
+            value = value - self.log_alpha.exp()[:, None] * policy.sample(noise)[1]
+        return torch.addcmul(batch.reward, batch.discount, value)
 
-    def actor_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def actor_loss(
+        self, batch: Batch, noise: Noise, policy: TanhGaussian | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Eq. 3 with entropy: `E[alpha log pi - min_i Q_i]` over the batch's states, summed over agents.
 
-        Returns the scalar loss, the log-densities of the actions (S, B), and metrics of shape (S,).
+        `policy` is that of these states, if it is known. Returns the scalar loss, the log-densities of the actions
+        (S, B), and metrics of shape (S,).
         """
-        action, log_policy = self.actor(batch.feature).sample(noise.actor)
+        action, log_policy = (self.actor(batch.feature) if policy is None else policy).sample(noise.actor)
         value = self.critic(batch.feature, action[:, :, None]).squeeze(-1).amin(0)  # (S, B)
         loss = (self.log_alpha.detach().exp()[:, None] * log_policy - value).mean(-1)
-        metrics = {"actor_loss": loss.detach(), "entropy": -log_policy.detach().mean(-1)}
-        return loss.sum(), log_policy, metrics
+        return loss.sum(), log_policy, {"actor_loss": loss.detach()}
 
     def advantage_loss(self, pool: Pool, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         """`-E_D[w log pi(a|s)]`, w proportional to exp(A / temperature), A the n-step return of the dataset less V(s).
@@ -162,44 +207,61 @@ class ConservativeActorCritic(nn.Module):
         return loss.sum(), {"actor_loss": loss.detach(), "entropy": entropy}
 
     def update(
-        self, batch: Batch, noise: Noise, rate_share: float = 1.0, pool: Pool | None = None, imitate: bool = False
+        self,
+        batch: Batch,
+        noise: Noise,
+        share: Tensor | None = None,
+        pool: Pool | None = None,
+        imitate: bool = False,
+        report: bool = True,
     ) -> dict[str, Tensor]:
         """One step of the critics, of the policy, of the temperature and of the target critics.
 
         The extraction "advantage" needs a `pool` of the dataset's pairs, and has no temperature. With `imitate` the
-        policy follows the dataset's actions instead of the critics. `rate_share` scales the learning rates of critics
-        and policy. Returns metrics of shape (S,). Raises NonFiniteError before an
-        optimiser would use a bad gradient.
+        policy follows the dataset's actions instead of the critics. `share` () scales the learning rates of critics
+        and policy. Returns metrics of shape (S,), without `report` few of them. Reads nothing of the device: from the
+        first loss or gradient on that is not finite nothing changes any more, and `finite` tells.
         """
-        critic_loss, metrics = self.critic_loss(batch, noise)
-        self._descend("critic", critic_loss, self.critic, self.critic_optimiser, rate_share)
+        self.finite.begin()
+        follows_values = pool is None and not imitate
+        # The policy changes last in an update: what the critics and eq. 3 need of it is computed once.
+        policy = self.actor(batch.feature) if follows_values else None
+        critic_loss, metrics = self.critic_loss(batch, noise, report, policy)
+        self._descend("critic", critic_loss, self.critic_optimiser, share)
         if imitate:
             actor_loss, actor_metrics = self.imitation_loss(batch, noise)
-            self._descend("actor", actor_loss, self.actor, self.actor_optimiser, rate_share)
-            metrics |= actor_metrics
+            self._descend("actor", actor_loss, self.actor_optimiser, share)
         elif pool is None:
-            metrics |= self._follow_values(batch, noise, rate_share)
+            actor_metrics = self._follow_values(batch, noise, share, policy)
         else:
             actor_loss, actor_metrics = self.advantage_loss(pool, noise)
-            self._descend("actor", actor_loss, self.actor, self.actor_optimiser, rate_share)
-            metrics |= actor_metrics
+            self._descend("actor", actor_loss, self.actor_optimiser, share)
         with torch.no_grad():
-            torch._foreach_lerp_(self.target_parameters, self.critic_parameters, self.config.target_rate)
-        return metrics
+            rate = (1.0 - self.finite.bad) * self.config.target_rate
+            self.target_weights.lerp_(self.critic_weights, rate)
+        return metrics | actor_metrics
 
-    def _follow_values(self, batch: Batch, noise: Noise, rate_share: float) -> dict[str, Tensor]:
+    def _follow_values(
+        self, batch: Batch, noise: Noise, share: Tensor | None, policy: TanhGaussian | None
+    ) -> dict[str, Tensor]:
         """Eq. 3, and the temperature towards the target entropy."""
-        loss, log_policy, metrics = self.actor_loss(batch, noise)
-        self._descend("actor", loss, self.actor, self.actor_optimiser, rate_share)
-        excess = log_policy.detach().mean(-1) + self.config.target_entropy_per_action * self.action_dim
-        self.alpha_optimiser.step((-excess,))  # the gradient of -log_alpha * excess
-        return {**metrics, "alpha": self.log_alpha.detach().exp()}
+        loss, log_policy, metrics = self.actor_loss(batch, noise, policy)
+        self._descend("actor", loss, self.actor_optimiser, share)
+        entropy = -log_policy.detach().mean(-1)
+        excess = entropy - self.config.target_entropy_per_action * self.action_dim
+        self.alpha_optimiser.step((excess,), skip=self.finite.bad)  # the gradient of log_alpha * excess
+        return {**metrics, "entropy": entropy, "alpha": self.log_alpha.detach().exp()}
 
-    def _descend(self, name: str, loss: Tensor, network: nn.Module, optimiser: StackedAdam, rate_share: float) -> None:
+    def _descend(self, name: str, loss: Tensor, optimiser: StackedAdam, share: Tensor | None) -> None:
         gradients = torch.autograd.grad(loss, optimiser.parameters)
-        names = (f"{name}.{parameter}" for parameter, _ in network.named_parameters())
-        check_finite(loss, dict(zip(names, gradients, strict=True)), f"agent, {name} update")
-        optimiser.step(gradients, rate_share)
+        self.finite.see(name, loss, gradients)
+        optimiser.step(gradients, share, skip=self.finite.bad)
+
+    def changed(self) -> list[Tensor]:
+        """All that an update changes."""
+        optimisers = (self.actor_optimiser, self.critic_optimiser, self.alpha_optimiser)
+        changed = [tensor for optimiser in optimisers for tensor in optimiser.tensors()]
+        return [*changed, self.target_weights, *self.finite.tensors()]
 
     def optimiser_state(self) -> dict[str, object]:
         """The optimisers' state, for a checkpoint beside `state_dict`."""

@@ -68,13 +68,15 @@ class Noise:
         many = (stack, config.batch, config.actions, action_dim)
         one = (stack, config.batch, action_dim)
         device = generator.device
+        normal = torch.randn((*one[:2], config.actions + 2, action_dim), generator=generator, device=device)
+        unit = torch.rand((*one[:2], 1 + 2 * config.softmax_draws), generator=generator, device=device)
         return cls(
-            uniform=torch.rand(many, generator=generator, device=device) * 2.0 - 1.0,
-            policy=torch.randn(many, generator=generator, device=device),
-            following=torch.randn(one, generator=generator, device=device),
-            actor=torch.randn(one, generator=generator, device=device),
-            choice=torch.rand(one[:-1], generator=generator, device=device),
-            softmax=torch.rand((*one[:-1], 2 * config.softmax_draws), generator=generator, device=device),
+            uniform=torch.empty(many, device=device).uniform_(-1.0, 1.0, generator=generator),
+            policy=normal[:, :, :-2],
+            following=normal[:, :, -2],
+            actor=normal[:, :, -1],
+            choice=unit[:, :, 0].contiguous(),
+            softmax=unit[:, :, 1:],
         )
 
 

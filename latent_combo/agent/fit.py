@@ -1,15 +1,18 @@
 """Training a stack of agents on an encoded dataset and a frozen world model (algorithm 1)."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.agent.batch import Noise
-from latent_combo.agent.replay import EncodedDataset, ModelBuffer, draw_pool, mixed_batch
+from latent_combo.agent.batch import Batch, Noise, Pool
+from latent_combo.agent.replay import EncodedDataset, ModelBuffer, draw_pool, mixed_batch, real_share
 from latent_combo.agent.rollout import rollout
+from latent_combo.run.capture import CapturedStep, MemoryPool
+from latent_combo.run.finite import NonFiniteError
 from latent_combo.run.ranges import require_not_negative, require_positive, require_share
 from latent_combo.run.schedule import cosine
 from latent_combo.world_model.base import WorldModel
@@ -65,41 +68,101 @@ class AgentFit:
         dataset: EncodedDataset,
         config: AgentFitConfig,
         generator: torch.Generator,
+        graphs: str = "auto",
+        check_every: int | None = None,
     ) -> None:
+        """Train `agent` on `dataset` and rollouts of `model`; `graphs` and `check_every` are as in a model's `Fit`."""
         self.agent, self.model, self.dataset, self.config, self.generator = agent, model, dataset, config, generator
         if agent.config.scale_values:
             agent.scale_values(*dataset.value_scale())
         self.step = 0
         self.rollout_metrics: dict[str, Tensor] = {}
+        device = generator.device
         uses_model = bool((agent.settings.f < 1.0).any())
         self.buffer = (
-            ModelBuffer(
-                agent.stack, config.buffer_capacity, dataset.feature.shape[-1], agent.action_dim, generator.device
-            )
+            ModelBuffer(agent.stack, config.buffer_capacity, dataset.feature.shape[-1], agent.action_dim, device)
             if uses_model
             else None
         )
+        self.share = torch.ones((), device=device)
+        """() float32: of the learning rates, in this step."""
+        self._real = real_share(agent.settings.f, agent.config.batch)
+        memory = MemoryPool()
+        self._updates = {
+            (warm, report): CapturedStep(
+                "an update of the agent in its warm-up" if warm else "an update of the agent",
+                functools.partial(self.update, warm, report),
+                agent.changed,
+                generator,
+                graphs,
+                memory,
+            )
+            for warm in (False, True)
+            for report in (False, True)
+        }
+        # Captured at the first round, when there is nothing in the buffer that the warm-up could spoil.
+        self._rollout = CapturedStep("a round of rollouts", self.roll_out, self._place, generator, graphs, memory)
+        self._check_every = (1 if device.type == "cpu" else 50) if check_every is None else check_every
+        self._unchecked: dict[int, Tensor] = {}
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Take the remaining updates one by one, yielding metrics (S,)."""
         while self.step < self.config.updates:
             yield self.take_step()
 
-    def take_step(self) -> dict[str, Tensor]:
-        """Roll out when it is time (or nothing is there, as after a resume), then update once."""
-        agent, config = self.agent, self.config
-        if self.buffer is not None and (self.step % config.rollout_every == 0 or self.buffer.size == 0):
-            self.rollout_metrics = rollout(
-                self.model, agent, self.dataset, self.buffer, config.branches, config.horizon, self.generator
-            )
-        warm = self.step < config.warm_up
-        batch = mixed_batch(self.dataset, self.buffer, agent.settings.f, agent.config.batch, self.generator, warm)
-        noise = Noise.draw(agent.stack, agent.config, agent.action_dim, self.generator)
-        share = cosine(self.step / config.updates, config.final_learning_rate)
-        pool = draw_pool(self.dataset, agent.stack, agent.config, self.generator)
-        metrics = agent.update(batch, noise, share, pool, imitate=warm)
+    def take_step(self, report: bool = True) -> dict[str, Tensor]:
+        """Roll out when it is time (or nothing is there, as after a resume), then update once.
+
+        Returns metrics (S,), which the next step writes anew; without `report` few of them, which takes less time.
+        Raises NonFiniteError for a loss or gradient that is not finite, which never reaches the weights.
+        """
+        config = self.config
+        if self.buffer is not None and (self.step % config.rollout_every == 0 or not self.buffer.filled):
+            self.check()
+            self.rollout_metrics = self._rollout()
+        self.share.fill_(cosine(self.step / config.updates, config.final_learning_rate))
+        self._unchecked[self.step] = self.generator.get_state()
+        metrics = self._updates[self.step < config.warm_up, report]()
         self.step += 1
+        if self.step % self._check_every == 0 or self.step == config.updates:
+            self.check()
         return {**metrics, **self.rollout_metrics}
+
+    def update(self, warm: bool = False, report: bool = True) -> dict[str, Tensor]:
+        """Draw a batch and update once: nothing here may read the device."""
+        return self.agent.update(*self.draw(warm), imitate=warm, report=report)
+
+    def draw(self, warm: bool) -> tuple[Batch, Noise, Tensor, Pool | None]:
+        """All that an update is given."""
+        agent, config = self.agent, self.agent.config
+        batch = mixed_batch(self.dataset, self.buffer, self._real, self.generator, warm)
+        noise = Noise.draw(agent.stack, config, agent.action_dim, self.generator)
+        pool = None if warm else draw_pool(self.dataset, agent.stack, config, self.generator)
+        return batch, noise, self.share, pool
+
+    def roll_out(self) -> dict[str, Tensor]:
+        """One round: nothing here may read the device."""
+        assert self.buffer is not None
+        config = self.config
+        return rollout(
+            self.model, self.agent, self.dataset, self.buffer, config.branches, config.horizon, self.generator
+        )
+
+    def check(self) -> None:
+        """Wait for the device, and learn whether all was finite. Raises NonFiniteError, with the batch, if not."""
+        try:
+            self.agent.finite.raise_if_bad()
+        except NonFiniteError as error:
+            self.generator.set_state(self._unchecked[error.step])
+            batch, noise, _, pool = self.draw(error.step < self.config.warm_up)
+            parts = {"batch": batch, "noise": noise} | ({} if pool is None else {"pool": pool})
+            error.batch = {f"{name}.{key}": value for name, part in parts.items() for key, value in vars(part).items()}
+            raise
+        self._unchecked.clear()
+
+    def _place(self) -> list[Tensor]:
+        assert self.buffer is not None
+        return [self.buffer.size, self.buffer.position]
 
     def state_dict(self) -> dict[str, object]:
         """Weights, optimisers, step and random state; the imagined transitions are imagined anew after a resume."""
@@ -118,4 +181,33 @@ class AgentFit:
         self.agent.load_state_dict(agent)
         self.agent.load_optimiser_state(optimisers)
         self.step = step
+        self.agent.finite.steps.fill_(step)
         self.generator.set_state(generator)
+
+
+class SideBySide:
+    """Several fits over one dataset and world model, for agents that can not share a stack; on a GPU at once.
+
+    Each has a stream of its own there, so that the small kernels of one fill what the others leave idle. Each needs a
+    generator of its own.
+    """
+
+    def __init__(self, fits: Sequence[AgentFit]) -> None:
+        self.fits = list(fits)
+        cuda = self.fits[0].generator.device.type == "cuda"
+        self._streams = [torch.cuda.Stream() if cuda else None for _ in self.fits]
+
+    def take_steps(self, count: int) -> list[dict[str, Tensor]]:
+        """Take `count` updates of every fit; returns the metrics of the last ones."""
+        metrics: list[dict[str, Tensor]] = [{} for _ in self.fits]
+        for stream in self._streams:
+            if stream is not None:
+                stream.wait_stream(torch.cuda.current_stream())
+        for _ in range(count):
+            for number, (fit, stream) in enumerate(zip(self.fits, self._streams, strict=True)):
+                with torch.cuda.stream(stream):  # does nothing for None
+                    metrics[number] = fit.take_step()
+        for stream in self._streams:
+            if stream is not None:
+                torch.cuda.current_stream().wait_stream(stream)
+        return metrics

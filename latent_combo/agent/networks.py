@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latent_combo.run.products import linear, one_by_one, stacked_linear
+from latent_combo.run.bias_relu import bias_relu
+from latent_combo.run.products import linear, one_by_one, stacked_linear, stacked_product
 from latent_combo.run.ranges import require_positive
 
 MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
@@ -46,7 +47,7 @@ class StackedLinear(nn.Module):
 
 
 class StackedMLP(nn.Module):
-    """S multi-layer perceptrons side by side, from hidden activations on (their first layer is the caller's)."""
+    """S multi-layer perceptrons side by side, from the products of their first layer on (which is the caller's)."""
 
     def __init__(self, stack: int, config: NetworkConfig, outputs: int, layer_norm: bool) -> None:
         super().__init__()
@@ -55,23 +56,31 @@ class StackedMLP(nn.Module):
         self.hidden = nn.ModuleList(StackedLinear(stack, width, width) for width in widths[1:])
         self.out = StackedLinear(stack, config.hidden, outputs)
 
-    def activate(self, x: Tensor) -> Tensor:
+    def activate(self, x: Tensor, bias: Tensor) -> Tensor:
+        """The nonlinearity of x (S, B, hidden), to which groups of rows add biases (G, 1, hidden)."""
+        if x.device.type == "cuda" and not self.layer_norm:
+            return bias_relu(x.flatten(0, 1), bias[:, 0]).view_as(x)
+        return self.nonlinear((x.reshape(len(bias), -1, x.shape[2]) + bias).view_as(x))
+
+    def nonlinear(self, x: Tensor) -> Tensor:
         """The nonlinearity between layers."""
         if self.layer_norm:
             x = functional.layer_norm(x, x.shape[-1:])
         return functional.relu(x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """First-layer pre-activations (S, B, hidden) to outputs (S, B, outputs)."""
+    def after_first(self, x: Tensor, bias: Tensor) -> Tensor:
+        """First-layer products (S, B, hidden), and what groups of rows add (G, 1, hidden), to (S, B, outputs)."""
+        x = self.activate(x, bias)
         if one_by_one(x):
             return self._one_by_one(x)
         for layer in self.hidden:
-            x = layer(self.activate(x))
-        y: Tensor = self.out(self.activate(x))
+            assert isinstance(layer, StackedLinear)
+            x = self.activate(stacked_product(x, layer.weight), layer.bias)
+        y: Tensor = self.out(x)
         return y
 
     def _one_by_one(self, x: Tensor) -> Tensor:
-        """`forward`, one network after the other: its activations stay in the cache, and are never copied together."""
+        """The same, one network after the other: its activations stay in the cache, and are never copied together."""
         layers: list[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = []
         for layer in self.hidden:
             assert isinstance(layer, StackedLinear)
@@ -80,8 +89,8 @@ class StackedMLP(nn.Module):
         ends = []
         for network, row in enumerate(x.unbind()):
             for weight, bias in layers:
-                row = linear(self.activate(row), weight[network], bias[network])
-            ends.append(torch.addmm(out[1][network], self.activate(row), out[0][network]))
+                row = self.nonlinear(linear(row, weight[network], bias[network]))
+            ends.append(torch.addmm(out[1][network], row, out[0][network]))
         return torch.stack(ends)
 
 
@@ -97,11 +106,20 @@ class TanhGaussian:
         """The deterministic action, tanh of the Gaussian's mean."""
         return self.loc.tanh()
 
+    def act(self, noise: Tensor) -> Tensor:
+        """Turn standard normal noise (..., A) into actions (..., A)."""
+        return torch.addcmul(self.loc, self.log_std.exp(), noise).tanh()
+
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Turn standard normal noise (..., A) into actions (..., A) and their log-densities (...)."""
-        raw = self.loc + self.log_std.exp() * noise
-        normal = -0.5 * (noise.square() + math.log(2.0 * math.pi)) - self.log_std
-        return raw.tanh(), (normal - log_tanh_slope(raw)).sum(-1)
+        raw = torch.addcmul(self.loc, self.log_std.exp(), noise)
+        # less than half the operations of the sum of the normal's logarithm and tanh's slope, and the same number
+        shortfall = torch.addcmul(self.log_std, noise, noise, value=0.5) + log_tanh_slope(raw)
+        return raw.tanh(), -shortfall.sum(-1) - 0.5 * math.log(2.0 * math.pi) * noise.shape[-1]
+
+    def many(self, rows: slice) -> "TanhGaussian":
+        """The distributions of some rows (S, M, 1, A) of (S, B, A), to draw several actions of each; no gradients."""
+        return TanhGaussian(self.loc.detach()[:, rows, None], self.log_std.detach()[:, rows, None])
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-density (...) of actions (..., A); those at the bounds count as 1e-4 inside of them."""
@@ -113,7 +131,7 @@ class TanhGaussian:
 
 def log_tanh_slope(raw: Tensor) -> Tensor:
     """log(1 - tanh(x)^2) without cancellation."""
-    return 2.0 * (math.log(2.0) - raw - functional.softplus(-2.0 * raw))
+    return 2.0 * math.log(2.0) - 2.0 * (raw + functional.softplus(-2.0 * raw))
 
 
 class Actor(nn.Module):
@@ -126,9 +144,9 @@ class Actor(nn.Module):
 
     def forward(self, feature: Tensor) -> TanhGaussian:
         """Features (S, B, F) to distributions over (S, B, A)."""
-        loc, raw = self.rest(self.first(feature)).chunk(2, -1)
+        loc, raw = self.rest.after_first(stacked_linear(feature, self.first.weight), self.first.bias).chunk(2, -1)
         # A smooth bound keeps a gradient where a clamp would have none.
-        log_std = MIN_LOG_STD + 0.5 * (MAX_LOG_STD - MIN_LOG_STD) * (raw.tanh() + 1.0)
+        log_std = 0.5 * (MAX_LOG_STD - MIN_LOG_STD) * raw.tanh() + 0.5 * (MAX_LOG_STD + MIN_LOG_STD)
         return TanhGaussian(loc, log_std)
 
 
@@ -158,10 +176,9 @@ class TwinCritic(nn.Module):
         """
         stack, batch, number, size = action.shape[-4:]
         # The first layer is linear: a state's part of it is computed once for all of the state's actions.
-        state_part = self.feature_in(feature.repeat(2, 1, 1))[:, :, None]  # (2S, B, 1, hidden)
+        twice = feature.expand(2, *feature.shape).reshape(2 * stack, batch, -1)
+        state_part = self.feature_in(twice).flatten(0, 1)[:, None]  # (2S * B, 1, hidden)
         both = action if action.dim() == 5 else action.expand(2, *action.shape)
-        flat = both.reshape(2 * stack, batch * number, size)
-        action_part = stacked_linear(flat, self.action_in).view(2 * stack, batch, number, -1)
-        hidden = (state_part + action_part).view(2 * stack, batch * number, -1)
-        values: Tensor = self.value_mean + self.value_std * self.rest(hidden)
+        action_part = stacked_product(both.reshape(2 * stack, batch * number, size), self.action_in)
+        values = torch.addcmul(self.value_mean, self.value_std, self.rest.after_first(action_part, state_part))
         return values.view(2, stack, batch, number)

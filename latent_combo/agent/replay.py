@@ -113,6 +113,8 @@ class EncodedDataset:
         """Uniform indices and views of the given shape."""
         device = self.source.device
         index = torch.randint(len(self.source), shape, generator=generator, device=device)
+        if len(self.feature) == 1:
+            return index, torch.zeros((), dtype=torch.int64, device=device).expand(shape)
         view = torch.randint(len(self.feature), shape, generator=generator, device=device)
         return index, view
 
@@ -137,36 +139,44 @@ class ModelBuffer:
 
     def __init__(self, stack: int, capacity: int, feature_dim: int, action_dim: int, device: torch.device) -> None:
         self.capacity = capacity
-        self.size = 0
-        self.position = 0
-        self.feature = torch.zeros(stack, capacity, feature_dim, device=device)
-        self.action = torch.zeros(stack, capacity, action_dim, device=device)
-        self.reward = torch.zeros(stack, capacity, device=device)
-        self.next_feature = torch.zeros(stack, capacity, feature_dim, device=device)
-        self.discount = torch.zeros(stack, capacity, device=device)
+        self.filled = False
+        """Whether anything was added."""
+        self.size, self.position = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
+        """() int64: transitions that it holds of each agent, and where the next go; on the device, for CUDA graphs."""
+        self._widths = (feature_dim, action_dim, 1, feature_dim, 1)
+        # All columns side by side, so that one copy writes or reads a transition.
+        self._rows = torch.zeros(stack, capacity, sum(self._widths), device=device)
+        self.feature, self.action, self.reward, self.next_feature, self.discount = self._columns(self._rows)
 
     @property
     def tensors(self) -> Columns:
         """The five columns, each (S, capacity, ...)."""
         return self.feature, self.action, self.reward, self.next_feature, self.discount
 
+    def _columns(self, rows: Tensor) -> Columns:
+        feature, action, reward, next_feature, discount = rows.split(self._widths, -1)
+        return feature, action, reward.squeeze(-1), next_feature, discount.squeeze(-1)
+
     def add(self, *columns: Tensor) -> None:
         """Append n transitions per agent, columns (S, n, ...) in the order of `tensors`; n divides the capacity."""
         count = columns[0].shape[1]
         if self.capacity % count:
             raise ValueError(f"{count} transitions do not divide the capacity {self.capacity}")
-        end = self.position + count
-        for column, new in zip(self.tensors, columns, strict=True):
-            column[:, self.position : end] = new
-        self.position = end % self.capacity
-        self.size = max(self.size, end)
+        place = self.position + torch.arange(count, device=self.position.device)
+        parts = [part if part.dim() == 3 else part[..., None] for part in columns]
+        self._rows.index_copy_(1, place, torch.cat(parts, -1))
+        self.position.add_(count).remainder_(self.capacity)
+        self.size.add_(count).clamp_(max=self.capacity)
+        self.filled = True
 
-    def sample(self, batch: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    def sample(self, batch: int, generator: torch.Generator) -> Columns:
         """Uniform transitions (S, batch, ...), in the order of `tensors`."""
-        stack = len(self.feature)
-        index = torch.randint(self.size, (stack, batch), generator=generator, device=self.feature.device)
+        stack = len(self._rows)
+        # the remainder of a number so large is uniform, and asks for no number of the device
+        large = torch.randint(2**62, (stack, batch), generator=generator, device=self._rows.device)
+        index = large % self.size
         agent = torch.arange(stack, device=index.device)[:, None]
-        return tuple(column[agent, index] for column in self.tensors)
+        return self._columns(self._rows[agent, index])
 
 
 def draw_pool(dataset: EncodedDataset, stack: int, config: AgentConfig, generator: torch.Generator) -> Pool | None:
@@ -180,28 +190,30 @@ def draw_pool(dataset: EncodedDataset, stack: int, config: AgentConfig, generato
     return Pool(*dataset.transitions(index, view, dataset.outlook))
 
 
+def real_share(f: Tensor, batch: int) -> Tensor:
+    """Which rows of a batch are the dataset's, (S, batch) float32: the first round(f * batch), for f (S,) (eq. 2)."""
+    return (torch.arange(batch, device=f.device) < (f[:, None] * batch).round()).float()
+
+
 def mixed_batch(
     dataset: EncodedDataset,
     buffer: ModelBuffer | None,
-    f: Tensor,
-    batch: int,
+    real: Tensor,
     generator: torch.Generator,
     whole: bool = False,
 ) -> Batch:
-    """Draw from d_f: the first round(f * batch) rows from the dataset, the rest from the model (eq. 2).
+    """Draw from d_f: rows that are `real` (S, batch) from the dataset, the others from the model.
 
-    `f` is (S,); `buffer` may be None when every f is 1. `whole` takes the dataset's rewards to the end of the episode,
-    instead of the config's n. Returns columns (S, batch, ...).
+    `buffer` may be None when every row is real. `whole` takes the dataset's rewards to the end of the episode, instead
+    of the config's n. Returns columns (S, batch, ...).
     """
-    stack = len(f)
-    index, view = dataset.draw((stack, batch), generator)
+    index, view = dataset.draw((real.shape[0], real.shape[1]), generator)
     columns: tuple[Tensor, ...] = dataset.transitions(index, view, dataset.whole if whole else dataset.target)
-    real = (torch.arange(batch, device=f.device) < (f[:, None] * batch).round()).float()  # (S, batch)
     if buffer is not None:
-        imagined = buffer.sample(batch, generator)
+        imagined = buffer.sample(real.shape[1], generator)
         chosen = real.bool()
         columns = tuple(
-            torch.where(chosen.view(stack, batch, *[1] * (a.dim() - 2)), a, b)
+            torch.where(chosen.view(*chosen.shape, *[1] * (a.dim() - 2)), a, b)
             for a, b in zip(columns, imagined, strict=True)
         )
     feature, action, reward, next_feature, discount = columns

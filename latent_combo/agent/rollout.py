@@ -32,7 +32,7 @@ def rollout(
     for _ in range(horizon):
         noise = torch.randn(shape, generator=generator, device=device)
         random = torch.rand(shape, generator=generator, device=device) * 2.0 - 1.0
-        action = torch.where(uniform, random, agent.actor(feature).sample(noise)[0])
+        action = torch.where(uniform, random, agent.actor(feature).act(noise))
         step = model.imagine_step(
             rearrange(feature, "s n f -> (s n) f"), rearrange(action, "s n a -> (s n) a"), generator
         )

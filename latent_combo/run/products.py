@@ -3,11 +3,13 @@
 torch multiplies float32 matrices by MKL, which takes its AVX2 path on processors that are not Intel's; oneDNN, which
 torch brings for convolutions, takes AVX-512 wherever it is. Where the units are 512 bits wide (AMD's Zen 5) that is 2.2
 to 2.4 times the rate, in float32 as well; where they take two turns (Zen 4) it is the same rate and more overhead
-(docs/experiments.md). torch has no switch for that, so its operator is called by name where it exists.
+(docs/speed.md). torch has no switch for that, so its operator is called by name where it exists. Which is the faster
+one is measured once on a machine, and is part of a run's settings.
 """
 
 import functools
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latent_combo.run.choices import fastest
+
 OPERATOR: Any | None = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 )
 """oneDNN's: inputs (N, in), weights (out, in), a bias (out,) or None, and what follows the product ("none")."""
+REPEATS = 5
 NARROW = 16
 """Layers with fewer outputs are as fast, or faster, by MKL."""
 
@@ -27,14 +32,49 @@ WIDE_FAMILY = 26
 """AMD's first processor family, Zen 5, whose AVX-512 units are 512 bits wide."""
 
 
-@functools.cache
+LIBRARIES = ("mkl", "onednn")
+_chosen: str | None = None
+
+
+def use_library(name: str | None) -> None:
+    """Let float32 matrices be multiplied by that library from now on; None leaves it to a rule of thumb."""
+    global _chosen
+    if name not in (*LIBRARIES, None):
+        raise ValueError(f"{name!r} is no library for products; there are {', '.join(LIBRARIES)}")
+    _chosen = name if OPERATOR is not None else None
+
+
 def prefers_onednn() -> bool:
-    """Whether oneDNN is the faster one: on AMD's processors with wide AVX-512 units."""
+    """Whether oneDNN multiplies: as was chosen, or else on AMD's processors with wide AVX-512 units."""
+    return _rule_of_thumb() if _chosen is None else _chosen == "onednn"
+
+
+@functools.cache
+def _rule_of_thumb() -> bool:
     try:
         about = Path("/proc/cpuinfo").read_text()
     except OSError:
         about = ""
     return OPERATOR is not None and torch.backends.cpu.get_cpu_capability() == "AVX512" and is_wide_amd(about)
+
+
+def fastest_library() -> str:
+    """Measure which library is the faster one here, at the sizes of an agent's update; some 0.2 s."""
+    if OPERATOR is None:
+        return LIBRARIES[0]
+    x, weight, gradient = torch.rand(5376, 256), torch.rand(256, 256), torch.rand(5376, 256)
+    ways: dict[str, tuple[Callable[[], object], ...]] = {
+        "mkl": (lambda: x @ weight, lambda: x.t() @ gradient),
+        "onednn": (lambda: _by_onednn(x, weight), lambda: _by_onednn(x.t(), gradient)),
+    }
+    taken = dict.fromkeys(ways, float("inf"))
+    for _ in range(REPEATS):  # in turns, for machines are noisy
+        for name, products in ways.items():
+            started = time.perf_counter()
+            for product in products:
+                product()
+            taken[name] = min(taken[name], time.perf_counter() - started)
+    return fastest(taken)
 
 
 def is_wide_amd(about: str) -> bool:
@@ -45,8 +85,13 @@ def is_wide_amd(about: str) -> bool:
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """A (N, M) times b (M, L) in float32, by the faster library; not differentiable."""
-    if OPERATOR is None or a.device.type != "cpu" or not prefers_onednn():
+    if OPERATOR is None or a.device.type != "cpu" or a.dtype != torch.float32 or not prefers_onednn():
         return a @ b
+    return _by_onednn(a, b)
+
+
+def _by_onednn(a: Tensor, b: Tensor) -> Tensor:
+    assert OPERATOR is not None
     product: Tensor = OPERATOR(a, b.t(), None, "none", [], "")
     return product
 
@@ -73,6 +118,53 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return x @ weight if bias is None else torch.addmm(bias, x, weight)
     apply: Callable[..., Tensor] = _Linear.apply
     return apply(x, weight, bias)
+
+
+SPLIT_ROWS = (256, 512)
+"""Fewest and most rows that one product of a weight's gradient sums over on a GPU."""
+
+
+def stacked_product(x: Tensor, weight: Tensor) -> Tensor:
+    """X (S, B, in) times weights (S, in, out) to (S, B, out), as `stacked_linear` without biases.
+
+    On a GPU the weights' gradient, a small matrix that sums over thousands of rows, is cut into products over some
+    hundreds of them: all in one keeps 32 of 132 processors of an H200 busy, and takes three times as long.
+    """
+    if x.device.type != "cuda" or (rows := rows_of_a_piece(x.shape[1])) is None:
+        return stacked_linear(x, weight)
+    apply: Callable[..., Tensor] = _SplitProduct.apply
+    return apply(x, weight, rows)
+
+
+def rows_of_a_piece(rows: int) -> int | None:
+    """The largest number of rows, within SPLIT_ROWS, that divides so many; None where they are one piece."""
+    least, most = SPLIT_ROWS
+    if rows < 2 * most:
+        return None
+    return next((size for size in range(most, least - 1, -1) if rows % size == 0), None)
+
+
+class _SplitProduct(torch.autograd.Function):
+    """A batched product whose second gradient is summed up in pieces."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, rows: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.rows = rows
+        return x @ weight
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        of_x = gradients[0] @ weight.mT if ctx.needs_input_grad[0] else None
+        return of_x, split_product(x, gradients[0], ctx.rows) if ctx.needs_input_grad[1] else None, None
+
+
+def split_product(x: Tensor, gradient: Tensor, rows: int) -> Tensor:
+    """The sum over all rows of x (S, B, in) and gradients (S, B, out), (S, in, out), in pieces of so many."""
+    pieces = [part.reshape(-1, rows, part.shape[2]) for part in (x, gradient)]
+    products: Tensor = torch.bmm(pieces[0].mT, pieces[1]).unflatten(0, (len(x), -1))
+    return products.sum(1)
 
 
 class _Linear(torch.autograd.Function):

@@ -12,10 +12,10 @@ from latent_combo.run.products import OPERATOR, multiply
 
 
 @cache
-def matmul_rate(device: torch.device) -> float:
-    """Floating-point operations per second of float32 matrix products, the best of a few; measured once."""
-    size = 2048 if device.type == "cpu" else 8192
-    a = torch.ones(size, size, device=device)
+def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
+    """Floating-point operations per second of large matrix products, the best of a few; measured once."""
+    size = 1536 if device.type == "cpu" else 8192
+    a = torch.rand(size, size, device=device).to(dtype)
     best = 0.0
     for _ in range(6):
         started = time.perf_counter()
@@ -42,17 +42,25 @@ class Meter:
 
     def __init__(self, unit: str, units_a_step: float, flops_a_step: float, device: torch.device) -> None:
         self.unit, self.units, self.flops = unit, units_a_step, flops_a_step
+        self.device = device
         self.peak = matmul_rate(device)
         self.seconds = 0.0
         self.steps = 0
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Time one step."""
+        """Time one step; on a GPU its launch, and `wait` the rest."""
         started = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - started
         self.steps += 1
+
+    def wait(self) -> None:
+        """Wait for the steps that a GPU has not done yet, and count the time as theirs."""
+        started = time.perf_counter()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds += time.perf_counter() - started
 
     @property
     def rate(self) -> float:

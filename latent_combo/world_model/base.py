@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from latent_combo.run.speed import count_flops
 from latent_combo.world_model.gaussian import Gaussian
 from latent_combo.world_model.scales import Scales
 
@@ -34,6 +35,10 @@ class Segment:
     """(B, L) bool; true at most in the first column."""
     terminal: Tensor
     """(B, L) bool; true where the task, not a time limit, ended the episode."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parts by their names."""
+        return dict(vars(self))
 
     def first(self, count: int) -> "Segment":
         """The first `count` of the B pieces."""
@@ -127,6 +132,12 @@ class WorldModel(nn.Module, ABC):
         A model that chooses by them keeps its best weights; it stops when `patience` looks, more than 0, brought none.
         """
         return False
+
+    def operations(self, segment: Segment, generator: torch.Generator) -> float:
+        """Floating-point operations that the loss of a segment and its gradients need, those of products alone."""
+        operations = count_flops(lambda: self.loss(segment, generator)[0].backward())
+        self.zero_grad(set_to_none=True)
+        return float(operations)
 
     def settle(self) -> None:
         """End the fit: take what the looks found best."""

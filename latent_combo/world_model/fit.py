@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from latent_combo.run.guard import check_finite
+from latent_combo.run.adam import Adam
+from latent_combo.run.capture import CapturedStep
+from latent_combo.run.finite import FiniteCheck, NonFiniteError
 from latent_combo.run.ranges import require_not_negative, require_positive, require_share
 from latent_combo.run.schedule import cosine
 from latent_combo.world_model.base import Metrics, Segment, WorldModel
@@ -49,15 +52,41 @@ class Fit:
     """A fit in progress: it can be stepped, saved and continued."""
 
     def __init__(
-        self, model: WorldModel, config: FitConfig, sample: Callable[[], Segment], generator: torch.Generator
+        self,
+        model: WorldModel,
+        config: FitConfig,
+        sample: Callable[[], Segment],
+        generator: torch.Generator,
+        prepare: Callable[[int], None] | None = None,
+        graphs: str = "auto",
+        check_every: int | None = None,
     ) -> None:
-        self.model, self.config, self.sample, self.generator = model, config, sample, generator
+        """Fit `model` to what `sample` draws, with random numbers of `generator`, on whose device all is.
+
+        `prepare` is called with the number of each step before it: for what can't be part of a CUDA graph. `graphs`
+        says whether steps become one (`CapturedStep`), and `check_every` how often the program waits for the device to
+        learn whether all was finite: at every step on a CPU, where that costs nothing, or else every 50.
+        """
+        self.model, self.config, self.sample, self.generator, self.prepare = model, config, sample, generator, prepare
         self.step = 0
         self.stopped = False
         """Whether a look at held-out episodes has ended it."""
-        self.optimiser = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        device = generator.device
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        names = [name for name, p in model.named_parameters() if p.requires_grad]
+        self.optimiser = Adam(self.parameters, weight_decay=config.weight_decay)
+        self.finite = FiniteCheck("world model", {"model": names}, device)
+        self.rate = torch.zeros((), device=device)
+        """() float32: the learning rate of the step."""
+        self._descend = CapturedStep(
+            "a step of the world model",
+            self.descend,
+            lambda: [*self.optimiser.tensors(), *self.finite.tensors()],
+            generator,
+            graphs,
         )
+        self._check_every = (1 if device.type == "cpu" else 50) if check_every is None else check_every
+        self._unchecked: dict[int, Tensor] = {}
 
     def done(self) -> bool:
         """Whether no step is left."""
@@ -66,7 +95,7 @@ class Fit:
     def __iter__(self) -> Iterator[Metrics]:
         """Take the remaining steps one by one, yielding each one's metrics.
 
-        Raises NonFiniteError before the optimiser would use a loss or gradient that is not finite.
+        Raises NonFiniteError for a loss or gradient that is not finite, which never reaches the weights.
         """
         while not self.done():
             yield self.take_step()
@@ -76,22 +105,42 @@ class Fit:
         self.stopped = self.model.look(held_out, self.config.patience)
 
     def take_step(self) -> Metrics:
-        """Draw a batch, descend once, and return the metrics."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * cosine(
-                self.step / self.config.steps, self.config.final_learning_rate
-            )
-        loss, metrics = self.model.loss(self.sample(), self.generator)
-        self.optimiser.zero_grad()
-        loss.backward()
-        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
-        check_finite(loss, gradients, f"world model, step {self.step}")
-        metrics["gradient_norm"] = torch.nn.utils.clip_grad_norm_(
-            self.model.parameters(), self.config.gradient_clip, foreach=True
+        """Draw a batch, descend once, and return the metrics, which the next step writes anew."""
+        self.rate.fill_(
+            self.config.learning_rate * cosine(self.step / self.config.steps, self.config.final_learning_rate)
         )
-        self.optimiser.step()
+        if self.prepare is not None:
+            self.prepare(self.step)
+        self._unchecked[self.step] = self.generator.get_state()
+        metrics = self._descend()
         self.step += 1
+        if self.step % self._check_every == 0 or self.done():
+            self.check()
         return metrics
+
+    def descend(self) -> Metrics:
+        """Draw a batch and descend once: nothing here may read the device."""
+        self.finite.begin()
+        loss, metrics = self.model.loss(self.sample(), self.generator)
+        gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
+        norms = self.finite.see("model", loss, gradients)
+        metrics["gradient_norm"] = torch.linalg.vector_norm(norms)
+        # the whole gradient is divided by what its norm exceeds the clip by
+        excess = (metrics["gradient_norm"] / self.config.gradient_clip).clamp(min=1.0)
+        self.optimiser.step(gradients, self.rate, skip=self.finite.bad, divisor=excess)
+        return metrics
+
+    def check(self) -> None:
+        """Wait for the device, and learn whether all was finite. Raises NonFiniteError, with the batch, if not."""
+        try:
+            self.finite.raise_if_bad()
+        except NonFiniteError as error:
+            self.generator.set_state(self._unchecked[error.step])
+            if self.prepare is not None:
+                self.prepare(error.step)
+            error.batch = self.sample().tensors()
+            raise
+        self._unchecked.clear()
 
     def state_dict(self) -> dict[str, object]:
         """All that is needed to continue exactly: weights, optimiser, step and random state."""
@@ -107,8 +156,9 @@ class Fit:
         """Continue from what `state_dict` returned."""
         model, optimiser, step, generator = (state[key] for key in ("model", "optimiser", "step", "generator"))
         assert isinstance(model, dict) and isinstance(optimiser, dict)
-        assert isinstance(step, int) and isinstance(generator, torch.Tensor)
+        assert isinstance(step, int) and isinstance(generator, Tensor)
         self.model.load_state_dict(model)
         self.optimiser.load_state_dict(optimiser)
         self.step, self.stopped = step, bool(state.get("stopped"))
+        self.finite.steps.fill_(step)
         self.generator.set_state(generator)

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.world_model.base import Imagined, MemberSteps, Metrics, Segment, WorldModel
-from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, to_unit_range
-from latent_combo.world_model.gaussian import Gaussian, kl_divergence
+from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, choose_ways, computed_plainly, to_unit_range
+from latent_combo.world_model.gaussian import Gaussian, half_squared_distance, kl_divergence
 from latent_combo.world_model.rssm import RSSM, RSSMConfig
 
 EMBEDDED_AT_ONCE = 2048
@@ -58,6 +58,7 @@ class RecurrentWorldModel(WorldModel):
         self.action_dim = action_dim
         self.members = config.rssm.members
         self.decoder = Decoder(config.conv, self.feature_dim)
+        choose_ways(config.conv, self.encoder, self.decoder)
         self.reward_head = head(self.feature_dim, config.head_hidden)
         self.terminal_head = head(self.feature_dim, config.head_hidden) if config.discount_head else None
 
@@ -80,7 +81,7 @@ class RecurrentWorldModel(WorldModel):
         feature = torch.cat([h, z], -1)
         flat = rearrange(feature, "b l f -> (b l) f")
         losses = {
-            "image": 0.5 * (self.decoder(flat) - image).square().sum((1, 2, 3)),
+            "image": half_squared_distance(self.decoder(flat), image),
             "reward": 0.5 * (self.reward(flat) - segment.reward.flatten()).square(),
             "kl": kl.flatten(),
         }
@@ -97,8 +98,16 @@ class RecurrentWorldModel(WorldModel):
         with torch.no_grad():
             metrics["loss"] = total.detach()
             metrics["posterior_std"] = posterior.std.mean()
-            metrics["disagreement"] = priors.mean.var(0).mean().sqrt()
+            # the mean of squares less the square of the mean: `var` over the first axis takes eight times as long
+            members = priors.mean.detach()
+            spread = members.square().mean(0) - members.mean(0).square()
+            metrics["disagreement"] = (spread.mean() * len(members) / max(len(members) - 1, 1)).sqrt()
         return total, metrics
+
+    def operations(self, segment: Segment, generator: torch.Generator) -> float:
+        """See `WorldModel.operations`; counted of one sequence, in the ways that need the least."""
+        with computed_plainly(self):
+            return len(segment.action) * super().operations(segment.first(1), generator)
 
     def initial(self, batch: int, device: torch.device) -> Tensor:
         """The feature (B, F) before an episode: zeros."""
@@ -118,7 +127,7 @@ class RecurrentWorldModel(WorldModel):
 
     def decode(self, feature: Tensor) -> Tensor:
         """See `WorldModel.decode`: (N, H, W, 3) uint8."""
-        image: Tensor = (self.decoder(feature) + 0.5).clamp(0.0, 1.0)
+        image: Tensor = (self.decoder(feature).float() + 0.5).clamp(0.0, 1.0)
         return image.mul(255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
 
     def embed(self, image: Tensor) -> Tensor:

@@ -1,0 +1,13 @@
+"""In which precision a device multiplies."""
+
+import torch
+
+
+def set_precision(device: torch.device, tf32: bool) -> None:
+    """On a GPU, let float32 matrices be multiplied by tensor cores, their entries rounded to 10 bits, or not at all.
+
+    Sums stay float32, and so does everything that is no product. On a CPU nothing changes.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32

@@ -1,0 +1,194 @@
+"""Steps that a GPU runs as a graph: here without one, by what would break the capture."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import pytest
+import torch
+from small_agents import CPU, SMALL, F, draws, make_agent
+from small_agents import dataset as small_dataset
+from test_world_model import TINY, make_model, segment
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from toy_models import segment_of_states
+
+from latent_combo.agent.fit import AgentFit, AgentFitConfig, SideBySide
+from latent_combo.agent.settings import AgentConfig
+from latent_combo.run.capture import CapturedStep
+from latent_combo.run.errors import UserError
+from latent_combo.run.finite import NonFiniteError
+from latent_combo.world_model.base import Imagined, Segment
+from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
+from latent_combo.world_model.fit import Fit, FitConfig
+from latent_combo.world_model.recurrent import RecurrentWorldModel
+from latent_combo.world_model.rssm import RSSMConfig
+
+
+def pixel_fit(sample: Callable[[], Segment] = segment, config: FitConfig | None = None) -> Fit:
+    model = make_model(dataclasses.replace(TINY, discount_head=True))
+    return Fit(model, config or FitConfig(steps=100, weight_decay=1e-2), sample, draws())
+
+
+def agent_fit(config: AgentConfig = SMALL, **schedule: int) -> AgentFit:
+    model = make_model(dataclasses.replace(TINY, rssm=RSSMConfig(deterministic=3, stochastic=2, hidden=4, members=3)))
+    agent = make_agent(config, dataclasses.replace(config, critic_learning_rate=1e-3))
+    settings = {"updates": 100, "branches": 10, "rollout_every": 50, **schedule}
+    return AgentFit(agent, model.requires_grad_(False), small_dataset(), AgentFitConfig(**settings), draws())
+
+
+STEPS: dict[str, Callable[[], Callable[[], object]]] = {
+    "a step on pixels": lambda: pixel_fit().descend,
+    "a step on states": lambda: (
+        Fit(
+            EnsembleWorldModel(EnsembleConfig(hidden=8), 3, 2, "none"),
+            FitConfig(steps=9),
+            lambda: segment_of_states(14, 2, 3, 2),
+            draws(),
+        ).descend
+    ),
+    "an update": lambda: with_model_data(agent_fit()).update,
+    "an update of advantages": lambda: (
+        with_model_data(
+            agent_fit(dataclasses.replace(SMALL, extraction="advantage", softmax_draws=2, trajectory_temperature=0.1))
+        ).update
+    ),
+    "an update in a warm-up": lambda: functools.partial(with_model_data(agent_fit(warm_up=5)).update, True, False),
+    "an update of sac": lambda: (
+        agent_fit(dataclasses.replace(SMALL, beta=0.0, f=1.0, rho="dataset", entropy_in_target=True)).update
+    ),
+    "rollouts": lambda: agent_fit().roll_out,
+}
+
+
+def with_model_data(fit: AgentFit) -> AgentFit:
+    fit.roll_out()
+    return fit
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_what_is_captured_reads_nothing_of_the_device(name: str) -> None:
+    step = STEPS[name]()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        step()
+
+
+@pytest.mark.parametrize("name", ["a step on pixels", "an update", "rollouts"])
+def test_a_planted_read_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = STEPS[name]()
+    if name == "a step on pixels":
+        loss = RecurrentWorldModel.loss
+        monkeypatch.setattr(RecurrentWorldModel, "loss", lambda *given: [found := loss(*given), found[0].item()][0])
+    else:
+        act = "latent_combo.agent.networks.TanhGaussian.act"
+        monkeypatch.setattr(act, lambda self, noise: self.loc.tanh() * (1.0 if bool(noise.sum() > 0) else 0.5))
+    with pytest.raises(DataDependentOutputException), FakeTensorMode(allow_non_fake_inputs=True):
+        step()
+
+
+def test_a_fit_is_a_plainly_written_loop_bit_by_bit() -> None:
+    config = FitConfig(steps=20, learning_rate=0.5**9, final_learning_rate=0.25, gradient_clip=10.0, weight_decay=0.01)
+    batches = [segment(seed=seed) for seed in range(20)]
+    given = iter(batches)
+    fit = pixel_fit(lambda: next(given), config)
+    for _ in range(20):
+        fit.take_step()
+    model, noise = pixel_fit().model, draws()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=True)
+    clipped = 0
+    for step, batch in enumerate(batches):
+        optimiser.zero_grad()
+        model.loss(batch, noise)[0].backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        clipped += int(norm > 10.0)
+        for gradient in gradients:
+            gradient.div_((norm / 10.0).clamp(min=1.0))
+        for group in optimiser.param_groups:
+            group["lr"] = float(fit_rate(config, step))
+        optimiser.step()
+    assert clipped > 0
+    for (name, ours), theirs in zip(fit.model.named_parameters(), model.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def fit_rate(config: FitConfig, step: int) -> Tensor:
+    """The rate of a step as a float32, of which the schedule's own test says the value."""
+    from latent_combo.run.schedule import cosine
+
+    return torch.tensor(config.learning_rate * cosine(step / config.steps, config.final_learning_rate))
+
+
+@pytest.mark.parametrize("check_every", [1, 7])
+def test_a_bad_number_ends_a_fit_with_the_weights_before_it_and_its_batch(check_every: int) -> None:
+    def feed(step: int) -> None:
+        fed[0] = step
+
+    def sample() -> Segment:
+        data = segment(seed=fed[0])
+        if fed[0] == 3:
+            data.reward[0, 1] = float("nan")
+        return data
+
+    fed = [0]
+    config = FitConfig(steps=20)
+    fit = Fit(make_model(), config, sample, draws(), feed, check_every=check_every)
+    good = Fit(make_model(), config, lambda: segment(seed=good.step), draws())
+    for _ in range(3):
+        good.take_step()
+    with pytest.raises(NonFiniteError, match="world model, step 3: the loss is nan") as stopped:
+        list(fit)
+    assert fit.step == (4 if check_every == 1 else 7)
+    for (name, ours), theirs in zip(fit.model.named_parameters(), good.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+    assert bool(stopped.value.batch["reward"][0, 1].isnan())
+    assert torch.equal(stopped.value.batch["observation"], segment(seed=3).observation)
+
+
+@pytest.mark.parametrize("phase", ["warm-up", "after it", "rollouts"])
+@pytest.mark.parametrize("check_every", [1, 4])
+def test_a_bad_number_ends_the_agents_with_the_weights_before_it(phase: str, check_every: int) -> None:
+    def fit(bad: bool) -> AgentFit:
+        made = agent_fit(warm_up=3 if phase != "after it" else 0, rollout_every=2)
+        made._check_every = check_every
+        if bad and phase != "rollouts":  # one row in four: some update soon draws it
+            made.dataset.whole.reward[::4] = made.dataset.target.reward[::4] = float("nan")
+        elif bad:
+            imagine = made.model.imagine_step
+
+            def broken(feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+                step = imagine(feature, action, generator)
+                return dataclasses.replace(step, reward=step.reward * float("inf"))
+
+            made.model.imagine_step = broken  # type: ignore[method-assign]
+        return made
+
+    stopped, whole = fit(bad=True), fit(bad=False)
+    with pytest.raises(NonFiniteError, match="agent, critic update, step [0-2]: the loss is (nan|inf)") as told:
+        list(stopped)
+    for _ in range(told.value.step):
+        whole.take_step()
+    for name, value in stopped.agent.state_dict().items():
+        torch.testing.assert_close(value, whole.agent.state_dict()[name], atol=1e-6, rtol=1e-5)
+    assert not bool(told.value.batch["batch.reward"].isfinite().all())
+    assert told.value.batch["batch.feature"].shape == (2, 12, F)
+
+
+def test_stacks_side_by_side_are_the_same_stacks_alone() -> None:
+    together = SideBySide([agent_fit(), agent_fit()])
+    together.take_steps(3)
+    alone = agent_fit()
+    for _ in range(3):
+        alone.take_step()
+    for fit in together.fits:
+        for name, value in fit.agent.state_dict().items():
+            assert torch.equal(value, alone.agent.state_dict()[name])
+
+
+def test_without_a_gpu_graphs_are_refused_or_left_out() -> None:
+    with pytest.raises(UserError, match="cuda_graphs is on, but the device has none; use --device cuda"):
+        CapturedStep("a step", lambda: None, lambda: [], draws(), "on")
+    calls: list[int] = []
+    step = CapturedStep("a step", lambda: calls.append(1), lambda: [], draws())
+    step()
+    assert calls == [1] and not step.captured and draws().device == CPU

@@ -1,0 +1,102 @@
+"""No bad number reaches the weights, and no random number comes from the global generator."""
+
+import pytest
+import torch
+
+from latent_combo.run.errors import UserError
+from latent_combo.run.finite import FiniteCheck, NonFiniteError
+from latent_combo.run.seeding import generator, initial_weights
+
+CPU = torch.device("cpu")
+NAMES = ("encoder.weight", "head.bias")
+
+
+def gradients() -> list[torch.Tensor]:
+    return [torch.ones(3, 2), torch.full((4,), -2.0)]
+
+
+def check() -> FiniteCheck:
+    return FiniteCheck("agent", {"critic": NAMES, "actor": NAMES}, CPU)
+
+
+def test_finite_numbers_pass_and_norms_come_back() -> None:
+    finite = check()
+    finite.begin()
+    norms = finite.see("critic", torch.tensor([1.0, 2.0], requires_grad=True), gradients())
+    torch.testing.assert_close(norms, torch.tensor([6.0**0.5, 4.0]))
+    finite.see("actor", torch.tensor(1.0), gradients())
+    finite.raise_if_bad()
+    assert float(finite.bad) == 0.0 and float(finite.steps) == 1.0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("part", ["critic", "actor"])
+def test_the_first_bad_gradient_is_named_with_its_step(bad: float, name: str, part: str) -> None:
+    finite = check()
+    for step in range(12):
+        finite.begin()
+        for each in ("critic", "actor"):
+            given = gradients()
+            if step == 9 and each == part:
+                given[NAMES.index(name)].view(-1)[-1] = bad
+            if step == 10:  # what comes later is not what is told
+                given[0][0, 0] = float("nan")
+            finite.see(each, torch.tensor(1.0), given)
+    with pytest.raises(
+        NonFiniteError, match=rf"agent, {part} update, step 9: the gradient of {name} is not finite"
+    ) as told:
+        finite.raise_if_bad()
+    assert told.value.step == 9 and float(finite.bad) == 1.0
+
+
+@pytest.mark.parametrize("loss", [torch.tensor(float("nan")), torch.tensor([1.0, float("inf")])])
+def test_a_bad_loss_is_told(loss: torch.Tensor) -> None:
+    finite = FiniteCheck("world model", {"model": NAMES}, CPU)
+    finite.begin()
+    finite.see("model", loss, gradients())
+    with pytest.raises(NonFiniteError, match="world model, step 0: the loss is (nan|inf); lower the learning rate"):
+        finite.raise_if_bad()
+
+
+@pytest.mark.parametrize(
+    ("loss", "given", "words"),
+    [
+        (torch.tensor([float("inf"), -float("inf")]), gradients(), "the loss is nan"),
+        (torch.tensor(1.0), [torch.full((3, 2), 3e38), torch.zeros(4)], "is not finite|the gradients overflow"),
+        (torch.tensor(1.0), [torch.full((3, 2), 1e38), torch.full((4,), 1.2e38)], "the gradients overflow|not finite"),
+    ],
+)
+def test_infinities_that_cancel_and_gradients_too_large_to_be_measured_are_seen(
+    loss: torch.Tensor, given: list[torch.Tensor], words: str
+) -> None:
+    finite = FiniteCheck("here", {"model": NAMES}, CPU)
+    finite.begin()
+    finite.see("model", loss, given)
+    with pytest.raises(NonFiniteError, match=words):
+        finite.raise_if_bad()
+
+
+def test_it_is_an_error_of_the_user() -> None:
+    assert issubclass(NonFiniteError, UserError)
+
+
+def test_initial_weights_depend_on_the_seed_only_and_leave_the_global_generator_alone() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        with initial_weights(seed, "test"):
+            return torch.nn.Linear(5, 4).weight.detach()
+
+    before = torch.random.get_rng_state()
+    first, second, other = weights(3), weights(3), weights(4)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_generators_are_their_own() -> None:
+    first, second = generator(1, CPU, "a"), generator(1, CPU, "a")
+    drawn = torch.randn(3, generator=first)
+    torch.randn(3, generator=first)
+    assert torch.equal(torch.randn(3, generator=second), drawn)
+    assert not torch.equal(torch.randn(3, generator=generator(2, CPU, "a")), drawn)
+    assert not torch.equal(torch.randn(3, generator=generator(1, CPU, "b")), drawn)
