@@ -53,8 +53,7 @@ def fit_agent(
     agent = build_agent(session.config, session.task, model.feature_dim, device)
     fit = AgentFit(agent, model, dataset, config, generator(seed, device, "agent"), session.config.cuda_graphs)
     looks = Looks()
-    if saved := session.saved.get(PHASE):
-        fit.load_state_dict(saved["fit"])
+    if saved := session.restore(PHASE, fit):
         looks = Looks(**saved["looks"])
     meter = Meter("updates", 1.0, _flops(agent, dataset), device)
     due = look_steps(config.updates, config.looks)

@@ -66,8 +66,7 @@ def fit_world_model(
     feed = SegmentFeed(sampler, config.batch, seed, config.shift, draws)
     fit = Fit(model, config, feed, draws, feed.prepare, session.config.cuda_graphs)
     model.scale_by(lambda: scales_of(data, train))
-    if saved := session.saved.get(PHASE):
-        fit.load_state_dict(saved["fit"])
+    session.restore(PHASE, fit)
     held = (
         SegmentSampler(data, held_out, config.length)
         .sample(2 * config.batch, numpy_generator(seed, "held out"))

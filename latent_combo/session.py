@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from envs.tasks import get_task
+from latent_combo.agent.fit import AgentFit
 from latent_combo.config import Config, save_config
 from latent_combo.load_run import AGENT, WORLD_MODEL, choose_device, settled, use
 from latent_combo.run import checkpoint
@@ -24,6 +25,7 @@ from latent_combo.run.interrupt import Interrupt
 from latent_combo.run.metrics import MetricsLog
 from latent_combo.run.speed import Meter
 from latent_combo.views.style import EXACT
+from latent_combo.world_model.fit import Fit
 
 PHASES = {"world_model": WORLD_MODEL, "agent": AGENT}
 """The phases that are trained, and their checkpoints."""
@@ -72,6 +74,23 @@ class Session:
             save_config(self.config, self.out / "config.yaml")
         except OSError as error:
             raise UserError(f"can not write to {self.out}: {error.strerror}; choose another --out") from error
+
+    def restore(self, phase: str, fit: Fit | AgentFit) -> dict[str, Any] | None:
+        """Let a fit go on where the checkpoint of its phase stands, and return that; None where there is none.
+
+        Raises UserError for a checkpoint of another version of the program.
+        """
+        saved = self.saved.get(phase)
+        if saved is None:
+            return None
+        try:
+            fit.load_state_dict(saved["fit"])
+        except (KeyError, AssertionError, RuntimeError, ValueError) as error:
+            path = self.out / PHASES[phase]
+            raise UserError(
+                f"{path} is not of this version of the program: go on with the one that wrote it, or train anew"
+            ) from error
+        return saved
 
     def save(self, phase: str, state: Mapping[str, Any]) -> None:
         """Write a phase's checkpoint, with the time that was spent so far."""

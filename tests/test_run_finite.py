@@ -1,11 +1,17 @@
 """No bad number reaches the weights, and no random number comes from the global generator."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+import safetensors.torch
 import torch
 
+from latent_combo.run.adam import Adam
 from latent_combo.run.errors import UserError
 from latent_combo.run.finite import FiniteCheck, NonFiniteError
 from latent_combo.run.seeding import generator, initial_weights
+from latent_combo.session import BAD_BATCH, Session
 
 CPU = torch.device("cpu")
 NAMES = ("encoder.weight", "head.bias")
@@ -100,3 +106,28 @@ def test_generators_are_their_own() -> None:
     assert torch.equal(torch.randn(3, generator=second), drawn)
     assert not torch.equal(torch.randn(3, generator=generator(2, CPU, "a")), drawn)
     assert not torch.equal(torch.randn(3, generator=generator(1, CPU, "b")), drawn)
+
+
+def test_what_a_bad_step_was_given_is_kept_and_named(tmp_path: Path) -> None:
+    error = NonFiniteError("agent, step 7: the loss is nan", 7)
+    error.batch = {"batch.reward": torch.tensor([1.0, float("nan")]), "noise": torch.zeros(2, 3)}
+    with (
+        pytest.raises(NonFiniteError, match=r"step 7: the loss is nan; what that step was given is in .*bad_batch"),
+        Session.keeping_bad_batches(SimpleNamespace(out=tmp_path)),  # type: ignore[arg-type]
+    ):
+        raise error
+    kept = safetensors.torch.load_file(tmp_path / BAD_BATCH)
+    assert kept.keys() == error.batch.keys() and bool(kept["batch.reward"][1].isnan())
+
+
+def test_a_checkpoint_of_another_version_is_one_line(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2)
+
+    class Old:
+        def load_state_dict(self, state: dict[str, object]) -> None:
+            Adam(list(model.parameters())).load_state_dict(state)
+
+    session = SimpleNamespace(out=tmp_path, saved={"agent": {"fit": {"state": {}, "param_groups": []}}})
+    with pytest.raises(UserError, match="agent.pt is not of this version of the program: go on with the one"):
+        Session.restore(session, "agent", Old())  # type: ignore[arg-type]
+    assert Session.restore(session, "world_model", Old()) is None  # type: ignore[arg-type]

@@ -96,7 +96,7 @@ class _Recurrence(torch.autograd.Function):
         per_step = len(kept) // length
         of_h, of_z, of_mean, of_std = gradients
         grad_h = of_h.clone(memory_format=torch.contiguous_format)
-        # Means and samples share a gradient, but for what arrives at the means alone, in which the spreads have no part.
+        # A mean has its sample's gradient and what arrives at it alone, in which the spread has no part.
         grad_out = torch.cat([of_z + of_mean, torch.empty_like(of_z)], -1)
         grad_mean = grad_out[..., :latent]
         grad_std = torch.addcmul(of_std, of_mean, noise, value=-1.0)
