@@ -13,7 +13,7 @@ from torch import Tensor
 from latent_combo.run import choices as choices_module
 from latent_combo.run.choices import FILE, Choices, fastest
 from latent_combo.run.speed import count_flops
-from latent_combo.world_model import tune
+from latent_combo.world_model import conv_ways, tune
 from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, layers_of
 from latent_combo.world_model.conv_ways import CONVOLUTIONS, TRANSPOSED, Way, algorithms
 from latent_combo.world_model.tune import with_fastest_ways
@@ -176,3 +176,15 @@ def test_bfloat16_is_tried_only_where_there_are_instructions_for_it(monkeypatch:
     monkeypatch.setattr(tune, "multiplies_bfloat16", lambda device: True)
     assert tune.candidates(config, one, CPU)[:2] == ["plain/bfloat16", "product/bfloat16"]
     assert tune.candidates(TINY.conv, one, CPU) == ["plain", "product", "phases"]
+
+
+def test_channels_are_filled_up_for_tensor_cores_without_changing_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    for ways, inputs in (
+        (CONVOLUTIONS, layer(3, 14, (5, 3, 4, 4), 5)),
+        (TRANSPOSED, layer(4, 13, (4, 3, 6, 6), 3)),
+    ):
+        plain = derivatives(ways["phases"](*inputs), inputs)
+        monkeypatch.setattr(conv_ways, "_missing", lambda channels, x: -channels % 8)
+        for one, other in zip(derivatives(ways["phases"](*inputs), inputs), plain, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-11)
+        monkeypatch.undo()

@@ -77,11 +77,12 @@ def _convolve_by_phases(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
     out_channels, _, kernel, _ = weight.shape
     if size % 2:  # a row and a column that no output looks at, or that meet no whole kernel
         x = functional.pad(x, (0, 1, 0, 1))
-    half, taps = (size + 1) // 2, kernel // 2
+    half, taps, more = (size + 1) // 2, kernel // 2, _missing(4 * channels, x)
     gathered = x.permute(0, 2, 3, 1).reshape(count, half, 2, half, 2, channels).permute(0, 1, 3, 2, 4, 5)
-    image = gathered.reshape(count, half, half, 4 * channels).permute(0, 3, 1, 2)
+    image = functional.pad(gathered.reshape(count, half, half, 4 * channels), (0, more)).permute(0, 3, 1, 2)
     split = weight.view(out_channels, channels, taps, 2, taps, 2).permute(0, 3, 5, 1, 2, 4)
-    drawn = functional.conv2d(image, split.reshape(out_channels, 4 * channels, taps, taps), bias)
+    kernels = functional.pad(split.reshape(out_channels, 4 * channels, taps, taps), (0, 0, 0, 0, 0, more))
+    drawn = functional.conv2d(image, kernels, bias)
     side = (size - kernel) // STRIDE + 1
     return drawn[:, :, :side, :side]
 
@@ -108,14 +109,21 @@ def _draw_by_phases(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     taps = (kernel + 1) // 2
     # y[2i + p] is the sum over j of x[i - j] w[2j + p]: a convolution with the taps of phase p, mirrored
     split = weight.reshape(channels, out_channels, taps, 2, taps, 2).flip(2, 4).permute(3, 5, 1, 0, 2, 4)
-    kernels = split.reshape(4 * out_channels, channels, taps, taps).contiguous(memory_format=torch.channels_last)
-    biases = None if bias is None else bias.repeat(4)
-    drawn = functional.conv2d(x, kernels, biases, padding=taps - 1)  # (N, 4D, S, S)
+    more = _missing(4 * out_channels, x)
+    kernels = functional.pad(split.reshape(4 * out_channels, channels, taps, taps), (0, 0, 0, 0, 0, 0, 0, more))
+    biases = None if bias is None else functional.pad(bias.repeat(4), (0, more))
+    kernels = kernels.contiguous(memory_format=torch.channels_last)
+    drawn = functional.conv2d(x, kernels, biases, padding=taps - 1)[:, : 4 * out_channels]  # (N, 4D, S, S)
     side = drawn.shape[-1]
-    pixels = drawn.permute(0, 2, 3, 1).reshape(count, side, side, 2, 2, out_channels).permute(0, 1, 3, 2, 4, 5)
+    pixels = drawn.permute(0, 2, 3, 1).unflatten(3, (2, 2, out_channels)).permute(0, 1, 3, 2, 4, 5)
     image = pixels.reshape(count, 2 * side, 2 * side, out_channels).permute(0, 3, 1, 2)
     whole = (size - 1) * STRIDE + kernel
     return image[:, :, :whole, :whole]
+
+
+def _missing(channels: int, x: Tensor) -> int:
+    """Channels to add, of zeros, until tensor cores can take them; cuDNN would copy all images for that, twice."""
+    return -channels % 8 if x.device.type == "cuda" else 0
 
 
 CONVOLUTIONS = {"plain": _convolve_plainly, "product": _convolve_as_product, "phases": _convolve_by_phases}
