@@ -116,7 +116,7 @@ def _draw_by_phases(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     drawn = functional.conv2d(x, kernels, biases, padding=taps - 1)[:, : 4 * out_channels]  # (N, 4D, S, S)
     side = drawn.shape[-1]
     pixels = drawn.permute(0, 2, 3, 1).unflatten(3, (2, 2, out_channels)).permute(0, 1, 3, 2, 4, 5)
-    image = pixels.reshape(count, 2 * side, 2 * side, out_channels).permute(0, 3, 1, 2)
+    image: Tensor = pixels.reshape(count, 2 * side, 2 * side, out_channels).permute(0, 3, 1, 2)
     whole = (size - 1) * STRIDE + kernel
     return image[:, :, :whole, :whole]
 
