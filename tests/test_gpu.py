@@ -129,6 +129,14 @@ TINY = RecurrentConfig(
 )
 
 
+@pytest.fixture(autouse=True)
+def float32_is_float32() -> Iterator[None]:
+    """Runs let tensor cores round float32 products from then on; here they are compared with exact ones."""
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
 @pytest.fixture
 def deterministic() -> Iterator[None]:
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
