@@ -15,10 +15,8 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors.torch import save as pack
-from torch import Tensor
+from safetensors.numpy import save as pack
 from tqdm import tqdm
 
 from data.episode import Episode
@@ -153,13 +151,13 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
             env.episodes.clear()
 
 
-def actor_weights(model: Any) -> dict[str, Tensor]:
+def actor_weights(model: Any) -> dict[str, NDArray[np.float32]]:
     """The actor of SBX's SAC, as a snapshot holds it: weights (out, in) and biases (out,) by `LAYERS`' names."""
     layers = model.policy.actor_state.params["params"]
     weights = {}
     for theirs, ours in LAYERS.items():
-        weights[f"{ours}.weight"] = torch.from_numpy(np.asarray(layers[theirs]["kernel"]).T.copy())
-        weights[f"{ours}.bias"] = torch.from_numpy(np.asarray(layers[theirs]["bias"]).copy())
+        weights[f"{ours}.weight"] = np.asarray(layers[theirs]["kernel"]).T.copy()
+        weights[f"{ours}.bias"] = np.asarray(layers[theirs]["bias"]).copy()
     return weights
 
 

@@ -1,16 +1,12 @@
 """Playing seeded episodes with a behaviour policy: the same, whatever the number of processes."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
-from torch import Tensor
-from torch.nn import functional
 
 from data.episode import Episode
 from data.parallel import in_order
@@ -19,29 +15,8 @@ from envs.make import make
 from envs.tasks import Task
 from latent_combo.run.errors import UserError
 
-
-class Snapshot:
-    """A tanh-Gaussian policy of two hidden layers (ReLU), as Stable-Baselines3 has it.
-
-    With a generator it acts stochastically, without by its mode.
-    """
-
-    def __init__(self, weights: dict[str, Tensor], generator: torch.Generator | None) -> None:
-        self.weights, self.generator = weights, generator
-
-    @torch.no_grad()
-    def __call__(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A state (S,) to an action (A,) in [-1, 1]."""
-        w = self.weights
-        x = torch.from_numpy(state)
-        for layer in ("latent_pi.0", "latent_pi.2"):
-            x = functional.relu(functional.linear(x, w[f"{layer}.weight"], w[f"{layer}.bias"]))
-        action = functional.linear(x, w["mu.weight"], w["mu.bias"])
-        if self.generator is not None:
-            log_std = functional.linear(x, w["log_std.weight"], w["log_std.bias"]).clamp(-20.0, 2.0)
-            action = action + log_std.exp() * torch.randn(action.shape, generator=self.generator)
-        result: NDArray[np.float32] = action.tanh().numpy()
-        return result
+Policy = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""A state (S,) to an action (A,)."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +41,13 @@ class Player:
     def __init__(self, task: Task, actor: BehaviourPolicy) -> None:
         self._task, self._actor = task, actor
         self._env = make(task.name, "state")
-        self._weights = None if actor.snapshot is None else load_file(actor.snapshot)
+        self._policies = None if actor.snapshot is None else _policies(actor.snapshot, actor.sampled)
 
     def __call__(self, seed: int) -> Episode:
         """Play one."""
         # Not the stream of the environment's start, which is seeded by the same number.
         env, rng = self._env, np.random.default_rng([seed, ACTIONS])
-        policy = None
-        if self._weights is not None:
-            policy = Snapshot(self._weights, torch.Generator().manual_seed(seed) if self._actor.sampled else None)
+        policy = None if self._policies is None else self._policies(seed)
         state, info = env.reset(seed=seed)
         states, physics, actions, rewards = [state], [info["physics"]], [], []
         ended = terminated = False
@@ -102,6 +75,13 @@ class Player:
         self._env.close()
 
 
+def _policies(snapshot: Path, sampled: bool) -> Callable[[int], Policy]:
+    # Imported here: random actions and scripts do without torch, whose import takes longer than an episode.
+    from data.snapshot import policies
+
+    return policies(snapshot, sampled)
+
+
 @dataclass(frozen=True)
 class Stage:
     """What makes a player, in whichever process."""
@@ -111,8 +91,6 @@ class Stage:
 
     def __call__(self) -> Player:
         """Make the environment here."""
-        if self.actor.snapshot is not None:
-            torch.set_num_threads(1)  # products of one state gain nothing by more
         return Player(self.task, self.actor)
 
 

@@ -6,6 +6,7 @@ Later wins: the defaults (the paper's), what the paper sets for the dataset, the
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ class Config:
             raise ValueError(f"held_out is {self.held_out}; it is a share between 0 and 1")
 
 
+@cache
 def _parser() -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(
         prog="python -m latent_combo.train",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from latent_combo.result import read_result
 from latent_combo.run.errors import UserError
-from latent_combo.run.metrics import HEADER
+from latent_combo.run.places import HEADER, METRICS
 from latent_combo.views.style import BLACK, BLUE, GREY, ORANGE, SKY, VERMILION, finish, new_figure, to_png
 
 Series = dict[tuple[str, str], list[tuple[int, float]]]
@@ -41,7 +41,7 @@ def draw_curves(run: Path) -> bytes:
 
     A result that can't be read is left out. Raises UserError where the log is missing or damaged.
     """
-    series = read_series(run / "metrics.csv")
+    series = read_series(run / METRICS)
     try:
         result = read_result(run)
     except UserError:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from data.decoded import Decoded
 from data.segments import SegmentSampler, usable_rows
+from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.run.seeding import numpy_generator
 from latent_combo.world_model.base import Segment
 from latent_combo.world_model.open_loop import PEAK, horizons_within
@@ -21,6 +22,24 @@ CLIP = 50
 """Rows of a clip, the observed ones included, where an episode has as many."""
 LEAST = CONTEXT + 15
 """Rows that the longest held-out episode must have."""
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """What a run draws of itself."""
+
+    every: int = 1_000
+    """Steps of the model, and updates of the agent, between views; 0 draws none before a phase is done."""
+    clips: int = 3
+    """Held-out episodes that have a clip."""
+    segments: int = 64
+    """Held-out segments that prediction and calibration are measured on, or as many as there are."""
+    episodes: int = 4
+    """Scored episodes of the first agent, at most, that its values and dreams are held against."""
+
+    def __post_init__(self) -> None:
+        require_not_negative(self, "every")
+        require_positive(self, "clips", "segments", "episodes")
 
 
 @dataclass(frozen=True)

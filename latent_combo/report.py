@@ -16,7 +16,7 @@ from latent_combo.result import RESULT, read_result
 from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
-from latent_combo.run.gallery import CLIPS, PICTURES
+from latent_combo.run.places import CLIPS, METRICS, PICTURES
 from latent_combo.run.versions import versions
 
 REPORT = "report.html"
@@ -155,7 +155,7 @@ def data_uri(content: bytes, kind: str) -> str:
 
 def reached(run: Path) -> str:
     """How far an unfinished run's log goes."""
-    series = read_series(run / "metrics.csv")
+    series = read_series(run / METRICS)
     steps = {name: max((s[-1][0] for (phase, _), s in series.items() if phase == name), default=0) for name in PHASES}
     return f"step {steps['world_model']} of the world model, update {steps['agent']} of the agent"
 
@@ -174,12 +174,16 @@ def notices(run: Path, result: dict[str, Any] | None, missing: list[str]) -> lis
     return said
 
 
-def write_report(run: Path) -> str:
-    """The page; what can't be read is left out, and said. Raises UserError where the folder is no run."""
+def write_report(run: Path, curves: bytes | None = None) -> str:
+    """The page; what can't be read is left out, and said. Raises UserError where the folder is no run.
+
+    `curves` are the learning curves as a PNG, where they have been drawn already.
+    """
     config = config_file(run)
     said: list[str] = []
     settings = _attempt(load_config, run, said)
-    result, curves = _attempt(read_result, run, said), _attempt(draw_curves, run, said)
+    result = _attempt(read_result, run, said)
+    curves = curves or _attempt(draw_curves, run, said)
     shown, missing = find_views(run, settings is not None and not settings.seen.pixels)
     said += notices(run, result, missing)
     if result is None and curves is not None:

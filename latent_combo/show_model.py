@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from data.decoded import Decoded
 from envs.tasks import Task
 from latent_combo.encode import EncodeConfig, encode_episodes, rows_of
-from latent_combo.held_out import CONTEXT, HeldOut
-from latent_combo.run.gallery import PICTURES, Frames, Gallery, Numbers
-from latent_combo.run.ranges import require_not_negative, require_positive
+from latent_combo.held_out import CONTEXT, HeldOut, ViewsConfig
+from latent_combo.run.gallery import Frames, Gallery, Numbers
+from latent_combo.run.places import PICTURES
 from latent_combo.run.seeding import generator
 from latent_combo.run.track import Track
 from latent_combo.views.belief import believe
@@ -37,24 +37,6 @@ episodes that `visualise` values pairs of."""
 
 Encoded = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
 """Features (N, F) of whole episodes, their rows (N,) of the dataset, and their times (N,) in the episode."""
-
-
-@dataclass(frozen=True)
-class ViewsConfig:
-    """What a run draws of itself."""
-
-    every: int = 1_000
-    """Steps of the model, and updates of the agent, between views; 0 draws none before a phase is done."""
-    clips: int = 3
-    """Held-out episodes that have a clip."""
-    segments: int = 64
-    """Held-out segments that prediction and calibration are measured on, or as many as there are."""
-    episodes: int = 4
-    """Scored episodes of the first agent, at most, that its values and dreams are held against."""
-
-    def __post_init__(self) -> None:
-        require_not_negative(self, "every")
-        require_positive(self, "clips", "segments", "episodes")
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,9 @@ def _train(
         show_film(session.gallery, task, config.look, score, updates)
         session.gallery.wait()
     write_result(session, result)
-    write_atomically(session.out / "curves.png", draw_curves(session.out))
-    write_atomically(session.out / REPORT, write_report(session.out).encode())
+    curves = draw_curves(session.out)
+    write_atomically(session.out / "curves.png", curves)
+    write_atomically(session.out / REPORT, write_report(session.out, curves).encode())
     return result
 
 

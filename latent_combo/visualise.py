@@ -8,6 +8,7 @@ from pathlib import Path
 from data.decoded import Decoded
 from data.load import load
 from data.segments import split_episodes
+from latent_combo.config import config_file
 from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
 from latent_combo.load_run import Run, load_run
@@ -16,8 +17,8 @@ from latent_combo.run.board import Board
 from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
-from latent_combo.run.gallery import CLIPS, PICTURES, Gallery
-from latent_combo.run.metrics import TENSORBOARD
+from latent_combo.run.gallery import Gallery
+from latent_combo.run.places import CLIPS, PICTURES, TENSORBOARD
 from latent_combo.run.seeding import generator
 from latent_combo.score import Score, Scorer
 from latent_combo.show_agent import AgentViews, show_film
@@ -82,6 +83,15 @@ def _play(run: Run, seed: int, episodes: int) -> Score:
     return score
 
 
+def _curves(folder: Path) -> bytes | None:
+    """The learning curves, or None, with a line, where the log can't be read."""
+    try:
+        return draw_curves(folder)
+    except UserError as error:
+        print(f"no curves: {error}")
+        return None
+
+
 def main() -> None:
     """Read the command line, and draw into the run's folder and its TensorBoard events."""
     parser = argparse.ArgumentParser(prog="python -m latent_combo.visualise", description=__doc__)
@@ -91,11 +101,14 @@ def main() -> None:
     if given.seed < 0:
         raise UserError(f"--seed is {given.seed}; it is 0 or more")
     started, folder = time.perf_counter(), given.run
-    page = write_report(folder)  # of what there is, before anything else may fail
+    config_file(folder)  # which raises where the folder is no run
+    curves = _curves(folder)
+    page = write_report(folder, curves)  # of what there is, before anything else may fail
     write_atomically(folder / REPORT, page.encode())
     visualise(folder, load_run(folder), given.seed)
-    write_atomically(folder / "curves.png", draw_curves(folder))
-    write_atomically(folder / REPORT, write_report(folder).encode())
+    if curves is not None:
+        write_atomically(folder / "curves.png", curves)
+    write_atomically(folder / REPORT, write_report(folder, curves).encode())
     print(f"{folder}/{REPORT}, {folder}/{CLIPS}, {folder}/{PICTURES}; {time.perf_counter() - started:.0f} s")
 
 

@@ -8,7 +8,7 @@ import torch
 from small_agents import draws
 from toy_models import Drift, drifting
 
-from latent_combo.views.calibration import Calibration, agreement, agreements, calibrate, draw_calibration
+from latent_combo.views.calibration import Calibration, agreement, agreements, calibrate, draw_calibration, ranks
 
 CPU = torch.device("cpu")
 
@@ -45,6 +45,12 @@ def test_agreement_against_closed_forms() -> None:
     assert agreement(np.ones(50), x).rank_correlation == 0.0
     noise = np.random.default_rng(0).normal(size=(2, 4000))
     assert abs(agreement(noise[0], noise[1]).rank_correlation) < 0.05
+
+
+def test_equal_values_share_the_mean_of_their_ranks() -> None:
+    assert ranks(np.array([3.0, 1.0, 3.0, 2.0, 3.0])).tolist() == [4.0, 1.0, 4.0, 2.0, 4.0]
+    # ranks 1, 2.5, 2.5 and 1.5, 1.5, 3: from their means, products that sum to 3/4, and squares to 3/2 each
+    assert agreement(np.array([0.0, 1, 1]), np.array([0.0, 0, 1])).rank_correlation == pytest.approx(0.5)
 
 
 def test_calibration_is_scaled_and_fitted_over_all_kinds_together() -> None:

@@ -14,7 +14,8 @@ from data.collect import Behaviour, cut, evenly_spaced, first_episode, medium_sn
 from data.episode import Episode, validate
 from data.formats.d4rl import read_d4rl
 from data.locate import infer_task
-from data.play import BehaviourPolicy, Snapshot, mean_return, play, played_episodes
+from data.play import BehaviourPolicy, mean_return, play, played_episodes
+from data.snapshot import Snapshot
 from data.store import Dataset
 from envs.make import make
 from envs.tasks import get_task
@@ -230,7 +231,7 @@ def test_a_learner_is_saved_and_put_back_whole(tmp_path: Path, monkeypatch: pyte
     state = np.random.default_rng(0).normal(size=(1, hopper.state_dim)).astype(np.float32)
     actor = made[0].policy.actor_state
     normal = actor.apply_fn(actor.params, state).distribution
-    weights = behaviour.actor_weights(made[0])
+    weights = {name: torch.from_numpy(layer) for name, layer in behaviour.actor_weights(made[0]).items()}
     generator = torch.Generator().manual_seed(0)
     drawn = np.stack([Snapshot(weights, generator)(state[0]) for _ in range(4000)])
     raw = np.arctanh(drawn.clip(-1 + 1e-6, 1 - 1e-6))

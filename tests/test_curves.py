@@ -7,7 +7,7 @@ from PIL import Image
 from latent_combo.curves import draw_curves, read_series
 from latent_combo.result import READ
 from latent_combo.run.errors import UserError
-from latent_combo.run.metrics import HEADER
+from latent_combo.run.places import HEADER
 
 
 def write(run: Path, *rows: tuple[str, int, str, float]) -> None:

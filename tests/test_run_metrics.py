@@ -8,7 +8,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from latent_combo.run.errors import UserError
-from latent_combo.run.metrics import HEADER, MetricsLog
+from latent_combo.run.metrics import MetricsLog
+from latent_combo.run.places import HEADER
 
 
 def rows(folder: Path) -> list[tuple[str, ...]]:

@@ -11,9 +11,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +21,9 @@ from data.formats.hdf5 import open_hdf5
 from data.formats.reason import reason
 from envs.tasks import Task
 from latent_combo.run.errors import UserError
+
+if TYPE_CHECKING:
+    import gymnasium  # which minari imports, where it is used
 
 ID = re.compile(r"[\w-]+(/[\w-]+)+-v\d+")
 METADATA, HDF5 = "metadata.json", "main_data.hdf5"
@@ -191,6 +193,7 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
     """
     try:
         import minari
+        from gymnasium.spaces import Box
         from minari.data_collector import EpisodeBuffer
         from minari.storage.datasets_root_dir import get_dataset_path
     except ImportError as error:
@@ -228,7 +231,7 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
                 name,
                 buffers(),
                 observation_space=_space(first),
-                action_space=gymnasium.spaces.Box(-1.0, 1.0, (task.action_dim,), np.float32),
+                action_space=Box(-1.0, 1.0, (task.action_dim,), np.float32),
                 ref_min_score=task.random_return,
                 ref_max_score=task.expert_return,
                 description=description,
@@ -251,12 +254,14 @@ def _observations(episode: Episode) -> dict[str, NDArray[Any]] | NDArray[Any] | 
     return episode.state if episode.image is None else episode.image
 
 
-def _space(episode: Episode) -> gymnasium.Space[Any]:
+def _space(episode: Episode) -> "gymnasium.Space[Any]":
+    from gymnasium import spaces as kinds
+
     spaces: dict[str, gymnasium.Space[Any]] = {}
     if episode.image is not None:
-        spaces["image"] = gymnasium.spaces.Box(0, 255, episode.image.shape[1:], np.uint8)
+        spaces["image"] = kinds.Box(0, 255, episode.image.shape[1:], np.uint8)
     if episode.state is not None:
-        spaces["state"] = gymnasium.spaces.Box(-np.inf, np.inf, episode.state.shape[1:], np.float32)
+        spaces["state"] = kinds.Box(-np.inf, np.inf, episode.state.shape[1:], np.float32)
     if not spaces:
         raise UserError("the episodes have neither images nor states; draw the recording with data.render first")
-    return gymnasium.spaces.Dict(spaces) if len(spaces) == 2 else next(iter(spaces.values()))
+    return kinds.Dict(spaces) if len(spaces) == 2 else next(iter(spaces.values()))

@@ -16,12 +16,11 @@ from PIL import Image
 
 from latent_combo.run.board import Board
 from latent_combo.run.files import write_atomically
+from latent_combo.run.places import CLIPS, PICTURES
 from latent_combo.run.video import encode_gif, write_mp4
 
 Frames = NDArray[np.uint8]
 Numbers = Mapping[str, NDArray[Any]]
-CLIPS, PICTURES = "videos", "views"
-"""Folders of a run."""
 
 
 class Gallery:

@@ -12,10 +12,7 @@ from torch import Tensor
 from latent_combo.run.board import Board
 from latent_combo.run.errors import UserError
 from latent_combo.run.files import write_atomically
-
-TENSORBOARD = "tensorboard"
-"""The folder of the events below a run's."""
-HEADER = ("phase", "step", "name", "value")
+from latent_combo.run.places import HEADER, METRICS, TENSORBOARD
 
 
 class MetricsLog:
@@ -23,7 +20,7 @@ class MetricsLog:
 
     def __init__(self, folder: Path, resume: Mapping[str, int] | None = None) -> None:
         """Open the log; with `resume`, rows beyond the step that each phase goes on from are dropped first."""
-        path = folder / "metrics.csv"
+        path = folder / METRICS
         try:
             folder.mkdir(parents=True, exist_ok=True)
             kept = _rows_until(path, resume) if resume is not None and path.exists() else []

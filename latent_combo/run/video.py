@@ -1,9 +1,9 @@
 """Clips as files: mp4 and GIF."""
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -16,8 +16,8 @@ Frames = NDArray[np.uint8]
 """(T, H, W, 3) uint8."""
 COLOURS = 128
 """Of a GIF."""
-SAMPLED = 8
-"""Frames that its colours are chosen from."""
+SAMPLED, ENOUGH = 8, 2_000_000
+"""Frames that its colours are chosen from, and pixels of them, on a grid, from which more change little."""
 
 
 def encode_gif(frames: Frames, fps: int, exact: Sequence[tuple[int, int, int]] = ()) -> bytes:
@@ -25,15 +25,16 @@ def encode_gif(frames: Frames, fps: int, exact: Sequence[tuple[int, int, int]] =
 
     One palette, and pixels that do not change left out, make the file a seventh of one with a palette for each frame.
     """
-    sample = Image.fromarray(np.concatenate(frames[:: max(1, len(frames) // SAMPLED)]))
+    some = np.concatenate(frames[:: max(1, len(frames) // SAMPLED)])
+    grid = slice(None, None, 1 + math.isqrt(some.shape[0] * some.shape[1] // ENOUGH))
+    sample = Image.fromarray(np.ascontiguousarray(some[grid, grid]))
     chosen = sample.quantize(COLOURS - len(exact), dither=Image.Dither.NONE).getpalette() or []
     colours = [*chosen[: 3 * (COLOURS - len(exact))], *(level for colour in exact for level in colour)]
     palette = Image.new("P", (1, 1))
     palette.putpalette(colours)
-    indices = [np.asarray(Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE)) for f in frames]
+    first, *rest = (Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
     buffer = io.BytesIO()
-    options: dict[str, Any] = {"palette": bytes(colours), "optimize": True, "duration": 1000 / fps, "loop": 0}
-    iio.imwrite(buffer, np.stack(indices), extension=".gif", plugin="pillow", mode="P", **options)
+    first.save(buffer, "gif", save_all=True, append_images=rest, optimize=True, duration=1000 / fps, loop=0)
     return buffer.getvalue()
 
 

@@ -8,7 +8,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from latent_combo.views.style import BLACK, BLUE, GREY, VERMILION, finish, new_figure
@@ -97,10 +96,19 @@ def agreement(measure: Floats, error: Floats) -> Agreement:
     x, y = _scaled(measure), _scaled(error)
     if np.ptp(x) == 0.0 or np.ptp(y) == 0.0:
         return Agreement(0.0, float(y.mean()), 0.0, 0.0)
-    line = stats.linregress(x, y)
-    return Agreement(
-        float(line.slope), float(line.intercept), float(line.rvalue) ** 2, float(stats.spearmanr(x, y).statistic)
-    )
+    correlation = _correlation(x, y)
+    slope = correlation * float(y.std() / x.std())
+    return Agreement(slope, float(y.mean() - slope * x.mean()), correlation**2, _correlation(ranks(x), ranks(y)))
+
+
+def ranks(values: Floats) -> Floats:
+    """Ranks (N,) from 1 on; equal values share the mean of theirs."""
+    _, of, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((count.cumsum() - (count - 1) / 2.0)[of])
+
+
+def _correlation(x: Floats, y: Floats) -> float:
+    return float(np.corrcoef(x, y)[0, 1])
 
 
 def agreements(points: Mapping[str, Calibration]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 Frame = NDArray[np.uint8]
 """(H, W, 3) uint8."""
@@ -55,7 +56,7 @@ def to_png(figure: Figure | Frame) -> bytes:
     """Encode a figure, or a picture, as PNG."""
     frame = to_frame(figure) if isinstance(figure, Figure) else figure
     buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "png", optimize=True)
+    Image.fromarray(frame).save(buffer, "png")
     return buffer.getvalue()
 
 
@@ -100,8 +101,13 @@ def write(picture: Frame, x: int, y: int, text: str, colour: tuple[int, int, int
     """Write into a picture, in place; `y` is the middle of the line."""
     rows = slice(y - 10, y + 10)
     patch = Image.fromarray(picture[rows])
-    ImageDraw.Draw(patch).text((x, 10), text, fill=colour, anchor="lm", font_size=13)
+    ImageDraw.Draw(patch).text((x, 10), text, fill=colour, anchor="lm", font=_font())
     picture[rows] = np.asarray(patch)
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(13)  # which reads the font anew each time
 
 
 def titled(frames: Frames, title: str) -> Frames:
