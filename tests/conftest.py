@@ -1,32 +1,51 @@
-"""What several test files use, made once."""
+"""What several test files use, made once.
 
+What makes runs is imported where it is used: it takes torch, and the process that deals tests out to workers does
+without.
+"""
+
+import fcntl
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from toy_runs import toy
 
-from data.manifest import describe
-from data.play import BehaviourPolicy, played_episodes
-from data.store import write_dataset
 from envs import gl
-from envs.tasks import get_task
-from latent_combo.train import train
 
 gl.choose_if_any()  # mujoco decides by it when it is imported, and tests import it by other ways than the project does
 
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a recording of three episodes of random actions, `tiny`."""
-    task = get_task("walker-walk")
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder / "tiny", played_episodes(task, BehaviourPolicy(), 3, seed=0), describe(task, "random", 0, {}))
-    return folder
+    """A data folder with a recording of three short episodes of random actions, `tiny`."""
+    from toy_runs import record
+
+    return record(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")
-def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run; tests leave it as it is."""
-    out = tmp_path_factory.mktemp("runs") / "finished"
-    train(toy(data_dir, out))
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A finished run, one for all of pytest's workers; tests leave it as it is."""
+    from toy_runs import record, short_episodes, toy
+
+    from latent_combo.train import train
+
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    out, made = shared / "runs" / "finished", shared / "made"
+    with open(shared / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker trains, the others wait
+        if not made.exists():
+            with short_episodes():
+                train(toy(record(shared / "data"), out))
+            made.touch()
     return out
+
+
+@pytest.fixture
+def short() -> Iterator[None]:
+    """Episodes of the walker are short while a test runs."""
+    from toy_runs import short_episodes
+
+    with short_episodes():
+        yield

@@ -18,6 +18,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.wait import WebDriverWait
+from toy_runs import HORIZON
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -132,7 +133,8 @@ def test_the_hparams_tab_holds_settings_and_scores(board: str, browser: webdrive
 
 def test_the_projector_holds_features(board: str, browser: webdriver.Chrome) -> None:
     visit(browser, f"{board}#projector")
-    see(browser, "span.numDataPoints", 'e.textContent.trim() === "500"')
+    rows = HORIZON + 1  # of the one episode that is held out
+    see(browser, "span.numDataPoints", f'e.textContent.trim() === "{rows}"')
 
 
 def test_the_report_shows_its_pictures_without_a_network(finished: Path, browser: webdriver.Chrome) -> None:

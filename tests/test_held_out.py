@@ -1,5 +1,7 @@
 """The pieces that a run is shown and measured with, and what the simulator says of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -156,13 +158,14 @@ def test_the_film_is_of_the_median_episode() -> None:
 
 
 def test_what_is_recorded_is_what_the_first_agent_saw_did_and_got() -> None:
-    scorer = Scorer(TASK, SEEN, 2, 2)
+    brief = replace(TASK, horizon=60)
+    scorer = Scorer(brief, SEEN, 2, 2)
     score = scorer.score(Blind(), seed=5, record=1)
     played = score.recorded
-    assert played is not None and played.observation.shape == (1, TASK.horizon + 1, SIZE, SIZE, 3)
+    assert played is not None and played.observation.shape == (1, brief.horizon + 1, SIZE, SIZE, 3)
     assert float(played.reward.sum()) == pytest.approx(score.returns[0, 0], rel=1e-4)
     assert not played.action[0, 0].any() and float(played.reward[0, 0]) == 0.0
-    steps = torch.arange(1, TASK.horizon + 1) / 1000
+    steps = torch.arange(1, brief.horizon + 1) / 1000
     torch.testing.assert_close(played.action[0, 1:, 0], steps)  # and not the second agent's
     env = make(TASK.name, "pixels", "fast", SIZE)
     first, _ = env.reset(seed=5)
@@ -170,7 +173,7 @@ def test_what_is_recorded_is_what_the_first_agent_saw_did_and_got() -> None:
     second, reward, *_ = env.step(np.full(TASK.action_dim, 0.001, np.float32))
     assert np.array_equal(played.observation[0, 1].numpy(), second)
     assert float(played.reward[0, 1]) == pytest.approx(reward)
-    assert played.is_first[0].tolist() == [True, *[False] * TASK.horizon] and not played.terminal.any()
+    assert played.is_first[0].tolist() == [True, *[False] * brief.horizon] and not played.terminal.any()
     assert scorer.score(Blind(), seed=5).recorded is None
     env.close()
     scorer.close()

@@ -18,6 +18,11 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+def curves(run: Path) -> bytes:
+    """Its learning curves as they were drawn, which takes a second, for pages of which they are no matter."""
+    return (run / "curves.png").read_bytes()
+
+
 def test_a_finished_run_has_everything_on_its_page(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     page = write_report(run)
@@ -34,7 +39,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(run: Path) -> N
     (run / "result.json").unlink()
     (run / "views" / "probes.png").unlink()
     shutil.rmtree(run / "videos")
-    page = write_report(run)
+    page = write_report(run, curves(run))
     assert f"python -m latent_combo.train --resume {run}" in page
     assert f"python -m latent_combo.visualise {run}" in page
     _, missing = find_views(run, states=False)
@@ -45,17 +50,18 @@ def test_another_version_is_said(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     result["versions"]["latent-combo"] = "9.9.9"
     (run / "result.json").write_text(json.dumps(result))
-    assert f"made with latent-combo 9.9.9; this page with {versions()['latent-combo']}" in write_report(run)
+    page = write_report(run, curves(run))
+    assert f"made with latent-combo 9.9.9; this page with {versions()['latent-combo']}" in page
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config + "\nnew_setting: 3\n")
-    page = write_report(run)
+    page = write_report(run, curves(run))
     assert "not of this version of the program" in page and "new_setting" in page
 
 
 def test_what_a_config_says_is_text(run: Path) -> None:
     with open(run / "config.yaml", "a") as file:
         file.write("# <script>alert(1)</script>\n")
-    assert "<script>" not in write_report(run)
+    assert "<script>" not in write_report(run, curves(run))
 
 
 def test_what_can_not_be_read_is_left_out_and_named(run: Path) -> None:
@@ -76,7 +82,7 @@ def test_what_can_not_be_read_is_left_out_and_named(run: Path) -> None:
 
 def test_how_far_an_unfinished_run_got(run: Path) -> None:
     (run / "result.json").unlink()
-    assert "Its log is at step 6 of the world model, update 8 of the agent." in write_report(run)
+    assert "Its log is at step 6 of the world model, update 8 of the agent." in write_report(run, curves(run))
 
 
 def test_folders_that_are_no_runs_are_named(tmp_path: Path) -> None:

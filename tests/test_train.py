@@ -1,19 +1,24 @@
 """The whole, end to end, at toy size."""
 
 import csv
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toy_runs import toy
+from toy_runs import HORIZON, toy
 
 from data.convert import convert
 from data.render import render_dataset
@@ -22,11 +27,15 @@ from envs.tasks import get_task
 from latent_combo.config import parse
 from latent_combo.load_run import load_run
 from latent_combo.run import checkpoint
-from latent_combo.run.errors import UserError
+from latent_combo.run.errors import UserError, run_cli
+from latent_combo.run.gallery import Gallery
+from latent_combo.train import main as train_main
 from latent_combo.train import train
+from latent_combo.visualise import main as visualise_main
 from latent_combo.world_model.fit import Fit
 
 TASK = get_task("walker-walk")
+pytestmark = pytest.mark.usefixtures("short")
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -34,6 +43,31 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     model = checkpoint.load(out / "checkpoints/world_model.pt", cpu)["fit"]["model"]
     agent = checkpoint.load(out / "checkpoints/agent.pt", cpu)["fit"]["agent"]
     return {**model, **agent}
+
+
+def assert_same_weights(run: Path, other: Path) -> None:
+    expected = weights(other)
+    for name, value in weights(run).items():
+        assert bool((value == expected[name]).all()), name
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+def command(module: str, *arguments: object) -> Done:
+    """A command in a process of its own, whose episodes are short."""
+    script = [sys.executable, str(Path(__file__).with_name("toy_command.py")), module]
+    return subprocess.run([*script, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def command_here(main: Callable[[], None], *arguments: object) -> Done:
+    """The same in this process, which has imported what it takes."""
+    out, err, argv = io.StringIO(), io.StringIO(), ["command", *map(str, arguments)]
+    given = mock.patch.object(sys, "argv", argv)
+    with given, redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        run_cli(main)
+    assert isinstance(ended.value.code, int)
+    return Done(argv, ended.value.code, out.getvalue(), err.getvalue())
 
 
 def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
@@ -83,23 +117,19 @@ def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
 def test_segments_longer_than_the_episodes_are_refused_before_anything_is_written(
     data_dir: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="the longest has 501"):
-        train(toy(data_dir, tmp_path / "run", "--fit.length", "502"))
+    with pytest.raises(UserError, match=f"the longest has {HORIZON + 1}"):
+        train(toy(data_dir, tmp_path / "run", "--fit.length", str(HORIZON + 2)))
     assert not (tmp_path / "run").exists()
 
 
-def test_what_an_evaluation_sees_does_not_reach_training(data_dir: Path, finished: Path, tmp_path: Path) -> None:
+def test_what_is_scored_and_drawn_of_a_run_does_not_reach_training(
+    data_dir: Path, finished: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
-    train(toy(data_dir, other, "--score.seed", "77", "--score.seed_during_training", "78", "--agent_fit.looks", "1"))
-    for name, value in weights(other).items():
-        assert bool((value == weights(finished)[name]).all()), name
-
-
-def test_what_a_run_draws_of_itself_does_not_reach_training(data_dir: Path, finished: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    train(toy(data_dir, other, "--views.every", "0", "--views.clips", "2", "--views.episodes", "1"))
-    for name, value in weights(other).items():
-        assert bool((value == weights(finished)[name]).all()), name
+    scored = ("--score.seed", "77", "--score.seed_during_training", "78", "--agent_fit.looks", "1")
+    drawn = ("--views.every", "0", "--views.clips", "2", "--views.episodes", "1")
+    train(toy(data_dir, other, *scored, *drawn))
+    assert_same_weights(other, finished)
 
 
 @pytest.mark.parametrize("layout", ["dreamer", "minari"])
@@ -114,9 +144,9 @@ def test_training_on_another_programs_copy_is_training_on_the_data(
         pytest.importorskip("minari")
     convert(open_source(str(own), None, tmp_path), dataset, layout, progress=False)
     sparing = ("--views.every", "0", "--agent_fit.looks", "0", "--score.episodes", "1")
+    monkeypatch.setattr(Gallery, "_submit", lambda gallery, work: None)  # nothing is drawn
     train(toy(tmp_path, tmp_path / "run", "--dataset", dataset, "--look", "fast", *sparing))
-    for name, value in weights(tmp_path / "run").items():
-        assert bool((value == weights(finished)[name]).all()), name
+    assert_same_weights(tmp_path / "run", finished)
 
 
 def test_a_stopped_run_goes_on_to_the_same_world_model(
@@ -138,27 +168,21 @@ def test_a_stopped_run_goes_on_to_the_same_world_model(
     config, resume = parse(["--resume", str(out)])
     assert resume
     train(config, resume)
-    for name, value in weights(out).items():
-        assert bool((value == weights(finished)[name]).all()), name
+    assert_same_weights(out, finished)
     steps = [int(r["step"]) for r in csv.DictReader((out / "metrics.csv").open()) if r["name"] == "kl"]
     assert steps == sorted(steps) == sorted(set(steps))
 
 
-def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], capture_output=True, text=True, check=False, env={**os.environ}
-    )
-
-
 def test_bad_input_is_one_line_and_exit_code_2_and_changes_nothing(finished: Path, data_dir: Path) -> None:
     before = (finished / "config.yaml").read_bytes()
-    for arguments, named in (
-        (["--out", str(finished)], "holds a run already"),
-        (["--task", "walker-wlak", "--out", str(finished.parent / "new")], "walker-walk"),
-        (["--dataset", "nowhere", "--out", str(finished.parent / "new")], "nowhere"),
-        (["--out", str(finished / "config.yaml" / "below")], "below"),
+    run = partial(command_here, train_main)
+    for train_with, arguments, named in (
+        (partial(command, "latent_combo.train"), ["--out", finished], "holds a run already"),
+        (run, ["--task", "walker-wlak", "--out", finished.parent / "new"], "walker-walk"),
+        (run, ["--dataset", "nowhere", "--out", finished.parent / "new"], "nowhere"),
+        (run, ["--dataset", "tiny", "--out", finished / "config.yaml" / "below"], "below"),
     ):
-        done = command("latent_combo.train", "--data_dir", str(data_dir), *arguments)
+        done = train_with("--data_dir", data_dir, *arguments)
         assert done.returncode == 2, done.stderr
         line = done.stderr.strip().splitlines()[-1]
         assert line.startswith("error: ") and named in line
@@ -170,7 +194,7 @@ def test_bad_input_is_one_line_and_exit_code_2_and_changes_nothing(finished: Pat
 def test_the_paper_preset_trains_as_it_is_but_shorter(data_dir: Path, tmp_path: Path) -> None:
     arguments = f"""--preset paper --dataset tiny --data_dir {data_dir} --out {tmp_path / "paper"} --device cpu
         --fit.steps 2 --fit.batch 2 --fit.length 20 --agent_fit.updates 2 --agent_fit.branches 10
-        --agent_fit.looks 0 --score.episodes 1 --held_out 0.3"""
+        --agent_fit.looks 0 --score.episodes 1 --held_out 0.3 --views.clips 1 --views.segments 8"""
     result = train(parse(arguments.split())[0])
     assert result["episodes"] == 1 and np.isfinite(result["return_mean"])
     assert result["agent"] == {"beta": 1.0, "f": 0.5, "rho": "mix", "mu": "uniform", "extraction": "value"}
@@ -181,7 +205,7 @@ def test_the_paper_preset_trains_as_it_is_but_shorter(data_dir: Path, tmp_path: 
 
 
 def test_a_finished_run_is_scored_and_drawn_again(finished: Path, tmp_path: Path) -> None:
-    scored = command("latent_combo.evaluate", str(finished), "--episodes", "1")
+    scored = command("latent_combo.evaluate", finished, "--episodes", 1)
     assert scored.returncode == 0, scored.stderr
     assert "agent 1: return" in scored.stdout
     assert f"dataset {json.loads((finished / 'result.json').read_text())['dataset_return_mean']:.1f}" in scored.stdout
@@ -189,7 +213,7 @@ def test_a_finished_run_is_scored_and_drawn_again(finished: Path, tmp_path: Path
     assert f"return {result['agents'][0]['return_mean']:.1f}" in scored.stdout  # the same policy, the same seeds
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("views", "videos", "report.html"))
-    drawn = command("latent_combo.visualise", str(copy))
+    drawn = command("latent_combo.visualise", copy)
     assert drawn.returncode == 0, drawn.stderr
     for folder in ("views", "videos"):
         assert sorted(os.listdir(copy / folder)) == sorted(os.listdir(finished / folder))
@@ -203,7 +227,7 @@ def test_a_finished_run_is_scored_and_drawn_again(finished: Path, tmp_path: Path
 def test_what_a_run_lacks_is_said_and_the_rest_is_drawn(data_dir: Path, finished: Path, tmp_path: Path) -> None:
     half = tmp_path / "half"
     shutil.copytree(finished, half, ignore=shutil.ignore_patterns("agent.pt", "result.json", "views", "videos"))
-    drawn = command("latent_combo.visualise", str(half))
+    drawn = command_here(visualise_main, half)
     assert drawn.returncode == 0, drawn.stderr
     assert "no agent yet" in drawn.stdout and f"--resume {half}" in drawn.stdout
     assert (half / "videos" / "held_out_0.mp4").exists() and not (half / "views" / "conservatism.png").exists()
@@ -212,16 +236,18 @@ def test_what_a_run_lacks_is_said_and_the_rest_is_drawn(data_dir: Path, finished
 
     lost = tmp_path / "lost"
     shutil.copytree(finished, lost, ignore=shutil.ignore_patterns("views", "videos"))
+    (lost / "metrics.csv").unlink()
     config = (lost / "config.yaml").read_text()
     (lost / "config.yaml").write_text(config.replace("dataset: tiny", "dataset: gone"))
-    drawn = command("latent_combo.visualise", str(lost))
+    drawn = command_here(visualise_main, lost)
     assert drawn.returncode == 0, drawn.stderr
     assert "no views of the dataset's episodes: " in drawn.stdout and "gone" in drawn.stdout
+    assert f"no curves: {lost} has no metrics.csv" in drawn.stdout
     assert (lost / "videos" / "policy.mp4").exists() and not (lost / "videos" / "held_out_0.mp4").exists()
 
     for replaced, by in (("kl_weight", "weight_of_kl"), ("deterministic: 16", "deterministic: 24")):
         (lost / "config.yaml").write_text(config.replace(replaced, by))
-        refused = command("latent_combo.visualise", str(lost))
+        refused = command_here(visualise_main, lost)
         assert refused.returncode == 2
         (line,) = (line for line in refused.stderr.splitlines() if line.startswith("error: "))
         assert "not of this version of the program" in line

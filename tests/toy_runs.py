@@ -1,18 +1,46 @@
 """Whole runs at toy size, for the tests of what a run leaves and of what reads it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
+from data.manifest import describe
+from data.play import BehaviourPolicy, played_episodes
+from data.store import write_dataset
+from envs import tasks
 from latent_combo.config import Config, parse
 
 TOY = """
     --preset quickstart --dataset tiny --fit.steps 6 --fit.batch 2 --fit.length 8 --agent.batch 16 --agent.stack 2
     --agent_fit.updates 8 --agent_fit.looks 2 --agent_fit.branches 10 --score.episodes 1
-    --score.episodes_during_training 2 --views.every 4 --views.clips 1 --views.segments 8 --log_every 2 --save_every 4
-    --device cpu
+    --score.episodes_during_training 2 --views.every 4 --views.clips 1 --views.segments 8 --views.episodes 2
+    --log_every 2 --save_every 4 --device cpu --products mkl
+    --world_model.conv.ways=[plain,plain,plain,product,plain,plain]
     --world_model.conv.encoder_channels=[4,4,8] --world_model.conv.decoder_channels=[8,4]
     --world_model.conv.decoder_input=16 --world_model.rssm.deterministic 16 --world_model.rssm.hidden 16
-    --world_model.rssm.stochastic 4 --agent.network.hidden 16 --agent.actor_network.hidden 16
+    --world_model.rssm.stochastic 4 --agent.network.hidden 16 --agent.actor_network.hidden 16 --agent.discount 0.9
 """
+
+HORIZON = 70
+"""Steps of an episode: the longest prediction takes 10 and 50, and has some places where it may start."""
+SHORT = replace(tasks.get_task("walker-walk"), horizon=HORIZON)
+
+
+@contextmanager
+def short_episodes() -> Iterator[None]:
+    """The walker's episodes are short: every step of a score is drawn, and 500 of them are most of a toy run's time."""
+    with mock.patch.dict(tasks.TASKS, {SHORT.name: SHORT}):
+        yield
+
+
+def record(data_dir: Path) -> Path:
+    """Record three short episodes of random actions in a data folder, as `tiny`."""
+    recorded = played_episodes(SHORT, BehaviourPolicy(), 3, seed=0)
+    with short_episodes():
+        write_dataset(data_dir / "tiny", recorded, describe(SHORT, "random", 0, {}))
+    return data_dir
 
 
 def toy(data_dir: Path, out: Path, *more: str) -> Config:
