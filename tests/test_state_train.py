@@ -21,8 +21,8 @@ from latent_combo.run.places import PICTURES
 from latent_combo.train import train
 from latent_combo.world_model.fit import Fit
 
-BALANCE = """ --products mkl
-    --obs state --held_out 0.1 --fit.steps 1000 --fit.batch 448 --fit.held_out_every 100 --fit.patience 0
+BALANCE = """
+    --obs state --products mkl --held_out 0.1 --fit.steps 1000 --fit.batch 448 --fit.held_out_every 100 --fit.patience 0
     --ensemble.hidden 64 --ensemble.weight_decay=[1e-5,1e-5,1e-5]
     --agent.stack 2 --agent.batch 128 --agent.actions 4 --agent.network.hidden 64 --agent.actor_network.hidden 64
     --agent.network.layers 2 --agent.actor_network.layers 2 --agent.critic_learning_rate 1e-3
