@@ -5,10 +5,9 @@ import subprocess
 import sys
 
 SIMULATORS = {"mujoco", "dm_control", "metaworld", "minari", "jax", "sbx", "stable_baselines3"}
-COMPILERS = {"torch._dynamo", "torch._inductor", "triton", "scipy"}
+"""Imported where an environment or a learner is made."""
 DRAWING = {"matplotlib", "torch.utils.tensorboard", "tensorboard", "jinja2", "imageio"}
-NEVER = SIMULATORS | COMPILERS
-"""Those that a command imports when it makes an environment, if at all."""
+NEVER = SIMULATORS | {"torch._dynamo", "torch._inductor", "triton", "scipy"}
 
 # from the lightest to the heaviest, since one process imports them one after the other: what each does without
 WITHOUT = {
