@@ -1,6 +1,6 @@
 """`python -m benchmarks.against_peers`: updates per second, ours beside three peers', in turns in one process on a CPU.
 
-Ours are the steps that training takes, `AgentFit.take_step` and `Fit.take_step`, with their sampling, noise, metrics
+Ours are the steps that training takes, `AgentFit.take_step` and `Fit.take_step`, with their sampling, noise
 and checks for numbers that are not finite. Theirs are given batches that are ready. A ratio is their seconds per update
 over ours in the same turn; above 1, ours is faster. GFLOP are those of the matrix products and convolutions that
 torch's counter sees. All is float32, and nothing is compiled. d3rlpy's and OfflineRL-Kit's squared errors have no 1/2,
@@ -57,7 +57,6 @@ import importlib
 import itertools
 import json
 import os
-import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -70,17 +69,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.locate import default_data_dir
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.fit import AgentFit, AgentFitConfig
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.agent.settings import AgentConfig
+from latent_combo.run.choices import Choices, processor
+from latent_combo.run.products import LIBRARIES, fastest_library, use_library
 from latent_combo.run.speed import count_flops
 from latent_combo.world_model.base import Imagined, Segment, WorldModel
 from latent_combo.world_model.conv import ConvConfig
 from latent_combo.world_model.fit import Fit, FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
 from latent_combo.world_model.rssm import RSSMConfig
+from latent_combo.world_model.tune import with_fastest_ways
 
 STATES, FEATURES, ACTIONS = 17, 384, 6
 """Of halfcheetah's states, and of the paper's latent features."""
@@ -176,7 +179,7 @@ def our_agents(rows: dict[str, np.ndarray], config: AgentConfig) -> Runner:
     )
     model = cast(WorldModel, StandStill())
     fit = AgentFit(agents, model, dataset, schedule, torch.Generator().manual_seed(0))
-    return Runner(fit.take_step, config.stack)
+    return Runner(lambda: fit.take_step(report=False), config.stack)  # as most of them are
 
 
 def agent_config(**changes: Any) -> AgentConfig:
@@ -314,7 +317,10 @@ def our_world_model(members: int) -> Runner:
     """Optimiser steps on a segment that is ready."""
     torch.manual_seed(0)
     sizes = RSSMConfig(deterministic=GRU, stochastic=LATENT, hidden=HIDDEN, members=members)
-    model = RecurrentWorldModel(RecurrentConfig(conv=ConvConfig(image_size=SIZE), rssm=sizes), ACTIONS)
+    device = torch.device("cpu")
+    choices = Choices(default_data_dir(), device)
+    conv = with_fastest_ways(ConvConfig(image_size=SIZE), device, SEQUENCES * LENGTH, choices)
+    model = RecurrentWorldModel(RecurrentConfig(conv=conv, rssm=sizes), ACTIONS)
     draws = torch.Generator().manual_seed(0)
     image = torch.randint(256, (SEQUENCES, LENGTH, SIZE, SIZE, 3), dtype=torch.uint8, generator=draws)
     action = torch.rand(SEQUENCES, LENGTH, ACTIONS, generator=draws) * 2.0 - 1.0
@@ -392,16 +398,6 @@ def torchrl_dreamer(fused: bool) -> Runner:
 def adam(parameters: Any, rate: float, fused: bool) -> torch.optim.Adam:
     """Adam as a peer's script makes it, or fused."""
     return torch.optim.Adam(parameters, lr=rate, fused=fused or None)
-
-
-def processor() -> str:
-    """Of the first processor: its name and, where /proc/cpuinfo tells it, its family."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    about = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
-    return f"{about.get('model name', platform.machine())}, family {about.get('cpu family', 'unknown')}"
 
 
 def kit_commit() -> str:
@@ -488,6 +484,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements to FILE")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    cpu = torch.device("cpu")
+    use_library(Choices(default_data_dir(), cpu).get("library of products", LIBRARIES, fastest_library))
     machine = {
         "torch": torch.__version__,
         "threads": given.threads,

@@ -17,7 +17,7 @@ SHARE_OF_DEVICE = 0.5
 
 
 class SegmentFeed:
-    """Draws the batch of each step, the same for the same seed and step, whatever came before.
+    """Draws the batch of each step: its segments are those of the seed and the step, whatever came before.
 
     What a CUDA graph can't do, drawing by the sampler's rules on the host, stands in `prepare`; calling the feed reads
     tensors of the device only, and can be captured.

@@ -67,7 +67,7 @@ def fit_agent(
             log, save = (clocks[name](fit.step) for name in ("log", "save"))
             if log or save or fit.step in due or view(fit.step) or session.interrupt.requested:
                 with session.timer.section(PHASE):
-                    meter.wait()
+                    meter.wait(fit.capture_seconds)
                 fit.check()
             if log:
                 seen = {**metrics, **held_out_metrics(agent, held_out, seed)}
@@ -85,6 +85,7 @@ def fit_agent(
             if save or session.interrupt.requested:
                 session.save(PHASE, {"fit": fit.state_dict(), "looks": vars(looks)})
             session.stop_if_asked()
+    fit.close()
     return agent, meter, looks
 
 

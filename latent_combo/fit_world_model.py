@@ -77,33 +77,36 @@ def fit_world_model(
     )
     clocks = session.clocks(config.steps, look=config.held_out_every)
     view = session.view_clock(config.steps)
-    with session.progress("world model", config.steps, fit.step) as bar, session.keeping_bad_batches():
-        while not fit.done():
-            with session.timer.section(PHASE), meter.step():
-                metrics = fit.take_step()
-            bar.update(1)
-            log, look, save = (clocks[name](fit.step) for name in ("log", "look", "save"))
-            draw = view(fit.step)
-            if log or look or save or draw or fit.done() or session.interrupt.requested:
-                with session.timer.section(PHASE):
-                    meter.wait()
-                fit.check()
-            if log:
-                session.report(PHASE, fit.step, metrics, meter, bar, "loss")
-            if look:
-                session.log.write(PHASE, fit.step, _held_out_loss(model, held, seed))
-                fit.look(held)
-                with session.timer.section("views"):
-                    views.note_latents(model, fit.step)
-            if draw:
-                with session.timer.section("views"):
-                    log_open_loop(session, views.during(model, fit.step), fit.step)
-            if fit.done():
-                model.settle()
-            if save or fit.done() or session.interrupt.requested:
-                session.save(PHASE, {"fit": fit.state_dict()})
-            session.stop_if_asked()
-    feed.close()
+    try:
+        with session.progress("world model", config.steps, fit.step) as bar, session.keeping_bad_batches():
+            while not fit.done():
+                with session.timer.section(PHASE), meter.step():
+                    metrics = fit.take_step()
+                bar.update(1)
+                log, look, save = (clocks[name](fit.step) for name in ("log", "look", "save"))
+                draw = view(fit.step)
+                if log or look or save or draw or fit.done() or session.interrupt.requested:
+                    with session.timer.section(PHASE):
+                        meter.wait(fit.capture_seconds)
+                    fit.check()
+                if log:
+                    session.report(PHASE, fit.step, metrics, meter, bar, "loss")
+                if look:
+                    session.log.write(PHASE, fit.step, _held_out_loss(model, held, seed))
+                    fit.look(held)
+                    with session.timer.section("views"):
+                        views.note_latents(model, fit.step)
+                if draw:
+                    with session.timer.section("views"):
+                        log_open_loop(session, views.during(model, fit.step), fit.step)
+                if fit.done():
+                    model.settle()
+                if save or fit.done() or session.interrupt.requested:
+                    session.save(PHASE, {"fit": fit.state_dict()})
+                session.stop_if_asked()
+    finally:
+        feed.close()
+        fit.close()
     return model.requires_grad_(False), meter
 
 

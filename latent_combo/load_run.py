@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from data.locate import default_data_dir
 from envs.tasks import Task, get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.config import Config, load_config
@@ -16,7 +15,7 @@ from latent_combo.run.choices import Choices
 from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError
 from latent_combo.run.precision import set_precision
-from latent_combo.run.products import fastest_library, use_library
+from latent_combo.run.products import LIBRARIES, fastest_library, use_library
 from latent_combo.run.seeding import generator, initial_weights
 from latent_combo.world_model.base import WorldModel
 from latent_combo.world_model.ensemble import EnsembleWorldModel
@@ -39,9 +38,10 @@ def settled(config: Config, device: torch.device) -> Config:
 
     What is measured is kept in the data folder, and measured once.
     """
-    choices = Choices(default_data_dir(), device)
+    choices = Choices(config.data_folder, device)
     if config.products == "auto" and device.type == "cpu":
-        config = replace(config, products=choices.get("library of products", fastest_library))
+        library = choices.get("library of products", LIBRARIES, fastest_library)
+        config = replace(config, products=library)
     if config.seen.pixels and not config.world_model.conv.ways:
         conv = with_fastest_ways(config.world_model.conv, device, config.fit.batch * config.fit.length, choices)
         config = replace(config, world_model=replace(config.world_model, conv=conv))
@@ -50,7 +50,12 @@ def settled(config: Config, device: torch.device) -> Config:
 
 
 def use(config: Config, device: torch.device) -> None:
-    """Let products be computed as a run's settings say, from now on."""
+    """Let products be computed as a run's settings say, from now on.
+
+    Raises UserError where the device can not.
+    """
+    if config.cuda_graphs == "on" and device.type != "cuda":
+        raise UserError("cuda_graphs is on, but the device has none; use --device cuda, or --cuda_graphs auto")
     set_precision(device, config.tf32)
     use_library(None if config.products == "auto" else config.products)
 

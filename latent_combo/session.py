@@ -47,6 +47,7 @@ class Session:
         if not resume and (self.out / "config.yaml").exists():
             resumed = command("train", "--resume", self.out)
             raise UserError(f"{self.out} holds a run already; choose another --out, or go on with: {resumed}")
+        use(config, self.device)  # before anything is measured
         self.config = config if resume else settled(config, self.device)
         use(self.config, self.device)
 

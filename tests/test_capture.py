@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small_agents import CPU, SMALL, F, draws, make_agent
+from small_agents import CPU, SMALL, draws, make_agent
 from small_agents import dataset as small_dataset
 from test_world_model import TINY, make_model, segment
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from toy_models import segment_of_states
 
+from latent_combo.agent.batch import Batch, Noise, Pool
 from latent_combo.agent.fit import AgentFit, AgentFitConfig, SideBySide
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.run.capture import CapturedStep
@@ -68,6 +69,7 @@ def with_model_data(fit: AgentFit) -> AgentFit:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_what_is_captured_reads_nothing_of_the_device(name: str) -> None:
+    """Nothing that was computed in it: a read of weights or settings alone would not be found here."""
     step = STEPS[name]()
     with FakeTensorMode(allow_non_fake_inputs=True):
         step()
@@ -119,70 +121,135 @@ def fit_rate(config: FitConfig, step: int) -> Tensor:
     return torch.tensor(config.learning_rate * cosine(step / config.steps, config.final_learning_rate))
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        dataclasses.replace(SMALL, rho="model", softmax_draws=2),
+        dataclasses.replace(SMALL, extraction="advantage", advantage_pool=9),
+    ],
+)
+def test_an_update_without_a_report_is_the_same_update(config: AgentConfig) -> None:
+    told, untold = agent_fit(config, warm_up=1), agent_fit(config, warm_up=1)
+    for _ in range(4):
+        reported, brief = told.take_step(), untold.take_step(report=False)
+        assert brief.keys() < reported.keys()
+    for name, value in told.agent.state_dict().items():
+        assert torch.equal(value, untold.agent.state_dict()[name]), name
+
+
 @pytest.mark.parametrize("check_every", [1, 7])
 def test_a_bad_number_ends_a_fit_with_the_weights_before_it_and_its_batch(check_every: int) -> None:
+    given: dict[int, Segment] = {}
+
     def feed(step: int) -> None:
         fed[0] = step
 
     def sample() -> Segment:
         data = segment(seed=fed[0])
+        action = torch.rand(data.action.shape, generator=noise)  # drawn in the step, as shifts of images are
+        data = dataclasses.replace(data, action=action)
         if fed[0] == 3:
             data.reward[0, 1] = float("nan")
+        given.setdefault(fed[0], data)
         return data
 
-    fed = [0]
-    config = FitConfig(steps=20)
-    fit = Fit(make_model(), config, sample, draws(), feed, check_every=check_every)
-    good = Fit(make_model(), config, lambda: segment(seed=good.step), draws())
-    for _ in range(3):
-        good.take_step()
+    fed, noise = [0], draws(5)
+    fit = Fit(make_model(), FitConfig(steps=20), sample, noise, feed, check_every=check_every)
     with pytest.raises(NonFiniteError, match="world model, step 3: the loss is nan") as stopped:
         list(fit)
     assert fit.step == (4 if check_every == 1 else 7)
-    for (name, ours), theirs in zip(fit.model.named_parameters(), good.model.parameters(), strict=True):
+    for name, part in stopped.value.batch.items():  # what was drawn then, to the last bit
+        assert torch.equal(part.nan_to_num(), getattr(given[3], name).nan_to_num()), name
+    fed, noise, bad = [0], draws(5), fit
+    good = Fit(make_model(), FitConfig(steps=20), sample, noise, feed)
+    for _ in range(3):
+        good.take_step()
+    for (name, ours), theirs in zip(bad.model.named_parameters(), good.model.parameters(), strict=True):
         assert torch.equal(ours, theirs), name
-    assert bool(stopped.value.batch["reward"][0, 1].isnan())
-    assert torch.equal(stopped.value.batch["observation"], segment(seed=3).observation)
 
 
-@pytest.mark.parametrize("phase", ["warm-up", "after it", "rollouts"])
+@pytest.mark.parametrize(("warm_up", "where"), [(0, "reward"), (0, "actor"), (9, "reward")])
 @pytest.mark.parametrize("check_every", [1, 4])
-def test_a_bad_number_ends_the_agents_with_the_weights_before_it(phase: str, check_every: int) -> None:
+def test_a_bad_number_ends_the_agents_with_the_weights_before_it_and_its_batch(
+    warm_up: int, where: str, check_every: int
+) -> None:
+    """In the sixth update, after which a round of rollouts would replace what the batch was drawn from."""
+    drawn: list[tuple[Batch, Noise]] = []
+
     def fit(bad: bool) -> AgentFit:
-        made = agent_fit(warm_up=3 if phase != "after it" else 0, rollout_every=2)
+        made = agent_fit(warm_up=warm_up, rollout_every=6)
         made._check_every = check_every
-        if bad and phase != "rollouts":  # one row in four: some update soon draws it
-            made.dataset.whole.reward[::4] = made.dataset.target.reward[::4] = float("nan")
-        elif bad:
-            imagine = made.model.imagine_step
+        draw = made.draw
 
-            def broken(feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
-                step = imagine(feature, action, generator)
-                return dataclasses.replace(step, reward=step.reward * float("inf"))
+        def watched(warm: bool) -> tuple[Batch, Noise, Tensor, Pool | None]:
+            batch, noise, share, pool = draw(warm)
+            if bad and int(made.agent.finite.steps) >= 5:
+                (batch.reward if where == "reward" else noise.actor)[0, 0] = float("nan")
+            drawn.append((batch, noise))
+            return batch, noise, share, pool
 
-            made.model.imagine_step = broken  # type: ignore[method-assign]
+        made.draw = watched  # type: ignore[method-assign]
         return made
 
-    stopped, whole = fit(bad=True), fit(bad=False)
-    with pytest.raises(NonFiniteError, match="agent, critic update, step [0-2]: the loss is (nan|inf)") as told:
+    stopped = fit(bad=True)
+    part = "critic" if where == "reward" else "actor"
+    with pytest.raises(NonFiniteError, match=f"agent, {part} update, step 5: ") as told:
         list(stopped)
-    for _ in range(told.value.step):
-        whole.take_step()
+    assert told.value.step == 5 and stopped.step == {1: 6, 4: 6}[check_every]
+    batch, noise = drawn[5]
+    for name, value in told.value.batch.items():  # what was drawn then, to the last bit
+        kind, _, field = name.partition(".")
+        assert torch.equal(value.nan_to_num(), getattr({"batch": batch, "noise": noise}[kind], field).nan_to_num()), (
+            name
+        )
+    before = fit(bad=False)
+    for _ in range(5):
+        before.take_step()
     for name, value in stopped.agent.state_dict().items():
-        torch.testing.assert_close(value, whole.agent.state_dict()[name], atol=1e-6, rtol=1e-5)
-    assert not bool(told.value.batch["batch.reward"].isfinite().all())
-    assert told.value.batch["batch.feature"].shape == (2, 12, F)
+        if where == "reward" or "critic" not in name:  # whose step was good, and taken before the policy's turn
+            assert torch.equal(value, before.agent.state_dict()[name]), name
+
+
+def test_a_bad_number_of_the_model_ends_the_agents() -> None:
+    fit = agent_fit(rollout_every=2)
+    imagine = fit.model.imagine_step
+
+    def broken(feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+        step = imagine(feature, action, generator)
+        return dataclasses.replace(step, reward=step.reward * float("inf"))
+
+    fit.model.imagine_step = broken  # type: ignore[method-assign]
+    before = {name: value.clone() for name, value in fit.agent.state_dict().items()}
+    with pytest.raises(NonFiniteError, match="agent, critic update, step 0: the loss is (nan|inf)"):
+        list(fit)
+    for name, value in fit.agent.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_stacks_side_by_side_are_the_same_stacks_alone() -> None:
-    together = SideBySide([agent_fit(), agent_fit()])
-    together.take_steps(3)
-    alone = agent_fit()
-    for _ in range(3):
-        alone.take_step()
-    for fit in together.fits:
-        for name, value in fit.agent.state_dict().items():
+    configs = [SMALL, dataclasses.replace(SMALL, discount=0.9)]
+    together = SideBySide([agent_fit(config) for config in configs])
+    metrics = together.take_steps(3)
+    for number, config in enumerate(configs):
+        alone = agent_fit(config)
+        for _ in range(3):
+            last = alone.take_step()
+        assert torch.equal(metrics[number]["q_data"], last["q_data"])
+        for name, value in together.fits[number].agent.state_dict().items():
             assert torch.equal(value, alone.agent.state_dict()[name])
+    assert not torch.equal(metrics[0]["target"], metrics[1]["target"])
+    one, other = agent_fit(), agent_fit()
+    other.generator = one.generator
+    with pytest.raises(ValueError, match="need a generator each"):
+        SideBySide([one, other])
+
+
+def test_networks_that_were_moved_are_not_updated() -> None:
+    fit = with_model_data(agent_fit())
+    fit.agent.critic.double().float()
+    with pytest.raises(AssertionError, match="the networks were moved"):
+        fit.update()
 
 
 def test_without_a_gpu_graphs_are_refused_or_left_out() -> None:

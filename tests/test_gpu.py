@@ -31,7 +31,7 @@ from latent_combo.world_model.conv import ConvConfig
 from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
 from latent_combo.world_model.fit import Fit, FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
-from latent_combo.world_model.rssm import RSSMConfig
+from latent_combo.world_model.rssm import RSSM, RSSMConfig
 
 pytestmark = [
     pytest.mark.gpu,
@@ -346,3 +346,19 @@ def test_products_in_pieces_have_the_gradients_of_the_whole(rows: int) -> None:
         strict=True,
     ):
         torch.testing.assert_close(one.double(), other, atol=1e-3, rtol=1e-4)
+
+
+def test_the_recurrences_gradients_are_those_of_the_cpu() -> None:
+    config = RSSMConfig(deterministic=32, stochastic=8, hidden=32, members=2)
+    torch.manual_seed(0)
+    model = RSSM(config, 20, 3)
+    given = [torch.randn(shape) for shape in ((4, 7, 20), (4, 7, 3), (4, 7, 8), (4, 40))]
+    found = []
+    for device in (CPU, CUDA):
+        model.to(device)
+        h, z, posterior = model.observe(*(part.to(device) for part in given))
+        wanted = [p for name, p in model.named_parameters() if "prior" not in name]
+        total = h.square().sum() + z.sin().sum() + posterior.mean.sum() + posterior.std.log().sum()
+        found.append([part.cpu() for part in (h, z, *torch.autograd.grad(total, wanted))])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)

@@ -139,3 +139,18 @@ def test_returns_to_the_end_are_those_of_adding_up_backwards() -> None:
         assert int(whole.row[position]) == end
         left = 0.0 if terminal[end] else 0.9 ** (end - row)
         assert float(whole.discount[position]) == pytest.approx(left, abs=1e-6)
+
+
+def test_a_ring_is_drawn_from_as_far_as_it_is_filled_and_forgets_the_oldest() -> None:
+    buffer, g = ModelBuffer(1, 6, F, A, CPU), draws()
+
+    def add(value: float) -> None:
+        part = torch.full((1, 2, F), value)
+        buffer.add(part, torch.zeros(1, 2, A), torch.full((1, 2), value), part, torch.zeros(1, 2))
+
+    seen = []
+    for value in (1.0, 2.0, 3.0, 4.0, 5.0):
+        add(value)
+        seen.append(sorted(buffer.sample(200, g)[2].unique().tolist()))
+    assert seen == [[1.0], [1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 4.0], [3.0, 4.0, 5.0]]
+    assert int(buffer.size) == 6 and int(buffer.position) == 4

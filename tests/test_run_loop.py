@@ -81,6 +81,8 @@ def test_what_is_nobodys_mistake_keeps_its_traceback() -> None:
 def test_operations_are_those_of_the_products() -> None:
     a, b = torch.ones(3, 5), torch.ones(5, 7)
     assert count_flops(lambda: a @ b) == 2 * 3 * 5 * 7
+    assert count_flops(lambda: torch.zeros(3, 7).addmm_(a, b)) == 2 * 3 * 5 * 7
+    assert count_flops(lambda: torch.nn.functional.linear(a, b.t(), torch.zeros(7))) == 2 * 3 * 5 * 7
     layer, image = torch.nn.Conv2d(3, 8, 4, stride=2, bias=False), torch.ones(2, 3, 10, 10)
     with torch.no_grad():
         assert count_flops(lambda: layer(image)) == 2 * (3 * 4 * 4) * 8 * (4 * 4) * 2
@@ -97,6 +99,18 @@ def test_a_meter_compares_with_the_machine(monkeypatch: pytest.MonkeyPatch) -> N
     assert meter.rate == 2 * 50 / 4
     assert meter.share == pytest.approx(2 * 600 / 4 / 1000)
     assert str(meter) == "25.0 frames/s (30% of matmul)"
+
+
+def test_what_recording_took_is_no_steps_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "matmul_rate", lambda device: 1000.0)
+    ticks = iter([0.0, 9.0, 9.0, 9.5, 10.0, 10.5, 10.5, 11.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    meter = Meter("frames", units_a_step=50, flops_a_step=600, device=CPU)
+    for captured in (8.0, 8.0):  # the first step was recorded for 8 seconds
+        with meter.step():
+            pass
+        meter.wait(captured)
+    assert meter.seconds == pytest.approx(1.0 + 0.5 + 0.5 + 0.5) and meter.rate == pytest.approx(2 * 50 / 2.5)
 
 
 def test_the_machines_rate_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

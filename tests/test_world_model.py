@@ -10,9 +10,9 @@ from latent_combo.world_model.base import Segment
 from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder
 from latent_combo.world_model.dream import dream
 from latent_combo.world_model.fit import Fit, FitConfig
-from latent_combo.world_model.gaussian import Gaussian, kl_divergence, log_prob
+from latent_combo.world_model.gaussian import Gaussian, half_squared_distance, kl_divergence, log_prob
 from latent_combo.world_model.open_loop import horizons_within, open_loop, psnr
-from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
+from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel, spread_of_members
 from latent_combo.world_model.rssm import EnsemblePrior, RSSMConfig
 
 TINY = RecurrentConfig(
@@ -86,6 +86,27 @@ def test_the_loss_is_the_negative_evidence_lower_bound_by_hand() -> None:
     torch.testing.assert_close(metrics["terminal"], terminal_loss)
     torch.testing.assert_close(loss, image_loss + 2.0 * reward_loss + 0.3 * kl / 15 + terminal_loss)
     assert len(set(member[0].tolist())) > 1  # members change within a sequence
+
+
+def test_half_the_squared_distance_and_its_gradient_by_the_formula() -> None:
+    mean = torch.randn(4, 2, 3, 5, dtype=torch.float64, generator=draws(), requires_grad=True)
+    target = torch.randn(4, 2, 3, 5, dtype=torch.float64, generator=draws(1))
+    found = half_squared_distance(mean, target)
+    expected = 0.5 * (mean - target).square().sum((1, 2, 3))
+    torch.testing.assert_close(found, expected)
+    weight = torch.tensor([1.0, -2.0, 0.0, 0.5], dtype=torch.float64)  # each by its own incoming gradient
+    (ours,), (theirs,) = (torch.autograd.grad((x * weight).sum(), mean, retain_graph=True) for x in (found, expected))
+    torch.testing.assert_close(ours, theirs)
+    assert torch.autograd.gradcheck(lambda x: half_squared_distance(x, target), mean)
+    assert half_squared_distance(mean.bfloat16(), target.float()).dtype == torch.float32
+
+
+def test_the_spread_of_members_is_their_variance_even_far_from_zero() -> None:
+    means = 1e-6 * torch.randn(7, 40, generator=draws(), dtype=torch.float64)
+    expected = float(means.var(0).mean().sqrt())
+    assert float(spread_of_members(means)) == pytest.approx(expected, rel=1e-9)
+    assert float(spread_of_members((1.0 + 1e-3 * means / 1e-6).float())) == pytest.approx(1e3 * expected, rel=1e-3)
+    assert float(spread_of_members(means[:1])) == 0.0
 
 
 def test_free_nats_stop_the_gradient_of_a_small_kl() -> None:

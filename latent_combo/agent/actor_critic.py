@@ -26,7 +26,7 @@ def advantage_weights(advantage: Tensor, temperature: float) -> Tensor:
     return (scaled - log_mean).exp().clamp(max=MAX_ADVANTAGE_WEIGHT)
 
 
-def side_by_side(network: nn.Module) -> Tensor:
+def in_one_vector(network: nn.Module) -> Tensor:
     """Lay all parameters of a network into one vector, which is returned: what is done to all takes one kernel then."""
     vector = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
     pieces = vector.split([parameter.numel() for parameter in network.parameters()])
@@ -56,7 +56,7 @@ class ConservativeActorCritic(nn.Module):
         self.target.requires_grad_(False)
         self.log_alpha = nn.Parameter(torch.full((self.stack,), config.initial_alpha, device=device).log())
         self.actor_weights, self.critic_weights, self.target_weights = (
-            side_by_side(network) for network in (self.actor, self.critic, self.target)
+            in_one_vector(network) for network in (self.actor, self.critic, self.target)
         )
         self.actor_parameters: list[Tensor] = list(self.actor.parameters())
         self.critic_parameters: list[Tensor] = list(self.critic.parameters())
@@ -220,8 +220,10 @@ class ConservativeActorCritic(nn.Module):
         The extraction "advantage" needs a `pool` of the dataset's pairs, and has no temperature. With `imitate` the
         policy follows the dataset's actions instead of the critics. `share` () scales the learning rates of critics
         and policy. Returns metrics of shape (S,), without `report` few of them. Reads nothing of the device: from the
-        first loss or gradient on that is not finite nothing changes any more, and `finite` tells.
+        first loss or gradient on that is not finite nothing changes any more, and `finite` tells. (Where the policy's
+        is the bad one, the critics' step of that update has been taken.)
         """
+        assert next(self.critic.parameters()).data_ptr() == self.critic_weights.data_ptr(), "the networks were moved"
         self.finite.begin()
         follows_values = pool is None and not imitate
         # The policy changes last in an update: what the critics and eq. 3 need of it is computed once.

@@ -148,6 +148,16 @@ class AgentFit:
             self.model, self.agent, self.dataset, self.buffer, config.branches, config.horizon, self.generator
         )
 
+    @property
+    def capture_seconds(self) -> float:
+        """What recording updates and rollouts took."""
+        return sum(step.capture_seconds for step in (self._rollout, *self._updates.values()))
+
+    def close(self) -> None:
+        """Let go of what was recorded; nothing can be stepped any more."""
+        for step in (self._rollout, *self._updates.values()):
+            step.close()
+
     def check(self) -> None:
         """Wait for the device, and learn whether all was finite. Raises NonFiniteError, with the batch, if not."""
         try:
@@ -193,21 +203,25 @@ class SideBySide:
     """
 
     def __init__(self, fits: Sequence[AgentFit]) -> None:
+        """Raise ValueError where two fits draw from one generator."""
         self.fits = list(fits)
+        if len({id(fit.generator) for fit in self.fits}) < len(self.fits):
+            raise ValueError("fits side by side need a generator each")
         cuda = self.fits[0].generator.device.type == "cuda"
         self._streams = [torch.cuda.Stream() if cuda else None for _ in self.fits]
 
     def take_steps(self, count: int) -> list[dict[str, Tensor]]:
         """Take `count` updates of every fit; returns the metrics of the last ones."""
         metrics: list[dict[str, Tensor]] = [{} for _ in self.fits]
-        for stream in self._streams:
-            if stream is not None:
-                stream.wait_stream(torch.cuda.current_stream())
-        for _ in range(count):
-            for number, (fit, stream) in enumerate(zip(self.fits, self._streams, strict=True)):
-                with torch.cuda.stream(stream):  # does nothing for None
-                    metrics[number] = fit.take_step()
-        for stream in self._streams:
-            if stream is not None:
+        streams = [stream for stream in self._streams if stream is not None]
+        for stream in streams:
+            stream.wait_stream(torch.cuda.current_stream())
+        try:
+            for _ in range(count):
+                for number, (fit, own) in enumerate(zip(self.fits, self._streams, strict=True)):
+                    with torch.cuda.stream(own):  # does nothing for None
+                        metrics[number] = fit.take_step()
+        finally:
+            for stream in streams:
                 torch.cuda.current_stream().wait_stream(stream)
         return metrics

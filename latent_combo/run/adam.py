@@ -104,7 +104,7 @@ class StackedAdam:
     def state_dict(self) -> dict[str, object]:
         """The moments of each parameter and the step count, however the kernels share them."""
         return {
-            "count": self.optimisers[0].counts[0].clone(),
+            "count": self.optimisers[0].counts[0],
             "first": self._whole([optimiser.first for optimiser in self.optimisers]),
             "second": self._whole([optimiser.second for optimiser in self.optimisers]),
         }

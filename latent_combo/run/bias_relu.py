@@ -8,6 +8,7 @@ the same is done by torch's operators.
 
 import functools
 import importlib.util
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -46,15 +47,17 @@ class _BiasReLU(torch.autograd.Function):
 
 
 @functools.cache
-def has_triton() -> bool:
-    """Whether torch's compiler of GPU kernels is installed."""
-    return importlib.util.find_spec("triton") is not None
-
-
 def triton_kernels(device: torch.device) -> Any | None:
-    """The kernels of `triton_bias_relu`, where they can run."""
-    if device.type != "cuda" or not has_triton():
+    """The kernels of `triton_bias_relu`, where they can run: tried once, for Triton needs a C compiler, too."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return None
-    from latent_combo.run import triton_bias_relu  # needs Triton, and takes a second to import
+    try:
+        from latent_combo.run import triton_bias_relu  # needs Triton, and takes a second to import
 
+        y = triton_bias_relu.forward(torch.ones(1, 16, device=device), torch.ones(1, 16, device=device))
+        triton_bias_relu.backward(y, y, 1)
+    except Exception as error:  # of whatever kind: the same can be had without
+        reason = " ".join(str(error).split())[:200]
+        print(f"Triton does not work here ({reason}); torch's own kernels are used, which are slower", file=sys.stderr)
+        return None
     return triton_bias_relu

@@ -1,11 +1,12 @@
 """Steps that run as one CUDA graph: launched at once, instead of kernel by kernel.
 
 A training step of many small kernels spends its time on launching them. A graph of it is recorded once and replayed,
-with the same kernels, the same random numbers and so the same results. On a CPU, or where a graph can not be had, the
-same step runs as it is written.
+with the same random numbers and the same kernels, but for the algorithms that cuDNN finds fastest while it warms up. On
+a CPU, or where a graph can not be had, the same step runs as it is written.
 """
 
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -46,8 +47,10 @@ class CapturedStep(Generic[Result]):
         """
         self.name, self.work, self.changed, self.generator, self.graphs = name, work, changed, generator, graphs
         self.pool = MemoryPool() if pool is None else pool
+        self.capture_seconds = 0.0
+        """What warming up and recording took."""
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._result: Result | None = None
+        self._result: Any = None
         self._eager = graphs == "off" or generator.device.type != "cuda"
         if graphs == "on" and self._eager:
             raise UserError("cuda_graphs is on, but the device has none; use --device cuda, or --cuda_graphs auto")
@@ -63,15 +66,27 @@ class CapturedStep(Generic[Result]):
             return self.work()
         if self._graph is None and not self._capture():
             return self.work()
-        assert self._graph is not None and self._result is not None
+        assert self._graph is not None
         self._graph.replay()
-        return self._result
+        result: Result = self._result
+        return result
+
+    def close(self) -> None:
+        """Let go of the graph and of what it works on."""
+        self.launch_one_by_one()
+        self.pool.steps.clear()
+        del self.work, self.changed
+
+    def launch_one_by_one(self) -> None:
+        """Run as it is written from now on."""
+        self._graph, self._result, self._eager = None, None, True
 
     def _capture(self) -> bool:
         """Record the step; returns whether that worked, and raises UserError where it has to."""
+        started = time.perf_counter()
         before = [tensor.clone() for tensor in self.changed()]
         random = self.generator.get_state()
-        stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        stream, graph = self.pool.stream(), torch.cuda.CUDAGraph()
         with warnings.catch_warnings():  # from torch 2.14 on generators register themselves, and this says so
             warnings.simplefilter("ignore")
             graph.register_generator_state(self.generator)
@@ -88,14 +103,18 @@ class CapturedStep(Generic[Result]):
                 with torch.cuda.stream(stream):
                     for _ in range(WARM_UPS):
                         self.work()
-                with torch.cuda.graph(graph, pool=self.pool.handle(), stream=stream):
+                # other threads, as the one that gathers batches, may go on meanwhile
+                with torch.cuda.graph(graph, self.pool.handle(), stream, capture_error_mode="thread_local"):
                     result = self.work()
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
             self._free_generators(random)
+            for step in self.pool.steps:  # what was captured before would draw from the generator's old state
+                step.launch_one_by_one()
         else:
             reason = ""
             self._graph, self._result = graph, result
+            self.pool.steps.append(self)
             self.generator.set_state(random)
         torch.cuda.current_stream().wait_stream(stream)
         with torch.no_grad():
@@ -105,7 +124,8 @@ class CapturedStep(Generic[Result]):
             raise UserError(f"{self.name} can not be captured: {reason}; use --cuda_graphs auto")
         if reason:
             print(f"{self.name} can not be captured ({reason}); its kernels are launched one by one", file=sys.stderr)
-            self._eager = True
+            self.launch_one_by_one()
+        self.capture_seconds += time.perf_counter() - started
         return self.captured
 
     def _free_generators(self, random: Tensor) -> None:
@@ -119,13 +139,26 @@ class CapturedStep(Generic[Result]):
 
 
 class MemoryPool:
-    """The memory of graphs that never run at once."""
+    """The memory of graphs that never run at once, and the stream that they are recorded on.
+
+    Memory is shared on one stream only, and so is what cuBLAS works in: graphs that may run at once are given pools of
+    their own. A graph's results stay as they are while another runs, for they are held from one call to the next.
+    """
 
     def __init__(self) -> None:
+        self.steps: list[CapturedStep[Any]] = []
+        """Those that were captured."""
         self._handle: Any = None
+        self._stream: torch.cuda.Stream | None = None
 
     def handle(self) -> Any:
         """What torch knows it by; made at the first call, for which a GPU is needed."""
         if self._handle is None:
             self._handle = torch.cuda.graph_pool_handle()
         return self._handle
+
+    def stream(self) -> torch.cuda.Stream:
+        """The stream; made at the first call."""
+        if self._stream is None:
+            self._stream = torch.cuda.Stream()
+        return self._stream

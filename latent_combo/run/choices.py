@@ -1,8 +1,9 @@
 """What was found to be the fastest on this machine, kept in a small file so that it is measured once."""
 
+import contextlib
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -41,28 +42,30 @@ def processor() -> str:
 
 
 class Choices:
-    """Choices by name, of one device of this machine."""
+    """Choices by name, of one device of this machine.
+
+    What is of another machine or version, or damaged, does not count.
+    """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        """Read those of earlier runs in `folder`; what is of another machine or version, or damaged, does not count."""
+        """Keep them in a file of `folder`."""
         self.path, self.machine = folder / FILE, machine(device)
         self._key = json.dumps(self.machine, sort_keys=True)
 
-    def get(self, name: str, measure: Callable[[], str]) -> str:
-        """The choice of that name, measured now if it was never before.
+    def get(self, name: str, known: Collection[str], measure: Callable[[], str]) -> str:
+        """The choice of that name, one of the `known` ones, measured now if it was never before.
 
         Where the file can not be written, the choice holds for this run alone.
         """
-        known = self._read()
-        if name not in known.get(self._key, {}):
-            chosen = measure()
-            known = self._read()  # another run may have written since
-            known.setdefault(self._key, {})[name] = chosen
-            try:
-                write_atomically(self.path, json.dumps(known, indent=1).encode())
-            except UserError:
-                return chosen
-        return known[self._key][name]
+        kept = self._read().get(self._key, {}).get(name)
+        if kept is not None and kept in known:
+            return kept
+        chosen = measure()
+        every = self._read()  # another run may have written since
+        every.setdefault(self._key, {})[name] = chosen
+        with contextlib.suppress(UserError):
+            write_atomically(self.path, json.dumps(every, indent=1).encode())
+        return chosen
 
     def _read(self) -> dict[str, dict[str, str]]:
         try:

@@ -1,12 +1,15 @@
 """The machine's own speed, beside which every rate is shown."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from latent_combo.run.products import OPERATOR, multiply
 
@@ -26,15 +29,49 @@ def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> flo
 
 def count_flops(work: Callable[[], object]) -> int:
     """Floating-point operations of the matrix products and convolutions that `work` does once."""
-    known = {} if OPERATOR is None else {OPERATOR: _linear_flops}
-    with FlopCounterMode(display=False, custom_mapping=known) as counter:
+    counter = _Operations()
+    with counter:
         work()
-    return int(counter.get_total_flops())
+    return counter.total
 
 
-def _linear_flops(inputs: Sequence[int], weight: Sequence[int], *rest: object, **out: object) -> int:
-    """Of the shapes (N, in) and (out, in)."""
-    return 2 * inputs[0] * inputs[1] * weight[0]
+class _Operations(TorchDispatchMode):
+    """Adds up the operations of what is dispatched, by torch's own formulas.
+
+    torch's FlopCounterMode does the same and more: it follows modules, and imports a compiler for that, which takes two
+    seconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total: int = 0
+        self._formulas: dict[Any, Any] = {**flop_registry, torch.ops.aten.addmm_: flop_registry[torch.ops.aten.addmm]}
+        if OPERATOR is not None:
+            self._formulas[OPERATOR] = _linear_operations
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to be skipped by the compiler, torch would import it
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
+    ) -> Any:
+        options = options or {}
+        formula = self._formulas.get(function.overloadpacket)
+        if formula is None and function is not torch.ops.prim.device.default:
+            with self:  # what is made of others is counted by those
+                result = function.decompose(*arguments, **options)
+            if result is not NotImplemented:
+                return result
+        result = function(*arguments, **options)
+        if formula is not None:
+            self.total += int(formula(*arguments, **options, out_val=result))
+        return result
+
+
+def _linear_operations(inputs: Tensor, weight: Tensor, *rest: object, **out: object) -> int:
+    """Of inputs (N, in) and weights (out, in)."""
+    return 2 * inputs.shape[0] * inputs.shape[1] * weight.shape[0]
 
 
 class Meter:
@@ -46,6 +83,7 @@ class Meter:
         self.peak = matmul_rate(device)
         self.seconds = 0.0
         self.steps = 0
+        self._captured = 0.0
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -55,12 +93,16 @@ class Meter:
         self.seconds += time.perf_counter() - started
         self.steps += 1
 
-    def wait(self) -> None:
-        """Wait for the steps that a GPU has not done yet, and count the time as theirs."""
+    def wait(self, capture_seconds: float) -> None:
+        """Wait for the steps that a GPU has not done yet, and count the time as theirs.
+
+        What recording them took so far, `capture_seconds`, is left out.
+        """
         started = time.perf_counter()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - started - (capture_seconds - self._captured)
+        self._captured = capture_seconds
 
     @property
     def rate(self) -> float:

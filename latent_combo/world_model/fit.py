@@ -130,6 +130,15 @@ class Fit:
         self.optimiser.step(gradients, self.rate, skip=self.finite.bad, divisor=excess)
         return metrics
 
+    @property
+    def capture_seconds(self) -> float:
+        """What recording the step took."""
+        return self._descend.capture_seconds
+
+    def close(self) -> None:
+        """Let go of the recorded step, whose memory is the GPU's largest part; nothing can be stepped any more."""
+        self._descend.close()
+
     def check(self) -> None:
         """Wait for the device, and learn whether all was finite. Raises NonFiniteError, with the batch, if not."""
         try:

@@ -98,10 +98,7 @@ class RecurrentWorldModel(WorldModel):
         with torch.no_grad():
             metrics["loss"] = total.detach()
             metrics["posterior_std"] = posterior.std.mean()
-            # the mean of squares less the square of the mean: `var` over the first axis takes eight times as long
-            members = priors.mean.detach()
-            spread = members.square().mean(0) - members.mean(0).square()
-            metrics["disagreement"] = (spread.mean() * len(members) / max(len(members) - 1, 1)).sqrt()
+            metrics["disagreement"] = spread_of_members(priors.mean.detach())
         return total, metrics
 
     def operations(self, segment: Segment, generator: torch.Generator) -> float:
@@ -176,6 +173,18 @@ class RecurrentWorldModel(WorldModel):
         if generator is None:
             return torch.zeros(shape, device=like.device)
         return torch.randn(shape, device=like.device, generator=generator)
+
+
+def spread_of_members(means: Tensor) -> Tensor:
+    """The root (), over all else, of the variance of K members' means (K, ...); 0 for a single one.
+
+    `var` over the first axis takes eight times as long. Differences from one member cancel less than the means would.
+    """
+    members = len(means)
+    apart = means - means[0]
+    variance = apart.square().mean(0) - apart.mean(0).square()
+    root: Tensor = (variance.mean() * members / max(members - 1, 1)).clamp(min=0.0).sqrt()
+    return root
 
 
 def _pick_per_step(priors: Gaussian, member: Tensor) -> Gaussian:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -22,13 +23,27 @@ def with_fastest_ways(config: ConvConfig, device: torch.device, images: int, cho
     """Say for each layer how it is computed, where the config leaves that open; `images` are in a step."""
     if config.ways:
         return config
-    encoder, decoder = Encoder(config).to(device), Decoder(config, 1).to(device)
+    with torch.random.fork_rng():  # weights whose values matter to nobody
+        encoder, decoder = Encoder(config).to(device), Decoder(config, 1).to(device)
     ways = []
     for number, layer in enumerate(layers_of(encoder, decoder)):
         first = number == 0  # nothing is behind the images that would need a gradient
-        name = f"{type(layer).__name__} {tuple(layer.weight.shape)} of {layer.size} px, bfloat16 {config.bfloat16}"
-        ways.append(choices.get(name, lambda: fastest(_seconds(config, layer, images, device, first))))  # noqa: B023
+        names = candidates(config, layer, device)
+        measure = partial(_fastest, config, layer, images, device, first)
+        ways.append(choices.get(_described(config, layer, images, device), names, measure))
     return replace(config, ways=tuple(ways))
+
+
+def _described(config: ConvConfig, layer: ConvLayer | TransposedLayer, images: int, device: torch.device) -> str:
+    """All that a layer's choice may depend on."""
+    about = f"{type(layer).__name__} {tuple(layer.weight.shape)} of {layer.size} px, bfloat16 {config.bfloat16}"
+    return f"{about}, {images} images, TF32 {torch.backends.cudnn.allow_tf32}" if device.type == "cuda" else about
+
+
+def _fastest(
+    config: ConvConfig, layer: ConvLayer | TransposedLayer, images: int, device: torch.device, first: bool
+) -> str:
+    return fastest(_seconds(config, layer, images, device, first))
 
 
 def candidates(config: ConvConfig, layer: ConvLayer | TransposedLayer, device: torch.device) -> list[str]:
@@ -44,7 +59,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16; without them it is tens of times slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _seconds(
@@ -56,11 +71,10 @@ def _seconds(
     shape = (count, layer.size, layer.size, layer.in_channels)
     x = torch.rand(shape, device=device, generator=draws).permute(0, 3, 1, 2).requires_grad_(not first)
 
-    def work() -> bool:
+    def work() -> None:
         y = layer(x)
         inputs = [p for p in (x, *layer.parameters()) if p.requires_grad]
         torch.autograd.grad(y, inputs, torch.ones_like(y))
-        return True
 
     taken: dict[str, float] = {}
     ready = {name: _ready(layer, name, work, draws) for name in candidates(config, layer, device)}
@@ -74,8 +88,8 @@ def _seconds(
 
 
 def _ready(
-    layer: ConvLayer | TransposedLayer, name: str, work: Callable[[], bool], generator: torch.Generator
-) -> Callable[[], bool]:
+    layer: ConvLayer | TransposedLayer, name: str, work: Callable[[], None], generator: torch.Generator
+) -> Callable[[], None]:
     """Do the work once, for libraries choose and compile then; as a graph where training steps are graphs."""
     layer.way = Way.named(name)
     run = CapturedStep(f"a layer's {name}", work, lambda: [], generator)
@@ -83,7 +97,7 @@ def _ready(
     return run
 
 
-def _timed(work: Callable[[], bool], device: torch.device) -> float:
+def _timed(work: Callable[[], None], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     started = time.perf_counter()
