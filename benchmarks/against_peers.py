@@ -18,7 +18,8 @@ same gradient on average. "ours, 3 as a stack" trains three agents side by side,
 OfflineRL-Kit, `COMBOPolicy.learn`: the same sizes, half of a batch the dataset's and half the model's (f = 0.5), on 17
 states and on 384 features, rho "mix" and "model"; deterministic backup, no Lagrange multiplier, the temperature tuned.
 
-- Equal: what is minimised, over as many real and imagined rows; rho "model" pushes down the imagined half alone.
+- Equal: what is minimised, over as many real and imagined rows; rho "model" pushes down the imagined half alone. "ours,
+  one draw" as above.
 - Not equal: it samples the third set of actions, too. It values the real half's pairs twice. It keeps the graph of the
   sampled actions, so that both critics' losses run backwards through the policy, whose gradient is then thrown away.
   Ours draws its batch in the step, from the dataset and from a model buffer that was filled before.
@@ -250,8 +251,12 @@ def kit_contests(fused: bool) -> Iterator[Contest]:
     for states, what in ((STATES, "states"), (FEATURES, "features")):
         rows = columns(states)
         for rho in ("mix", "model"):
-            ours = our_agents(rows, agent_config(beta=COMBO_BETA, f=0.5, rho=rho))
-            yield Contest(f"COMBO, {states} {what}, rho {rho}", kit_combo(rows, rho, fused), {"ours": ours}, steps=10)
+            config = agent_config(beta=COMBO_BETA, f=0.5, rho=rho)
+            ours = {
+                "ours": our_agents(rows, config),
+                "ours, one draw": our_agents(rows, dataclasses.replace(config, softmax_draws=1)),
+            }
+            yield Contest(f"COMBO, {states} {what}, rho {rho}", kit_combo(rows, rho, fused), ours, steps=10)
 
 
 def kit_combo(rows: dict[str, np.ndarray], rho: str, fused: bool) -> Runner:
