@@ -24,7 +24,9 @@ from latent_combo.agent.fit import AgentFit, AgentFitConfig
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import EncodedDataset, mixed_batch, real_share
 from latent_combo.agent.settings import AgentConfig
+from latent_combo.load_run import choose_device
 from latent_combo.run.choices import Choices, processor
+from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.precision import set_precision
 from latent_combo.run.products import LIBRARIES, fastest_library, use_library
 from latent_combo.run.speed import count_flops, matmul_rate
@@ -109,7 +111,7 @@ class Bench:
     def world_model(self, name: str, config: RecurrentConfig, batch: int, length: int) -> None:
         """A step of the fit, its batch ready."""
         config = RecurrentConfig(
-            conv=with_fastest_ways(config.conv, self.device, batch * length, self.choices),
+            conv=with_fastest_ways(config.conv, self.device, batch * length, self.choices, self.graphs),
             rssm=config.rssm,
             head_hidden=config.head_hidden,
         )
@@ -184,10 +186,14 @@ def segment(batch: int, length: int, size: int, device: torch.device) -> Segment
 
 def compare(before: Path, after: Path) -> None:
     """Print the ratio of times of what two files have in common; more than 1 is faster."""
-    old, new = (json.loads(path.read_text()) for path in (before, after))
-    for part in ("machine", "torch"):
-        if old[part] != new[part]:
-            print(f"{part} differs: {old[part]}; {new[part]}")
+    try:
+        old, new = (json.loads(path.read_text()) for path in (before, after))
+        parts = [part for part in new if part != "figures" and old.get(part) != new[part]]
+        old["figures"], new["figures"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{before} and {after} are not both files of --json ({error})") from error
+    for part in parts:
+        print(f"{part} differs: {old.get(part)}; {new[part]}")
     for name, figures in new["figures"].items():
         if name in old["figures"]:
             was, now = old["figures"][name]["seconds"], figures["seconds"]
@@ -198,18 +204,22 @@ def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="of which the median counts")
     parser.add_argument("--only", default="", help="measure only what has this in its name")
-    parser.add_argument("--cuda-graphs", default="auto", choices=("auto", "on", "off"))
+    parser.add_argument("--cuda_graphs", default="auto", choices=("auto", "on", "off"))
     parser.add_argument("--tf32", action=argparse.BooleanOptionalAction, default=True, help="on a GPU")
     parser.add_argument("--choices", type=Path, default=default_data_dir(), help="the folder of what is fastest here")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures in FILE")
+    parser.add_argument(
+        "--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"), help="print two such files as ratios"
+    )
     given = parser.parse_args()
     if given.compare:
         compare(*given.compare)
         return
-    device = torch.device(given.device)
+    device = choose_device(given.device)
+    if given.repeats < 1:
+        raise UserError(f"--repeats is {given.repeats}; it is at least 1")
     cuda = device.type == "cuda"
     set_precision(device, given.tf32)
     machine = torch.cuda.get_device_name() if cuda else processor()
@@ -239,14 +249,18 @@ def main() -> None:
         (f"rollouts, paper, {branches} x 5", lambda name: bench.rollouts(name, paper, branches)),
         ("encoding, paper, 8 x 100", lambda name: bench.encoding(name, 8, 100)),
     ]
-    for name, measure in cases:
-        if given.only in name:
-            measure(name)
+    chosen = [(name, measure) for name, measure in cases if given.only in name]
+    if not chosen:
+        raise UserError(f"--only {given.only!r} is in none of: {'; '.join(name for name, _ in cases)}")
+    for name, measure in chosen:
+        measure(name)
     if given.json:
-        result = {"torch": torch.__version__, "machine": machine, "figures": bench.figures}
+        about = {"torch": torch.__version__, "machine": machine, "threads": torch.get_num_threads()}
+        settings = {"cuda_graphs": given.cuda_graphs, "tf32": given.tf32}
+        result = {**about, **settings, "figures": bench.figures}
         given.json.write_text(json.dumps(result, indent=1))
         print(f"kept in {given.json}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)

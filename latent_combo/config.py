@@ -70,8 +70,8 @@ class Config:
     device: str = "auto"
     """auto, cpu or cuda."""
     cuda_graphs: str = "auto"
-    """Run training steps as CUDA graphs: auto (where there is a GPU and it works), on (or end), off. Results are the
-    same, but for the algorithms that cuDNN chooses."""
+    """Run training steps as CUDA graphs: auto (where there is a GPU and it works), on (or end with an error), off; in a
+    file in quotes. Results are the same, but for the algorithms that cuDNN chooses."""
     products: str = "auto"
     """The library that multiplies float32 matrices on a CPU: mkl or onednn; auto measures once which is faster here,
     and writes it into the run's settings."""

@@ -13,7 +13,7 @@ from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment
 
 SHARE_OF_DEVICE = 0.5
-"""Of a GPU's free memory that a dataset may take."""
+"""Of a GPU's free memory that a dataset's images may take."""
 
 
 class SegmentFeed:
@@ -24,7 +24,7 @@ class SegmentFeed:
     """
 
     def __init__(self, sampler: SegmentSampler, batch: int, seed: int, shift: int, generator: torch.Generator) -> None:
-        """Feed the device of `generator`, which draws the shifts of up to `shift` pixels."""
+        """Feed `batch` segments per step to the device of `generator`, which draws shifts of up to `shift` pixels."""
         self.sampler, self.batch, self.seed, self.shift, self.generator = sampler, batch, seed, shift, generator
         self.device = generator.device
         self.on_device = self.device.type == "cuda" and _fits(sampler, self.device)
@@ -50,7 +50,7 @@ class SegmentFeed:
             getattr(self._segment, name).copy_(part, non_blocking=True)
 
     def __call__(self) -> Segment:
-        """The batch that was prepared last, its images shifted."""
+        """The batch (B, L, ...) that was prepared last, its images shifted; `prepare` comes first."""
         segment = self._cut() if self.on_device else self._segment
         if self.shift == 0:
             return segment

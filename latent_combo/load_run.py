@@ -36,28 +36,37 @@ def choose_device(name: str) -> torch.device:
 def settled(config: Config, device: torch.device) -> Config:
     """Settle what this machine decides, so that a run's settings say it: how products and convolutions are computed.
 
-    What is measured is kept in the data folder, and measured once.
+    What is measured is kept in a file of the data folder, and measured once. Raises UserError where CUDA graphs are
+    asked for and there is no GPU.
     """
+    if config.cuda_graphs == "on" and device.type != "cuda":
+        raise UserError("cuda_graphs is on, but the device is a CPU, which has none; use --cuda_graphs auto")
     choices = Choices(config.data_folder, device)
     if config.products == "auto" and device.type == "cpu":
         library = choices.get("library of products", LIBRARIES, fastest_library)
         config = replace(config, products=library)
+        print(f"products      {library}", flush=True)
     if config.seen.pixels and not config.world_model.conv.ways:
-        conv = with_fastest_ways(config.world_model.conv, device, config.fit.batch * config.fit.length, choices)
+        images = config.fit.batch * config.fit.length
+        conv = with_fastest_ways(config.world_model.conv, device, images, choices, config.cuda_graphs)
         config = replace(config, world_model=replace(config.world_model, conv=conv))
-        print(f"convolutions  {', '.join(conv.ways)} (the fastest on {choices.machine['name']})", flush=True)
+        print(
+            f"convolutions  {', '.join(conv.ways)} (the fastest on {choices.machine['name']}, by {choices.path})",
+            flush=True,
+        )
     return config
 
 
 def use(config: Config, device: torch.device) -> None:
     """Let products be computed as a run's settings say, from now on.
 
-    Raises UserError where the device can not.
+    Raises UserError for a library that this torch lacks.
     """
-    if config.cuda_graphs == "on" and device.type != "cuda":
-        raise UserError("cuda_graphs is on, but the device has none; use --device cuda, or --cuda_graphs auto")
     set_precision(device, config.tf32)
-    use_library(None if config.products == "auto" else config.products)
+    try:
+        use_library(None if config.products == "auto" else config.products)
+    except ValueError as error:
+        raise UserError(f"{error}; set products to mkl or auto") from error
 
 
 def build_world_model(config: Config, task: Task, device: torch.device) -> WorldModel:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from latent_combo.run.finite import NonFiniteError
 from latent_combo.run.gallery import Gallery
 from latent_combo.run.interrupt import Interrupt
 from latent_combo.run.metrics import MetricsLog
+from latent_combo.run.precision import set_precision
 from latent_combo.run.speed import Meter
 from latent_combo.views.style import EXACT
 from latent_combo.world_model.fit import Fit
@@ -47,7 +49,9 @@ class Session:
         if not resume and (self.out / "config.yaml").exists():
             resumed = command("train", "--resume", self.out)
             raise UserError(f"{self.out} holds a run already; choose another --out, or go on with: {resumed}")
-        use(config, self.device)  # before anything is measured
+        set_precision(self.device, config.tf32)  # before anything is measured
+        if resume and self.device.type != "cuda" and config.cuda_graphs == "on":  # begun on a machine that had a GPU
+            config = replace(config, cuda_graphs="auto")
         self.config = config if resume else settled(config, self.device)
         use(self.config, self.device)
 

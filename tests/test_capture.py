@@ -253,7 +253,9 @@ def test_networks_that_were_moved_are_not_updated() -> None:
 
 
 def test_without_a_gpu_graphs_are_refused_or_left_out() -> None:
-    with pytest.raises(UserError, match="cuda_graphs is on, but the device has none; use --device cuda"):
+    with pytest.raises(
+        UserError, match="cuda_graphs is on, but the device is a CPU, which has none; use --cuda_graphs auto"
+    ):
         CapturedStep("a step", lambda: None, lambda: [], draws(), "on")
     calls: list[int] = []
     step = CapturedStep("a step", lambda: calls.append(1), lambda: [], draws())

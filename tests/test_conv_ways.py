@@ -95,7 +95,7 @@ def test_operations_are_counted_as_if_all_were_computed_plainly() -> None:
 @pytest.mark.parametrize(
     ("ways", "named"),
     [
-        (("plain",), "ways has 1 entries for 6 layers"),
+        (("plain",), "ways has 1 entries for 3 layers of the encoder and 3 of the decoder"),
         (("plain", "plain", "plain", "phases", "plain", "plain"), "'phases' for a layer of 1 pixels a side"),
         (("plain", "plain", "plain", "product", "product", "plain"), "'product' for a layer of 5 pixels a side"),
         (("fast",) * 6, "'fast' is no way to compute a layer: plain, product, phases"),

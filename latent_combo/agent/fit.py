@@ -114,7 +114,8 @@ class AgentFit:
         """Roll out when it is time (or nothing is there, as after a resume), then update once.
 
         Returns metrics (S,), which the next step writes anew; without `report` few of them, which takes less time.
-        Raises NonFiniteError for a loss or gradient that is not finite, which never reaches the weights.
+        Raises NonFiniteError for a loss or gradient that is not finite, which never reaches the weights (where it is
+        the policy's, the critics have taken that step).
         """
         config = self.config
         if self.buffer is not None and (self.step % config.rollout_every == 0 or not self.buffer.filled):

@@ -58,6 +58,9 @@ def triton_kernels(device: torch.device) -> Any | None:
         triton_bias_relu.backward(y, y, 1)
     except Exception as error:  # of whatever kind: the same can be had without
         reason = " ".join(str(error).split())[:200]
-        print(f"Triton does not work here ({reason}); torch's own kernels are used, which are slower", file=sys.stderr)
+        print(
+            f"Triton, which needs a C compiler, does not work here ({reason}); torch's own, slower kernels are used",
+            file=sys.stderr,
+        )
         return None
     return triton_bias_relu

@@ -17,7 +17,7 @@ from torch import Tensor
 from latent_combo.run.errors import UserError
 
 GRAPHS = ("auto", "on", "off")
-"""Of `--cuda_graphs`: where there is a GPU and it works; or else not at all; never."""
+"""Of `--cuda_graphs`: where there is a GPU and it works; there or else an error; never."""
 WARM_UPS = 3
 """Steps before a capture, in which libraries choose their kernels and take their workspaces."""
 
@@ -48,12 +48,12 @@ class CapturedStep(Generic[Result]):
         self.name, self.work, self.changed, self.generator, self.graphs = name, work, changed, generator, graphs
         self.pool = MemoryPool() if pool is None else pool
         self.capture_seconds = 0.0
-        """What warming up and recording took."""
+        """Seconds that warming up and capturing took."""
         self._graph: torch.cuda.CUDAGraph | None = None
         self._result: Any = None
         self._eager = graphs == "off" or generator.device.type != "cuda"
         if graphs == "on" and self._eager:
-            raise UserError("cuda_graphs is on, but the device has none; use --device cuda, or --cuda_graphs auto")
+            raise UserError("cuda_graphs is on, but the device is a CPU, which has none; use --cuda_graphs auto")
 
     @property
     def captured(self) -> bool:
@@ -61,7 +61,10 @@ class CapturedStep(Generic[Result]):
         return self._graph is not None
 
     def __call__(self) -> Result:
-        """Run the step."""
+        """Replay the graph, capturing it at the first call, or run the step as it is written.
+
+        Raises UserError where `graphs` is "on" and it can not be captured.
+        """
         if self._eager:
             return self.work()
         if self._graph is None and not self._capture():
@@ -123,7 +126,10 @@ class CapturedStep(Generic[Result]):
         if reason and self.graphs == "on":
             raise UserError(f"{self.name} can not be captured: {reason}; use --cuda_graphs auto")
         if reason:
-            print(f"{self.name} can not be captured ({reason}); its kernels are launched one by one", file=sys.stderr)
+            print(
+                f"{self.name} can not be captured ({reason}); its kernels are launched one by one, which is slower",
+                file=sys.stderr,
+            )
             self.launch_one_by_one()
         self.capture_seconds += time.perf_counter() - started
         return self.captured

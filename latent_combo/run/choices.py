@@ -13,6 +13,7 @@ from latent_combo.run.errors import UserError
 from latent_combo.run.files import write_atomically
 
 FILE = "fastest.json"
+"""In the data folder; without it all is measured anew."""
 
 
 def machine(device: torch.device) -> dict[str, str]:
@@ -38,7 +39,8 @@ def processor() -> str:
     for line in lines:
         name, _, value = line.partition(":")
         fields.setdefault(name.strip(), value.strip())  # the first processor's
-    return ", ".join(fields[name] for name in ("vendor_id", "model name", "cpu family", "model") if name in fields)
+    known = ("vendor_id", "model name", "cpu family", "model", "CPU implementer", "CPU part")  # the last two are Arm's
+    return ", ".join(fields[name] for name in known if name in fields) or platform.machine()
 
 
 class Choices:

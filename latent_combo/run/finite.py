@@ -41,7 +41,7 @@ class FiniteCheck:
         self._norms = {part: torch.zeros(1 + len(names), device=device) for part, names in self.names.items()}
 
     def begin(self) -> None:
-        """Begin a step."""
+        """Count a step, unless there was a bad one before."""
         self.steps.add_(1.0 - self.bad)
 
     def see(self, part: str, loss: Tensor, gradients: Sequence[Tensor]) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 
 
 def set_precision(device: torch.device, tf32: bool) -> None:
-    """On a GPU, let float32 matrices be multiplied by tensor cores, their entries rounded to 10 bits, or not at all.
+    """On a GPU, multiply float32 matrices by tensor cores, their entries rounded to 10 bits (`tf32`), or in full.
 
     Sums stay float32, and so does everything that is no product. On a CPU nothing changes.
     """

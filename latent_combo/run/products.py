@@ -3,8 +3,8 @@
 torch multiplies float32 matrices by MKL, which takes its AVX2 path on processors that are not Intel's; oneDNN, which
 torch brings for convolutions, takes AVX-512 wherever it is. Where the units are 512 bits wide (AMD's Zen 5) that is 2.2
 to 2.4 times the rate, in float32 as well; where they take two turns (Zen 4) it is the same rate and more overhead
-(docs/speed.md). torch has no switch for that, so its operator is called by name where it exists. Which is the faster
-one is measured once on a machine, and is part of a run's settings.
+(docs/speed.md, "Beside others"). torch has no switch for that, so its operator is called by name where it exists. Which
+is the faster one is measured once on a machine, and is part of a run's settings.
 """
 
 import functools
@@ -24,6 +24,7 @@ OPERATOR: Any | None = (
 )
 """oneDNN's: inputs (N, in), weights (out, in), a bias (out,) or None, and what follows the product ("none")."""
 REPEATS = 5
+"""Turns in which the libraries are timed."""
 NARROW = 16
 """Layers with fewer outputs are as fast, or faster, by MKL."""
 
@@ -33,15 +34,21 @@ WIDE_FAMILY = 26
 
 
 LIBRARIES = ("mkl", "onednn")
+"""Of `use_library`."""
 _chosen: str | None = None
 
 
 def use_library(name: str | None) -> None:
-    """Let float32 matrices be multiplied by that library from now on; None leaves it to a rule of thumb."""
+    """Let float32 matrices be multiplied by that library from now on; None leaves it to a rule of thumb.
+
+    Raises ValueError for a library that is none, or that this torch lacks.
+    """
     global _chosen
     if name not in (*LIBRARIES, None):
         raise ValueError(f"{name!r} is no library for products; there are {', '.join(LIBRARIES)}")
-    _chosen = name if OPERATOR is not None else None
+    if name == "onednn" and OPERATOR is None:
+        raise ValueError("products is onednn, but this torch was built without it")
+    _chosen = name
 
 
 def prefers_onednn() -> bool:
@@ -137,7 +144,7 @@ def stacked_product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def rows_of_a_piece(rows: int) -> int | None:
-    """The largest number of rows, within SPLIT_ROWS, that divides so many; None where they are one piece."""
+    """The largest number of rows, within SPLIT_ROWS, that divides `rows`; None where they are one piece."""
     least, most = SPLIT_ROWS
     if rows < 2 * most:
         return None
@@ -161,7 +168,7 @@ class _SplitProduct(torch.autograd.Function):
 
 
 def split_product(x: Tensor, gradient: Tensor, rows: int) -> Tensor:
-    """The sum over all rows of x (S, B, in) and gradients (S, B, out), (S, in, out), in pieces of so many."""
+    """The sum over all rows of x (S, B, in) and gradients (S, B, out), (S, in, out), in pieces of `rows` rows."""
     pieces = [part.reshape(-1, rows, part.shape[2]) for part in (x, gradient)]
     products: Tensor = torch.bmm(pieces[0].mT, pieces[1]).unflatten(0, (len(x), -1))
     return products.sum(1)

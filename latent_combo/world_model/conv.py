@@ -61,7 +61,8 @@ class ConvConfig:
         sizes += [(True, decoded_size(self.decoder_kernels[:number])) for number in range(len(self.decoder_kernels))]
         if len(self.ways) != len(sizes):
             raise ValueError(
-                f"ways has {len(self.ways)} entries for {len(sizes)} layers; give each one, or leave it empty"
+                f"ways has {len(self.ways)} entries for {len(self.encoder_channels)} layers of the encoder and "
+                f"{len(self.decoder_kernels)} of the decoder; give each one, or leave it empty"
             )
         for name, (draws, size) in zip(self.ways, sizes, strict=True):
             known = algorithms(draws, size)

@@ -170,5 +170,5 @@ def gru_backward(gradient: Tensor, h: Tensor, kept: Sequence[Tensor]) -> tuple[T
 
 
 def elu_backward(gradient: Tensor, activation: Tensor, into: Tensor) -> None:
-    """Fill the gradient of an ELU's input, from that of its output and the output itself."""
+    """Fill `into` (B, U), the gradient of an ELU's input, from that of its output and the output itself."""
     torch.ops.aten.elu_backward(gradient, 1.0, 1.0, 1.0, True, activation, grad_input=into)

@@ -19,8 +19,14 @@ SLOWEST = 4.0
 """A way that takes so many times as long as the best is not tried again."""
 
 
-def with_fastest_ways(config: ConvConfig, device: torch.device, images: int, choices: Choices) -> ConvConfig:
-    """Say for each layer how it is computed, where the config leaves that open; `images` are in a step."""
+def with_fastest_ways(
+    config: ConvConfig, device: torch.device, images: int, choices: Choices, graphs: str = "auto"
+) -> ConvConfig:
+    """Say for each layer how it is computed, where the config leaves that open.
+
+    What no earlier run has measured is measured now, in two seconds on a CPU, and kept in `choices`. `images` is the
+    number of images of a step, and `graphs` as in `CapturedStep`.
+    """
     if config.ways:
         return config
     with torch.random.fork_rng():  # weights whose values matter to nobody
@@ -29,21 +35,25 @@ def with_fastest_ways(config: ConvConfig, device: torch.device, images: int, cho
     for number, layer in enumerate(layers_of(encoder, decoder)):
         first = number == 0  # nothing is behind the images that would need a gradient
         names = candidates(config, layer, device)
-        measure = partial(_fastest, config, layer, images, device, first)
-        ways.append(choices.get(_described(config, layer, images, device), names, measure))
+        measure = partial(_fastest, config, layer, images, device, first, graphs)
+        ways.append(choices.get(_described(config, layer, images, device, graphs), names, measure))
     return replace(config, ways=tuple(ways))
 
 
-def _described(config: ConvConfig, layer: ConvLayer | TransposedLayer, images: int, device: torch.device) -> str:
+def _described(
+    config: ConvConfig, layer: ConvLayer | TransposedLayer, images: int, device: torch.device, graphs: str
+) -> str:
     """All that a layer's choice may depend on."""
     about = f"{type(layer).__name__} {tuple(layer.weight.shape)} of {layer.size} px, bfloat16 {config.bfloat16}"
-    return f"{about}, {images} images, TF32 {torch.backends.cudnn.allow_tf32}" if device.type == "cuda" else about
+    if device.type == "cpu":
+        return about
+    return f"{about}, {images} images, TF32 {torch.backends.cudnn.allow_tf32}, graphs {graphs}"
 
 
 def _fastest(
-    config: ConvConfig, layer: ConvLayer | TransposedLayer, images: int, device: torch.device, first: bool
+    config: ConvConfig, layer: ConvLayer | TransposedLayer, images: int, device: torch.device, first: bool, graphs: str
 ) -> str:
-    return fastest(_seconds(config, layer, images, device, first))
+    return fastest(_seconds(config, layer, images, device, first, graphs))
 
 
 def candidates(config: ConvConfig, layer: ConvLayer | TransposedLayer, device: torch.device) -> list[str]:
@@ -63,7 +73,12 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def _seconds(
-    config: ConvConfig, layer: ConvLayer | TransposedLayer, images: int, device: torch.device, first: bool
+    config: ConvConfig,
+    layer: ConvLayer | TransposedLayer,
+    images: int,
+    device: torch.device,
+    first: bool,
+    graphs: str = "auto",
 ) -> dict[str, float]:
     """Time each candidate forward and backward, (least) seconds by name."""
     count = images if device.type == "cuda" else min(images, CPU_IMAGES)
@@ -77,7 +92,7 @@ def _seconds(
         torch.autograd.grad(y, inputs, torch.ones_like(y))
 
     taken: dict[str, float] = {}
-    ready = {name: _ready(layer, name, work, draws) for name in candidates(config, layer, device)}
+    ready = {name: _ready(layer, name, work, draws, graphs) for name in candidates(config, layer, device)}
     for turn in range(REPEATS):  # in turns, for machines are noisy
         for name, run in ready.items():
             if turn and taken[name] > SLOWEST * min(taken.values()):
@@ -88,11 +103,11 @@ def _seconds(
 
 
 def _ready(
-    layer: ConvLayer | TransposedLayer, name: str, work: Callable[[], None], generator: torch.Generator
+    layer: ConvLayer | TransposedLayer, name: str, work: Callable[[], None], generator: torch.Generator, graphs: str
 ) -> Callable[[], None]:
     """Do the work once, for libraries choose and compile then; as a graph where training steps are graphs."""
     layer.way = Way.named(name)
-    run = CapturedStep(f"a layer's {name}", work, lambda: [], generator)
+    run = CapturedStep(f"a layer {tuple(layer.weight.shape)} by {name}", work, lambda: [], generator, graphs)
     run()
     return run
 
