@@ -85,7 +85,7 @@ class CapturedStep(Generic[Result]):
         self._graph, self._result, self._eager = None, None, True
 
     def _capture(self) -> bool:
-        """Record the step; returns whether that worked, and raises UserError where it has to."""
+        """Capture the step; returns whether that worked, and raises UserError where it has to."""
         started = time.perf_counter()
         before = [tensor.clone() for tensor in self.changed()]
         random = self.generator.get_state()
@@ -110,7 +110,7 @@ class CapturedStep(Generic[Result]):
                 with torch.cuda.graph(graph, self.pool.handle(), stream, capture_error_mode="thread_local"):
                     result = self.work()
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             self._free_generators(random)
             for step in self.pool.steps:  # what was captured before would draw from the generator's old state
                 step.launch_one_by_one()
@@ -145,7 +145,7 @@ class CapturedStep(Generic[Result]):
 
 
 class MemoryPool:
-    """The memory of graphs that never run at once, and the stream that they are recorded on.
+    """The memory of graphs that never run at once, and the stream that they are captured on.
 
     Memory is shared on one stream only, and so is what cuBLAS works in: graphs that may run at once are given pools of
     their own. A graph's results stay as they are while another runs, for they are held from one call to the next.
