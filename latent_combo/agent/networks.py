@@ -113,7 +113,7 @@ class TanhGaussian:
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Turn standard normal noise (..., A) into actions (..., A) and their log-densities (...)."""
         raw = torch.addcmul(self.loc, self.log_std.exp(), noise)
-        # less than half the operations of the sum of the normal's logarithm and tanh's slope, and the same number
+        # the normal's log-density less that of tanh's slope, its constants taken out of the sum
         shortfall = torch.addcmul(self.log_std, noise, noise, value=0.5) + log_tanh_slope(raw)
         return raw.tanh(), -shortfall.sum(-1) - 0.5 * math.log(2.0 * math.pi) * noise.shape[-1]
 

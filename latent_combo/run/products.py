@@ -135,7 +135,7 @@ def stacked_product(x: Tensor, weight: Tensor) -> Tensor:
     """X (S, B, in) times weights (S, in, out) to (S, B, out), as `stacked_linear` without biases.
 
     On a GPU the weights' gradient, a small matrix that sums over thousands of rows, is cut into products over some
-    hundreds of them: all in one keeps 32 of 132 processors of an H200 busy, and takes three times as long.
+    hundreds of them: all in one gives 32 of an H200's 132 processors work, and took some three times as long there.
     """
     if x.device.type != "cuda" or (rows := rows_of_a_piece(x.shape[1])) is None:
         return stacked_linear(x, weight)

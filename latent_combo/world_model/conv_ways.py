@@ -4,7 +4,7 @@ Each way is the same sum of products in another arrangement; docs/speed.md has w
 
 - "plain": torch's own operator.
 - "product": a matrix product. Of a transposed convolution of a 1x1 map it is all there is to do, and torch's operator
-  takes 6 to 40 times as long for it on a CPU; of a convolution the patches are copied together first.
+  takes seven times as long for it on the CPU of docs/speed.md; of a convolution the patches are copied together first.
 - "phases": a convolution of stride 1 on pixels gathered two by two, or one that draws four images of half the size,
   whose pixels are then laid between one another. Three colours become twelve, which fill vectors and tensor cores.
 
@@ -122,7 +122,7 @@ def _draw_by_phases(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _missing(channels: int, x: Tensor) -> int:
-    """Channels to add, of zeros, until tensor cores can take them; cuDNN would copy all images for that, twice."""
+    """Channels to add, of zeros, until tensor cores can take them; else cuDNN copies the images to add them."""
     return -channels % 8 if x.device.type == "cuda" else 0
 
 

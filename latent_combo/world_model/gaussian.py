@@ -35,7 +35,7 @@ def half_squared_distance(mean: Tensor, target: Tensor) -> Tensor:
     """Negative log-density of unit-variance Gaussians, less its constant: half the squared distance, of (N, ...), (N,).
 
     No gradient flows into the target. Images are large: this passes over them three times, and what autograd makes of
-    the formula nine times.
+    the formula six times.
     """
     apply: Callable[..., Tensor] = _HalfSquaredDistance.apply
     return apply(mean, target)

@@ -66,7 +66,7 @@ def candidates(config: ConvConfig, layer: ConvLayer | TransposedLayer, device: t
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16; without them it is tens of times slower than float32."""
+    """Whether the device has instructions for bfloat16; without them it takes some ten times as long as float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
