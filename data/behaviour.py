@@ -29,6 +29,7 @@ from envs.tasks import Task
 from latent_combo.run.errors import UserError
 
 STEPS_A_FILE = 10_000
+"""At most; a task that is learnt faster has its own."""
 KEPT = ("action", "reward", "discount", "is_first", "is_last", "is_terminal", "state", "physics")
 LEARNER = "learner.json"
 """Task and seed that a folder belongs to."""
@@ -39,7 +40,7 @@ LOOP = 50
 LAYERS = {"Dense_0": "latent_pi.0", "Dense_1": "latent_pi.2", "Dense_2": "mu", "Dense_3": "log_std"}
 """What flax calls the layers of the actor, and what Stable-Baselines3 does, and a snapshot."""
 SNAPSHOT_EVERY = 2
-"""Files between snapshots of the policy (20,000 agent steps)."""
+"""Files between snapshots of the policy (20,000 agent steps, or fewer)."""
 RANDOM_EPISODES = 4
 """Episodes' worth of uniform actions before the policy acts."""
 
@@ -102,11 +103,12 @@ def _read_episodes(file: Path) -> list[Episode]:
 def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
     """Train soft actor-critic for `steps` agent steps, or continue an earlier run to that number, on one core.
 
-    It is saved every 10,000 steps, so Ctrl-C loses at most those. Raises UserError without SBX, and when the folder
-    cannot be written or is of another version.
+    It is saved every 10,000 steps, or as often as the task says, so Ctrl-C loses at most those. Raises UserError
+    without SBX, and when the folder cannot be written or is of another version.
     """
-    total = -(-steps // STEPS_A_FILE) * STEPS_A_FILE
-    done = len(episode_files(folder)) * STEPS_A_FILE
+    each = min(STEPS_A_FILE, task.learns_within)
+    total = -(-steps // each) * each
+    done = len(episode_files(folder)) * each
     _check_same_learner(folder, {"task": task.name, "seed": seed})
     if done >= total:
         return
@@ -142,9 +144,9 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
         _restore(model, folder, done)
     with tqdm(total=total, initial=done, unit="step", desc=f"SAC on {task.name}", smoothing=0.05) as bar:
         while done < total:
-            model.learn(STEPS_A_FILE, callback=Progress(), reset_num_timesteps=False)
-            done += STEPS_A_FILE
-            if done % (SNAPSHOT_EVERY * STEPS_A_FILE) == 0 or done >= total:
+            model.learn(each, callback=Progress(), reset_num_timesteps=False)
+            done += each
+            if done % (SNAPSHOT_EVERY * each) == 0 or done >= total:
                 with writing(folder):
                     write_file(folder / f"actor-{done:07d}.safetensors", pack(actor_weights(model)))
             _save(model, env.episodes, folder, done)

@@ -5,13 +5,15 @@ the last snapshot; `medium-expert`, half of each; `random`, of uniform actions; 
 `medium-replay`, the replay up to the medium policy, whole on D4RL's robots, elsewhere 200 episodes spread evenly over
 it (or the first 200, if it has fewer). Each is as long as 200 whole episodes (of the door 1000), or --episodes: D4RL's
 own have a million transitions, --episodes 1000. Whole replays are thinned only where --episodes says so.
-Snapshots act stochastically. `random` needs no learner.
+Snapshots act stochastically. `random` needs no learner. --learners N takes the same split of N learners, of seeds
+--seed and on, one after another: more ways to fail and to succeed than one learner meets.
 
 An OUT that ends in .hdf5 is written in D4RL's layout, with the vector observations. Any other is a folder with a
 recording: physics states, actions and rewards, which `data.render` draws.
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -206,6 +208,7 @@ def main() -> None:
         type=int,
         help="its length in whole episodes; of robots that fall there are more (200, door 1000)",
     )
+    parser.add_argument("--learners", type=int, default=1, help="whose splits are put together, a seed each")
     parser.add_argument("--scripted", action="store_true", help="Meta-World's script with noise instead of a learner")
     parser.add_argument("--processes", type=int, help="that play episodes (default: one a core)")
     parser.add_argument("--behaviour", type=Path, help="its folder, shared by all splits (default: beside OUT)")
@@ -222,6 +225,12 @@ def main() -> None:
         check_script(task)
         if given.split not in ("medium", "medium-expert", "expert"):
             raise UserError(f"a script makes no {given.split} split; leave --scripted out, or choose another")
+    if given.learners < 1 or (given.learners > 1 and (given.scripted or given.behaviour or given.split == "random")):
+        raise UserError(
+            f"--learners is {given.learners}; it is 1 or more, and 1 with --scripted, --behaviour or the random split"
+        )
+    if given.learners > 1 and count is not None and count < 2 * given.learners:
+        raise UserError(f"--episodes is {count} of {given.learners} learners; each has 2 or more")
     if given.steps < 1:
         raise UserError(f"--steps is {given.steps}; it is at least 1")
     steps = task.horizon * (count or task.split_episodes)
@@ -234,9 +243,17 @@ def main() -> None:
             task, BehaviourPolicy(), count or task.split_episodes, first_episode(given.seed, "random"), processes
         )
     else:
-        behaviour = _behaviour(task, given, processes)
-        references = behaviour.references(processes)
-        episodes, made_by = cut(behaviour, given.split, count, given.seed, processes)
+        parts, told = [], []
+        for learner in range(given.learners):
+            seed = given.seed + learner
+            behaviour = _behaviour(task, given, seed, processes)
+            references = references or behaviour.references(processes)
+            share = None if count is None else shared_out(count, given.learners)[learner]
+            part, said = cut(behaviour, given.split, share, seed, processes)
+            parts.append(part)
+            told.append({"seed": seed, **said})
+        episodes = itertools.chain(*parts)
+        made_by = said if given.learners == 1 else {"learners": told}
     random_return = references.get("random_return", task.random_return)
     expert_return = references.get("expert_return", task.expert_return)
     if is_d4rl(given.out):
@@ -251,14 +268,19 @@ def main() -> None:
     )
 
 
-def _behaviour(task: Task, given: argparse.Namespace, processes: int) -> Behaviour:
+def shared_out(count: int, among: int) -> list[int]:
+    """`count` episodes as evenly as can be, the first of `among` learners with one more where it does not divide."""
+    return [count // among + (learner < count % among) for learner in range(among)]
+
+
+def _behaviour(task: Task, given: argparse.Namespace, seed: int, processes: int) -> Behaviour:
     """The policies of a task: trained, or gone on with, or its script; and measured."""
     learner = get_task(task.behaviour) if task.behaviour else task
     if given.scripted:
         return Behaviour(task, learner, None, measure_script(learner, processes=processes))
-    folder = given.behaviour or given.out.parent / f"{learner.name}-behaviour-seed{given.seed}"
+    folder = given.behaviour or given.out.parent / f"{learner.name}-behaviour-seed{seed}"
     try:
-        train_behaviour(learner, folder, given.steps, given.seed)
+        train_behaviour(learner, folder, given.steps, seed)
     except KeyboardInterrupt as error:
         raise UserError(f"stopped; the same command goes on from the last save in {folder}") from error
     return Behaviour(task, learner, folder, measure(learner, folder, processes=processes))

@@ -20,9 +20,9 @@ def make(task: str, observation: str = "state", look: str = "fast", image_size: 
         raise UserError(f"images of {size} pixels cannot be drawn; the task's own size is {known.image_size}")
     # Imported here, not above: without a GL library some raise, which a command can report only once it runs.
     if known.simulator == "dm_control":
-        from envs.walker import WalkerEnv
+        from envs.suite import SuiteEnv
 
-        return WalkerEnv(known, observation, look, size)
+        return SuiteEnv(known, observation, look, size)
     if known.simulator == "metaworld":
         from envs.sawyer import SawyerDoorEnv
 

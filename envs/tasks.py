@@ -96,6 +96,8 @@ class Task:
     """Whether the reward is 1 where the task is done and 0 elsewhere, so that an episode's last one tells success."""
     behaviour: str = ""
     """The task on whose reward behaviour policies are trained, if it is not this one's: of the same robot and start."""
+    learns_within: int = 10_000
+    """Agent steps between saves of its behaviour learner, and half of those between snapshots of the policy."""
     whole_replay: bool = False
     """Whether `medium-replay` is all of the replay up to the medium policy, as in D4RL, not an even cut of it."""
 
@@ -249,6 +251,28 @@ TASKS = {
             expert_return=954.4,
             references="20 episodes each: uniform actions; data.collect's SAC policy, seed 0, 100,000 agent steps",
             fps=20,
+        ),
+        Task(
+            name="cartpole-swingup",
+            simulator="dm_control",
+            horizon=125,
+            action_repeat=8,  # as in PlaNet (Hafner et al., 2019)
+            camera="lookatcart",
+            image_size=64,
+            action_dim=1,
+            state_dim=5,
+            physics_dim=4,
+            physics_names=names("cart", "pole"),
+            state_names=("cart", "pole cos", "pole sin", "cart, velocity", "pole, velocity"),
+            turning=("pole",),
+            reward="dm_control cartpole-swingup: pole upright, cart centred, slow and little force, in [0, 1] per "
+            "control step",
+            random_return=0.0,
+            expert_return=1000.0,
+            references="not measured",
+            fps=12,  # 12.5
+            learns_within=500,
+            whole_replay=True,
         ),
         robot(
             *("halfcheetah", CHEETAH, 6, 17, "HalfCheetah-v4: v_x - 0.1 |a|^2"),

@@ -1,10 +1,12 @@
 """The whole configuration of a run, composed of its parts' configs, and how the command line makes one.
 
-Later wins: the defaults (the paper's), what the paper sets for the dataset, the preset, the algorithm,
-`--config FILE`, single settings on the command line.
+Later wins: the defaults (the paper's), what the paper sets for the dataset, the preset, what a fitted world model says
+of itself, the algorithm, `--config FILE`, single settings on the command line.
 """
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,11 +23,13 @@ from envs.tasks import LOOKS, OBSERVATIONS, VARIED, Seen, get_task
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.encode import EncodeConfig
+from latent_combo.fitted import COMPUTED, GROUPS, Recipe, read_recipe
 from latent_combo.held_out import ViewsConfig
 from latent_combo.run.capture import GRAPHS
 from latent_combo.run.errors import UserError
 from latent_combo.run.products import LIBRARIES
 from latent_combo.run.ranges import require_not_negative, require_positive
+from latent_combo.run.settings_file import read_settings
 from latent_combo.score import ScoreConfig
 from latent_combo.world_model.ensemble import EnsembleConfig
 from latent_combo.world_model.fit import FitConfig
@@ -41,11 +45,19 @@ SETTINGS_OF = {"expert": "medium-expert", "": "medium-replay"}
 ALGORITHMS: dict[str, dict[str, str]] = {
     "combo": {},
     "cql-mbpo": {"rho": "dataset"},
-    "mbpo": {"beta": "0", "mu": "policy", "extraction": "value", "entropy_in_target": "true"},
+    "mbpo": {"beta": "0", "mu": "policy", "anchor": "0", "entropy_in_target": "true"},
     "cql": {"f": "1", "rho": "dataset"},
-    "sac": {"beta": "0", "f": "1", "rho": "dataset", "extraction": "value", "entropy_in_target": "true"},
+    "sac": {"beta": "0", "f": "1", "rho": "dataset", "anchor": "0", "entropy_in_target": "true"},
+    "bc": {
+        "beta": "0",
+        "f": "1",
+        "rho": "dataset",
+        "anchor": "0",
+        "extraction": "imitation",
+        "entropy_in_target": "false",
+    },
 }
-"""What each algorithm sets of the agent. What it leaves open, the extraction of `combo` for one, is the preset's."""
+"""What each algorithm sets of the agent. What it leaves open, the anchor of `combo` for one, is the preset's."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +71,10 @@ class Config:
     """A name below the data folder, a recording that comes with the repository, a path (of this project, of V-D4RL,
     DreamerV2, LOMPO, D4RL or Minari), one of D4RL's names (downloaded if it is not here), or a Minari id."""
     algorithm: str = "combo"
-    """One of combo, cql-mbpo, mbpo, cql, sac."""
+    """One of combo, cql-mbpo, mbpo, cql, sac, bc."""
     preset: str = "quickstart"
-    """One of quickstart (minutes on two cores), small (an hour), paper (the paper's sizes, for a GPU)."""
+    """One of quickstart (minutes on two cores), small (an hour), gpu (images: the paper's sizes in minutes on a GPU),
+    paper (the paper's sizes and settings, for a GPU)."""
     seed: int = 0
     out: str = "runs/latest"
     """The run's folder."""
@@ -80,8 +93,13 @@ class Config:
     look: str = "fast"
     """How observations are drawn: fast, or the suite's full look, which other programs' images have unless this says
     otherwise."""
+    fitted: str | None = None
+    """A fitted world model to train agents on instead of fitting one, whatever `fit` says: the folder of a run, or a
+    file of `latent_combo.export`. --world_model PATH says the same."""
     held_out: float = 0.1
     """Share of the episodes that nothing is trained on."""
+    split_seed: int | None = None
+    """It decides which episodes are held out; null: `seed` does."""
     mapped: bool | None = None
     """Leave the images on the disk instead of in memory; null: if they would take more than half of what is free."""
     skip_corrupt: bool = False
@@ -105,6 +123,11 @@ class Config:
     def seen(self) -> Seen:
         """How the task is observed."""
         return Seen(self.obs, self.look, self.world_model.conv.image_size)
+
+    @property
+    def seed_of_split(self) -> int:
+        """What decides which episodes are held out."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @property
     def data_folder(self) -> Path:
@@ -131,7 +154,7 @@ class Config:
         if self.obs == "state" and (self.fit.shift or self.encode.shift):
             raise ValueError("shift moves images, and obs is state; leave fit.shift and encode.shift at 0")
         require_positive(self, "log_every", "save_every")
-        require_not_negative(self, "seed")
+        require_not_negative(self, "seed", *(["split_seed"] if self.split_seed is not None else []))
         if not self.out:
             raise ValueError("out is empty; name the folder of the run")
         if not 0.0 < self.held_out < 1.0:
@@ -145,8 +168,8 @@ def _parser() -> jsonargparse.ArgumentParser:
         description="Train a policy offline: dataset -> world model -> latents -> policy -> score. Without settings "
         "it trains from images on the bundled walker; with --obs state from vectors, on the bundled hopper or on "
         "--dataset, which may be one of D4RL's names. Settings come from the defaults below (the paper's, for images), "
-        "then what the paper sets for the dataset, the preset, the algorithm, --config, and the command "
-        "line; the later ones win, and a run says which files it took.",
+        "then what the paper sets for the dataset, the preset, a fitted --world_model, the algorithm, --config, and "
+        "the command line; the later ones win, and a run says which files it took.",
         exit_on_error=False,
         allow_abbrev=False,
     )
@@ -161,6 +184,7 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
 
     Raises UserError, with one readable line, for an unknown key, a wrong type or an impossible combination.
     """
+    arguments = _with_fitted(arguments)
     if "--resume" in arguments or any(a.startswith("--resume=") for a in arguments):
         run = _resumed_folder(arguments)
         return load_config(run), True
@@ -171,9 +195,17 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     named = any(argument.split("=")[0] == "--algorithm" for argument in single)
     ordered = [*files, *settings] if named else [*settings, *files]
     defaults = [f"--config={path}" for path in layers.files]
+    defaults += [f"--obs={layers.obs}", f"--task={layers.task}"]
+    if layers.recipe is not None:
+        defaults += _options(layers.recipe)
     if layers.foreign_images:  # drawn by the simulators' own pictures, as far as anyone knows
         defaults.append("--look=full")
-    return _instantiate([*defaults, f"--obs={layers.obs}", f"--task={layers.task}", *ordered, *single]), False
+    whole = [*defaults, *ordered, *single]
+    if layers.recipe is not None:
+        if _peek(arguments, "split_seed", "null") == "null":  # as in a run's own settings, which `--config` may name
+            whole.append(f"--split_seed={layers.recipe.split_seed}")
+        _require_agreement(whole, layers.recipe, layers.fitted)
+    return _instantiate(whole), False
 
 
 @dataclass(frozen=True)
@@ -187,6 +219,10 @@ class Layers:
     """The paper's settings for the dataset, if there are any, and the preset, in the order in which they apply."""
     foreign_images: bool = False
     """Whether the dataset is another program's, of images."""
+    fitted: str = ""
+    """Where the fitted world model is that agents are to be trained on; empty where one is to be fitted."""
+    recipe: Recipe | None = None
+    """What it says of itself; its settings lie above all of these."""
 
 
 def settings_files(arguments: list[str]) -> tuple[Path, ...]:
@@ -194,24 +230,38 @@ def settings_files(arguments: list[str]) -> tuple[Path, ...]:
 
     Raises UserError as `parse` does.
     """
+    arguments = _with_fitted(arguments)
     given, _ = _split_config(arguments)
-    return (*_layers(arguments).files, *(Path(option.removeprefix("--config=")) for option in given))
+    layers = _layers(arguments)
+    said = () if layers.recipe is None else (Path(layers.fitted),)
+    return (*layers.files, *said, *(Path(option.removeprefix("--config=")) for option in given))
 
 
 def _layers(arguments: list[str]) -> Layers:
     obs, chosen, algorithm = (_peek(arguments, name, getattr(Config, name)) for name in ("obs", "preset", "algorithm"))
+    fitted, recipe = _fitted(arguments)
+    if recipe is not None:
+        obs = _peek(arguments, "obs", recipe.obs)
+        _require_same("obs", obs, recipe.obs, fitted)
     if obs not in OBSERVATIONS:
         raise UserError(f"obs is {obs!r}; it is one of {', '.join(OBSERVATIONS)}")
     if algorithm not in ALGORITHMS:
         raise UserError(f"unknown algorithm {algorithm!r}; known: {', '.join(ALGORITHMS)}")
     preset = _preset(obs, chosen)
     folder = Path(_peek(arguments, "data_dir", str(default_data_dir()))).expanduser()
-    default = str(_read_yaml(preset).get("dataset", Config.dataset))
+    default = str(read_settings(preset).get("dataset", Config.dataset))
     dataset, task = _peek(arguments, "dataset", ""), _peek(arguments, "task", "")
+    own = None if recipe is None else recipe.dataset
+    if own is not None:
+        default, dataset = own, "" if dataset == own else dataset
     told = infer_task(dataset or default, folder)
     if task:
         get_task(task)
-    if not dataset and task and told not in (task, None):
+    if recipe is not None:
+        get_task(recipe.task)
+        task = task or (dataset and told) or recipe.task
+        _require_same("task", task, recipe.task, fitted)
+    if own is None and not dataset and task and told not in (task, None):
         raise UserError(
             f"task is {task}, but the dataset of preset {chosen} is {default}, which is of {told}; "
             f"name a --dataset of {task}"
@@ -225,7 +275,62 @@ def _layers(arguments: list[str]) -> Layers:
     task = task or told or Config.task
     published = paper_settings(obs, task, dataset or default, folder)
     files = (preset,) if published is None else (published, preset)
-    return Layers(obs, task, algorithm, files, obs == "pixels" and _is_foreign(dataset, folder))
+    return Layers(obs, task, algorithm, files, obs == "pixels" and _is_foreign(dataset, folder), fitted, recipe)
+
+
+def _with_fitted(arguments: list[str]) -> list[str]:
+    """A command line whose `--world_model PATH` is `--fitted=PATH`: its other `--world_model.*` are of a new one."""
+    result, following = [], iter(arguments)
+    for argument in following:
+        name, inline, path = argument.partition("=")
+        if name != "--world_model":
+            result.append(argument)
+            continue
+        path = path if inline else next(following, "")
+        if not path or path.startswith("--"):
+            raise UserError("--world_model names nothing; give the folder of a run or a file of latent_combo.export")
+        result.append(f"--fitted={path}")
+    return result
+
+
+def _fitted(arguments: list[str]) -> tuple[str, Recipe | None]:
+    """Where the fitted world model is that a command line names, or "", and what that says of itself."""
+    fitted = _peek(arguments, "fitted", "")
+    if fitted in ("", "null"):
+        return "", None
+    for argument in _split_config(arguments)[1]:
+        if (name := argument.split("=")[0]).startswith("--fit.") or name == "--fit":
+            raise UserError(f"{name} is of fitting a world model, but that of {fitted} is fitted; leave it out")
+    return fitted, read_recipe(Path(fitted))
+
+
+def _options(recipe: Recipe) -> list[str]:
+    """A recipe's settings as those of a command line."""
+    settings = recipe.settings().items()
+    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings]
+
+
+def _require_agreement(arguments: list[str], recipe: Recipe, fitted: str) -> None:
+    """Raise UserError where settings describe another world model than the fitted one, or hold out what it has seen."""
+    try:
+        own = _read(_options(recipe))
+        _instantiate(_options(recipe))
+    except UserError as error:
+        raise UserError(f"{fitted} is not of this version of the program: {error}; fit the model anew") from error
+    group, said = f"{GROUPS[recipe.obs]}.", _read(arguments)
+    names = [name for name in own if name.startswith(group) and name.removeprefix(group) not in COMPUTED]
+    if said["dataset"] == recipe.dataset:
+        names += ["split_seed", "held_out"]
+    for name in ("look", *names):
+        _require_same(name, said[name], own[name], fitted)
+
+
+def _require_same(name: str, value: object, own: object, fitted: str) -> None:
+    """Raise UserError where a setting is not that of the fitted world model."""
+    if value != own:
+        raise UserError(
+            f"{name} is {value}, but the world model of {fitted} has {own}; set --{name} {own}, or name another model"
+        )
 
 
 def _is_foreign(dataset: str, data_dir: Path) -> bool:
@@ -274,7 +379,7 @@ def config_file(run: Path) -> Path:
 def load_config(run: Path) -> Config:
     """The config of a run's folder. Raises UserError if it has none, or one of another version of this program."""
     path = config_file(run)
-    _read_yaml(path)
+    read_settings(path)
     try:
         config = _instantiate([f"--config={path}"])
     except UserError as error:
@@ -285,7 +390,13 @@ def load_config(run: Path) -> Config:
 
 def save_config(config: Config, path: Path) -> None:
     """Write the whole config as YAML."""
-    path.write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False))
+    path.write_text(yaml.safe_dump(settings_of(config), sort_keys=False))
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """The whole config as plain values, nested as in its file."""
+    settings: dict[str, Any] = _plain(asdict(config))
+    return settings
 
 
 def flat_settings(config: Config) -> dict[str, bool | str | float]:
@@ -298,17 +409,33 @@ def flat_settings(config: Config) -> dict[str, bool | str | float]:
         else:
             yield prefix, value if isinstance(value, (bool, str, int, float)) else str(value)
 
-    return dict(walk("", _plain(asdict(config))))
+    return dict(walk("", settings_of(config)))
 
 
 def _instantiate(arguments: list[str]) -> Config:
-    parser = _parser()
-    try:
-        namespace = parser.parse_args(arguments)
-        namespace.pop("config", None)
-        namespace.pop("resume", None)
-        made: Any = parser.instantiate(namespace)
+    with _one_line():
+        made: Any = _parser().instantiate(_namespace(arguments))
         return Config(**made.as_dict()) if not isinstance(made, Config) else made
+
+
+def _read(arguments: list[str]) -> dict[str, Any]:
+    """All settings by dotted names, each of its type, whether or not they go together."""
+    with _one_line():
+        return dict(vars(_namespace(arguments).as_flat()))
+
+
+def _namespace(arguments: list[str]) -> jsonargparse.Namespace:
+    namespace = _parser().parse_args(arguments)
+    namespace.pop("config", None)
+    namespace.pop("resume", None)
+    return namespace
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Errors of the body become a UserError."""
+    try:
+        yield
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         line = " ".join(str(error).split())
         raise UserError(f"{line} (python -m latent_combo.train --help lists all settings)") from error
@@ -320,7 +447,8 @@ def _peek(arguments: list[str], name: str, default: str) -> str:
     value = default
     for path in (Path(option.removeprefix("--config=")) for option in files):
         if path.is_file():
-            value = str(_read_yaml(path).get(name, value))
+            found = read_settings(path).get(name)
+            value = value if found is None else str(found)
     for index, argument in enumerate(single):
         key, _, inline = argument.partition("=")
         if key == f"--{name}":
@@ -339,17 +467,6 @@ def _split_config(arguments: list[str]) -> tuple[list[str], list[str]]:
         else:
             single.append(argument)
     return files, single
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """A file of settings. Raises UserError if it is none."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not a YAML file of settings ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no settings; it needs lines such as `seed: 1`")
-    return content
 
 
 def _resumed_folder(arguments: list[str]) -> Path:

@@ -97,10 +97,12 @@ def _open_loop(axes: Axes, series: Series) -> None:
 
 
 def _returns(axes: Axes, series: Series, result: dict[str, Any] | None) -> None:
-    agents = sorted(key for key in series if key[0] == "agent" and key[1].startswith("score/"))
+    scores = [key for key in series if key[0] == "agent" and key[1].startswith("score/")]
+    agents = sorted(scores, key=lambda key: int(key[1].rpartition("/")[2]))
     for index, key in enumerate(agents):
         points = series[key]
-        (line,) = axes.plot([s for s, _ in points], [v for _, v in points], marker=".", label=f"agent {index}, looks")
+        own = result["agents"][index].get("label", str(index)) if result and index < len(result["agents"]) else index
+        (line,) = axes.plot([s for s, _ in points], [v for _, v in points], marker=".", label=f"agent {own}: interim")
         if result is not None and index < len(result["agents"]):
             final = result["agents"][index]["return_mean"]
             label = f"final score, {result['episodes'] // len(result['agents'])} episodes" if index == 0 else None
@@ -129,11 +131,14 @@ def _values(axes: Axes, series: Series) -> None:
 
 def _conservatism(axes: Axes, series: Series) -> None:
     _plot(axes, series, "agent", "conservative_gap", "log-sum-exp Q - Q of the dataset")
+    _plot(axes, series, "agent", "regulariser", "Q of the policy's actions under rho - Q of the dataset")
+    _plot(axes, series, "agent", "held_out_gain", "min Q of the policy's mode - of the action, held-out pairs")
     _plot(axes, series, "agent", "bellman", "Bellman error, half its square")
     finish(axes, "Critic's losses", "update", "in units of Q, and of its square")
 
 
 def _policy(axes: Axes, series: Series) -> None:
-    _plot(axes, series, "agent", "held_out_log_prob", "log pi of held-out actions")
+    _plot(axes, series, "agent", "squared_distance", "|mode - action|^2 on the dataset")
+    _plot(axes, series, "agent", "held_out_squared_distance", "|mode - action|^2 on held-out pairs", linestyle="--")
     _plot(axes, series, "agent", "entropy", "entropy")
-    finish(axes, "Policy", "update", "nats")
+    finish(axes, "Policy", "update", "squared actions, and nats")

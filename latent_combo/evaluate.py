@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m latent_combo.evaluate", description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("--episodes", type=int, default=10, help="episodes for each agent")
-    parser.add_argument("--seed", type=int, default=1_000, help="the first episode's seed")
+    parser.add_argument("--seed", type=int, help="the first episode's seed (default: the run's own)")
     parser.add_argument("--video", type=Path, help="write the first agent's episode of median return to this mp4")
     given = parser.parse_args()
     if given.episodes < 1:
@@ -29,12 +29,12 @@ def main() -> None:
         going_on = command("train", "--resume", given.run)
         print(f"unfinished: the agent is at update {run.agent_step} of {updates}; go on with: {going_on}")
     scorer = Scorer(run.task, run.config.seen, policy.stack, given.episodes, run.config.score.processes)
-    score = scorer.score(policy, given.seed)
+    score = scorer.score(policy, run.config.score.seed if given.seed is None else given.seed)
     scorer.close()
     task, mean = run.task, float(score.returns.mean())
-    for index, returns in enumerate(score.returns):
+    for label, returns in zip(run.config.agent.labels(), score.returns, strict=True):
         print(
-            f"agent {index}: return {returns.mean():.1f} +- {returns.std():.1f} over {len(returns)} episodes "
+            f"agent {label}: return {returns.mean():.1f} +- {returns.std():.1f} over {len(returns)} episodes "
             f"({', '.join(f'{r:.0f}' for r in returns)}), normalised {task.normalised_score(float(returns.mean())):.1f}"
         )
     print(f"all: return {mean:.1f} +- {np.std(score.returns):.1f}, normalised {task.normalised_score(mean):.1f}")

@@ -10,7 +10,7 @@ from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Noise
 from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.fit import AgentFit
-from latent_combo.agent.replay import EncodedDataset, draw_pool, mixed_batch, real_share
+from latent_combo.agent.replay import EncodedDataset, mixed_batch, real_share
 from latent_combo.load_run import build_agent
 from latent_combo.policy import Policy
 from latent_combo.run.seeding import generator
@@ -113,6 +113,8 @@ def play(
 def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, seed: int) -> dict[str, Tensor]:
     """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises.
 
+    `held_out_squared_distance` is how far the policy's mode is from the behaviour's actions, and `held_out_gain` how
+    much more the critics value it than those: E_D[min Q(s, mode) - min Q(s, a)].
     `held_out_return` is what the behaviour's discounted rewards came to after those of these pairs that tell (what is
     left at a time limit is discounted to `UNSEEN` or less), `held_out_told_q` the values of just those, and
     `held_out_excess` how far they lie above it. Values of a policy that is better than the behaviour lie above; those
@@ -122,10 +124,18 @@ def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, s
     """
     index, view = held_out.draw((agent.stack, 1024), generator(seed, held_out.source.device, "held out"))
     feature, action = held_out.pairs(index, view)
-    value = agent.critic(feature, action[:, :, None]).mean((0, 3))  # (S, 1024)
+    policy = agent.actor(feature)
+
+    def at(actions: Tensor) -> Tensor:
+        values: Tensor = agent.critic(feature, actions[:, :, None]).squeeze(-1)
+        return values  # (2, S, 1024)
+
+    value = at(action).mean(0)
     metrics = {
         "held_out_q": value.mean(1),
-        "held_out_log_prob": agent.actor(feature).log_prob(action).mean(1),
+        "held_out_log_prob": policy.log_prob(action).mean(1),
+        "held_out_squared_distance": (policy.mode - action).square().sum(-1).mean(1),
+        "held_out_gain": (at(policy.mode).amin(0) - at(action).amin(0)).mean(1),
     }
     tells = held_out.whole.discount[index] <= UNSEEN
     if not tells.any(1).all():
@@ -141,14 +151,13 @@ def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, s
 def _flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> float:
     """Floating-point operations of one update, rollouts aside."""
     draws = generator(0, dataset.source.device, "flops")
-    batch = mixed_batch(dataset, None, real_share(agent.settings.f, agent.config.batch), draws)
+    batch = mixed_batch(dataset, None, real_share(agent.real_rows, agent.config.batch, draws.device), draws)
     noise = Noise.draw(agent.stack, agent.config, agent.action_dim, draws)
-
-    pool = draw_pool(dataset, agent.stack, agent.config, draws)
+    imitates = agent.config.extraction == "imitation"
 
     def work() -> None:
         torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)
-        policy_loss = agent.actor_loss(batch, noise)[0] if pool is None else agent.advantage_loss(pool, noise)[0]
+        policy_loss = agent.imitation_loss(batch, noise)[0] if imitates else agent.actor_loss(batch, noise)[0]
         torch.autograd.grad(policy_loss, agent.actor_parameters)
 
     return float(count_flops(work))

@@ -10,6 +10,7 @@ from data.segments import SegmentSampler
 from envs.tasks import Task
 from latent_combo.encode import rows_of
 from latent_combo.feed import SegmentFeed
+from latent_combo.fitted import Recipe
 from latent_combo.held_out import LEAST
 from latent_combo.load_run import build_world_model
 from latent_combo.run.errors import UserError
@@ -108,6 +109,15 @@ def fit_world_model(
         feed.close()
         fit.close()
     return model.requires_grad_(False), meter
+
+
+def keep_fitted(session: Session, model: WorldModel, recipe: Recipe) -> int:
+    """Make a fitted world model the run's own, so that all that reads runs finds it. Returns the steps of its fit."""
+    steps = recipe.steps or 0
+    if PHASE not in session.saved:
+        fit = {"model": model.state_dict(), "step": steps, "stopped": True}
+        session.save(PHASE, {"fit": fit, "recipe": recipe.to_json()})
+    return steps
 
 
 def scales_of(data: Decoded, episodes: NDArray[np.int64]) -> Scales:

@@ -8,12 +8,14 @@ from torch import nn
 
 from envs.tasks import Task, get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.config import Config, load_config
+from latent_combo.config import Config, load_config, settings_of
+from latent_combo.fitted import Recipe, read_fitted, require_fit
 from latent_combo.policy import Policy
 from latent_combo.run import checkpoint
 from latent_combo.run.choices import Choices
 from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError
+from latent_combo.run.places import WORLD_MODEL
 from latent_combo.run.precision import set_precision
 from latent_combo.run.products import LIBRARIES, fastest_library, use_library
 from latent_combo.run.seeding import generator, initial_weights
@@ -22,7 +24,6 @@ from latent_combo.world_model.ensemble import EnsembleWorldModel
 from latent_combo.world_model.recurrent import RecurrentWorldModel
 from latent_combo.world_model.tune import with_fastest_ways
 
-WORLD_MODEL = "checkpoints/world_model.pt"
 AGENT = "checkpoints/agent.pt"
 
 
@@ -77,10 +78,33 @@ def build_world_model(config: Config, task: Task, device: torch.device) -> World
         return EnsembleWorldModel(config.ensemble, task.state_dim, task.action_dim, task.termination).to(device)
 
 
+def load_fitted(path: Path, config: Config, task: Task, device: torch.device) -> tuple[WorldModel, Recipe]:
+    """A fitted world model, frozen, and what it is; lines say which, and what a run can't know of it.
+
+    Raises UserError for one whose tensors are not those of the config.
+    """
+    recipe, weights = read_fitted(path)
+    settings = "the settings (--preset, --world_model.*)" if recipe is None else "its own recipe"
+    with torch.device("meta"):  # whatever sizes the settings name, no memory is taken before the weights have them
+        described = build_world_model(config, task, torch.device("meta"))
+    require_fit(weights, described, path, settings)
+    model = build_world_model(config, task, device)
+    model.load_state_dict(weights)
+    if recipe is None:
+        unknown: dict[str, None] = dict.fromkeys(("dataset", "steps", "fit", "quality"))
+        recipe = Recipe.of_settings(settings_of(config), versions={}, **unknown)
+    of = "unknown data" if recipe.dataset is None else f"{recipe.dataset}, {recipe.steps} steps"
+    print(f"world model   {path}, fitted to {of}", flush=True)
+    if recipe.dataset != config.dataset:
+        of = recipe.dataset or "unknown data"
+        print(f"the world model was fitted to {of}: what is held out of {config.dataset} says little of it", flush=True)
+    return model.requires_grad_(False), recipe
+
+
 def build_agent(config: Config, task: Task, feature_dim: int, device: torch.device) -> ConservativeActorCritic:
     """A stack of agents with fresh weights, the same for the same seed."""
     with initial_weights(config.seed, "agent"):
-        return ConservativeActorCritic([config.agent] * config.agent.stack, feature_dim, task.action_dim, device)
+        return ConservativeActorCritic(config.agent.members(), feature_dim, task.action_dim, device)
 
 
 @dataclass(frozen=True)

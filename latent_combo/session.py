@@ -14,7 +14,7 @@ from tqdm import tqdm
 from envs.tasks import get_task
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config import Config, save_config
-from latent_combo.load_run import AGENT, WORLD_MODEL, choose_device, settled, use
+from latent_combo.load_run import AGENT, choose_device, settled, use
 from latent_combo.run import checkpoint
 from latent_combo.run.clocks import Every, Timer
 from latent_combo.run.commands import command
@@ -24,6 +24,7 @@ from latent_combo.run.finite import NonFiniteError
 from latent_combo.run.gallery import Gallery
 from latent_combo.run.interrupt import Interrupt
 from latent_combo.run.metrics import MetricsLog
+from latent_combo.run.places import WORLD_MODEL
 from latent_combo.run.precision import set_precision
 from latent_combo.run.speed import Meter
 from latent_combo.views.style import EXACT
@@ -63,7 +64,7 @@ class Session:
         self._prepare()
         steps = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
         steps["open_loop"] = steps["world_model"]
-        self.log = MetricsLog(self.out, steps if self._resume else None)
+        self.log = MetricsLog(self.out, steps if self._resume else None, self.config.agent.labels())
         self.gallery = Gallery(self.out, self.log.board, EXACT)
 
     def _prepare(self) -> None:

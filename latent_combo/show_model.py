@@ -22,7 +22,7 @@ from latent_combo.views.composite import composite_clip
 from latent_combo.views.dreams import draw_dreams, dream_apart, dreams_clip
 from latent_combo.views.horizon import draw_horizon
 from latent_combo.views.latents import draw_latent_kl, latent_kl
-from latent_combo.views.probes import draw_probes, probe, probed_figures
+from latent_combo.views.probes import Floats, draw_probes, probe, probed_figures, told_apart
 from latent_combo.views.style import to_png
 from latent_combo.world_model.base import WorldModel
 from latent_combo.world_model.open_loop import OpenLoop, open_loop
@@ -33,6 +33,8 @@ POINTS = 500
 PROBED = 20
 """Training episodes, at most, that the probes are fitted to, and held-out ones that they are tried on; and training
 episodes that `visualise` values pairs of."""
+COMPARED = 4_000
+"""Transitions, at most, that are held against imagined ones."""
 
 
 Encoded = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
@@ -82,6 +84,8 @@ class ModelViews:
     def __init__(self, exhibits: Exhibits) -> None:
         self.exhibits, self.gallery, self.pieces = exhibits, exhibits.gallery, exhibits.pieces
         self.track = Track(self.gallery.run / PICTURES / "latent_kl.npz")
+        self.figures: dict[str, Any] = {}
+        """What `after` found: `told_apart`, and `probes`, the R² of the simulator's numbers, where they are known."""
 
     def during(self, model: WorldModel, step: int) -> OpenLoop:
         """Draw what changes while the model is fitted: the clips, and how far it predicts."""
@@ -98,14 +102,18 @@ class ModelViews:
         else:
             names = self.exhibits.task.state_names
             self._picture("dreams", step, lambda: to_png(draw_dreams(dreams, names)), True, dreams.arrays())
-        if step > max(self.track.read()[0], default=0):
+        if step > max(self.track.read()[0], default=-1):
             self.note_latents(model, step)
         steps, kl = self.track.read()
         if steps:
             self._picture("latent_kl", step, lambda: to_png(draw_latent_kl(steps, kl)), True)
         held_out = self._features(model, self.exhibits.held_out)
+        train = self._features(model, self.exhibits.train)
         self.projector(held_out, step)
-        self.probes(model, held_out, step)
+        self.probes(train, held_out, step)
+        draws = self.exhibits.draws("told apart")
+        sides = (*self._followed(model, train, draws), *self._followed(model, held_out, draws))
+        self.figures["told_apart"] = told_apart(*sides)
         return quality
 
     def clips(self, model: WorldModel, step: int, keep: bool) -> None:
@@ -140,17 +148,27 @@ class ModelViews:
         metadata: Mapping[str, Any] = {name: values.tolist() for name, values in columns.items()}
         self.gallery.board.embedding("features", feature[some], metadata, pictures, step)
 
-    def probes(self, model: WorldModel, held_out: Encoded, step: int) -> None:
+    def probes(self, train: Encoded, held_out: Encoded, step: int) -> None:
         """Read the simulator's state from features by linear probes, where the recording has one."""
         data, task = self.exhibits.data, self.exhibits.task
         if data.physics is None:
             return
-        feature, rows, _ = self._features(model, self.exhibits.train)
-        other, other_rows, _ = held_out
+        (feature, rows, _), (other, other_rows, _) = train, held_out
         target, names = probed_figures(data.physics, task.physics_names, task.turning)
         r_squared = probe(feature.astype(np.float64), target[rows], other.astype(np.float64), target[other_rows])
         numbers = {"r_squared": r_squared, "name": np.array(names)}
+        self.figures["probes"] = dict(zip(names, r_squared.tolist(), strict=True))
         self._picture("probes", step, lambda: to_png(draw_probes(r_squared, names)), True, numbers)
+
+    def _followed(self, model: WorldModel, encoded: Encoded, draws: torch.Generator) -> tuple[Floats, Floats]:
+        """The features that followed at most COMPARED transitions, and what the model imagines in their place."""
+        feature, rows, time = encoded
+        starts = np.flatnonzero(np.diff(time) == 1)
+        starts = starts[np.linspace(0, len(starts) - 1, min(COMPARED, len(starts))).astype(int)]
+        device = self.exhibits.device
+        action = torch.from_numpy(self.exhibits.data.action[rows[starts + 1]]).to(device)
+        imagined = model.imagine_step(torch.from_numpy(feature[starts]).to(device), action, draws).feature
+        return feature[starts + 1].astype(np.float64), imagined.cpu().numpy().astype(np.float64)
 
     def _clip(self, name: str, step: int, draw: Callable[[], Frames], keep: bool, numbers: Numbers) -> None:
         self.gallery.clip(f"world_model/{name}", step, draw, CLIP_FPS, name if keep else None, numbers)

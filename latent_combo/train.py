@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,28 @@ from data.decoded import Decoded
 from data.load import Storage, load
 from data.segments import split_episodes
 from envs.tasks import Task
+from latent_combo.agent.replay import weighted_return
 from latent_combo.config import Config, flat_settings, parse, settings_files
 from latent_combo.curves import draw_curves
 from latent_combo.encode import encode_dataset
 from latent_combo.fit_agent import Looks, fit_agent, play
-from latent_combo.fit_world_model import check_endings, check_lengths, fit_world_model, log_open_loop, transitions
+from latent_combo.fit_world_model import (
+    check_endings,
+    check_lengths,
+    fit_world_model,
+    keep_fitted,
+    log_open_loop,
+    transitions,
+)
+from latent_combo.fitted import Recipe
+from latent_combo.load_run import load_fitted
 from latent_combo.report import REPORT, write_report
 from latent_combo.run.errors import run_cli
 from latent_combo.run.files import write_atomically
 from latent_combo.run.interrupt import Interrupt
 from latent_combo.run.memory import keep_freed_memory
 from latent_combo.run.metrics import MetricsLog
+from latent_combo.run.places import WORLD_MODEL
 from latent_combo.run.seeding import generator
 from latent_combo.run.speed import Meter
 from latent_combo.run.versions import versions
@@ -30,9 +42,12 @@ from latent_combo.score import Score, Scorer
 from latent_combo.session import Session
 from latent_combo.show_agent import AgentViews, show_film
 from latent_combo.show_model import Exhibits, ModelViews
+from latent_combo.world_model.base import WorldModel
 
 STORAGE: dict[bool | None, Storage] = {None: "auto", True: "memmap", False: "memory"}
 """Where the setting `mapped` leaves images."""
+LEAST_LENGTH = 2
+"""Rows of an episode that agents can be trained on."""
 
 
 def train(config: Config, resume: bool = False) -> dict[str, Any]:
@@ -54,17 +69,26 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
                 config.skip_corrupt,
             )
         check_endings(data, session.task, config.dataset, config.seen.pixels and config.world_model.discount_head)
-        train_episodes, held_out = split_episodes(len(data.lengths), config.held_out, config.seed)
-        check_lengths(data, train_episodes, held_out, config.fit.length)
+        train_episodes, held_out = split_episodes(len(data.lengths), config.held_out, config.seed_of_split)
+        fitted = None
+        if config.fitted is not None:  # and all that may be wrong with it is found before anything is written
+            own = resume and (session.out / WORLD_MODEL).exists()
+            source = session.out if own else Path(config.fitted)
+            fitted = load_fitted(source, session.config, session.task, session.device)
+        check_lengths(data, train_episodes, held_out, config.fit.length if fitted is None else LEAST_LENGTH)
         session.open()
         try:
-            return _train(session, data, train_episodes, held_out)
+            return _train(session, data, train_episodes, held_out, fitted)
         finally:
             session.close()
 
 
 def _train(
-    session: Session, data: Decoded, train_episodes: NDArray[np.int64], held_out: NDArray[np.int64]
+    session: Session,
+    data: Decoded,
+    train_episodes: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    fitted: tuple[WorldModel, Recipe] | None,
 ) -> dict[str, Any]:
     """The phases, from the world model on."""
     config, task, timer = session.config, session.task, session.timer
@@ -73,10 +97,15 @@ def _train(
         task, data, split, session.gallery, config.views, config.encode, config.seed, session.device
     )
     model_views = ModelViews(exhibits)
-    model, model_meter = fit_world_model(session, data, train_episodes, held_out, model_views)
+    model_meter: Meter | None = None
+    if fitted is None:
+        steps = config.fit.steps
+        model, model_meter = fit_world_model(session, data, train_episodes, held_out, model_views)
+    else:
+        model, steps = fitted[0], keep_fitted(session, *fitted)
     with timer.section("views"):
-        quality = model_views.after(model, config.fit.steps)
-        log_open_loop(session, quality, config.fit.steps)
+        quality = model_views.after(model, steps)
+        log_open_loop(session, quality, steps)
         one_step = model.quality(lambda: transitions(data, held_out, config.seed, session.device))
     with timer.section("latents"):
         draws = generator(config.seed, session.device, "latents")
@@ -88,7 +117,9 @@ def _train(
     with timer.section("score"):
         score = play(session, model, agent, scorer)
     scorer.close()
-    result = summarise(session, data, {**vars(quality), **one_step}, score, looks, (model_meter, agent_meter))
+    result = summarise(
+        session, data, {**vars(quality), **one_step, **model_views.figures}, score, looks, (model_meter, agent_meter)
+    )
     write_result(session, result)  # before the last views, so that none of them can cost a score
     log_result(session.log, config, result)
     with timer.section("views"):
@@ -123,14 +154,14 @@ def summarise(
     quality: dict[str, Any],
     score: Score,
     looks: Looks,
-    meters: tuple[Meter, Meter],
+    meters: tuple[Meter | None, Meter],
 ) -> dict[str, Any]:
     """What a run came to: the contents of `result.json`, its times and what the views found apart."""
     config, task = session.config, session.task
-    returns = score.returns
+    returns, (model_meter, agent_meter) = score.returns, meters  # no model's where it was fitted already
     return {
         **{name: getattr(config, name) for name in ("task", "obs", "dataset", "algorithm", "preset", "seed")},
-        "agent": {name: getattr(config.agent, name) for name in ("beta", "f", "rho", "mu", "extraction")},
+        "agent": {name: getattr(config.agent, name) for name in ("beta", "f", "rho", "mu", "extraction", "anchor")},
         "episodes": int(returns.size),
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),
@@ -138,22 +169,35 @@ def summarise(
         "success_rate": success_rate(task, score),
         "dataset_return_mean": float(data.episode_returns.mean()),
         "dataset_return_max": float(data.episode_returns.max()),
+        "dataset_return_drawn": weighted_return(
+            data.episode_returns, data.lengths, config.agent.trajectory_temperature
+        ),
         "random_return": task.random_return,
         "expert_return": task.expert_return,
         "agents": [
             {
+                "label": label,
+                "settings": own,
+                "returns": [float(value) for value in of_agent],
                 "return_mean": float(of_agent.mean()),
                 "return_std": float(of_agent.std()),
                 "normalised_score": task.normalised_score(float(of_agent.mean())),
                 "last_fifth_std_over_mean": swing,
             }
-            for of_agent, swing in zip(returns, looks.swing(config.agent_fit.updates, len(returns)), strict=True)
+            for label, own, of_agent, swing in zip(
+                config.agent.labels(),
+                config.agent.differences(),
+                returns,
+                looks.swing(config.agent_fit.updates, len(returns)),
+                strict=True,
+            )
         ],
         "looks": vars(looks),
         "world_model": quality,
         "beliefs": {},
-        "rates": {"model_frames_per_s": meters[0].rate, "agent_updates_per_s": meters[1].rate},
-        "share_of_matmul": {"world_model": meters[0].share, "agent": meters[1].share},
+        "fitted": config.fitted,
+        "rates": {"model_frames_per_s": model_meter and model_meter.rate, "agent_updates_per_s": agent_meter.rate},
+        "share_of_matmul": {"world_model": model_meter and model_meter.share, "agent": agent_meter.share},
         "versions": versions(),
     }
 
@@ -165,7 +209,10 @@ def success_rate(task: Task, score: Score) -> float | None:
 
 def describe(result: dict[str, Any], out: str) -> str:
     """A result for people, in a few lines."""
-    agents = ", ".join(f"{agent['return_mean']:.1f}" for agent in result["agents"])
+    differ = any(agent["settings"] for agent in result["agents"])
+    agents = ", ".join(
+        f"{agent['return_mean']:.1f}" + (f" ({agent['label']})" if differ else "") for agent in result["agents"]
+    )
     model = result["world_model"]
     psnr = ", ".join(
         f"{k} steps {model['open_loop_psnr'][k]:.1f} (copy {model['copy_last_psnr'][k]:.1f}, "
@@ -176,7 +223,8 @@ def describe(result: dict[str, Any], out: str) -> str:
         [
             f"return      {result['return_mean']:.1f} +- {result['return_std']:.1f} over {result['episodes']} episodes "
             f"(each agent: {agents})",
-            f"dataset     {result['dataset_return_mean']:.1f} (at most {result['dataset_return_max']:.1f})   "
+            f"dataset     {result['dataset_return_mean']:.1f} (at most {result['dataset_return_max']:.1f}; as its rows "
+            f"are drawn {result['dataset_return_drawn']:.1f})   "
             f"random {result['random_return']:.1f}   "
             f"expert {result['expert_return']:.1f}",
             f"normalised  {result['normalised_score']:.1f}"

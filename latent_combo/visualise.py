@@ -60,7 +60,7 @@ def _dataset(run: Run) -> Decoded | None:
 def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
     config, model = run.config, run.world_model
     device = next(model.parameters()).device
-    split = split_episodes(len(data.lengths), config.held_out, config.seed)
+    split = split_episodes(len(data.lengths), config.held_out, config.seed_of_split)
     exhibits = Exhibits.choose(run.task, data, split, gallery, config.views, config.encode, config.seed + seed, device)
     ModelViews(exhibits).after(model, run.model_step)
     if run.agent is None:

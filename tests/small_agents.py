@@ -21,9 +21,7 @@ def draws(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def dataset(
-    episodes: int = 4, rows: int = 7, steps: int = 1, outlook: int = 1, terminal: bool = False
-) -> EncodedDataset:
+def dataset(episodes: int = 4, rows: int = 7, steps: int = 1, terminal: bool = False) -> EncodedDataset:
     """Features say their row; row t's action and reward are what led to it."""
     number = torch.arange(episodes * rows)
     return EncodedDataset.from_rows(
@@ -32,7 +30,7 @@ def dataset(
         reward=number.float(),
         terminal=(number % rows == rows - 1).float() * terminal,
         is_first=number % rows == 0,
-        config=dataclasses.replace(SMALL, target_steps=steps, advantage_steps=outlook, discount=0.5),
+        config=dataclasses.replace(SMALL, target_steps=steps, discount=0.5),
     )
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,31 +8,23 @@ import torch
 from small_agents import SMALL, A, F, draws, make_agent, random_batch
 from torch import Tensor
 
-from latent_combo.agent.actor_critic import MAX_ADVANTAGE_WEIGHT, advantage_weights
-from latent_combo.agent.batch import Batch, Noise, Pool, draw_by_weight
-from latent_combo.agent.networks import TanhGaussian
-from latent_combo.agent.settings import pushed_rows
+from latent_combo.agent.batch import Batch, Noise, draw_by_weight
+from latent_combo.agent.networks import NetworkConfig, TanhGaussian
+from latent_combo.agent.replay import real_share
+from latent_combo.agent.settings import AgentConfig, pushed_rows, real_rows
 from latent_combo.run.adam import StackedAdam
 from latent_combo.run.finite import NonFiniteError
-
-
-def random_pool(stack: int, seed: int = 0) -> Pool:
-    g = draws(100 + seed)
-    feature, following = (torch.randn(stack, 20, F, generator=g) for _ in range(2))
-    action, reward = torch.rand(stack, 20, A, generator=g) * 2 - 1, torch.rand(stack, 20, generator=g)
-    ended = torch.rand(stack, 20, generator=g) < 0.3
-    return Pool(feature, action, reward, following, torch.rand(stack, 20, generator=g).masked_fill(ended, 0.0))
 
 
 def part(value: object, index: int) -> dict[str, Tensor]:
     return {f.name: getattr(value, f.name)[index : index + 1] for f in dataclasses.fields(value)}  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("extraction", ["value", "advantage"])
-def test_an_agent_in_a_stack_equals_the_same_agent_alone(extraction: str) -> None:
+@pytest.mark.parametrize(("extraction", "anchor"), [("value", 0.0), ("value", 2.5), ("imitation", 0.0)])
+def test_an_agent_in_a_stack_equals_the_same_agent_alone(extraction: str, anchor: float) -> None:
     base = dataclasses.replace(SMALL, extraction=extraction)
     configs = [
-        base,
+        dataclasses.replace(base, anchor=anchor),
         dataclasses.replace(base, beta=5.0, rho="model", critic_learning_rate=1e-3),
         dataclasses.replace(base, beta=0.0, f=0.8, actor_learning_rate=1e-4),
     ]
@@ -48,9 +41,8 @@ def test_an_agent_in_a_stack_equals_the_same_agent_alone(extraction: str) -> Non
         stacked = make_agent(*configs)
         for step in range(4):
             batch, noise = random_batch(3, step), Noise.draw(3, base, A, draws(step))
-            pool = random_pool(3, step)
-            stacked.update(batch, noise, pool=pool)
-            alone.update(Batch(**part(batch, index)), Noise(**part(noise, index)), pool=Pool(**part(pool, index)))
+            stacked.update(batch, noise)
+            alone.update(Batch(**part(batch, index)), Noise(**part(noise, index)))
         for name, value in stacked.state_dict().items():
             chosen = value[rows] if "actor" in name or name == "log_alpha" else value[twin]
             torch.testing.assert_close(chosen, alone.state_dict()[name], atol=2e-6, rtol=1e-4)
@@ -122,7 +114,7 @@ def test_eq_3_climbs_the_smaller_twin(slopes: tuple[float, float], expected: flo
 
 @pytest.mark.parametrize(("target", "rises"), [(5.0, True), (-20.0, False)])
 def test_the_temperature_rises_while_the_entropy_is_below_its_target(target: float, rises: bool) -> None:
-    agent = make_agent(dataclasses.replace(SMALL, target_entropy_per_action=target))
+    agent = make_agent(dataclasses.replace(SMALL, target_entropy=2.0 * target))
     before = float(agent.log_alpha.detach())
     agent.update(random_batch(1), Noise.draw(1, SMALL, A, draws()))
     assert (float(agent.log_alpha.detach()) > before) == rises
@@ -150,10 +142,14 @@ def test_agents_of_a_stack_may_not_differ_in_what_they_share() -> None:
         ({"initial_alpha": 0.0}, "initial_alpha is 0"),
         ({"actions": 0}, "actions is 0"),
         ({"target_steps": 0}, "target_steps is 0"),
-        ({"extraction": "advantage", "entropy_in_target": True}, "entropy_in_target needs"),
-        ({"extraction": "advantage", "advantage_pool": 1}, "advantage_pool is 1"),
+        ({"extraction": "imitation", "entropy_in_target": True}, "entropy_in_target needs"),
+        ({"extraction": "imitation", "anchor": 1.0}, "anchor is a part of"),
+        ({"anchor": -1.0}, "anchor is -1"),
+        ({"beta": [0.5, 1.0], "mu": ["policy"]}, "their lengths are: beta 2, mu 1"),
+        ({"beta": [0.5, 1.0, 2.0], "stack": 2}, "stack is 2, but beta lists 3"),
+        ({"beta": [0.5, -1.0]}, "beta is -1"),
+        ({"f": [0.5, 1.0], "rho": "model"}, 'rho is "model", but f = 1.0'),
         ({"trajectory_temperature": 0.0}, "trajectory_temperature is 0"),
-        ({"advantage_steps": 0}, "advantage_steps is 0"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], named: str) -> None:
@@ -238,42 +234,165 @@ def test_stacked_adam_is_adam() -> None:
     torch.testing.assert_close(mine, theirs.detach())
 
 
-def test_the_advantage_is_the_return_of_the_dataset_less_the_value_of_the_policy() -> None:
-    config = dataclasses.replace(SMALL, extraction="advantage")
-    agent, pool = make_agent(config), random_pool(1)
-    _, metrics = agent.advantage_loss(pool, Noise.draw(1, config, A, draws()))
+def test_eq_3_counts_model_rows_like_real_ones() -> None:
+    agent, batch = make_agent(SMALL), random_batch(1)
+    feature = batch.feature.clone().requires_grad_()
+    noise = Noise.draw(1, SMALL, A, draws())
+    loss, log_policy, _ = agent.actor_loss(dataclasses.replace(batch, feature=feature), noise)
+    rows = torch.autograd.grad(loss, feature)[0][0].norm(dim=-1)
+    assert bool((rows[:6] > 1e-6).all()) and bool((rows[6:] > 1e-6).all())
+    flipped = dataclasses.replace(batch, real=1.0 - batch.real)
+    torch.testing.assert_close(agent.actor_loss(flipped, noise)[0], loss)
+    action, expected = agent.actor(batch.feature).sample(noise.actor)
+    value = agent.critic(batch.feature, action[:, :, None]).squeeze(-1).amin(0)
+    torch.testing.assert_close(log_policy, expected)
+    torch.testing.assert_close(loss, (SMALL.initial_alpha * expected - value).mean())
 
-    def value(state: Tensor) -> Tensor:
-        return agent.critic(state, agent.actor(state).mode[:, :, None]).squeeze(-1).amin(0)
 
+def test_without_values_eq_3_widens_the_policy() -> None:
+    config = dataclasses.replace(SMALL, initial_alpha=1.0, actor_learning_rate=1e-2)
+    agent, g = make_agent(config), draws()
     with torch.no_grad():
-        advantage = pool.reward + pool.discount * value(pool.next_feature) - value(pool.feature)
-        weight = advantage_weights(advantage, config.advantage_temperature)
-    torch.testing.assert_close(metrics["advantage"], advantage.mean(-1))
-    torch.testing.assert_close(metrics["effective_share"], weight.mean(-1).square() / weight.square().mean(-1))
-
-
-def test_the_advantage_extraction_prefers_the_better_action() -> None:
-    config = dataclasses.replace(SMALL, extraction="advantage", actor_learning_rate=1e-2, beta=0.0)
-    agent, pool = make_agent(config), random_pool(1)
-    pool = dataclasses.replace(pool, reward=10.0 * pool.action[..., 0])  # the first dimension is what pays
-    g = draws()
-    for _ in range(200):
-        loss, metrics = agent.advantage_loss(pool, Noise.draw(1, config, A, g))
+        agent.critic_weights.zero_()
+    batch, entropies = random_batch(1), []
+    for _ in range(60):
+        loss, log_policy, _ = agent.actor_loss(batch, Noise.draw(1, config, A, g))
+        entropies.append(-float(log_policy.detach().mean()))
         agent.actor_optimiser.step(torch.autograd.grad(loss, agent.actor_parameters))
-    chosen = agent.actor(pool.feature).mode[..., 0].mean().detach()
-    assert float(chosen) > float(pool.action[0, :, 0].mean()) + 0.2
-    assert 0.0 < float(metrics["effective_share"]) < 1.0
+    assert sum(entropies[-20:]) / 20 > sum(entropies[:20]) / 20 + 0.1
+    assert max(entropies) < 2 * math.log(2.0) + 0.5  # the uniform policy has the most
 
 
-def test_the_weights_of_advantages_by_hand() -> None:
-    advantage = torch.tensor([[0.0, 1.0, 2.0], [-300.0, -300.0, -297.0]])
-    weight = advantage_weights(advantage, 0.5)
-    expected = (advantage[0] / 0.5).exp()  # the standard deviation is 1
-    torch.testing.assert_close(weight[0], expected / expected.mean(), atol=1e-4, rtol=1e-4)
-    assert weight[1, 0] == weight[1, 1] > 0.0  # far below zero there is still a choice
-    many = torch.cat([torch.zeros(999), torch.full((1,), 100.0)])[None]
-    assert float(advantage_weights(many, 0.5).max()) == MAX_ADVANTAGE_WEIGHT
+def test_eq_3_with_an_anchor_by_hand() -> None:
+    """`alpha log pi - c min Q / mean |min Q|` over all rows, and |mode - a|^2 over the dataset's."""
+    agents = [dataclasses.replace(SMALL, anchor=anchor) for anchor in (0.0, 2.5, 1e-6)]
+    agent, batch, noise = make_agent(*agents), random_batch(3), Noise.draw(3, SMALL, A, draws())
+    loss, _, metrics = agent.actor_loss(batch, noise)
+    policy = agent.actor(batch.feature)
+    action, log_policy = policy.sample(noise.actor)
+    value = agent.critic(batch.feature, action[:, :, None]).squeeze(-1).amin(0)
+    entropy = SMALL.initial_alpha * log_policy
+    away = (policy.mode - batch.action).square().sum(-1)[:, :6].mean(-1)
+    by_hand = [
+        (entropy[0] - value[0]).mean(),
+        (entropy[1] - 2.5 * value[1] / value[1].abs().mean()).mean() + away[1],
+        entropy[2].mean() + away[2],  # so small an anchor leaves the critics out
+    ]
+    torch.testing.assert_close(metrics["actor_loss"], torch.stack(by_hand).detach(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(metrics["squared_distance"], away.detach())
+    grown = dataclasses.replace(batch, action=torch.where(batch.real[..., None] > 0, batch.action, 0.9))
+    torch.testing.assert_close(agent.actor_loss(grown, noise)[0], loss)  # only the dataset's actions are an anchor
+    gradient = torch.autograd.grad(loss, agent.critic.value_mean.requires_grad_(), allow_unused=True)[0]
+    assert gradient is None or bool(gradient.isfinite().all())
+
+
+def test_an_anchored_policy_goes_where_values_grow_and_stays_near_the_data() -> None:
+    """A bandit: the value grows with the first action, the data's actions are 0; the best mode is c / 2 by mean |Q|."""
+    modes = []
+    for anchor in (0.2, 0.6):
+        config = dataclasses.replace(SMALL, anchor=anchor, actor_learning_rate=1e-2, initial_alpha=1e-4)
+        agent, g = make_agent(config), draws()
+        agent.critic.forward = (
+            lambda feature, action: (
+                (1.0 + 0.0 * action[..., :1] + action[..., :1])
+                .squeeze(-1)
+                .expand(  # type: ignore[method-assign]
+                    2, *action.shape[:-1]
+                )
+            )
+        )
+        batch = dataclasses.replace(random_batch(1), action=torch.zeros(1, 12, A))
+        batch = dataclasses.replace(batch, real=torch.ones(1, 12))
+        for _ in range(400):
+            loss, _, _ = agent.actor_loss(batch, Noise.draw(1, config, A, g))
+            agent.actor_optimiser.step(torch.autograd.grad(loss, agent.actor_parameters))
+        mode = agent.actor(batch.feature).mode.detach().mean((0, 1))
+        assert abs(float(mode[1])) < 0.05
+        modes.append(float(mode[0]))
+    for mode, anchor in zip(modes, (0.2, 0.6), strict=True):
+        assert mode == pytest.approx(anchor / 2.0 / (1.0 + mode), abs=0.06)  # m = c / (2 mean |1 + m|)
+
+
+@pytest.mark.parametrize("extraction", ["value", "imitation"])
+def test_the_backup_is_by_the_policy_that_acts(extraction: str) -> None:
+    config = dataclasses.replace(SMALL, extraction=extraction, beta=0.0)
+    agent, batch, noise = make_agent(config), random_batch(1), Noise.draw(1, config, A, draws())
+    policy = agent.actor(batch.next_feature)
+    action = policy.mode if extraction == "imitation" else policy.act(noise.following)
+    value = agent.target(batch.next_feature, action[:, :, None]).squeeze(-1).amin(0)
+    expected = (batch.reward + batch.discount * value).mean().detach()
+    metrics = agent.update(batch, noise)
+    torch.testing.assert_close(metrics["target"][0], expected)
+    assert ("alpha" in metrics) == (extraction == "value")  # not tuned where it has no part
+
+
+def test_values_of_an_imitating_policy_do_not_pay_for_conservatism_at_every_backup() -> None:
+    """Reward 1 and gamma 0.9: any policy is worth 10. Samples in the backup end at 0.9, modes at 6.5 and rising."""
+    config = dataclasses.replace(
+        SMALL, beta=1.0, f=1.0, rho="mix", discount=0.9, target_rate=0.05, actions=2, batch=64,
+        critic_learning_rate=1e-3, actor_learning_rate=1e-3,
+        network=NetworkConfig(hidden=32, layers=3, layer_norm=True),
+    )  # fmt: skip
+    agent, g = make_agent(config), draws()
+    agent.scale_values(10.0, 1.0)
+    for _ in range(600):
+        feature, following = (torch.randn(1, 64, F, generator=g) for _ in range(2))
+        action = (feature[..., :A].tanh() * 0.6 + 0.2 * torch.randn(1, 64, A, generator=g)).clamp(-1, 1)
+        ones = torch.ones(1, 64)
+        batch = Batch(feature, action, ones, following, 0.9 * ones, ones)
+        metrics = agent.update(batch, Noise.draw(1, config, A, g), imitate=True)
+    assert 5.0 < float(metrics["q_data"]) < 13.0
+
+
+def test_metrics_of_conservatism_by_hand() -> None:
+    config = dataclasses.replace(SMALL, rho="model")
+    agent, batch, noise = make_agent(config), random_batch(1), Noise.draw(1, config, A, draws())
+    _, metrics = agent.critic_loss(batch, noise)
+    action, log_policy = agent.actor(batch.feature).many(slice(None)).sample(noise.policy)
+    with torch.no_grad():
+        of_policy, uniform = (agent.critic(batch.feature, some)[:, 0, 6:] for some in (action, noise.uniform))
+        of_data = agent.critic(batch.feature, batch.action[:, :, None])[:, 0, :6]
+    torch.testing.assert_close(metrics["regulariser"][0], of_policy.mean() - of_data.mean())
+    policy_mass = (of_policy - log_policy[0, 6:]).exp().sum(-1)
+    share = policy_mass / (policy_mass + (uniform + A * math.log(2.0)).exp().sum(-1))
+    torch.testing.assert_close(metrics["pushed_by_policy"][0], share.mean())
+
+
+def test_the_papers_defaults() -> None:
+    """B.1 and B.2 for images; the entropy is soft actor-critic's rule."""
+    config = AgentConfig()
+    assert (config.network.hidden, config.network.layers, config.network.layer_norm) == (256, 3, False)
+    assert (config.batch, config.f, config.actions, config.mu, config.rho) == (256, 0.5, 10, "uniform", "mix")
+    assert (config.critic_learning_rate, config.actor_learning_rate) == (3e-4, 3e-4)
+    assert (config.discount, config.target_rate, config.target_steps) == (0.99, 5e-3, 1)
+    assert (config.extraction, config.anchor, config.trajectory_temperature) == ("value", 0.0, None)
+    assert make_agent(config).target_entropy == -A
+    assert make_agent(dataclasses.replace(config, target_entropy=-3.0)).target_entropy == -3.0
+
+
+def test_lists_are_settings_of_an_agent_each() -> None:
+    config = dataclasses.replace(SMALL, beta=[0.5, 1.0, 5.0], mu=["policy", "uniform", "policy"])
+    assert config.stack == 3
+    members = config.members()
+    assert [(m.stack, m.beta, m.mu, m.f) for m in members] == [
+        (1, 0.5, "policy", 0.5), (1, 1.0, "uniform", 0.5), (1, 5.0, "policy", 0.5)
+    ]  # fmt: skip
+    assert config.differences()[1] == {"beta": 1.0, "mu": "uniform"}
+    assert make_agent(*members).settings.beta.tolist() == [0.5, 1.0, 5.0]
+    assert dataclasses.replace(SMALL, stack=2).differences() == [{}, {}]
+
+
+def test_one_rounding_decides_which_rows_are_the_datasets() -> None:
+    for batch in (64, 100, 128, 256):
+        for thousandths in range(1, 1001):
+            rows = real_rows(thousandths / 1000.0, batch)
+            if rows == 0 or (thousandths + batch) % 7:  # every seventh is made
+                continue
+            config = dataclasses.replace(SMALL, f=thousandths / 1000.0, batch=batch, rho="dataset", beta=1.0)
+            assert pushed_rows([config]) == slice(0, rows)
+            assert float(real_share([rows], batch, torch.device("cpu")).sum()) == rows
+    agent = make_agent(dataclasses.replace(SMALL, f=0.575, batch=100, rho="dataset"))
+    assert agent.real_rows == [agent.pushed.stop]
 
 
 def test_pairs_are_drawn_in_proportion_to_their_weights() -> None:

@@ -1,6 +1,7 @@
 """Rollouts, and fits in progress: warm-ups, resumed ones, and what is measured of them."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -62,6 +63,37 @@ def test_rollouts_store_the_models_own_next_states(mu: str) -> None:
     restarted = second[~alive]
     torch.testing.assert_close(restarted, restarted.round())
     assert float(first.min()) >= 0.0
+
+
+def test_rounds_of_rollouts_come_when_they_are_due_and_act_by_the_policy_of_that_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, agent = Walk(), make_agent(dataclasses.replace(SMALL, mu="policy"))
+    calls, imagine = [], model.imagine_step
+
+    def counted(feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+        calls.append(action)
+        return imagine(feature, action, generator)
+
+    monkeypatch.setattr(model, "imagine_step", counted)
+    schedule = AgentFitConfig(updates=4, rollout_every=2, horizon=3, branches=8, rounds_kept=2)
+    fit = AgentFit(agent, model, dataset(), schedule, draws())
+    assert fit.buffer is not None
+    out, taken = agent.actor.rest.out, []
+    for mode in (-0.6, 0.6):
+        with torch.no_grad():  # the policy hardly varies, whatever the state
+            out.weight.zero_()
+            out.bias[..., :A] = math.atanh(mode)
+            out.bias[..., A:] = -10.0
+        fit.take_step()
+        taken.append(len(calls))
+        fit.take_step()
+        taken.append(len(calls))
+    assert taken == [3, 3, 6, 6]
+    assert fit.buffer.action.shape == (1, 48, A) and int(fit.buffer.size) == 48
+    # two rounds are kept, each by the policy that there was
+    expected = torch.tensor([-0.6, 0.6]).repeat_interleave(24)[None, :, None].expand(1, 48, A)
+    torch.testing.assert_close(fit.buffer.action, expected, rtol=0.0, atol=0.05)
 
 
 def test_sac_falls_out_of_the_same_class() -> None:
@@ -152,10 +184,10 @@ def test_after_a_warm_up_the_policy_follows_the_critics() -> None:
 
 
 def test_a_warm_up_imitates_whatever_the_policy_follows_afterwards() -> None:
-    config = dataclasses.replace(SMALL, f=1.0, rho="dataset", extraction="advantage", advantage_pool=8)
+    config = dataclasses.replace(SMALL, f=1.0, rho="dataset", trajectory_temperature=0.1)
     schedule = AgentFitConfig(updates=4, warm_up=2)
     fit = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws())
-    assert ["effective_share" in metrics for metrics in fit] == [False, False, True, True]
+    assert ["alpha" in metrics for metrics in fit] == [False, False, True, True]
     half = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws())
     half.take_step()
     rest = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws(9))

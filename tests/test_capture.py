@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from toy_models import segment_of_states
 
-from latent_combo.agent.batch import Batch, Noise, Pool
+from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.fit import AgentFit, AgentFitConfig, SideBySide
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.run.capture import CapturedStep
@@ -49,10 +49,13 @@ STEPS: dict[str, Callable[[], Callable[[], object]]] = {
         ).descend
     ),
     "an update": lambda: with_model_data(agent_fit()).update,
-    "an update of advantages": lambda: (
+    "an update with an anchor": lambda: (
         with_model_data(
-            agent_fit(dataclasses.replace(SMALL, extraction="advantage", softmax_draws=2, trajectory_temperature=0.1))
+            agent_fit(dataclasses.replace(SMALL, anchor=2.5, softmax_draws=2, trajectory_temperature=0.1))
         ).update
+    ),
+    "an update of bc": lambda: (
+        agent_fit(dataclasses.replace(SMALL, extraction="imitation", beta=0.0, f=1.0, rho="dataset")).update
     ),
     "an update in a warm-up": lambda: functools.partial(with_model_data(agent_fit(warm_up=5)).update, True, False),
     "an update of sac": lambda: (
@@ -126,7 +129,7 @@ def fit_rate(config: FitConfig, step: int) -> Tensor:
     [
         SMALL,
         dataclasses.replace(SMALL, rho="model", softmax_draws=2),
-        dataclasses.replace(SMALL, extraction="advantage", advantage_pool=9),
+        dataclasses.replace(SMALL, anchor=2.5),
     ],
 )
 def test_an_update_without_a_report_is_the_same_update(config: AgentConfig) -> None:
@@ -182,12 +185,12 @@ def test_a_bad_number_ends_the_agents_with_the_weights_before_it_and_its_batch(
         made._check_every = check_every
         draw = made.draw
 
-        def watched(warm: bool) -> tuple[Batch, Noise, Tensor, Pool | None]:
-            batch, noise, share, pool = draw(warm)
+        def watched(warm: bool) -> tuple[Batch, Noise, Tensor]:
+            batch, noise, share = draw(warm)
             if bad and int(made.agent.finite.steps) >= 5:
                 (batch.reward if where == "reward" else noise.actor)[0, 0] = float("nan")
             drawn.append((batch, noise))
-            return batch, noise, share, pool
+            return batch, noise, share
 
         made.draw = watched  # type: ignore[method-assign]
         return made

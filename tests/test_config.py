@@ -50,11 +50,11 @@ PAPER_SETTINGS = {
     "halfcheetah-random-v2": (0.5, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
     "halfcheetah-medium-v2": (0.5, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
     "halfcheetah-medium-replay-v0": (0.5, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
-    "halfcheetah-medium-expert-v2": (0.5, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
+    "halfcheetah-medium-expert-v2": (5.0, 0.5, "mix", "policy", 3e-4, 1e-4, 5),
     "hopper-random-v2": (0.5, 0.5, "model", "uniform", 3e-4, 1e-4, 5),
     "hopper-medium-v2": (5.0, 0.5, "model", "uniform", 3e-4, 1e-4, 5),
     "hopper-medium-replay-v2": (0.5, 0.5, "model", "uniform", 3e-4, 1e-4, 5),
-    "hopper-medium-expert-v2": (5.0, 0.5, "model", "uniform", 3e-4, 1e-4, 5),
+    "hopper-medium-expert-v2": (0.5, 0.5, "model", "uniform", 3e-4, 1e-4, 5),
     "walker2d-random-v2": (0.5, 0.5, "mix", "policy", 1e-4, 1e-5, 1),
     "walker2d-medium-v2": (5.0, 0.8, "mix", "policy", 1e-4, 1e-5, 1),
     "walker2d-medium-replay-v2": (0.5, 0.5, "mix", "policy", 1e-4, 1e-5, 1),
@@ -78,6 +78,9 @@ def test_a_dataset_of_states_has_the_papers_settings_and_sizes(dataset: str) -> 
     assert dataset.startswith(config.task)
     assert (agent.batch, agent.actions, agent.network.hidden, agent.network.layers) == (256, 10, 256, 3)
     assert (agent.actor_network.hidden, agent.actor_network.layers, agent.extraction) == (256, 3, "value")
+    # MOPO's soft actor-critic, to which B.2 refers
+    assert (agent.target_entropy, agent.entropy_in_target, agent.initial_alpha) == (-3.0, True, 1.0)
+    assert agent.alpha_learning_rate == agent.actor_learning_rate
     model = config.ensemble
     assert (model.members, model.elites, model.hidden, len(model.weight_decay)) == (7, 5, 200, 5)
     small, _ = parse(["--obs", "state", "--preset", "small", "--dataset", dataset])
@@ -117,7 +120,7 @@ def test_later_settings_win(tmp_path: Path) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
     agent = parse(["--algorithm", algorithm])[0].agent
-    model_free = algorithm in ("cql", "sac")
+    model_free = algorithm in ("cql", "sac", "bc")
     conservative = algorithm in ("combo", "cql", "cql-mbpo")
     assert (agent.f == 1.0) == model_free
     assert (agent.beta > 0.0) == conservative

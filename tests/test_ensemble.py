@@ -160,6 +160,38 @@ def test_a_rollout_takes_one_elite_for_each_sample_and_moves_relative_to_the_sta
     assert share.min() > 0.2 and share.max() < 0.8  # every sample meets both
 
 
+def test_an_imagined_step_is_drawn_with_the_predicted_variance() -> None:
+    model = scaled(tiny())
+    constant(model)
+    std = torch.tensor([0.5, 1.0, 2.0, 3.0])  # of the changes and of the reward, standardised
+    with torch.no_grad():
+        model.networks.bias[-1][..., : S + 1] = 1.0
+        model.networks.bias[-1][..., S + 1 :] = 2.0 * std.log()
+        model.networks.highest.fill_(50.0)  # bounds so far off leave log-variances as they are
+        model.networks.lowest.fill_(-50.0)
+        step = model.imagine_step(torch.full((20_000, S), 7.0), torch.zeros(20_000, A), draws())
+    drawn = torch.cat([(step.feature - 7.0) * model.observation_std, step.reward[:, None]], 1)
+    standardised = (drawn - model.change_mean) / model.change_std
+    torch.testing.assert_close(standardised.std(0), std, rtol=0.03, atol=0.0)
+    torch.testing.assert_close((standardised.mean(0) - 1.0) / std, torch.zeros(S + 1), rtol=0.0, atol=0.03)
+    correlation = torch.corrcoef(standardised.T) - torch.eye(S + 1)
+    assert float(correlation.abs().max()) < 0.03  # each number has noise of its own
+    assert len(step.reward.unique()) > 19_000  # and so has each state
+
+
+def test_the_held_out_error_of_each_network_is_its_own() -> None:
+    model = scaled(tiny())
+    constant(model)  # 1, 2, 3 and 4 for everything
+    data = segment(10)
+    truth = 2.8 * model.change_std + model.change_mean
+    data.observation[:, 1] = data.observation[:, 0] + truth[:S]
+    data.reward[:, 1] = truth[S]
+    torch.testing.assert_close(model.errors(data), torch.tensor([1.8, 0.8, 0.2, 1.2]).square())
+    model.look(data, patience=0)
+    model.settle()
+    assert model.elite.tolist() == [2, 1]
+
+
 def test_predictions_are_in_the_datasets_units() -> None:
     model = scaled(tiny())
     constant(model)

@@ -11,7 +11,7 @@ import torch
 from data.decoded import Decoded
 from data.segments import SegmentSampler
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.agent.batch import Batch, Noise, Pool
+from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.fit import AgentFit, AgentFitConfig, SideBySide
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import EncodedDataset
@@ -67,7 +67,7 @@ def test_the_filter_and_the_decoder_agree_with_the_cpu() -> None:
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
 
 
-@pytest.mark.parametrize("extraction", ["value", "advantage"])
+@pytest.mark.parametrize("extraction", ["value", "imitation"])
 def test_updates_agree_with_the_cpu(extraction: str) -> None:
     small = NetworkConfig(hidden=32, layers=2)
     config = AgentConfig(network=small, actor_network=small, batch=16, actions=3, extraction=extraction)
@@ -81,25 +81,16 @@ def test_updates_agree_with_the_cpu(extraction: str) -> None:
         torch.full((2, 16), 0.99),
         (torch.arange(16) < 8).float().expand(2, -1),
     )
-    pool = Pool(
-        torch.randn(2, 20, 5, generator=draws),
-        torch.rand(2, 20, 3, generator=draws) * 2 - 1,
-        torch.rand(2, 20, generator=draws),
-        torch.randn(2, 20, 5, generator=draws),
-        torch.full((2, 20), 0.99),
-    )
     weights = {}
     for device in (CPU, CUDA):
         torch.manual_seed(0)
         agent = ConservativeActorCritic([config] * 2, 5, 3, device)
 
-        def on(value: Batch | Noise | Pool, where: torch.device = device) -> dict[str, torch.Tensor]:
+        def on(value: Batch | Noise, where: torch.device = device) -> dict[str, torch.Tensor]:
             return {name: tensor.to(where) for name, tensor in vars(value).items()}
 
         for _ in range(3):
-            agent.update(
-                Batch(**on(batch)), Noise(**on(noise)), pool=Pool(**on(pool)) if extraction == "advantage" else None
-            )
+            agent.update(Batch(**on(batch)), Noise(**on(noise)))
         weights[device] = {name: value.cpu() for name, value in agent.state_dict().items()}
     for name, value in weights[CPU].items():
         torch.testing.assert_close(weights[CUDA][name], value, atol=1e-3, rtol=1e-2)
@@ -231,7 +222,7 @@ def agent_fit(graphs: str, extraction: str = "value", seed: int = 0, stack: int 
     return AgentFit(agent, model, dataset, schedule, draws, graphs)
 
 
-@pytest.mark.parametrize("extraction", ["value", "advantage"])
+@pytest.mark.parametrize("extraction", ["value", "imitation"])
 def test_agents_and_rollouts_by_graphs_are_those_without_bit_by_bit(extraction: str) -> None:
     captured, eager = agent_fit("on", extraction), agent_fit("off", extraction)
     for ours, theirs in zip(captured, eager, strict=True):

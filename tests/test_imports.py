@@ -18,6 +18,7 @@ WITHOUT = {
     "data.convert": NEVER | DRAWING | {"torch"},
     "data.collect": NEVER | DRAWING | {"torch"},
     "latent_combo.config": NEVER | DRAWING,
+    "latent_combo.export": NEVER | DRAWING,
     "latent_combo.evaluate": NEVER | DRAWING - {"imageio"},
     "latent_combo.report": NEVER | {"torch.utils.tensorboard", "tensorboard"},
     "latent_combo.visualise": NEVER,

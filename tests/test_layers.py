@@ -119,6 +119,17 @@ def test_the_environment_is_made_in_two_places_only() -> None:
     assert makers <= ENVIRONMENT_MAKERS
 
 
+def test_a_fitted_model_is_read_without_knowing_of_settings_and_sessions() -> None:
+    known = imports(SOURCES["latent_combo.fitted"]) & SOURCES.keys()
+    assert all(within(name, ("latent_combo.run", "latent_combo.result")) for name in known), known
+
+
+def test_weights_of_world_models_from_elsewhere_are_read_in_one_place() -> None:
+    known = {name for name, tree in SOURCES.items() if any(within(i, ("safetensors",)) for i in imports(tree))}
+    here = {name for name in known if within(name, ("latent_combo",))}
+    assert here == {"latent_combo.fitted", "latent_combo.session"}  # which writes bad batches, and reads none
+
+
 def test_nothing_unpickles_and_no_global_generator_is_seeded() -> None:
     for name, tree in SOURCES.items():
         if name != "latent_combo.run.checkpoint":  # which names the error of a refused file

@@ -1,5 +1,7 @@
 """The recurrence with a backward of its own is the plain loop, forwards and in exact derivatives."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -85,6 +87,119 @@ def test_gradients_are_those_of_the_plain_loop(which: int) -> None:
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-10)
     assert sum(bool(gradient.any()) for gradient in found[0]) > 8
+
+
+def elu(number: float) -> float:
+    return number if number > 0.0 else math.exp(number) - 1.0
+
+
+def sigmoid(number: float) -> float:
+    return 1.0 / (1.0 + math.exp(-number))
+
+
+def of_one_unit() -> RSSM:
+    """One unit of each kind, two members, and weights that the sums by hand repeat."""
+    model = RSSM(RSSMConfig(deterministic=1, stochastic=1, hidden=1, members=2), 1, 1).double()
+    numbers = {
+        "latent_in.weight": [0.9],
+        "latent_in.bias": [0.2],
+        "action_in.weight": [-0.7],
+        "cell.weight_ih": [0.5, -0.4, 1.1],
+        "cell.weight_hh": [-0.3, 0.6, 0.8],
+        "cell.bias_ih": [0.1, 0.3, -0.2],
+        "cell.bias_hh": [0.2, -0.1, 0.4],
+        "posterior_deterministic.weight": [1.2],
+        "posterior_deterministic.bias": [-0.9],
+        "posterior_embedding.weight": [0.7],
+        "posterior_out.weight": [1.3, -0.6],
+        "posterior_out.bias": [0.5, -2.0],
+        "prior.weight_in": [1.5, -0.8],
+        "prior.bias_in": [-0.3, -0.6],
+        "prior.weight_out": [0.7, 0.4, -1.1, 0.9],
+        "prior.bias_out": [0.1, -1.0, 0.3, -2.5],
+    }
+    shapes = {name: part.shape for name, part in model.state_dict().items()}
+    model.load_state_dict({name: torch.tensor(row).double().view(shapes[name]) for name, row in numbers.items()})
+    return model
+
+
+def recurred(h: float, z: float, action: float) -> float:
+    """The next h of `of_one_unit`."""
+    x = elu(0.9 * z - 0.7 * action + 0.2)
+    reset = sigmoid(0.5 * x + 0.1 - 0.3 * h + 0.2)
+    update = sigmoid(-0.4 * x + 0.3 + 0.6 * h - 0.1)
+    new = math.tanh(1.1 * x - 0.2 + reset * (0.8 * h + 0.4))
+    return (1.0 - update) * new + update * h
+
+
+def column(*numbers: float) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float64)[:, None]
+
+
+def test_two_rows_by_hand_are_sampled_and_go_on_from_their_samples() -> None:
+    actions, embeddings, noise = (0.6, -0.9), (-0.4, 1.7), (-1.2, 0.8)
+    h, z, expected = 0.4, -1.5, []
+    for action, embedding, drawn in zip(actions, embeddings, noise, strict=True):
+        h = recurred(h, z, action)
+        hidden = elu(1.2 * h + 0.7 * embedding - 0.9)
+        mean, std = 1.3 * hidden + 0.5, math.log(1.0 + math.exp(-0.6 * hidden - 2.0)) + 0.1
+        z = mean + std * drawn
+        expected.append((h, z, mean, std))
+    given = [column(*numbers)[None] for numbers in (embeddings, actions, noise)]
+    found = ours(of_one_unit(), *given, torch.tensor([[0.4, -1.5]], dtype=torch.float64))
+    torch.testing.assert_close(torch.cat(found, -1)[0], torch.tensor(expected, dtype=torch.float64))
+
+
+def test_an_imagined_step_by_hand() -> None:
+    h = recurred(0.4, -1.5, 0.6)
+    first, second = elu(1.5 * h - 0.3), elu(-0.8 * h - 0.6)
+    means = [0.7 * first + 0.1, -1.1 * second + 0.3]
+    stds = [math.log(1.0 + math.exp(raw)) + 0.1 for raw in (0.4 * first - 1.0, 0.9 * second - 2.5)]
+    start = torch.tensor([[0.4, -1.5]], dtype=torch.float64).expand(2, -1)
+    following, priors = of_one_unit().advance(start, column(0.6, 0.6), torch.tensor([1, 0]), column(0.8, -1.2))
+    torch.testing.assert_close(priors.mean[:, 0], column(*means))
+    torch.testing.assert_close(priors.std[:, 1], column(*stds))
+    torch.testing.assert_close(following[:, :1], column(h, h))
+    torch.testing.assert_close(following[:, 1:], column(means[1] + 0.8 * stds[1], means[0] - 1.2 * stds[0]))
+
+
+@pytest.mark.parametrize("way", ["a sequence", "its steps"])
+@pytest.mark.parametrize("path", ["h", "z"])
+def test_what_row_0_is_given_is_learnt_from_row_3(path: str, way: str) -> None:
+    """Through h alone, and through z alone: the other path is cut by weights of 0."""
+    model = make(torch.float64)
+    embedding, action, noise, start = inputs(torch.float64)
+    with torch.no_grad():
+        if path == "h":
+            model.latent_in.weight.zero_()
+        else:
+            model.cell.weight_hh.zero_()
+            model.cell.bias_ih[5:10] = -1e3  # the update gate: nothing of the h before is kept
+    given = action if path == "h" else embedding  # the embedding has its say through z only
+
+    def row_3() -> Tensor:
+        if way == "a sequence":
+            h, z, _ = model.observe(embedding, action, noise, start)
+            return (h if path == "h" else z)[:, 3].sum()
+        feature = start
+        for t in range(4):
+            now = slice(t, t + 1)
+            h, z, _ = model.observe(embedding[:, now], action[:, now], noise[:, now], feature)
+            feature = torch.cat([h, z], -1)[:, 0]
+        return model.split(feature)[0 if path == "h" else 1].sum()
+
+    given.requires_grad_()
+    (found,) = torch.autograd.grad(row_3(), given)
+    given.requires_grad_(False)
+    by_differences = []
+    for change in (1e-5, -1e-5):
+        given[0, 0, 1] += change
+        by_differences.append(float(row_3().detach()))
+        given[0, 0, 1] -= change
+    slope = (by_differences[0] - by_differences[1]) / 2e-5
+    assert abs(slope) > 1e-6
+    assert float(found[0, 0, 1]) == pytest.approx(slope, rel=1e-4)
+    assert bool(found[:, 0].all())
 
 
 def test_derivatives_are_exact() -> None:

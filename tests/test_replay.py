@@ -1,4 +1,4 @@
-"""What agents are fed: batches, pools, n-step outcomes, and the ring of imagined transitions."""
+"""What agents are fed: batches, n-step outcomes, and the ring of imagined transitions."""
 
 import dataclasses
 
@@ -11,7 +11,6 @@ from latent_combo.agent.replay import (
     EncodedDataset,
     ModelBuffer,
     Outcome,
-    draw_pool,
     mixed_batch,
     real_share,
     trajectory_weights,
@@ -48,7 +47,7 @@ def test_a_batch_is_f_real_and_its_transitions_are_rows_that_follow_each_other()
     data, buffer = dataset(), ModelBuffer(2, 4, F, A, CPU)
     fake = torch.full((2, 4, F), -1.0)
     buffer.add(fake, torch.zeros(2, 4, A), torch.zeros(2, 4), fake, torch.zeros(2, 4))
-    batch = mixed_batch(data, buffer, real_share(torch.tensor([0.5, 0.8]), 10), draws())
+    batch = mixed_batch(data, buffer, real_share([5, 8], 10, CPU), draws())
     assert batch.real.sum(1).tolist() == [5.0, 8.0]
     real = batch.real.bool()
     row = batch.feature[..., 0][real]
@@ -71,18 +70,24 @@ def test_n_step_targets_stop_at_the_end_of_an_episode() -> None:
     assert timed_out.tolist() == [0.125, 0.25, 0.5, 0.125]  # a time limit is bootstrapped through
 
 
-def test_the_outlook_of_an_advantage_has_a_length_of_its_own() -> None:
-    data = dataset(steps=1, outlook=100)  # rows 0 to 6 an episode
-    pool = draw_pool(data, 2, dataclasses.replace(SMALL, extraction="advantage", advantage_pool=50), draws())
-    assert pool is not None and pool.reward.shape == (2, 50)
-    row = pool.feature[..., 0]
-    end = row - row % 7 + 6
-    torch.testing.assert_close(pool.next_feature[..., 0], end)
-    torch.testing.assert_close(pool.action[..., 0], (row + 1) / 100.0)
-    torch.testing.assert_close(pool.discount, 0.5 ** (end - row))
-    first = data.source.tolist().index(7)
-    assert float(data.outlook.reward[first]) == sum(0.5**k * (8 + k) for k in range(6))
-    assert float(data.target.reward[first]) == 8.0
+def test_a_transition_is_seen_in_one_view_from_its_start_to_its_end() -> None:
+    views, rows = torch.meshgrid(torch.arange(3.0), torch.arange(14.0), indexing="ij")
+    data = EncodedDataset.from_rows(
+        feature=torch.stack([views, rows], -1),
+        action=torch.zeros(14, A),
+        reward=torch.zeros(14),
+        terminal=torch.zeros(14),
+        is_first=torch.arange(14) % 7 == 0,
+        config=dataclasses.replace(SMALL, target_steps=2),
+    )
+    for whole, steps in ((False, 2), (True, 6)):
+        batch = mixed_batch(data, None, torch.ones(2, 200), draws(), whole)
+        view, row = batch.feature.unbind(-1)
+        end = torch.minimum(row + steps, row - row % 7 + 6)
+        assert view.unique().tolist() == [0.0, 1.0, 2.0]
+        assert torch.equal(batch.next_feature, torch.stack([view, end], -1))
+    index, number = torch.arange(3), torch.tensor([2, 0, 1])
+    assert data.states(index, number).tolist() == [[2.0, 0.0], [0.0, 1.0], [1.0, 2.0]]
 
 
 def test_trajectory_weights_by_hand() -> None:
@@ -95,8 +100,10 @@ def test_trajectory_weights_by_hand() -> None:
     assert trajectory_weights(reward[:3], first[:3], 1e-3).tolist() == [1.0] * 3  # all alike, none lost
 
 
-def test_the_pool_is_drawn_from_good_episodes_and_the_critics_batch_from_all() -> None:
-    config = dataclasses.replace(SMALL, extraction="advantage", advantage_pool=6000, trajectory_temperature=0.5)
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_rows_are_drawn_alike_or_by_the_returns_of_their_episodes(temperature: float | None) -> None:
+    """For critics, policy and the starts of rollouts alike (Hong et al., 2023)."""
+    config = dataclasses.replace(SMALL, trajectory_temperature=temperature)
     lengths = torch.tensor([3, 8, 5])  # rows of three episodes, whose returns are 0, 1 and 4
     episode = torch.arange(3).repeat_interleave(lengths)
     first = torch.tensor([0, 3, 11])
@@ -110,16 +117,22 @@ def test_the_pool_is_drawn_from_good_episodes_and_the_critics_batch_from_all() -
         is_first=torch.zeros(16).index_fill(0, first, 1.0).bool(),
         config=config,
     )
-    pool = draw_pool(data, 1, config, draws())
-    assert pool is not None
 
     def shares(feature: Tensor) -> Tensor:
         return torch.bincount(episode[feature[0, :, 0].long()], minlength=3) / feature.shape[1]
 
-    weight = (lengths - 1) * (torch.tensor([0.0, 0.25, 1.0]) / 0.5).exp()  # each pair by its own episode's return
-    torch.testing.assert_close(shares(pool.feature), weight / weight.sum(), atol=0.03, rtol=0.0)
+    weight = (lengths - 1).float()
+    if temperature is not None:
+        weight = weight * (torch.tensor([0.0, 0.25, 1.0]) / temperature).exp()  # each by its own episode's return
     batch = mixed_batch(data, None, torch.ones(1, 6000), draws())
-    torch.testing.assert_close(shares(batch.feature), (lengths - 1) / 13, atol=0.03, rtol=0.0)
+    starts = data.states(*data.draw((1, 6000), draws()))
+    for drawn in (batch.feature, starts):
+        torch.testing.assert_close(shares(drawn), weight / weight.sum(), atol=0.03, rtol=0.0)
+    left = data.whole.reward[:, None]  # what each transition's episode had left
+    share = (weight / weight.sum() / (lengths - 1))[episode[data.source]]
+    mean = float((share * left[:, 0]).sum())
+    assert data.value_scale()[0] == pytest.approx(mean, rel=1e-5)
+    assert data.value_scale()[1] == pytest.approx(float((share * (left[:, 0] - mean).square()).sum().sqrt()), rel=1e-5)
 
 
 def test_returns_to_the_end_are_those_of_adding_up_backwards() -> None:

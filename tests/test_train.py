@@ -79,13 +79,16 @@ def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
         "task", "obs", "dataset", "algorithm", "preset", "seed", "episodes", "return_mean", "return_std",
         "normalised_score", "success_rate", "dataset_return_mean", "world_model", "seconds", "rates", "versions",
     } <= result.keys()  # fmt: skip
-    for figure in result["world_model"].values():
+    model = result["world_model"]
+    assert 0.3 <= model.pop("told_apart") <= 1.0
+    assert {"height", "pitch, sine", "right knee, velocity"} <= model.pop("probes").keys()
+    for figure in model.values():
         assert figure.keys() == {"1", "5", "15", "50"}
     found = {"q_minus_return", "dream_over_true_return", "max_variance_latent_error_rank_random_at_5"}
     assert found <= result["beliefs"].keys()
     assert {"views", "views_in_background"} <= result["seconds"].keys()
     assert len(result["agents"]) == 2
-    assert load_run(finished).policy(seed=0).sample is load_run(finished).config.encode.sample is False
+    assert load_run(finished).policy(seed=0).sample is load_run(finished).config.encode.sample is True
     assert result["normalised_score"] == pytest.approx(TASK.normalised_score(result["return_mean"]))
     kept = ("horizon", "latent_kl", "probes", "calibration_1", "calibration_5", "conservatism", "counterfactual")
     for name in (
@@ -197,7 +200,14 @@ def test_the_paper_preset_trains_as_it_is_but_shorter(data_dir: Path, tmp_path: 
         --agent_fit.looks 0 --score.episodes 1 --held_out 0.3 --views.clips 1 --views.segments 8"""
     result = train(parse(arguments.split())[0])
     assert result["episodes"] == 1 and np.isfinite(result["return_mean"])
-    assert result["agent"] == {"beta": 1.0, "f": 0.5, "rho": "mix", "mu": "uniform", "extraction": "value"}
+    assert result["agent"] == {
+        "beta": 1.0,
+        "f": 0.5,
+        "rho": "mix",
+        "mu": "uniform",
+        "extraction": "value",
+        "anchor": 0.0,
+    }
     trained = weights(tmp_path / "paper")
     assert trained["actor.first.weight"].shape == (1, 384, 256)
     assert trained["critic.feature_in.weight"].shape == (2, 384, 256)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from small_agents import SMALL, A, F, dataset, draws
 from test_world_model import TINY, make_model, segment
 from torch import Tensor
@@ -28,7 +29,7 @@ from latent_combo.views.counterfactual import counterfactual, draw_paths, draw_s
 from latent_combo.views.dreams import Dreams, draw_dreams, dream_apart, dreams_clip
 from latent_combo.views.horizon import draw_horizon
 from latent_combo.views.latents import draw_latent_kl, latent_kl
-from latent_combo.views.probes import draw_probes, probe, probed_figures
+from latent_combo.views.probes import draw_probes, probe, probed_figures, told_apart
 from latent_combo.views.style import DREAMING, OBSERVING, fit
 from latent_combo.world_model.base import Imagined
 from latent_combo.world_model.gaussian import Gaussian, kl_divergence, kl_per_dimension
@@ -306,6 +307,21 @@ def test_probes_read_what_is_linear_and_nothing_else() -> None:
     (axes,) = draw_probes(np.array([0.75, -0.5]), ("hip", "knee")).axes
     assert [bar.get_width() for bar in axes.patches] == [0.75, 0.0]
     assert [text.get_text() for text in axes.texts] == ["0.75", "-0.50"]
+
+
+def test_states_of_one_distribution_are_not_told_apart_and_others_are() -> None:
+    rng = np.random.default_rng(0)
+
+    def rows(mean: float = 0.0, std: float = 1.0) -> NDArray[np.float64]:
+        return mean + std * rng.standard_normal((3000, 4))
+
+    assert told_apart(rows(), rows(), rows(), rows()) == pytest.approx(0.5, abs=0.03)
+    assert told_apart(rows(), rows(1.0), rows(), rows(1.0)) > 0.8
+    narrow = told_apart(rows(), rows(0.0, 0.5), rows(), rows(0.0, 0.5))  # as means are beside samples: by their squares
+    assert narrow > 0.7
+    # no rule does better than the ratio of densities: 1.5 |x|^2 against 4 log 2
+    wide, close = (np.square(some).sum(1) > 4.0 * np.log(2.0) / 1.5 for some in (rows(), rows(0.0, 0.5)))
+    assert narrow == pytest.approx((wide.mean() + 1.0 - close.mean()) / 2.0, abs=0.03)
 
 
 def test_counterfactual_paths_by_hand_and_drawn() -> None:

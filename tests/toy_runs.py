@@ -14,7 +14,7 @@ from latent_combo.config import Config, parse
 
 TOY = """
     --preset quickstart --dataset tiny --fit.steps 6 --fit.batch 2 --fit.length 8 --agent.batch 16 --agent.stack 2
-    --agent_fit.updates 8 --agent_fit.looks 2 --agent_fit.branches 10 --score.episodes 1
+    --agent_fit.updates 8 --agent_fit.warm_up 2 --agent_fit.looks 2 --agent_fit.branches 10 --score.episodes 1
     --score.episodes_during_training 2 --views.every 4 --views.clips 1 --views.segments 8 --views.episodes 2
     --log_every 2 --save_every 4 --device cpu --products mkl
     --world_model.conv.ways=[plain,plain,plain,product,plain,plain]

@@ -3,27 +3,15 @@
 Symbols: S agents in a stack, B rows of a batch, N actions per state, F feature size, A action size.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from latent_combo.agent.batch import Batch, Noise, Pool, draw_by_weight
+from latent_combo.agent.batch import Batch, Noise, draw_by_weight
 from latent_combo.agent.conservative import conservative_gap, log_sum_exp, softmax_shares, weighted_mean
 from latent_combo.agent.networks import Actor, TanhGaussian, TwinCritic
-from latent_combo.agent.settings import AgentConfig, AgentSettings, pushed_rows
+from latent_combo.agent.settings import AgentConfig, AgentSettings, one, pushed_rows, real_rows
 from latent_combo.run.adam import StackedAdam
 from latent_combo.run.finite import FiniteCheck
-
-MAX_ADVANTAGE_WEIGHT = 20.0
-"""Of one pair, where the mean is 1."""
-
-
-def advantage_weights(advantage: Tensor, temperature: float) -> Tensor:
-    """exp(A / (temperature * std A)) over (S, R), scaled to mean 1 and then bounded."""
-    scaled = advantage / (advantage.std(-1, keepdim=True) + 1e-6) / temperature
-    log_mean = scaled.logsumexp(-1, keepdim=True) - math.log(scaled.shape[-1])
-    return (scaled - log_mean).exp().clamp(max=MAX_ADVANTAGE_WEIGHT)
 
 
 def in_one_vector(network: nn.Module) -> Tensor:
@@ -48,7 +36,10 @@ class ConservativeActorCritic(nn.Module):
         self.config = config = configs[0]
         self.stack, self.action_dim = len(configs), action_dim
         self.settings = AgentSettings.stacked(configs, device)
+        self.real_rows = [real_rows(one(own.f), own.batch) for own in configs]
         self.pushed = pushed_rows(configs)
+        self.anchored = any(own.anchor for own in configs)
+        self.target_entropy = -float(action_dim) if config.target_entropy is None else config.target_entropy
         self.actor = Actor(self.stack, config.actor_network, feature_dim, action_dim).to(device)
         self.critic = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
         self.target = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
@@ -80,14 +71,19 @@ class ConservativeActorCritic(nn.Module):
             critic.value_std.fill_(std)
 
     def critic_loss(
-        self, batch: Batch, noise: Noise, report: bool = True, policy: TanhGaussian | None = None
+        self,
+        batch: Batch,
+        noise: Noise,
+        report: bool = True,
+        policy: TanhGaussian | None = None,
+        of_mode: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 29 with twin critics: `beta * gap + 1/2 E[(Q - y)^2]`, summed over critics and agents.
 
-        `policy` is that of the batch's states, if it is known. Returns the scalar loss and, with `report`, metrics of
-        shape (S,).
+        `policy` is that of the batch's states, if it is known; `of_mode` is `backup`'s. Returns the scalar loss and,
+        with `report`, metrics of shape (S,).
         """
-        target = self.backup(batch, noise.following)  # (S, B)
+        target = self.backup(batch, noise.following, of_mode)  # (S, B)
         soft_maximum: Tensor | None = None
         metrics: dict[str, Tensor] = {}
         if self.pushed.start == self.pushed.stop:
@@ -101,7 +97,10 @@ class ConservativeActorCritic(nn.Module):
             rho = self.settings.rho_model[:, None] * (1.0 - real) + self.settings.rho_real[:, None] * real
             gap = conservative_gap(soft_maximum, rho, q_data, batch.real)  # (2, S)
             loss = torch.addcmul(bellman, self.settings.beta, gap)
-            metrics |= {"conservative_gap": gap.detach().mean(0)} if report else {}
+            if report:
+                of_policy = weighted_mean(metrics.pop("policy_values"), rho)
+                metrics["conservative_gap"] = gap.detach().mean(0)
+                metrics["regulariser"] = of_policy - weighted_mean(q_data.detach(), batch.real).mean(0)
         if report:
             with torch.no_grad():
                 metrics |= {
@@ -122,7 +121,7 @@ class ConservativeActorCritic(nn.Module):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The values (2, S, B) of a batch's own pairs, the log-sum-exp (2, S, M) at the rows that are pushed down.
 
-        And metrics, with `report`.
+        And metrics, with `report`: means (S,), and `policy_values` (S, M) of the policy's actions at those rows.
         """
         pushed, draws = self.pushed, self.config.softmax_draws
         feature = batch.feature[:, pushed]
@@ -148,14 +147,22 @@ class ConservativeActorCritic(nn.Module):
             soft_maximum = soft_maximum + q_chosen - q_chosen.detach()  # its value, and the drawn samples' gradient
         if not report:
             return q_data, soft_maximum, {}
-        means = {name: q.detach().mean((0, 2, 3)) for name, q in (("q_uniform", q_uniform), ("q_policy", q_policy))}
-        return q_data, soft_maximum, means
+        with torch.no_grad():
+            metrics = {name: q.mean((0, 2, 3)) for name, q in (("q_uniform", q_uniform), ("q_policy", q_policy))}
+            metrics["policy_values"] = q_policy.mean((0, 3))
+            shares = softmax_shares(q_uniform, q_policy, log_policy, self.action_dim)
+            metrics["pushed_by_policy"] = shares[..., shares.shape[-1] // 2 :].sum(-1).mean((0, 2))
+        return q_data, soft_maximum, metrics
 
     @torch.no_grad()
-    def backup(self, batch: Batch, noise: Tensor) -> Tensor:
-        """`y = r + discount * min_i Q_target_i(s', a')`, a' of the policy: (S, B)."""
+    def backup(self, batch: Batch, noise: Tensor, of_mode: bool = False) -> Tensor:
+        """`y = r + discount * min_i Q_target_i(s', a')`, a' a sample of the policy, or its mode: (S, B).
+
+        The spread of a policy that does not follow the critics never narrows onto what they value, and samples of it
+        would pay for conservatism anew at every backup; its mode is what acts.
+        """
         policy: TanhGaussian = self.actor(batch.next_feature)
-        action = policy.act(noise)
+        action = policy.mode if of_mode else policy.act(noise)
         value: Tensor = self.target(batch.next_feature, action[:, :, None]).squeeze(-1).amin(0)
         if self.config.entropy_in_target:
             value = value - self.log_alpha.exp()[:, None] * policy.sample(noise)[1]
@@ -166,78 +173,59 @@ class ConservativeActorCritic(nn.Module):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Eq. 3 with entropy: `E[alpha log pi - min_i Q_i]` over the batch's states, summed over agents.
 
-        `policy` is that of these states, if it is known. Returns the scalar loss, the log-densities of the actions
-        (S, B), and metrics of shape (S,).
+        With an anchor c it is `E[alpha log pi - c min_i Q_i / mean |min_i Q_i|] + E_D[|mode - a|^2]`. `policy` is that
+        of these states, if it is known. Returns the scalar loss, the log-densities of the actions (S, B), and metrics
+        of shape (S,).
         """
-        action, log_policy = (self.actor(batch.feature) if policy is None else policy).sample(noise.actor)
+        policy = self.actor(batch.feature) if policy is None else policy
+        action, log_policy = policy.sample(noise.actor)
         value = self.critic(batch.feature, action[:, :, None]).squeeze(-1).amin(0)  # (S, B)
-        loss = (self.log_alpha.detach().exp()[:, None] * log_policy - value).mean(-1)
-        return loss.sum(), log_policy, {"actor_loss": loss.detach()}
-
-    def advantage_loss(self, pool: Pool, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
-        """`-E_D[w log pi(a|s)]`, w proportional to exp(A / temperature), A the n-step return of the dataset less V(s).
-
-        V(s) is min_i Q_i(s, mode of pi). Advantages are in units of their standard deviation over the pool; weights
-        have mean 1 there, before a bound. B pairs are drawn in proportion to their weights, so that each of them counts
-        fully. Returns the scalar loss, summed over agents, and metrics of shape (S,).
-        """
-        with torch.no_grad():
-            states = torch.cat([pool.feature, pool.next_feature], 1)
-            values = self.critic(states, self.actor(states).mode[:, :, None]).squeeze(-1).amin(0)  # (S, 2R)
-            here, there = values.chunk(2, -1)
-            advantage = pool.reward + pool.discount * there - here
-            weight = advantage_weights(advantage, self.config.advantage_temperature)
-            chosen = draw_by_weight(weight.cumsum(-1), noise.choice)  # (S, B)
-        agent = torch.arange(self.stack, device=chosen.device)[:, None]
-        policy = self.actor(pool.feature[agent, chosen])
-        loss = -policy.log_prob(pool.action[agent, chosen]).mean(-1)
-        metrics = {
-            "actor_loss": loss.detach(),
-            "entropy": -policy.sample(noise.actor)[1].detach().mean(-1),
-            "advantage": advantage.mean(-1),
-            "effective_share": weight.mean(-1).square() / weight.square().mean(-1),
-        }
-        return loss.sum(), metrics
+        entropy_part = self.log_alpha.detach().exp()[:, None] * log_policy
+        away = weighted_mean((policy.mode - batch.action).square().sum(-1), batch.real)  # (S,)
+        if self.anchored:
+            anchor = self.settings.anchor
+            scale = torch.where(anchor > 0.0, anchor / value.detach().abs().mean(-1).clamp(min=1e-8), 1.0)
+            loss = (entropy_part - scale[:, None] * value).mean(-1) + (anchor > 0.0).float() * away
+        else:
+            loss = (entropy_part - value).mean(-1)
+        return loss.sum(), log_policy, {"actor_loss": loss.detach(), "squared_distance": away.detach()}
 
     def imitation_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         """`-E_D[log pi(a|s)]` over the dataset's rows of a batch, summed over agents, and metrics of shape (S,)."""
         policy = self.actor(batch.feature)
         loss = -weighted_mean(policy.log_prob(batch.action), batch.real)
         entropy = -policy.sample(noise.actor)[1].detach().mean(-1)
-        return loss.sum(), {"actor_loss": loss.detach(), "entropy": entropy}
+        away = weighted_mean((policy.mode - batch.action).detach().square().sum(-1), batch.real)
+        return loss.sum(), {"actor_loss": loss.detach(), "entropy": entropy, "squared_distance": away}
 
     def update(
         self,
         batch: Batch,
         noise: Noise,
         share: Tensor | None = None,
-        pool: Pool | None = None,
         imitate: bool = False,
         report: bool = True,
     ) -> dict[str, Tensor]:
         """One step of the critics, of the policy, of the temperature and of the target critics.
 
-        The extraction "advantage" needs a `pool` of the dataset's pairs, and has no temperature. With `imitate` the
-        policy follows the dataset's actions instead of the critics. `share` () scales the learning rates of critics
-        and policy. Returns metrics of shape (S,), without `report` few of them. Reads nothing of the device: from the
-        first loss or gradient on that is not finite nothing changes any more, and `finite` tells. (Where the policy's
-        is the bad one, the critics' step of that update has been taken.)
+        With `imitate`, or by the extraction "imitation", the policy follows the dataset's actions instead of the
+        critics. `share` () scales the learning rates of critics and policy. Returns metrics of shape (S,), without
+        `report` few of them. Reads nothing of the device: from the first loss or gradient on that is not finite nothing
+        changes any more, and `finite` tells. (Where the policy's is the bad one, the critics' step of that update has
+        been taken.)
         """
         assert next(self.critic.parameters()).data_ptr() == self.critic_weights.data_ptr(), "the networks were moved"
         self.finite.begin()
-        follows_values = pool is None and not imitate
+        imitate = imitate or self.config.extraction == "imitation"
         # The policy changes last in an update: what the critics and eq. 3 need of it is computed once.
-        policy = self.actor(batch.feature) if follows_values else None
-        critic_loss, metrics = self.critic_loss(batch, noise, report, policy)
+        policy = None if imitate else self.actor(batch.feature)
+        critic_loss, metrics = self.critic_loss(batch, noise, report, policy, of_mode=imitate)
         self._descend("critic", critic_loss, self.critic_optimiser, share)
         if imitate:
             actor_loss, actor_metrics = self.imitation_loss(batch, noise)
             self._descend("actor", actor_loss, self.actor_optimiser, share)
-        elif pool is None:
-            actor_metrics = self._follow_values(batch, noise, share, policy)
         else:
-            actor_loss, actor_metrics = self.advantage_loss(pool, noise)
-            self._descend("actor", actor_loss, self.actor_optimiser, share)
+            actor_metrics = self._follow_values(batch, noise, share, policy)
         with torch.no_grad():
             rate = (1.0 - self.finite.bad) * self.config.target_rate
             self.target_weights.lerp_(self.critic_weights, rate)
@@ -250,7 +238,7 @@ class ConservativeActorCritic(nn.Module):
         loss, log_policy, metrics = self.actor_loss(batch, noise, policy)
         self._descend("actor", loss, self.actor_optimiser, share)
         entropy = -log_policy.detach().mean(-1)
-        excess = entropy - self.config.target_entropy_per_action * self.action_dim
+        excess = entropy - self.target_entropy
         self.alpha_optimiser.step((excess,), skip=self.finite.bad)  # the gradient of log_alpha * excess
         return {**metrics, "entropy": entropy, "alpha": self.log_alpha.detach().exp()}
 

@@ -1,4 +1,4 @@
-"""What an update is fed: transitions, pairs of the dataset, and random numbers.
+"""What an update is fed: transitions and random numbers.
 
 Symbols: S agents in a stack, B rows of a batch, N actions per state, F feature size, A action size.
 """
@@ -30,22 +30,6 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Pairs of the dataset for each agent, from which the extraction "advantage" chooses."""
-
-    feature: Tensor
-    """(S, R, F)."""
-    action: Tensor
-    """(S, R, A)."""
-    reward: Tensor
-    """(S, R): discounted sum of the n rewards that followed."""
-    next_feature: Tensor
-    """(S, R, F): the state n steps on."""
-    discount: Tensor
-    """(S, R): of its value."""
-
-
-@dataclass(frozen=True)
 class Noise:
     """All random numbers of one update, so that an agent in a stack can be given those of the same agent alone."""
 
@@ -57,8 +41,6 @@ class Noise:
     """(S, B, A)."""
     actor: Tensor
     """(S, B, A)."""
-    choice: Tensor
-    """(S, B) uniform in [0, 1)."""
     softmax: Tensor
     """(S, B, 2k) uniform in [0, 1): the k `softmax_draws` of both critics."""
 
@@ -69,14 +51,13 @@ class Noise:
         one = (stack, config.batch, action_dim)
         device = generator.device
         normal = torch.randn((*one[:2], config.actions + 2, action_dim), generator=generator, device=device)
-        unit = torch.rand((*one[:2], 1 + 2 * config.softmax_draws), generator=generator, device=device)
+        unit = torch.rand((*one[:2], 2 * config.softmax_draws), generator=generator, device=device)
         return cls(
             uniform=torch.empty(many, device=device).uniform_(-1.0, 1.0, generator=generator),
             policy=normal[:, :, :-2],
             following=normal[:, :, -2],
             actor=normal[:, :, -1],
-            choice=unit[:, :, 0].contiguous(),
-            softmax=unit[:, :, 1:],
+            softmax=unit,
         )
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.agent.batch import Batch, Noise, Pool
-from latent_combo.agent.replay import EncodedDataset, ModelBuffer, draw_pool, mixed_batch, real_share
+from latent_combo.agent.batch import Batch, Noise
+from latent_combo.agent.replay import EncodedDataset, ModelBuffer, mixed_batch, real_share
 from latent_combo.agent.rollout import rollout
 from latent_combo.run.capture import CapturedStep, MemoryPool
 from latent_combo.run.finite import NonFiniteError
@@ -25,10 +25,10 @@ class AgentFitConfig:
     updates: int = 250_000
     """Updates of the critics and of the policy."""
     warm_up: int = 0
-    """The first of them, in which the policy imitates the dataset's actions by their likelihood alone, and the targets
-    of the dataset's pairs are the rewards to the end of their episodes; conservatism and the model's pairs are as after
-    it. Policy and values start near the behaviour's. CQL's published code begins with such a policy; not in the paper.
-    """
+    """The first of them, in which the policy imitates the dataset's actions by their likelihood alone, the targets of
+    the dataset's pairs are the rewards to the end of their episodes, and those of the model's pairs go on by the
+    policy's mode; conservatism is as after it. Policy and values start near the behaviour's. CQL's published code
+    begins with such a policy; not in the paper."""
     final_learning_rate: float = 1.0
     """Share of the learning rates that is left at the last update, on a cosine; 1 keeps them constant."""
     horizon: int = 5
@@ -86,7 +86,7 @@ class AgentFit:
         )
         self.share = torch.ones((), device=device)
         """() float32: of the learning rates, in this step."""
-        self._real = real_share(agent.settings.f, agent.config.batch)
+        self._real = real_share(agent.real_rows, agent.config.batch, device)
         memory = MemoryPool()
         self._updates = {
             (warm, report): CapturedStep(
@@ -133,13 +133,12 @@ class AgentFit:
         """Draw a batch and update once: nothing here may read the device."""
         return self.agent.update(*self.draw(warm), imitate=warm, report=report)
 
-    def draw(self, warm: bool) -> tuple[Batch, Noise, Tensor, Pool | None]:
+    def draw(self, warm: bool) -> tuple[Batch, Noise, Tensor]:
         """All that an update is given."""
         agent, config = self.agent, self.agent.config
         batch = mixed_batch(self.dataset, self.buffer, self._real, self.generator, warm)
         noise = Noise.draw(agent.stack, config, agent.action_dim, self.generator)
-        pool = None if warm else draw_pool(self.dataset, agent.stack, config, self.generator)
-        return batch, noise, self.share, pool
+        return batch, noise, self.share
 
     def roll_out(self) -> dict[str, Tensor]:
         """One round: nothing here may read the device."""
@@ -165,8 +164,8 @@ class AgentFit:
             self.agent.finite.raise_if_bad()
         except NonFiniteError as error:
             self.generator.set_state(self._unchecked[error.step])
-            batch, noise, _, pool = self.draw(error.step < self.config.warm_up)
-            parts = {"batch": batch, "noise": noise} | ({} if pool is None else {"pool": pool})
+            batch, noise, _ = self.draw(error.step < self.config.warm_up)
+            parts = {"batch": batch, "noise": noise}
             error.batch = {f"{name}.{key}": value for name, part in parts.items() for key, value in vars(part).items()}
             raise
         self._unchecked.clear()

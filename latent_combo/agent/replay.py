@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from latent_combo.agent.batch import Batch, Pool, draw_by_weight
+from latent_combo.agent.batch import Batch, draw_by_weight
 from latent_combo.agent.settings import AgentConfig
 
 Columns = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -64,12 +66,12 @@ class EncodedDataset:
     """(M,) int64: the rows from which a transition to the next row starts."""
     target: Outcome
     """What the critics' targets are made of."""
-    outlook: Outcome
-    """What the advantages of the extraction "advantage" are made of."""
     whole: Outcome
     """The discounted rewards to the end of the episode: what values start from in a warm-up, and are measured by."""
     cumulative_weight: Tensor
-    """(M,) float64: running sum of how often each transition is drawn for the extraction "advantage"."""
+    """(M,) float64: running sum of how often each transition is drawn, if `weighted`."""
+    weighted: bool = False
+    """Whether transitions are drawn by their weights, or all alike."""
 
     @classmethod
     def from_rows(
@@ -78,18 +80,21 @@ class EncodedDataset:
         """Find the transitions of rows in Dreamer indexing; `is_first` is (N,) bool, `terminal` (N,) float32."""
         last = torch.cat([is_first[1:], is_first.new_ones(1)])
         source = (~last).nonzero().squeeze(-1)
-        target, outlook = (
-            Outcome.after(source, reward, terminal, last, steps, config.discount)
-            for steps in (config.target_steps, config.advantage_steps)
-        )
+        target = Outcome.after(source, reward, terminal, last, config.target_steps, config.discount)
         whole = Outcome.to_the_end(source, reward, terminal, last, config.discount)
         weight = trajectory_weights(reward, is_first, config.trajectory_temperature)
-        return cls(feature, action, source, target, outlook, whole, weight[source].cumsum(0))
+        weighted = config.trajectory_temperature is not None
+        return cls(feature, action, source, target, whole, weight[source].cumsum(0), weighted)
 
     def value_scale(self) -> tuple[float, float]:
-        """Mean and standard deviation of the returns to the end of the episodes, what is cut off left out."""
-        returns = self.whole.reward
-        return float(returns.mean()), max(float(returns.std()), 1e-3)
+        """Mean and standard deviation of the returns to the end of the episodes of rows as they are drawn.
+
+        What a time limit cuts off is left out.
+        """
+        weight = self.cumulative_weight.diff(prepend=self.cumulative_weight.new_zeros(1)) / self.cumulative_weight[-1]
+        returns = self.whole.reward.double()
+        mean = (weight * returns).sum()
+        return float(mean), max(float((weight * (returns - mean).square()).sum().sqrt()), 1e-3)
 
     def states(self, index: Tensor, view: Tensor) -> Tensor:
         """Features (..., F) of the transitions' starts; `index` in [0, M) and `view` in [0, V) have one shape (...)."""
@@ -101,7 +106,7 @@ class EncodedDataset:
         return self.feature[view, row], self.action[row + 1]
 
     def transitions(self, index: Tensor, view: Tensor, outcome: Outcome) -> Columns:
-        """Transitions `index` seen in `view`, up to `outcome`, which is `target` or `outlook`.
+        """Transitions `index` seen in `view`, up to `outcome`, which is `target` or `whole`.
 
         Returns feature, action, the discounted rewards on the way, the feature that a value continues from, and its
         discount.
@@ -110,13 +115,29 @@ class EncodedDataset:
         return feature, action, outcome.reward[index], self.feature[view, outcome.row[index]], outcome.discount[index]
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Uniform indices and views of the given shape."""
+        """Indices of the given shape, uniform or by weight, and uniform views."""
         device = self.source.device
-        index = torch.randint(len(self.source), shape, generator=generator, device=device)
+        if self.weighted:
+            uniform = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
+            index = draw_by_weight(self.cumulative_weight, uniform.flatten()).view(shape)
+        else:
+            index = torch.randint(len(self.source), shape, generator=generator, device=device)
         if len(self.feature) == 1:
             return index, torch.zeros((), dtype=torch.int64, device=device).expand(shape)
         view = torch.randint(len(self.feature), shape, generator=generator, device=device)
         return index, view
+
+
+def weighted_return(returns: NDArray[np.float64], lengths: NDArray[np.int64], temperature: float | None) -> float:
+    """Mean return of the episodes that rows are drawn from: what imitating the drawn rows has to reach.
+
+    Takes the returns and lengths of all episodes, (E,) each.
+    """
+    weight = lengths.astype(np.float64)
+    if temperature is not None:
+        scaled = (returns - returns.min()) / max(float(np.ptp(returns)), 1e-8)
+        weight = weight * np.exp((scaled - 1.0) / temperature)
+    return float((weight * returns).sum() / weight.sum())
 
 
 def trajectory_weights(reward: Tensor, is_first: Tensor, temperature: float | None) -> Tensor:
@@ -179,20 +200,9 @@ class ModelBuffer:
         return self._columns(self._rows[agent, index])
 
 
-def draw_pool(dataset: EncodedDataset, stack: int, config: AgentConfig, generator: torch.Generator) -> Pool | None:
-    """Pairs of the dataset and what followed them, for the extraction "advantage"; None for the other."""
-    if config.extraction != "advantage":
-        return None
-    shape = (stack, config.advantage_pool)
-    uniform = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64)
-    index = draw_by_weight(dataset.cumulative_weight, uniform.flatten()).view(shape)
-    _, view = dataset.draw(shape, generator)
-    return Pool(*dataset.transitions(index, view, dataset.outlook))
-
-
-def real_share(f: Tensor, batch: int) -> Tensor:
-    """Which rows of a batch are the dataset's, (S, batch) float32: the first round(f * batch), for f (S,) (eq. 2)."""
-    return (torch.arange(batch, device=f.device) < (f[:, None] * batch).round()).float()
+def real_share(rows: list[int], batch: int, device: torch.device) -> Tensor:
+    """Which rows of a batch are the dataset's, (S, batch) float32: the first `rows` of each of S agents (eq. 2)."""
+    return (torch.arange(batch, device=device) < torch.tensor(rows, device=device)[:, None]).float()
 
 
 def mixed_batch(

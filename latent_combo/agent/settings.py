@@ -1,6 +1,7 @@
 """The settings of the actor-critic, and which of them may differ from agent to agent of a stack."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,11 +11,18 @@ from latent_combo.run.ranges import require_not_negative, require_positive, requ
 
 RHO = ("model", "mix", "dataset")
 MU = ("uniform", "policy")
-EXTRACTION = ("value", "advantage")
+EXTRACTION = ("value", "imitation")
+
+Numbers = float | list[float]
+"""One for all agents of a stack, or one for each."""
+Words = str | list[str]
+"""The same."""
+PER_AGENT = ("beta", "f", "rho", "mu", "anchor", "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
+"""Settings that may differ from agent to agent of a stack."""
 
 
 def real_rows(f: float, batch: int) -> int:
-    """How many rows of a batch are the dataset's."""
+    """How many rows of a batch are the dataset's: f * batch, a half to the even number."""
     return round(f * batch)
 
 
@@ -27,14 +35,15 @@ class AgentConfig:
     actor_network: NetworkConfig = field(default_factory=NetworkConfig)
     """Of the policy."""
     stack: int = 1
-    """S, independent agents (seeds) trained side by side over one world model."""
-    beta: float = 1.0
+    """S, independent agents trained side by side over one world model: seeds, or, where settings below are lists, one
+    for each of their values."""
+    beta: Numbers = 1.0
     """Weight of the conservative term (eq. 2); the paper has 0.5 on walker-walk medium-replay."""
-    f: float = 0.5
+    f: Numbers = 0.5
     """Share of a batch that comes from the dataset; 1 uses no model data."""
-    rho: str = "mix"
+    rho: Words = "mix"
     """Whose states are pushed down: those of "model" rollouts, of the whole batch ("mix", d_f), of the "dataset"."""
-    mu: str = "uniform"
+    mu: Words = "uniform"
     """Actions of model rollouts: "uniform" or the current "policy"'s."""
     actions: int = 10
     """N, sampled actions for the log-sum-exp, of the uniform and of the current policy each (B.1)."""
@@ -55,50 +64,53 @@ class AgentConfig:
     values, and carries them n times as fast. Model data has 1, as the paper has for all."""
     target_rate: float = 5e-3
     """tau, share of the critics that the target critics take over at each update."""
-    critic_learning_rate: float = 3e-4
+    critic_learning_rate: Numbers = 3e-4
     """Adam's, for the critics."""
-    actor_learning_rate: float = 3e-4
+    actor_learning_rate: Numbers = 3e-4
     """Adam's, for the policy."""
-    alpha_learning_rate: float = 3e-4
+    alpha_learning_rate: Numbers = 3e-4
     """Adam's, for the logarithm of the temperature."""
     initial_alpha: float = 0.1
     """The temperature's start: near the size that it will have."""
-    target_entropy_per_action: float = -1.0
-    """Nats per action dimension that the temperature is tuned to."""
+    target_entropy: float | None = None
+    """Nats that the temperature is tuned to; null is -|A|, one a dimension of the actions."""
     extraction: str = "value"
-    """How the policy follows the critics: by their "value" at its own actions (eq. 3), or by the "advantage" of the
-    dataset's, E_D[exp(A / temperature) log pi(a|s)] (Peng et al., 2019; Nair et al., 2020), which needs far fewer
-    updates; not in the paper."""
-    advantage_steps: int = 1
-    """n, rewards of the dataset in an advantage: `sum_k<n gamma^k r + gamma^n V(s_n) - V(s)`. One or a few weigh single
-    actions; the length of an episode weighs all that the behaviour did from there on."""
-    advantage_temperature: float = 0.5
-    """Temperature of "advantage", in standard deviations of the advantages."""
-    advantage_pool: int = 512
-    """R, pairs of the dataset whose advantages are compared in an update; a batch is drawn of them by weight."""
+    """What the policy follows: the critics' "value" at its own actions (eq. 3), or by "imitation" the dataset's
+    actions, by their likelihood alone: the critics then value it and move nothing."""
+    anchor: Numbers = 0.0
+    """c of eq. 3 with an anchor (Fujimoto & Gu, 2021; not in the paper): values are divided by their mean size and
+    multiplied by c, and the policy pays |mode - a|^2 at the dataset's pairs. 0 is eq. 3 as printed; of values above 0
+    the smaller ones stay nearer to the data."""
     trajectory_temperature: float | None = None
-    """alpha of trajectory weighting (Hong et al., 2023): those pairs are drawn in proportion to exp(R / alpha), R the
-    return of a pair's episode scaled from 0, the dataset's worst, to 1, its best. None takes all pairs alike."""
+    """alpha of trajectory weighting (Hong et al., 2023): the dataset's rows are drawn in proportion to exp(R / alpha),
+    R the return of a row's episode scaled from 0, the dataset's worst, to 1, its best; for critics, policy and rollouts
+    alike, so that what eq. 2 calls D is the data of better behaviour. None takes all rows alike."""
     entropy_in_target: bool = False
     """Subtract alpha log pi in the critics' target, as SAC does; CQL does not."""
 
     def __post_init__(self) -> None:
+        self._settle_stack()
+        if self.extraction not in EXTRACTION:
+            raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTION)}")
+        require_positive(self, "actions", "batch", "stack", "target_steps", "initial_alpha")
+        require_not_negative(self, "softmax_draws")
+        require_share(self, "discount", "target_rate")
+        if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
+            raise ValueError(f"trajectory_temperature is {self.trajectory_temperature}; it is more than 0, or null")
+        if self.extraction == "imitation" and self.entropy_in_target:
+            raise ValueError('entropy_in_target needs the temperature of extraction "value"; "imitation" has none')
+        if self._lists():
+            self.members()  # each is checked by itself
+            return
         if self.rho not in RHO:
             raise ValueError(f"rho is {self.rho!r}; it is one of {', '.join(RHO)}")
         if self.mu not in MU:
             raise ValueError(f"mu is {self.mu!r}; it is one of {', '.join(MU)}")
-        if self.extraction not in EXTRACTION:
-            raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTION)}")
-        require_positive(self, "actions", "batch", "stack", "target_steps", "advantage_steps", "advantage_temperature")
-        require_positive(self, "initial_alpha", "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
-        require_not_negative(self, "beta", "softmax_draws")
-        require_share(self, "discount", "target_rate")
-        if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
-            raise ValueError(f"trajectory_temperature is {self.trajectory_temperature}; it is more than 0, or null")
-        if self.extraction == "advantage" and self.advantage_pool < 2:
-            raise ValueError(f"advantage_pool is {self.advantage_pool}; advantages are compared over 2 pairs or more")
-        if self.extraction == "advantage" and self.entropy_in_target:
-            raise ValueError('entropy_in_target needs the temperature of extraction "value"; "advantage" has none')
+        require_positive(self, "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
+        require_not_negative(self, "beta", "anchor")
+        assert not isinstance(self.f, list)
+        if self.extraction == "imitation" and self.anchor:
+            raise ValueError('anchor is a part of extraction "value"; "imitation" has none: set anchor to 0')
         if not 0.0 < self.f <= 1.0:
             raise ValueError(f"f is {self.f}; the dataset's share of a batch lies in (0, 1]")
         real = real_rows(self.f, self.batch)
@@ -109,9 +121,47 @@ class AgentConfig:
         if real == 0:
             raise ValueError(f"f is {self.f}, which leaves no data in a batch of {self.batch}; set it higher")
 
+    def _lists(self) -> dict[str, list[Any]]:
+        """Settings that have a value for each agent."""
+        return {name: value for name in PER_AGENT if isinstance(value := getattr(self, name), list)}
 
-PER_AGENT = ("beta", "f", "rho", "mu", "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
-"""Settings that may differ from agent to agent of a stack."""
+    def _settle_stack(self) -> None:
+        """Let the lists say how many agents there are. Raises ValueError where they, or `stack`, disagree."""
+        lists = self._lists()
+        if not lists:
+            return
+        lengths = {name: len(values) for name, values in lists.items()}
+        if len(set(lengths.values())) > 1 or 0 in lengths.values():
+            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise ValueError(f"lists have a value for each agent, but their lengths are: {told}; make them alike")
+        name, length = next(iter(lengths.items()))
+        if self.stack not in (1, length):
+            raise ValueError(f"stack is {self.stack}, but {name} lists {length} agents; set stack to {length}")
+        object.__setattr__(self, "stack", length)
+
+    def members(self) -> list["AgentConfig"]:
+        """The settings of each of S agents, of which none is a list."""
+        lists = self._lists()
+        return [
+            replace(self, stack=1, **{name: values[agent] for name, values in lists.items()})
+            for agent in range(self.stack)
+        ]
+
+    def differences(self) -> list[dict[str, Any]]:
+        """What each agent has of its own: a value for each setting that is a list."""
+        lists = self._lists()
+        return [{name: values[agent] for name, values in lists.items()} for agent in range(self.stack)]
+
+    def labels(self) -> list[str]:
+        """What tells the agents apart: their numbers, and what each has of its own: `1, beta 0.5, mu policy`."""
+        own = (", ".join(f"{name} {value}" for name, value in some.items()) for some in self.differences())
+        return [", ".join(filter(None, (str(agent), some))) for agent, some in enumerate(own)]
+
+
+def one(value: Numbers) -> float:
+    """A setting of a single agent."""
+    assert not isinstance(value, list)
+    return value
 
 
 @dataclass(frozen=True)
@@ -126,6 +176,8 @@ class AgentSettings:
     """Weight, 0 or 1, of the dataset's states in rho(s)."""
     mu_uniform: Tensor
     """bool; rollouts take uniform actions, else the policy's."""
+    anchor: Tensor
+    """0 where there is none."""
     critic_learning_rate: Tensor
     actor_learning_rate: Tensor
     alpha_learning_rate: Tensor
@@ -138,14 +190,15 @@ class AgentSettings:
             if replace(config, **own) != configs[0]:
                 raise ValueError(f"agents of a stack differ in {', '.join(PER_AGENT)} only")
 
-        def column(values: list[float]) -> Tensor:
-            return torch.tensor(values, device=device)
+        def column(values: list[Any]) -> Tensor:
+            return torch.tensor([float(value) for value in values], device=device)
 
         return cls(
             beta=column([c.beta for c in configs]),
             f=column([c.f for c in configs]),
             rho_model=column([float(c.rho in ("model", "mix")) for c in configs]),
             rho_real=column([float(c.rho in ("dataset", "mix")) for c in configs]),
+            anchor=column([c.anchor for c in configs]),
             mu_uniform=torch.tensor([c.mu == "uniform" for c in configs], device=device),
             critic_learning_rate=column([c.critic_learning_rate for c in configs]),
             actor_learning_rate=column([c.actor_learning_rate for c in configs]),
@@ -161,7 +214,7 @@ def pushed_rows(configs: list[AgentConfig]) -> slice:
     """
     if not any(config.beta for config in configs):
         return slice(0, 0)
-    ends = [real_rows(config.f, config.batch) for config in configs]
+    ends = [real_rows(one(config.f), config.batch) for config in configs]
     first = min(end if config.rho == "model" else 0 for config, end in zip(configs, ends, strict=True))
     last = max(end if config.rho == "dataset" else config.batch for config, end in zip(configs, ends, strict=True))
     return slice(first, last)

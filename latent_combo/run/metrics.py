@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,8 +18,14 @@ from latent_combo.run.places import HEADER, METRICS, TENSORBOARD
 class MetricsLog:
     """Writes `metrics.csv` (a row per value) and TensorBoard events below a run's folder."""
 
-    def __init__(self, folder: Path, resume: Mapping[str, int] | None = None) -> None:
-        """Open the log; with `resume`, rows beyond the step that each phase goes on from are dropped first."""
+    def __init__(
+        self, folder: Path, resume: Mapping[str, int] | None = None, labels: Sequence[str] | None = None
+    ) -> None:
+        """Open the log; with `resume`, rows beyond the step that each phase goes on from are dropped first.
+
+        `labels` (S,) are what TensorBoard calls the agents; the CSV has their numbers.
+        """
+        self._labels = labels
         path = folder / METRICS
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -36,18 +42,22 @@ class MetricsLog:
     def write(self, phase: str, step: int, metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
         """Log scalars, and vectors (S,) as one series per agent; returns what was read. Only this reads tensors."""
         names: list[str] = []
+        tags: list[str] = []
         values: list[Tensor] = []
         for name, value in metrics.items():
             flat = torch.as_tensor(value, dtype=torch.float32).detach().reshape(-1)
             single = not isinstance(value, Tensor) or value.dim() == 0
-            names += [name] if single else [f"{name}/{index}" for index in range(len(flat))]
+            numbers = [str(index) for index in range(len(flat))]
+            labels = numbers if self._labels is None or len(self._labels) != len(flat) else self._labels
+            names += [name] if single else [f"{name}/{number}" for number in numbers]
+            tags += [name] if single else [f"{name}/{label}" for label in labels]
             values.append(flat)
         # one transfer, so gather where the tensors are, not where the plain numbers are
         device = next((v.device for v in values if v.device.type != "cpu"), torch.device("cpu"))
         read: list[float] = torch.cat([v.to(device) for v in values]).tolist() if values else []
-        for name, number in zip(names, read, strict=True):
+        for name, tag, number in zip(names, tags, read, strict=True):
             self._csv.writerow((phase, step, name, f"{number:.8g}"))
-            self.board.scalar(f"{phase}/{name}", number, step)
+            self.board.scalar(f"{phase}/{tag}", number, step)
         self._file.flush()
         return dict(zip(names, read, strict=True))
 

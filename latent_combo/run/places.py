@@ -1,5 +1,7 @@
 """Where things are in a run's folder: for those who write them, and for those who read them without what that takes."""
 
+SETTINGS = "config.yaml"
+WORLD_MODEL = "checkpoints/world_model.pt"
 METRICS = "metrics.csv"
 HEADER = ("phase", "step", "name", "value")
 """Its columns."""

@@ -26,6 +26,26 @@ def probe(feature: Floats, target: Floats, held_out_feature: Floats, held_out_ta
     return np.asarray(1.0 - residual / np.maximum(total, 1e-12))
 
 
+def told_apart(real: Floats, imagined: Floats, held_out_real: Floats, held_out_imagined: Floats) -> float:
+    """Share of held-out rows that a linear probe of features and their squares puts on the right side.
+
+    Takes features (N, F) that followed recorded transitions, and those that the model imagined in their place. 0.5 is
+    chance, where they come from one distribution; near 1 the model's states can be told by themselves, and critics may
+    be conservative about that instead of about actions.
+    """
+
+    def rows(one: Floats, other: Floats) -> tuple[Floats, Floats]:
+        both = np.concatenate([one, other])
+        sides = np.repeat([1.0, -1.0], [len(one), len(other)])[:, None]
+        return np.concatenate([both, np.square(both)], 1), sides
+
+    (x, side), (held_out_x, held_out_side) = rows(real, imagined), rows(held_out_real, held_out_imagined)
+    mean, std = x.mean(0), x.std(0) + 1e-6
+    x, held_out_x = (x - mean) / std, (held_out_x - mean) / std
+    weights = np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]), x.T @ side)
+    return float(((held_out_x @ weights) * held_out_side > 0.0).mean())
+
+
 def probed_figures(state: Floats, names: tuple[str, ...], turning: tuple[str, ...]) -> tuple[Floats, tuple[str, ...]]:
     """What is read of states (N, D): the numbers of the given names, angles that go on `turning` by sine and cosine."""
     columns, labels = [], []

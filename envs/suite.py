@@ -1,4 +1,4 @@
-"""dm_control's walker-walk as a Gymnasium environment, from states or from pixels."""
+"""Tasks of dm_control's suite as Gymnasium environments, from states or from pixels."""
 
 from typing import Any
 
@@ -14,16 +14,17 @@ from dm_control import suite  # isort: skip
 rendering.close_before_what_is_loaded()
 
 
-class WalkerEnv(TaskEnv):
-    """A planar walker that is to walk at 1 m/s: reward in [0, 1] for each of `action_repeat` control steps.
+class SuiteEnv(TaskEnv):
+    """The suite's task of the same name (`walker-walk`): reward in [0, 1] for each of `action_repeat` control steps.
 
-    States are 14 orientations, the torso's height, 9 velocities; physics are 9 positions, 9 velocities. Episodes never
-    terminate.
+    States are the suite's observations one after another, in its order; physics are the positions and the velocities.
+    Episodes never terminate.
     """
 
     def __init__(self, task: Task, observation: str, look: str, image_size: int) -> None:
         super().__init__(task, observation, look, image_size)
-        self._suite = suite.load("walker", "walk", task_kwargs={"random": 0})
+        domain, _, name = task.name.partition("-")
+        self._suite = suite.load(domain, name, task_kwargs={"random": 0})
         self._physics = self._suite.physics
 
     def reset(
@@ -46,21 +47,20 @@ class WalkerEnv(TaskEnv):
         return self._observe(), reward, False, self._elapsed >= self.task.horizon, self._info()
 
     def physics_state(self) -> NDArray[np.float64]:
-        """Positions and velocities, (18,) float64."""
+        """Positions and velocities, (P,) float64."""
         return np.concatenate([self._physics.data.qpos, self._physics.data.qvel])
 
     def set_physics(self, physics: NDArray[np.floating[Any]]) -> None:
-        """Move the simulator to a state (18,), as `physics_state` gives it."""
+        """Move the simulator to a state (P,), as `physics_state` gives it."""
         positions = self._physics.model.nq
         with self._physics.reset_context():
             self._physics.data.qpos[:] = physics[:positions]
             self._physics.data.qvel[:] = physics[positions:]
 
     def state(self) -> NDArray[np.float32]:
-        """14 orientations, the torso's height, 9 velocities."""
-        physics = self._physics
-        parts = (physics.orientations(), [physics.torso_height()], physics.velocity())
-        return np.concatenate(parts).astype(np.float32)
+        """The suite's observations, (S,)."""
+        parts = self._suite.task.get_observation(self._physics).values()
+        return np.concatenate([np.atleast_1d(part) for part in parts]).astype(np.float32)
 
     def _simulator(self) -> tuple[Any, Any]:
         return self._physics.model.ptr, self._physics.data.ptr

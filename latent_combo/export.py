@@ -1,0 +1,36 @@
+"""`python -m latent_combo.export RUN OUT.safetensors`: a run's fitted world model as one file, with its recipe."""
+
+import argparse
+from pathlib import Path
+
+from latent_combo.config import config_file
+from latent_combo.fitted import read_fitted, write_fitted
+from latent_combo.run.commands import command
+from latent_combo.run.errors import UserError, run_cli
+
+
+def export(run: Path, out: Path) -> str:
+    """Write the file, and say in a line what it holds.
+
+    Raises UserError for a run without a world model that is fitted to the end, and for a file that is there already.
+    """
+    config_file(run)  # which raises where the folder is no run
+    recipe, weights = read_fitted(run)
+    if recipe is None:
+        raise UserError(f"{run} does not say what its world model is")
+    write_fitted(out, recipe, weights)
+    size, count = out.stat().st_size / 1e6, sum(tensor.numel() for tensor in weights.values())
+    return f"{out}: {count:,} numbers, {size:.1f} MB; use it with: {command('train', '--world_model', out)}"
+
+
+def main() -> None:
+    """Read the command line and export."""
+    parser = argparse.ArgumentParser(prog="python -m latent_combo.export", description=__doc__)
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("out", type=Path, help="the file, which must not be there yet")
+    given = parser.parse_args()
+    print(export(given.run, given.out))
+
+
+if __name__ == "__main__":
+    run_cli(main)
