@@ -66,8 +66,8 @@ class Config:
 
     obs: str = "pixels"
     """What the policy sees: pixels, or state (vectors)."""
-    task: str = "walker-walk"
-    dataset: str = "walker-walk-mini"
+    task: str = "cartpole-balance"
+    dataset: str = "cartpole-balance-mini"
     """A name below the data folder, a recording that comes with the repository, a path (of this project, of V-D4RL,
     DreamerV2, LOMPO, D4RL or Minari), one of D4RL's names (downloaded if it is not here), or a Minari id."""
     algorithm: str = "combo"
@@ -166,8 +166,8 @@ def _parser() -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(
         prog="python -m latent_combo.train",
         description="Train a policy offline: dataset -> world model -> latents -> policy -> score. Without settings "
-        "it trains from images on the bundled walker; with --obs state from vectors, on the bundled hopper or on "
-        "--dataset, which may be one of D4RL's names. Settings come from the defaults below (the paper's, for images), "
+        "it trains from images on the bundled cart and pole; with --obs state from vectors, on the bundled hopper or "
+        "on --dataset, which may be one of D4RL's names. Settings come from the defaults below (the paper's, for images), "
         "then what the paper sets for the dataset, the preset, a fitted --world_model, the algorithm, --config, and "
         "the command line; the later ones win, and a run says which files it took.",
         exit_on_error=False,

@@ -105,7 +105,7 @@ def play(
         (config.seed_during_training, config.episodes_during_training) if look else (config.seed, config.episodes)
     )
     draws = generator(session.config.seed, session.device, "policy")
-    policy = Policy(model, agent.actor, agent.stack, draws, session.config.encode.sample)
+    policy = Policy(model, agent.acting, agent.stack, draws, session.config.encode.sample)
     return scorer.score(policy, seed, episodes, record=0 if look else session.config.views.episodes)
 
 
@@ -124,7 +124,7 @@ def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, s
     """
     index, view = held_out.draw((agent.stack, 1024), generator(seed, held_out.source.device, "held out"))
     feature, action = held_out.pairs(index, view)
-    policy = agent.actor(feature)
+    policy = agent.acting(feature)
 
     def at(actions: Tensor) -> Tensor:
         values: Tensor = agent.critic(feature, actions[:, :, None]).squeeze(-1)

@@ -129,7 +129,7 @@ class Run:
             )
         device = next(self.world_model.parameters()).device
         draws = generator(seed, device, "policy")
-        return Policy(self.world_model, self.agent.actor, self.agent.stack, draws, self.config.encode.sample)
+        return Policy(self.world_model, self.agent.acting, self.agent.stack, draws, self.config.encode.sample)
 
 
 def load_run(folder: Path) -> Run:

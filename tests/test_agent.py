@@ -145,6 +145,7 @@ def test_agents_of_a_stack_may_not_differ_in_what_they_share() -> None:
         ({"extraction": "imitation", "entropy_in_target": True}, "entropy_in_target needs"),
         ({"extraction": "imitation", "anchor": 1.0}, "anchor is a part of"),
         ({"anchor": -1.0}, "anchor is -1"),
+        ({"policy_average": 1.0}, "policy_average is 1"),
         ({"beta": [0.5, 1.0], "mu": ["policy"]}, "their lengths are: beta 2, mu 1"),
         ({"beta": [0.5, 1.0, 2.0], "stack": 2}, "stack is 2, but beta lists 3"),
         ({"beta": [0.5, -1.0]}, "beta is -1"),
@@ -356,6 +357,24 @@ def test_metrics_of_conservatism_by_hand() -> None:
     policy_mass = (of_policy - log_policy[0, 6:]).exp().sum(-1)
     share = policy_mass / (policy_mass + (uniform + A * math.log(2.0)).exp().sum(-1))
     torch.testing.assert_close(metrics["pushed_by_policy"][0], share.mean())
+
+
+def test_the_policy_that_acts_is_an_average_of_those_that_were_trained() -> None:
+    config = dataclasses.replace(SMALL, policy_average=0.9, actor_learning_rate=1e-2)
+    agent, expected = make_agent(config), make_agent(config).actor_weights.clone()
+    plain = make_agent(dataclasses.replace(config, policy_average=0.0))
+    assert plain.acting is plain.actor
+    for step in range(3):
+        batch, noise = random_batch(1, step), Noise.draw(1, config, A, draws(step))
+        agent.update(batch, noise)
+        plain.update(batch, noise)
+        expected = 0.9 * expected + 0.1 * agent.actor_weights
+    torch.testing.assert_close(agent.averaged_weights, expected)
+    torch.testing.assert_close(agent.actor_weights, plain.actor_weights)  # it changes nothing of the training
+    assert agent.acting is agent.averaged
+    batch.reward[:] = float("nan")
+    agent.update(batch, Noise.draw(1, config, A, draws()))
+    torch.testing.assert_close(agent.averaged_weights, expected)
 
 
 def test_the_papers_defaults() -> None:

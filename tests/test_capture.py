@@ -51,7 +51,9 @@ STEPS: dict[str, Callable[[], Callable[[], object]]] = {
     "an update": lambda: with_model_data(agent_fit()).update,
     "an update with an anchor": lambda: (
         with_model_data(
-            agent_fit(dataclasses.replace(SMALL, anchor=2.5, softmax_draws=2, trajectory_temperature=0.1))
+            agent_fit(
+                dataclasses.replace(SMALL, anchor=2.5, softmax_draws=2, trajectory_temperature=0.1, policy_average=0.9)
+            )
         ).update
     ),
     "an update of bc": lambda: (

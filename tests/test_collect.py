@@ -10,7 +10,16 @@ from safetensors.torch import load_file, save_file
 
 from data import collect
 from data.behaviour import KEPT, train_behaviour
-from data.collect import Behaviour, cut, evenly_spaced, first_episode, medium_snapshot, replay_indices, thinned
+from data.collect import (
+    Behaviour,
+    cut,
+    evenly_spaced,
+    first_episode,
+    medium_snapshot,
+    replay_indices,
+    shared_out,
+    thinned,
+)
 from data.episode import Episode, validate
 from data.formats.d4rl import read_d4rl
 from data.locate import infer_task
@@ -106,6 +115,25 @@ def test_the_command_cuts_a_recording_that_the_manifest_vouches_for(
         collect.main()
 
 
+def test_the_splits_of_several_learners_are_put_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (3, 4, 5):
+        behaviour_folder(tmp_path / f"walker-walk-behaviour-seed{seed}", 200)
+    seen: list[int] = []
+    monkeypatch.setattr(collect, "train_behaviour", lambda _, folder, __, seed: seen.append(seed))
+    out = tmp_path / "mini"
+    arguments = ["walker-walk", "medium-replay", str(out), "--learners", "3", "--seed", "3", "--episodes", "8"]
+    monkeypatch.setattr(sys, "argv", ["collect", *arguments])
+    collect.main()
+    dataset = Dataset(out)
+    assert seen == [3, 4, 5] and shared_out(8, 3) == [3, 3, 2]
+    told = dataset.manifest.behaviour["learners"]
+    assert [one["seed"] for one in told] == seen
+    assert [one["replay_episodes"] for one in told] == [[0, 100, 199], [0, 100, 199], [0, 199]]
+    assert [episode.reward.sum() for episode in dataset] == [0.0, 25.0, 45.0, 0.0, 25.0, 45.0, 0.0, 45.0]
+
+
 def test_what_cannot_be_collected_is_refused_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +150,9 @@ def test_what_cannot_be_collected_is_refused_before_anything_is_trained(
     wrong = {
         "--steps is 0": ["new", "--steps", "0"],
         "--episodes is 1": ["new", "--episodes", "1"],
+        "--learners is 0": ["new", "--learners", "0"],
+        "--learners is 2; it is 1 or more, and 1 with --scripted": ["new", "--learners", "2", "--behaviour", "here"],
+        "--episodes is 4 of 3 learners": ["new", "--learners", "3", "--episodes", "4"],
         "full exists already": ["full"],
         "file exists already": ["file"],
         "cannot write to": ["file/under"],

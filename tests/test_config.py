@@ -29,6 +29,16 @@ def test_the_paper_preset_has_the_papers_sizes() -> None:
     assert (config.agent.network.hidden, config.agent.network.layers) == (256, 3)
     assert (config.agent.critic_learning_rate, config.agent.actor_learning_rate) == (3e-4, 3e-4)
     assert config.agent.extraction == "value"
+    schedule = config.agent_fit  # LOMPO's, to whose parameters B.2 refers
+    assert (schedule.updates, schedule.rollout_every, schedule.branches * schedule.horizon) == (100_000, 200, 16_000)
+
+
+def test_the_gpu_preset_has_the_papers_sizes_on_another_schedule() -> None:
+    config, paper = parse(["--preset", "gpu"])[0], parse(["--preset", "paper"])[0]
+    assert config.world_model == paper.world_model
+    assert (config.agent.stack, config.agent.beta, config.agent.mu, config.agent.batch) == (4, 0.5, "policy", 256)
+    assert config.agent.actor_network == paper.agent.actor_network
+    assert config.fit.batch * config.fit.length == paper.fit.batch * paper.fit.length
 
 
 def test_the_papers_settings_of_images_are_those_of_the_split_and_the_task() -> None:
@@ -210,7 +220,9 @@ def test_the_files_that_settings_come_from_are_told() -> None:
         "paper/hopper-medium-replay.yaml",
         "state/small.yaml",
     ]
-    assert [path.stem for path in settings_files([])] == ["walker-walk-medium-replay", "quickstart"]
+    assert [path.stem for path in settings_files([])] == ["quickstart"]
+    walker = settings_files(["--dataset", "walker-walk-mini"])
+    assert [path.stem for path in walker] == ["walker-walk-medium-replay", "quickstart"]
 
 
 def test_a_task_needs_data_of_it_and_data_a_task(tmp_path: Path) -> None:
@@ -236,3 +248,36 @@ def test_other_programs_images_are_taken_as_the_full_look_unless_it_is_said(tmp_
     assert (config.look, config.task) == ("full", "walker-walk")
     assert parse(["--dataset", str(folder), "--look", "fast"])[0].look == "fast"
     assert parse([])[0].look == "fast"
+
+
+def test_lists_on_the_command_line_and_in_a_file_are_agents_that_differ(tmp_path: Path) -> None:
+    given = ["--agent.beta", "[0.5, 5]", "--agent.mu=[policy, uniform]", "--agent.anchor", "[0, 2.5]"]
+    agent = parse(given)[0].agent
+    assert (agent.stack, agent.beta, agent.mu, agent.anchor) == (2, [0.5, 5.0], ["policy", "uniform"], [0.0, 2.5])
+    assert agent.labels() == ["0, beta 0.5, mu policy, anchor 0.0", "1, beta 5.0, mu uniform, anchor 2.5"]
+    save_config(parse(given)[0], tmp_path / "config.yaml")
+    assert load_config(tmp_path).agent == agent
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"agent": {"critic_learning_rate": [1e-3, 1e-4, 1e-5]}}))
+    three = parse(["--config", str(file)])[0].agent
+    assert [own.critic_learning_rate for own in three.members()] == [1e-3, 1e-4, 1e-5]
+    assert three.labels()[2] == "2, critic_learning_rate 1e-05"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["--agent.beta=[0.5, 1]", "--agent.mu=[policy]"], "lengths are: beta 2, mu 1; make them alike"),
+        (["--preset", "small", "--agent.beta=[0.5, 1]"], "stack is 3, but beta lists 2 agents; set stack to 2"),
+        (["--agent.discount=[0.9, 0.99]"], "agent.discount"),
+        (["--agent.beta=[]"], "beta 0"),
+        (["--agent.mu=[policy, policies]"], "mu is 'policies'"),
+        (["--algorithm", "bc", "--agent.anchor", "1"], "anchor is a part of extraction"),
+        (["--algorithm", "cql", "--agent.rho=[dataset, mix]"], "algorithm is cql, which has agent.rho dataset"),
+        (["--obs", "state", "--preset", "gpu"], "unknown preset 'gpu'; for state there are paper, quickstart, small"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused_with_a_line(given: list[str], named: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse(given)
+    assert named in str(refused.value) and "\n" not in str(refused.value)

@@ -96,12 +96,12 @@ def test_updates_agree_with_the_cpu(extraction: str) -> None:
         torch.testing.assert_close(weights[CUDA][name], value, atol=1e-3, rtol=1e-2)
 
 
-@pytest.mark.parametrize("preset", ["quickstart", "paper"])
+@pytest.mark.parametrize("preset", ["quickstart", "gpu", "paper"])
 def test_a_run_on_cuda_is_read_back_on_the_cpu(preset: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = f"""--preset {preset} --dataset walker-walk-mini --data_dir {tmp_path} --out {out} --device cuda
-        --fit.steps 3 --fit.batch 4 --agent_fit.updates 4 --agent_fit.branches 20 --agent_fit.looks 1
-        --score.episodes 1 --score.episodes_during_training 1"""
+        --fit.steps 3 --fit.batch 4 --agent_fit.updates 4 --agent_fit.warm_up 2 --agent_fit.branches 20
+        --agent_fit.looks 1 --score.episodes 1 --score.episodes_during_training 1"""
     train(parse(arguments.split())[0])
     config = (out / "config.yaml").read_text()
     (out / "config.yaml").write_text(config.replace("device: cuda", "device: cpu"))
@@ -202,7 +202,13 @@ def test_a_fit_of_states_by_graphs_is_the_one_without_bit_by_bit() -> None:
 def agent_fit(graphs: str, extraction: str = "value", seed: int = 0, stack: int = 2) -> AgentFit:
     small = NetworkConfig(hidden=32, layers=2)
     config = AgentConfig(
-        network=small, actor_network=small, batch=16, actions=3, extraction=extraction, scale_values=True
+        network=small,
+        actor_network=small,
+        batch=16,
+        actions=3,
+        extraction=extraction,
+        scale_values=True,
+        policy_average=0.9,
     )
     configs = [dataclasses.replace(config, beta=1.0 + number, critic_learning_rate=1e-3) for number in range(stack)]
     torch.manual_seed(seed)

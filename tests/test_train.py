@@ -194,23 +194,26 @@ def test_bad_input_is_one_line_and_exit_code_2_and_changes_nothing(finished: Pat
     assert not (finished.parent / "new").exists()
 
 
-def test_the_paper_preset_trains_as_it_is_but_shorter(data_dir: Path, tmp_path: Path) -> None:
-    arguments = f"""--preset paper --dataset tiny --data_dir {data_dir} --out {tmp_path / "paper"} --device cpu
-        --fit.steps 2 --fit.batch 2 --fit.length 20 --agent_fit.updates 2 --agent_fit.branches 10
-        --agent_fit.looks 0 --score.episodes 1 --held_out 0.3 --views.clips 1 --views.segments 8"""
+@pytest.mark.parametrize("preset", ["paper", "gpu"])
+def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(preset: str, data_dir: Path, tmp_path: Path) -> None:
+    agents, anchor, mu = {"paper": (1, 0.0, "uniform"), "gpu": (4, 2.5, "policy")}[preset]
+    arguments = f"""--preset {preset} --dataset tiny --data_dir {data_dir} --out {tmp_path / "paper"} --device cpu
+        --fit.steps 2 --fit.batch 2 --fit.length 20 --agent_fit.updates 2 --agent_fit.branches 10 --score.processes 1
+        --agent_fit.warm_up {int(preset == "gpu")} --agent_fit.looks 0 --score.episodes 1 --held_out 0.3 --views.clips 1
+        --views.segments 8"""
     result = train(parse(arguments.split())[0])
-    assert result["episodes"] == 1 and np.isfinite(result["return_mean"])
+    assert result["episodes"] == agents and np.isfinite(result["return_mean"])
     assert result["agent"] == {
-        "beta": 1.0,
+        "beta": 1.0 if preset == "paper" else 0.5,
         "f": 0.5,
         "rho": "mix",
-        "mu": "uniform",
+        "mu": mu,
         "extraction": "value",
-        "anchor": 0.0,
+        "anchor": anchor,
     }
     trained = weights(tmp_path / "paper")
-    assert trained["actor.first.weight"].shape == (1, 384, 256)
-    assert trained["critic.feature_in.weight"].shape == (2, 384, 256)
+    assert trained["actor.first.weight"].shape == (agents, 384, 256)
+    assert trained["critic.feature_in.weight"].shape == (2 * agents, 384, 256)
     assert all(bool(value.isfinite().all()) for value in trained.values())
 
 

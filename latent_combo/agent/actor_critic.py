@@ -45,6 +45,12 @@ class ConservativeActorCritic(nn.Module):
         self.target = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
         self.target.load_state_dict(self.critic.state_dict())
         self.target.requires_grad_(False)
+        self.averaged: Actor | None = None
+        if config.policy_average:
+            self.averaged = Actor(self.stack, config.actor_network, feature_dim, action_dim).to(device)
+            self.averaged.load_state_dict(self.actor.state_dict())
+            self.averaged.requires_grad_(False)
+            self.averaged_weights = in_one_vector(self.averaged)
         self.log_alpha = nn.Parameter(torch.full((self.stack,), config.initial_alpha, device=device).log())
         self.actor_weights, self.critic_weights, self.target_weights = (
             in_one_vector(network) for network in (self.actor, self.critic, self.target)
@@ -229,6 +235,9 @@ class ConservativeActorCritic(nn.Module):
         with torch.no_grad():
             rate = (1.0 - self.finite.bad) * self.config.target_rate
             self.target_weights.lerp_(self.critic_weights, rate)
+            if self.averaged is not None:
+                taken = (1.0 - self.finite.bad) * (1.0 - self.config.policy_average)
+                self.averaged_weights.lerp_(self.actor_weights, taken)
         return metrics | actor_metrics
 
     def _follow_values(
@@ -251,7 +260,13 @@ class ConservativeActorCritic(nn.Module):
         """All that an update changes."""
         optimisers = (self.actor_optimiser, self.critic_optimiser, self.alpha_optimiser)
         changed = [tensor for optimiser in optimisers for tensor in optimiser.tensors()]
-        return [*changed, self.target_weights, *self.finite.tensors()]
+        averaged = [] if self.averaged is None else [self.averaged_weights]
+        return [*changed, self.target_weights, *averaged, *self.finite.tensors()]
+
+    @property
+    def acting(self) -> Actor:
+        """The policy that acts in the environment: the average of the trained one, where there is one."""
+        return self.actor if self.averaged is None else self.averaged
 
     def optimiser_state(self) -> dict[str, object]:
         """The optimisers' state, for a checkpoint beside `state_dict`."""

@@ -77,6 +77,9 @@ class AgentConfig:
     extraction: str = "value"
     """What the policy follows: the critics' "value" at its own actions (eq. 3), or by "imitation" the dataset's
     actions, by their likelihood alone: the critics then value it and move nothing."""
+    policy_average: float = 0.0
+    """The policy that acts in the environment is a running average of the weights that are trained: the share that it
+    keeps of itself at each update, such as 0.998 for some 500 updates. 0 acts by the last weights; not in the paper."""
     anchor: Numbers = 0.0
     """c of eq. 3 with an anchor (Fujimoto & Gu, 2021; not in the paper): values are divided by their mean size and
     multiplied by c, and the policy pays |mode - a|^2 at the dataset's pairs. 0 is eq. 3 as printed; of values above 0
@@ -95,6 +98,8 @@ class AgentConfig:
         require_positive(self, "actions", "batch", "stack", "target_steps", "initial_alpha")
         require_not_negative(self, "softmax_draws")
         require_share(self, "discount", "target_rate")
+        if not 0.0 <= self.policy_average < 1.0:
+            raise ValueError(f"policy_average is {self.policy_average}; it is at least 0 and less than 1")
         if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
             raise ValueError(f"trajectory_temperature is {self.trajectory_temperature}; it is more than 0, or null")
         if self.extraction == "imitation" and self.entropy_in_target:

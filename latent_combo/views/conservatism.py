@@ -140,7 +140,7 @@ def achieved(
     compared = (alive[:, rows] & seen).flatten()
     starts = list(range(context, length - steps, steps)) or [0]
     begun = feature[:, starts].flatten(0, 1).repeat(repeats, 1)
-    dreamed = imagine_policy(model, agent.actor, agent.stack, begun, steps, generator).reward.sum(1)
+    dreamed = imagine_policy(model, agent.acting, agent.stack, begun, steps, generator).reward.sum(1)
     true = torch.stack([played.reward[:, t + 1 : t + 1 + steps].sum(1) for t in starts], 1).flatten()
     lived = alive[:, starts].flatten()
     return Achieved(
