@@ -43,11 +43,11 @@ SETTINGS_OF = {"expert": "medium-expert", "": "medium-replay"}
 """Which of D4RL's splits others follow."""
 
 ALGORITHMS: dict[str, dict[str, str]] = {
-    "combo": {},
-    "cql-mbpo": {"rho": "dataset"},
-    "mbpo": {"beta": "0", "mu": "policy", "anchor": "0", "entropy_in_target": "true"},
-    "cql": {"f": "1", "rho": "dataset"},
-    "sac": {"beta": "0", "f": "1", "rho": "dataset", "anchor": "0", "entropy_in_target": "true"},
+    "combo": {"extraction": "value"},
+    "cql-mbpo": {"rho": "dataset", "extraction": "value"},
+    "mbpo": {"extraction": "value", "beta": "0", "mu": "policy", "anchor": "0", "entropy_in_target": "true"},
+    "cql": {"f": "1", "rho": "dataset", "extraction": "value"},
+    "sac": {"extraction": "value", "beta": "0", "f": "1", "rho": "dataset", "anchor": "0", "entropy_in_target": "true"},
     "bc": {
         "beta": "0",
         "f": "1",
@@ -165,9 +165,9 @@ class Config:
 def _parser() -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(
         prog="python -m latent_combo.train",
-        description="Train a policy offline: dataset -> world model -> latents -> policy -> score. Without settings "
-        "it trains from images on the bundled cart and pole; with --obs state from vectors, on the bundled hopper or "
-        "on --dataset, which may be one of D4RL's names. Settings come from the defaults below (the paper's, for images), "
+        description="Train a policy offline: dataset -> world model -> latents -> policy -> score. Without settings it "
+        "trains from images on the bundled cart and pole; with --obs state from vectors, on the bundled hopper or on "
+        "--dataset, which may be one of D4RL's names. Settings come from the defaults below (the paper's, for images), "
         "then what the paper sets for the dataset, the preset, a fitted --world_model, the algorithm, --config, and "
         "the command line; the later ones win, and a run says which files it took.",
         exit_on_error=False,

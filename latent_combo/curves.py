@@ -139,6 +139,7 @@ def _conservatism(axes: Axes, series: Series) -> None:
 
 def _policy(axes: Axes, series: Series) -> None:
     _plot(axes, series, "agent", "squared_distance", "|mode - action|^2 on the dataset")
-    _plot(axes, series, "agent", "held_out_squared_distance", "|mode - action|^2 on held-out pairs", linestyle="--")
+    label = "the same of the policy that acts, held-out pairs"
+    _plot(axes, series, "agent", "held_out_squared_distance", label, linestyle="--")
     _plot(axes, series, "agent", "entropy", "entropy")
     finish(axes, "Policy", "update", "squared actions, and nats")

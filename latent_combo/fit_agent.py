@@ -34,6 +34,8 @@ class Looks:
     steps: list[int] = field(default_factory=list)
     returns: list[list[float]] = field(default_factory=list)
     """Mean return of each agent, one list (S,) a look."""
+    regularisers: list[float | None] = field(default_factory=list)
+    """What each agent ended with; see `regularisers`."""
 
     def swing(self, updates: int, stack: int) -> list[float | None]:
         """Standard deviation over mean of each agent's looks in the last fifth of training; None without two."""
@@ -85,6 +87,7 @@ def fit_agent(
             if save or session.interrupt.requested:
                 session.save(PHASE, {"fit": fit.state_dict(), "looks": vars(looks)})
             session.stop_if_asked()
+    looks.regularisers = regularisers(fit)
     fit.close()
     return agent, meter, looks
 
@@ -107,6 +110,22 @@ def play(
     draws = generator(session.config.seed, session.device, "policy")
     policy = Policy(model, agent.acting, agent.stack, draws, session.config.encode.sample)
     return scorer.score(policy, seed, episodes, record=0 if look else session.config.views.episodes)
+
+
+@torch.no_grad()
+def regularisers(fit: AgentFit, batches: int = 64) -> list[float | None]:
+    """E_rho[Q(s, a)], a of the policy, less E_D[Q]: what the paper chooses settings by, the lower the better (B.2).
+
+    The mean over many fresh batches, for each agent (S,): a single one is dominated by which states were drawn. None
+    for agents without conservatism.
+    """
+    if fit.buffer is not None and not fit.buffer.filled:
+        fit.roll_out()
+    seen = [fit.agent.critic_loss(*fit.draw(warm=False)[:2])[1] for _ in range(batches)]
+    if "regulariser" not in seen[0]:
+        return [None] * fit.agent.stack
+    means = torch.stack([metrics["regulariser"] for metrics in seen]).mean(0).tolist()
+    return [mean if beta > 0.0 else None for mean, beta in zip(means, fit.agent.settings.beta.tolist(), strict=True)]
 
 
 @torch.no_grad()

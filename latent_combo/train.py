@@ -118,7 +118,13 @@ def _train(
         score = play(session, model, agent, scorer)
     scorer.close()
     result = summarise(
-        session, data, {**vars(quality), **one_step, **model_views.figures}, score, looks, (model_meter, agent_meter)
+        session,
+        data,
+        train_episodes,
+        {**vars(quality), **one_step, **model_views.figures},
+        score,
+        looks,
+        (model_meter, agent_meter),
     )
     write_result(session, result)  # before the last views, so that none of them can cost a score
     log_result(session.log, config, result)
@@ -151,6 +157,7 @@ def log_result(log: MetricsLog, config: Config, result: dict[str, Any]) -> None:
 def summarise(
     session: Session,
     data: Decoded,
+    train_episodes: NDArray[np.int64],
     quality: dict[str, Any],
     score: Score,
     looks: Looks,
@@ -170,7 +177,9 @@ def summarise(
         "dataset_return_mean": float(data.episode_returns.mean()),
         "dataset_return_max": float(data.episode_returns.max()),
         "dataset_return_drawn": weighted_return(
-            data.episode_returns, data.lengths, config.agent.trajectory_temperature
+            data.episode_returns[train_episodes],
+            data.lengths[train_episodes] - 1,
+            config.agent.trajectory_temperature,
         ),
         "random_return": task.random_return,
         "expert_return": task.expert_return,
@@ -183,16 +192,18 @@ def summarise(
                 "return_std": float(of_agent.std()),
                 "normalised_score": task.normalised_score(float(of_agent.mean())),
                 "last_fifth_std_over_mean": swing,
+                "regulariser": regulariser,
             }
-            for label, own, of_agent, swing in zip(
+            for label, own, regulariser, of_agent, swing in zip(
                 config.agent.labels(),
                 config.agent.differences(),
+                looks.regularisers,
                 returns,
                 looks.swing(config.agent_fit.updates, len(returns)),
                 strict=True,
             )
         ],
-        "looks": vars(looks),
+        "looks": {"steps": looks.steps, "returns": looks.returns},
         "world_model": quality,
         "beliefs": {},
         "fitted": config.fitted,

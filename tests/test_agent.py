@@ -265,7 +265,7 @@ def test_without_values_eq_3_widens_the_policy() -> None:
 
 
 def test_eq_3_with_an_anchor_by_hand() -> None:
-    """`alpha log pi - c min Q / mean |min Q|` over all rows, and |mode - a|^2 over the dataset's."""
+    """`c (alpha log pi - min Q) / mean |min Q|` over all rows, and |mode - a|^2 over the dataset's."""
     agents = [dataclasses.replace(SMALL, anchor=anchor) for anchor in (0.0, 2.5, 1e-6)]
     agent, batch, noise = make_agent(*agents), random_batch(3), Noise.draw(3, SMALL, A, draws())
     loss, _, metrics = agent.actor_loss(batch, noise)
@@ -276,15 +276,13 @@ def test_eq_3_with_an_anchor_by_hand() -> None:
     away = (policy.mode - batch.action).square().sum(-1)[:, :6].mean(-1)
     by_hand = [
         (entropy[0] - value[0]).mean(),
-        (entropy[1] - 2.5 * value[1] / value[1].abs().mean()).mean() + away[1],
-        entropy[2].mean() + away[2],  # so small an anchor leaves the critics out
+        2.5 * (entropy[1] - value[1]).mean() / value[1].abs().mean() + away[1],
+        away[2],  # so small an anchor leaves the critics out
     ]
     torch.testing.assert_close(metrics["actor_loss"], torch.stack(by_hand).detach(), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(metrics["squared_distance"], away.detach())
     grown = dataclasses.replace(batch, action=torch.where(batch.real[..., None] > 0, batch.action, 0.9))
     torch.testing.assert_close(agent.actor_loss(grown, noise)[0], loss)  # only the dataset's actions are an anchor
-    gradient = torch.autograd.grad(loss, agent.critic.value_mean.requires_grad_(), allow_unused=True)[0]
-    assert gradient is None or bool(gradient.isfinite().all())
 
 
 def test_an_anchored_policy_goes_where_values_grow_and_stays_near_the_data() -> None:
@@ -312,6 +310,23 @@ def test_an_anchored_policy_goes_where_values_grow_and_stays_near_the_data() -> 
         modes.append(float(mode[0]))
     for mode, anchor in zip(modes, (0.2, 0.6), strict=True):
         assert mode == pytest.approx(anchor / 2.0 / (1.0 + mode), abs=0.06)  # m = c / (2 mean |1 + m|)
+
+
+def test_an_anchor_leaves_the_temperature_in_units_of_the_values() -> None:
+    """Values of 150 and a peak of 0.12 a step of 0.1: with an anchor the entropy gets to its target as without one."""
+    configs = [
+        dataclasses.replace(SMALL, anchor=anchor, actor_learning_rate=1e-2, alpha_learning_rate=1e-2)
+        for anchor in (0.0, 2.5)
+    ]
+    agent, g = make_agent(*configs), draws()
+    agent.critic.forward = (
+        lambda _, action: (150.0 - 12.0 * (action - 0.3).square().sum(-1)).expand(  # type: ignore[method-assign]
+            2, *action.shape[:-1]
+        )
+    )
+    batch = dataclasses.replace(random_batch(2), action=torch.zeros(2, 12, A))
+    entropies = [agent._follow_values(batch, Noise.draw(2, SMALL, A, g), None, None)["entropy"] for _ in range(800)]
+    assert torch.stack(entropies[-200:]).mean(0).tolist() == pytest.approx([-A, -A], abs=0.2)
 
 
 @pytest.mark.parametrize("extraction", ["value", "imitation"])
@@ -368,7 +383,8 @@ def test_the_policy_that_acts_is_an_average_of_those_that_were_trained() -> None
         batch, noise = random_batch(1, step), Noise.draw(1, config, A, draws(step))
         agent.update(batch, noise)
         plain.update(batch, noise)
-        expected = 0.9 * expected + 0.1 * agent.actor_weights
+        share = max(0.1, 1.0 / (step + 1))  # the mean of all, until those are ten
+        expected = (1.0 - share) * expected + share * agent.actor_weights
     torch.testing.assert_close(agent.averaged_weights, expected)
     torch.testing.assert_close(agent.actor_weights, plain.actor_weights)  # it changes nothing of the training
     assert agent.acting is agent.averaged

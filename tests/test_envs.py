@@ -51,6 +51,29 @@ def test_an_episode_is_500_steps_of_two_control_steps_and_is_truncated_not_termi
     assert max(rewards) <= 2.0
 
 
+@pytest.mark.parametrize("name", ["cartpole-balance", "cartpole-swingup"])
+def test_a_cart_and_pole_as_the_suite_has_it(name: str) -> None:
+    env, task = make(name, "pixels", image_size=32), get_task(name)
+    image, info = env.reset(seed=0)
+    assert image.shape == (32, 32, 3) and info["state"].shape == (5,) and info["physics"].shape == (4,)
+    upright = float(info["state"][1])  # the cosine: 1 is up
+    assert upright > 0.99 if name.endswith("balance") else upright < -0.99
+    rewards = []
+    for step in range(task.horizon):
+        image, reward, terminated, truncated, info = env.step(np.full(1, 0.1, np.float32))
+        rewards.append(reward)
+        assert not terminated and truncated == (step == task.horizon - 1)
+    assert env._physics.time() == pytest.approx(10.0)  # s, as in the suite
+    assert min(rewards) >= 0.0 and max(rewards) <= task.action_repeat
+    fresh = make(name, "pixels", image_size=32)
+    np.testing.assert_array_equal(fresh.render_physics(info["physics"]), image)
+    np.testing.assert_allclose(fresh.observe_physics(info["physics"]), info["state"], atol=1e-6)
+    angle = float(info["physics"][1])
+    np.testing.assert_allclose(info["state"][1:3], [np.cos(angle), np.sin(angle)], atol=1e-6)
+    env.close()
+    fresh.close()
+
+
 def test_a_recorded_state_gives_the_same_picture_and_observation() -> None:
     env = make("walker-walk", "pixels")
     env.reset(seed=1)

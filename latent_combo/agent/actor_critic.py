@@ -13,6 +13,9 @@ from latent_combo.agent.settings import AgentConfig, AgentSettings, one, pushed_
 from latent_combo.run.adam import StackedAdam
 from latent_combo.run.finite import FiniteCheck
 
+LEAST_SIZE = 1e-2
+"""Of the mean value that an anchor divides by."""
+
 
 def in_one_vector(network: nn.Module) -> Tensor:
     """Lay all parameters of a network into one vector, which is returned: what is done to all takes one kernel then."""
@@ -104,9 +107,9 @@ class ConservativeActorCritic(nn.Module):
             gap = conservative_gap(soft_maximum, rho, q_data, batch.real)  # (2, S)
             loss = torch.addcmul(bellman, self.settings.beta, gap)
             if report:
-                of_policy = weighted_mean(metrics.pop("policy_values"), rho)
+                metrics = {name: weighted_mean(values, rho) for name, values in metrics.items()}
                 metrics["conservative_gap"] = gap.detach().mean(0)
-                metrics["regulariser"] = of_policy - weighted_mean(q_data.detach(), batch.real).mean(0)
+                metrics["regulariser"] = metrics["q_policy"] - weighted_mean(q_data.detach(), batch.real).mean(0)
         if report:
             with torch.no_grad():
                 metrics |= {
@@ -127,7 +130,7 @@ class ConservativeActorCritic(nn.Module):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The values (2, S, B) of a batch's own pairs, the log-sum-exp (2, S, M) at the rows that are pushed down.
 
-        And metrics, with `report`: means (S,), and `policy_values` (S, M) of the policy's actions at those rows.
+        And metrics of those rows (S, M), with `report`.
         """
         pushed, draws = self.pushed, self.config.softmax_draws
         feature = batch.feature[:, pushed]
@@ -154,10 +157,9 @@ class ConservativeActorCritic(nn.Module):
         if not report:
             return q_data, soft_maximum, {}
         with torch.no_grad():
-            metrics = {name: q.mean((0, 2, 3)) for name, q in (("q_uniform", q_uniform), ("q_policy", q_policy))}
-            metrics["policy_values"] = q_policy.mean((0, 3))
+            metrics = {name: q.mean((0, 3)) for name, q in (("q_uniform", q_uniform), ("q_policy", q_policy))}
             shares = softmax_shares(q_uniform, q_policy, log_policy, self.action_dim)
-            metrics["pushed_by_policy"] = shares[..., shares.shape[-1] // 2 :].sum(-1).mean((0, 2))
+            metrics["pushed_by_policy"] = shares[..., shares.shape[-1] // 2 :].sum(-1).mean(0)
         return q_data, soft_maximum, metrics
 
     @torch.no_grad()
@@ -165,7 +167,7 @@ class ConservativeActorCritic(nn.Module):
         """`y = r + discount * min_i Q_target_i(s', a')`, a' a sample of the policy, or its mode: (S, B).
 
         The spread of a policy that does not follow the critics never narrows onto what they value, and samples of it
-        would pay for conservatism anew at every backup; its mode is what acts.
+        would pay for conservatism anew at every backup; what acts is a mode.
         """
         policy: TanhGaussian = self.actor(batch.next_feature)
         action = policy.mode if of_mode else policy.act(noise)
@@ -179,21 +181,23 @@ class ConservativeActorCritic(nn.Module):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Eq. 3 with entropy: `E[alpha log pi - min_i Q_i]` over the batch's states, summed over agents.
 
-        With an anchor c it is `E[alpha log pi - c min_i Q_i / mean |min_i Q_i|] + E_D[|mode - a|^2]`. `policy` is that
-        of these states, if it is known. Returns the scalar loss, the log-densities of the actions (S, B), and metrics
+        With an anchor c it is `c E[alpha log pi - min_i Q_i] / mean |min_i Q_i| + E_D[|mode - a|^2]`: the temperature
+        stays in units of the values, as the target entropy and the backup need it. `policy` is that of these states,
+        if it is known. Returns the scalar loss, the log-densities of the actions (S, B), and metrics
         of shape (S,).
         """
         policy = self.actor(batch.feature) if policy is None else policy
         action, log_policy = policy.sample(noise.actor)
         value = self.critic(batch.feature, action[:, :, None]).squeeze(-1).amin(0)  # (S, B)
-        entropy_part = self.log_alpha.detach().exp()[:, None] * log_policy
+        each = self.log_alpha.detach().exp()[:, None] * log_policy - value
         away = weighted_mean((policy.mode - batch.action).square().sum(-1), batch.real)  # (S,)
         if self.anchored:
             anchor = self.settings.anchor
-            scale = torch.where(anchor > 0.0, anchor / value.detach().abs().mean(-1).clamp(min=1e-8), 1.0)
-            loss = (entropy_part - scale[:, None] * value).mean(-1) + (anchor > 0.0).float() * away
+            size = value.detach().abs().mean(-1).clamp(min=LEAST_SIZE)
+            scale = torch.where(anchor > 0.0, anchor / size, 1.0)
+            loss = scale * each.mean(-1) + (anchor > 0.0).float() * away
         else:
-            loss = (entropy_part - value).mean(-1)
+            loss = each.mean(-1)
         return loss.sum(), log_policy, {"actor_loss": loss.detach(), "squared_distance": away.detach()}
 
     def imitation_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
@@ -236,8 +240,9 @@ class ConservativeActorCritic(nn.Module):
             rate = (1.0 - self.finite.bad) * self.config.target_rate
             self.target_weights.lerp_(self.critic_weights, rate)
             if self.averaged is not None:
-                taken = (1.0 - self.finite.bad) * (1.0 - self.config.policy_average)
-                self.averaged_weights.lerp_(self.actor_weights, taken)
+                # a plain mean at first, or the initial weights would stay in it for long
+                taken = (1.0 / self.finite.steps.clamp(min=1)).clamp(min=1.0 - self.config.policy_average)
+                self.averaged_weights.lerp_(self.actor_weights, (1.0 - self.finite.bad) * taken)
         return metrics | actor_metrics
 
     def _follow_values(

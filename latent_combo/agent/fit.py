@@ -22,8 +22,8 @@ from latent_combo.world_model.base import WorldModel
 class AgentFitConfig:
     """The schedule of algorithm 1."""
 
-    updates: int = 250_000
-    """Updates of the critics and of the policy."""
+    updates: int = 100_000
+    """Updates of the critics and of the policy; this and the two below are LOMPO's, to whose parameters B.2 refers."""
     warm_up: int = 0
     """The first of them, in which the policy imitates the dataset's actions by their likelihood alone, the targets of
     the dataset's pairs are the rewards to the end of their episodes, and those of the model's pairs go on by the
@@ -33,9 +33,9 @@ class AgentFitConfig:
     """Share of the learning rates that is left at the last update, on a cosine; 1 keeps them constant."""
     horizon: int = 5
     """h, steps of a rollout (B.2: 5 on images)."""
-    branches: int = 5_000
+    branches: int = 3_200
     """Rollouts of one round."""
-    rollout_every: int = 1_000
+    rollout_every: int = 200
     """Updates between rounds of rollouts."""
     rounds_kept: int = 5
     """Rounds whose transitions stay in the model buffer."""

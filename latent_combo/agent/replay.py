@@ -131,7 +131,7 @@ class EncodedDataset:
 def weighted_return(returns: NDArray[np.float64], lengths: NDArray[np.int64], temperature: float | None) -> float:
     """Mean return of the episodes that rows are drawn from: what imitating the drawn rows has to reach.
 
-    Takes the returns and lengths of all episodes, (E,) each.
+    Takes the returns of the episodes trained on and their numbers of transitions, (E,) each.
     """
     weight = lengths.astype(np.float64)
     if temperature is not None:

@@ -81,9 +81,10 @@ class AgentConfig:
     """The policy that acts in the environment is a running average of the weights that are trained: the share that it
     keeps of itself at each update, such as 0.998 for some 500 updates. 0 acts by the last weights; not in the paper."""
     anchor: Numbers = 0.0
-    """c of eq. 3 with an anchor (Fujimoto & Gu, 2021; not in the paper): values are divided by their mean size and
-    multiplied by c, and the policy pays |mode - a|^2 at the dataset's pairs. 0 is eq. 3 as printed; of values above 0
-    the smaller ones stay nearer to the data."""
+    """c of eq. 3 with an anchor (Fujimoto & Gu, 2021; not in the paper): eq. 3 is divided by the mean size of the
+    values and multiplied by c, and the policy pays |mode - a|^2 at the dataset's pairs. 0 is eq. 3 as printed; of
+    values above 0 the smaller ones stay nearer to the data. Eq. 3 counts all rows of a batch and the anchor the
+    dataset's alone, so that c f is what is traded at such a row. It wants values of one sign."""
     trajectory_temperature: float | None = None
     """alpha of trajectory weighting (Hong et al., 2023): the dataset's rows are drawn in proportion to exp(R / alpha),
     R the return of a row's episode scaled from 0, the dataset's worst, to 1, its best; for critics, policy and rollouts
