@@ -130,10 +130,11 @@ def _values(axes: Axes, series: Series) -> None:
 
 
 def _conservatism(axes: Axes, series: Series) -> None:
-    _plot(axes, series, "agent", "conservative_gap", "log-sum-exp Q - Q of the dataset")
-    _plot(axes, series, "agent", "regulariser", "Q of the policy's actions under rho - Q of the dataset")
-    _plot(axes, series, "agent", "held_out_gain", "min Q of the policy's mode - of the action, held-out pairs")
+    _plot(axes, series, "agent", "conservative_gap", "log-sum-exp Q - Q of the data")
+    _plot(axes, series, "agent", "regulariser", "Q of the policy under rho - Q of the data")
+    _plot(axes, series, "agent", "held_out_gain", "Q of the mode - of the action, held out")
     _plot(axes, series, "agent", "bellman", "Bellman error, half its square")
+    axes.set_yscale("symlog", linthresh=10.0)  # Bellman errors are squares
     finish(axes, "Critic's losses", "update", "in units of Q, and of its square")
 
 

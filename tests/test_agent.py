@@ -11,7 +11,7 @@ from torch import Tensor
 from latent_combo.agent.batch import Batch, Noise, draw_by_weight
 from latent_combo.agent.networks import NetworkConfig, TanhGaussian
 from latent_combo.agent.replay import real_share
-from latent_combo.agent.settings import AgentConfig, pushed_rows, real_rows
+from latent_combo.agent.settings import AgentConfig, one, pushed_rows, real_rows
 from latent_combo.run.adam import StackedAdam
 from latent_combo.run.finite import NonFiniteError
 
@@ -28,6 +28,7 @@ def test_an_agent_in_a_stack_equals_the_same_agent_alone(extraction: str, anchor
         dataclasses.replace(base, beta=5.0, rho="model", critic_learning_rate=1e-3),
         dataclasses.replace(base, beta=0.0, f=0.8, actor_learning_rate=1e-4),
     ]
+    real = real_share([real_rows(one(config.f), config.batch) for config in configs], 12, torch.device("cpu"))
     together = make_agent(*configs)
     for index, config in enumerate(configs):
         alone = make_agent(config)
@@ -40,9 +41,11 @@ def test_an_agent_in_a_stack_equals_the_same_agent_alone(extraction: str, anchor
         alone.load_state_dict(state)
         stacked = make_agent(*configs)
         for step in range(4):
-            batch, noise = random_batch(3, step), Noise.draw(3, base, A, draws(step))
-            stacked.update(batch, noise)
-            alone.update(Batch(**part(batch, index)), Noise(**part(noise, index)))
+            batch, noise = dataclasses.replace(random_batch(3, step), real=real), Noise.draw(3, base, A, draws(step))
+            of_stack = stacked.update(batch, noise)
+            metrics = alone.update(Batch(**part(batch, index)), Noise(**part(noise, index)))
+            for name, value in metrics.items():
+                torch.testing.assert_close(of_stack[name][rows], value, atol=2e-5, rtol=1e-3, msg=name)
         for name, value in stacked.state_dict().items():
             chosen = value[rows] if "actor" in name or name == "log_alpha" else value[twin]
             torch.testing.assert_close(chosen, alone.state_dict()[name], atol=2e-6, rtol=1e-4)

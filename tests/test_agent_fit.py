@@ -16,7 +16,7 @@ from latent_combo.agent.fit import AgentFit, AgentFitConfig
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
-from latent_combo.fit_agent import held_out_metrics
+from latent_combo.fit_agent import held_out_metrics, regularisers
 from latent_combo.run.seeding import generator
 from latent_combo.world_model.base import Imagined
 
@@ -144,6 +144,45 @@ def test_held_out_values_are_held_against_returns_that_tell(monkeypatch: pytest.
     torch.testing.assert_close(found["held_out_told_q"], torch.tensor([2.0, 8.0]))
     assert (found["held_out_q"] > 300.0).all()
     assert "held_out_return" not in held_out_metrics(agent, dataset(rows=3), 0)
+
+
+def test_held_out_metrics_are_of_the_policy_that_acts() -> None:
+    agent, data = make_agent(dataclasses.replace(SMALL, policy_average=0.9)), dataset()
+    with torch.no_grad():
+        for weights in (agent.actor_weights, agent.averaged_weights):
+            weights.copy_(torch.randn(weights.shape, generator=draws(len(weights))) * 0.3)
+    agent.actor_weights.zero_()
+    feature, action = data.pairs(*data.draw((1, 1024), generator(0, CPU, "held out")))
+    with torch.no_grad():
+        mode = agent.acting(feature).mode
+        of_mode, of_data = (agent.critic(feature, some[:, :, None])[..., 0].amin(0) for some in (mode, action))
+    found = held_out_metrics(agent, data, 0)
+    torch.testing.assert_close(found["held_out_gain"], (of_mode - of_data).mean(1))
+    torch.testing.assert_close(found["held_out_squared_distance"], (mode - action).square().sum(-1).mean(1))
+    assert float(mode.abs().mean()) > 0.05
+
+
+def test_the_regularisers_are_of_the_policys_actions_under_rho_and_of_the_data() -> None:
+    settings = (("model", 1.0), ("dataset", 1.0), ("mix", 0.0))
+    agent = make_agent(*(dataclasses.replace(SMALL, mu="policy", rho=rho, beta=beta) for rho, beta in settings))
+    scale = torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+
+    def value(feature: Tensor, action: Tensor) -> Tensor:
+        imagined = feature[..., :1] != feature[..., :1].round()  # the dataset's are numbers of rows
+        return (scale * (action[..., 0] + imagined)).expand(2, *action.shape[:-1])
+
+    agent.critic.forward = value  # type: ignore[method-assign]
+    with torch.no_grad():
+        agent.actor.rest.out.weight.zero_()
+        agent.actor.rest.out.bias[:, 0, :A] = 0.5
+        agent.actor.rest.out.bias[..., A:] = -10.0
+    data = dataset(episodes=1, rows=3)  # actions of 0.01 and 0.02
+    fit = AgentFit(agent, Walk(), data, AgentFitConfig(updates=2, branches=40, horizon=2, rollout_every=1), draws())
+    of_model, of_dataset, none = regularisers(fit)
+    mode, taken = math.tanh(0.5), 0.015
+    assert none is None
+    assert of_model == pytest.approx(mode + 0.5 - taken, abs=0.06)  # each second stored state is an imagined one
+    assert of_dataset == pytest.approx(2.0 * (mode - taken), abs=0.02)
 
 
 def test_a_warm_up_begins_with_the_behaviours_actions_and_the_values_of_its_whole_episodes() -> None:

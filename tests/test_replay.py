@@ -14,6 +14,7 @@ from latent_combo.agent.replay import (
     mixed_batch,
     real_share,
     trajectory_weights,
+    weighted_return,
 )
 
 CPU = torch.device("cpu")
@@ -133,6 +134,27 @@ def test_rows_are_drawn_alike_or_by_the_returns_of_their_episodes(temperature: f
     mean = float((share * left[:, 0]).sum())
     assert data.value_scale()[0] == pytest.approx(mean, rel=1e-5)
     assert data.value_scale()[1] == pytest.approx(float((share * (left[:, 0] - mean).square()).sum().sqrt()), rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.1, 0.5])
+def test_the_return_of_what_is_drawn_is_that_of_the_rows_drawn(temperature: float | None) -> None:
+    lengths = torch.tensor([3, 8, 5])
+    returns = torch.tensor([0.0, 1.0, 4.0])
+    first = torch.tensor([0, 3, 11])
+    reward = torch.zeros(16)
+    reward[first + 1] = returns
+    data = EncodedDataset.from_rows(
+        feature=torch.arange(16.0)[None, :, None],
+        action=torch.zeros(16, A),
+        reward=reward,
+        terminal=torch.zeros(16),
+        is_first=torch.zeros(16).index_fill(0, first, 1.0).bool(),
+        config=dataclasses.replace(SMALL, trajectory_temperature=temperature),
+    )
+    share = data.cumulative_weight.diff(prepend=torch.zeros(1, dtype=torch.float64)) / data.cumulative_weight[-1]
+    episode = torch.arange(3).repeat_interleave(lengths)
+    drawn = float((share * returns[episode[data.source]]).sum())
+    assert weighted_return(returns.double().numpy(), (lengths - 1).numpy(), temperature) == pytest.approx(drawn)
 
 
 def test_returns_to_the_end_are_those_of_adding_up_backwards() -> None:

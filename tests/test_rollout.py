@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from small_agents import CPU, SMALL, A, F, dataset, draws, make_agent
+from small_agents import CPU, SMALL, A, F, dataset, draws, make_agent, random_batch
 from torch import Tensor
 from toy_models import PartialWorldModel
 
@@ -44,6 +44,24 @@ def test_the_policys_actions_are_samples() -> None:
     alike = torch.corrcoef(raw.permute(0, 2, 1).flatten(0, 1)) - torch.eye(2 * A)
     assert float(alike.abs().max()) < 0.05  # every agent and every number of an action has noise of its own
     assert float((raw[:, :4000] - raw[:, 4000:]).abs().mean()) > 0.1  # and every step
+
+
+def test_rollouts_and_backups_are_of_the_policy_that_is_trained_and_not_of_its_average() -> None:
+    agent = make_agent(dataclasses.replace(POLICY, policy_average=0.9))
+    with torch.no_grad():
+        for policy, raw in ((agent.actor, 1.0), (agent.averaged, -1.0)):
+            assert policy is not None
+            policy.rest.out.weight.zero_()
+            policy.rest.out.bias[:, 0, :A] = raw
+            policy.rest.out.bias[..., A:] = -10.0  # next to no spread
+    buffer = ModelBuffer(1, 20, F, A, CPU)
+    rollout(Mortal(0.0), agent, dataset(), buffer, branches=20, horizon=1, generator=draws())
+    assert bool((buffer.action > 0.0).all())
+    batch = random_batch(1)
+    value = agent.target(batch.next_feature, torch.full((1, 12, 1, A), 1.0).tanh()).squeeze(-1).amin(0)
+    torch.testing.assert_close(
+        agent.backup(batch, torch.zeros(1, 12, A)), batch.reward + batch.discount * value, atol=1e-5, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.3, 0.7, 1.0])

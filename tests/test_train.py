@@ -224,6 +224,8 @@ def test_a_finished_run_is_scored_and_drawn_again(finished: Path, tmp_path: Path
     assert f"dataset {json.loads((finished / 'result.json').read_text())['dataset_return_mean']:.1f}" in scored.stdout
     result = json.loads((finished / "result.json").read_text())
     assert f"return {result['agents'][0]['return_mean']:.1f}" in scored.stdout  # the same policy, the same seeds
+    run = load_run(finished)
+    assert run.agent is not None and run.agent.averaged is not None and run.policy(0).actor is run.agent.averaged
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("views", "videos", "report.html"))
     drawn = command("latent_combo.visualise", copy)
