@@ -102,12 +102,13 @@ def test_a_dataset_of_states_has_the_papers_settings_and_sizes(dataset: str) -> 
 
 def test_a_short_name_a_path_and_a_minari_id_have_the_papers_settings_too() -> None:
     for given in (["medium-v2", "--task", "walker2d"], ["mujoco/walker2d/medium-v0"], ["/x/walker2d_medium-v2.hdf5"]):
-        for preset in ("paper", "quickstart"):
+        for preset in ("paper", "small"):  # the quickstart's are its own recording's
             agent = parse(["--obs", "state", "--preset", preset, "--dataset", *given])[0].agent
             assert (agent.beta, agent.f, agent.rho, agent.mu) == (5.0, 0.8, "mix", "policy")
-    elsewhere = parse(["--obs", "state", "--dataset", "/expert-stuff/hopper.hdf5"])[0]
+    small = ["--obs", "state", "--preset", "small"]
+    elsewhere = parse([*small, "--dataset", "/expert-stuff/hopper.hdf5"])[0]
     assert elsewhere.agent.beta == 0.5  # a folder's name says nothing
-    jump = parse(["--obs", "state", "--task", "halfcheetah", "--dataset", "halfcheetah-jump"])[0]
+    jump = parse([*small, "--task", "halfcheetah", "--dataset", "halfcheetah-jump"])[0]
     assert jump.agent.beta == 0.5  # the task counts
 
 
