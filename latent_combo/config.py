@@ -5,6 +5,7 @@ of itself, the algorithm, `--config FILE`, single settings on the command line.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -278,6 +279,18 @@ def _layers(arguments: list[str]) -> Layers:
     return Layers(obs, task, algorithm, files, obs == "pixels" and _is_foreign(dataset, folder), fitted, recipe)
 
 
+def _told(line: str) -> str:
+    """What the parser says of a value of the wrong type, for people."""
+    if (key := re.match(r'Parser key "([\w.]+)": (.*)', line)) is None:
+        return line
+    name, reason = key.groups()
+    if given := re.search(r"Union subtypes .* Given value: (.*)", reason):
+        return f"{name} is {given[1]}; it is one value, or a list with one for each agent, such as [0.5, 1]"
+    if (given := re.search(r"Got value: (\[.*\])", reason)) and name.startswith("agent."):
+        return f"{name} is {given[1]}, but agents of a stack can not differ in it; give one value"
+    return line
+
+
 def _with_fitted(arguments: list[str]) -> list[str]:
     """A command line whose `--world_model PATH` is `--fitted=PATH`: its other `--world_model.*` are of a new one."""
     result, following = [], iter(arguments)
@@ -437,7 +450,7 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
-        line = " ".join(str(error).split())
+        line = _told(" ".join(str(error).split()))
         raise UserError(f"{line} (python -m latent_combo.train --help lists all settings)") from error
 
 

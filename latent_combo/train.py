@@ -168,7 +168,10 @@ def summarise(
     returns, (model_meter, agent_meter) = score.returns, meters  # no model's where it was fitted already
     return {
         **{name: getattr(config, name) for name in ("task", "obs", "dataset", "algorithm", "preset", "seed")},
-        "agent": {name: getattr(config.agent, name) for name in ("beta", "f", "rho", "mu", "extraction", "anchor")},
+        "agent": {
+            name: getattr(config.agent, name)
+            for name in ("beta", "f", "rho", "mu", "extraction", "anchor", "trajectory_temperature")
+        },
         "episodes": int(returns.size),
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),
@@ -230,12 +233,13 @@ def describe(result: dict[str, Any], out: str) -> str:
         f"mean {model['mean_observation_psnr'][k]:.1f})"
         for k in model["open_loop_psnr"]
     )
+    weighted = result["agent"]["trajectory_temperature"] is not None
+    drawn = f"; as its rows are drawn {result['dataset_return_drawn']:.1f}" if weighted else ""
     return "\n".join(
         [
             f"return      {result['return_mean']:.1f} +- {result['return_std']:.1f} over {result['episodes']} episodes "
-            f"(each agent: {agents})",
-            f"dataset     {result['dataset_return_mean']:.1f} (at most {result['dataset_return_max']:.1f}; as its rows "
-            f"are drawn {result['dataset_return_drawn']:.1f})   "
+            f"({'of different settings' if differ else 'each agent'}: {agents})",
+            f"dataset     {result['dataset_return_mean']:.1f} (at most {result['dataset_return_max']:.1f}{drawn})   "
             f"random {result['random_return']:.1f}   "
             f"expert {result['expert_return']:.1f}",
             f"normalised  {result['normalised_score']:.1f}"

@@ -146,7 +146,7 @@ def test_agents_of_a_stack_may_not_differ_in_what_they_share() -> None:
         ({"actions": 0}, "actions is 0"),
         ({"target_steps": 0}, "target_steps is 0"),
         ({"extraction": "imitation", "entropy_in_target": True}, "entropy_in_target needs"),
-        ({"extraction": "imitation", "anchor": 1.0}, "anchor is a part of"),
+        ({"extraction": "imitation", "anchor": 1.0}, "anchor is a part of eq. 3"),
         ({"anchor": -1.0}, "anchor is -1"),
         ({"policy_average": 1.0}, "policy_average is 1"),
         ({"beta": [0.5, 1.0], "mu": ["policy"]}, "their lengths are: beta 2, mu 1"),

@@ -210,6 +210,7 @@ def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(preset: str, data_di
         "mu": mu,
         "extraction": "value",
         "anchor": anchor,
+        "trajectory_temperature": None,
     }
     trained = weights(tmp_path / "paper")
     assert trained["actor.first.weight"].shape == (agents, 384, 256)

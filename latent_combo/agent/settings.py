@@ -116,7 +116,9 @@ class AgentConfig:
         require_not_negative(self, "beta", "anchor")
         assert not isinstance(self.f, list)
         if self.extraction == "imitation" and self.anchor:
-            raise ValueError('anchor is a part of extraction "value"; "imitation" has none: set anchor to 0')
+            raise ValueError(
+                'anchor is a part of eq. 3, which bc (extraction "imitation") does not follow; set anchor to 0, or use combo'
+            )
         if not 0.0 < self.f <= 1.0:
             raise ValueError(f"f is {self.f}; the dataset's share of a batch lies in (0, 1]")
         real = real_rows(self.f, self.batch)
@@ -137,7 +139,9 @@ class AgentConfig:
         if not lists:
             return
         lengths = {name: len(values) for name, values in lists.items()}
-        if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        if empty := [name for name, length in lengths.items() if length == 0]:
+            raise ValueError(f"{empty[0]} is an empty list; give it a value for each agent")
+        if len(set(lengths.values())) > 1:
             told = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise ValueError(f"lists have a value for each agent, but their lengths are: {told}; make them alike")
         name, length = next(iter(lengths.items()))
