@@ -32,7 +32,7 @@ def test_a_finished_run_has_everything_on_its_page(run: Path) -> None:
             assert html.escape(view.title, quote=True).replace("&#x27;", "&#39;") in page
     assert page.count("data:video/mp4") == 3 and page.count("data:image/png") == 8
     assert "http://" not in page and "https://" not in page
-    assert "kl_weight: 0.025" in page
+    assert "kl_weight: 0.01" in page
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(run: Path) -> None:

@@ -117,7 +117,7 @@ class AgentConfig:
         assert not isinstance(self.f, list)
         if self.extraction == "imitation" and self.anchor:
             raise ValueError(
-                'anchor is a part of eq. 3, which bc (extraction "imitation") does not follow; set it to 0, or use combo'
+                'anchor is a part of eq. 3, which bc (extraction "imitation") does not follow; set it 0 or use combo'
             )
         if not 0.0 < self.f <= 1.0:
             raise ValueError(f"f is {self.f}; the dataset's share of a batch lies in (0, 1]")
