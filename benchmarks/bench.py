@@ -130,7 +130,7 @@ class Bench:
         """An update, its batch drawn from the dataset and from the model's buffer."""
         fit = self._agent_fit(config, feature_dim, 1000)
         agent, draws = fit.agent, self.draws()
-        batch = mixed_batch(fit.dataset, None, real_share(agent.settings.f, config.batch), draws)
+        batch = mixed_batch(fit.dataset, None, real_share(agent.real_rows, config.batch, self.device), draws)
         noise = Noise.draw(config.stack, config, ACTIONS, draws)
 
         def gradients() -> None:
@@ -227,11 +227,15 @@ def main() -> None:
     bench = Bench(device, given.repeats, given.choices, given.cuda_graphs)
     paper, batch = AgentConfig(), 64 if cuda else 8
     small = AgentConfig(stack=3, actions=5, batch=128, network=NetworkConfig(hidden=256))
+
+    def paper_model(low: bool) -> Callable[[str], None]:
+        return lambda name: bench.world_model(name, RecurrentConfig(conv=ConvConfig(bfloat16=low)), batch, 50)
+
+    def stack_of(agents: int) -> Callable[[str], None]:
+        return lambda name: bench.agent(name, AgentConfig(stack=agents), 384)
+
     cases: list[tuple[str, Callable[[str], None]]] = [
-        (
-            f"world model, paper, {batch} x 50, {kind}",
-            lambda name, low=low: bench.world_model(name, RecurrentConfig(conv=ConvConfig(bfloat16=low)), batch, 50),
-        )
+        (f"world model, paper, {batch} x 50, {kind}", paper_model(low))
         for low, kind in ((False, "float32"), (True, "bfloat16"))
     ]
     cases += [
@@ -240,10 +244,7 @@ def main() -> None:
         ("agents, 3 as a stack, batch 128, 2 x 5", lambda name: bench.agent(name, small, 320)),
     ]
     if cuda:
-        cases += [
-            (f"agents, {stack} as a stack, paper", lambda name, s=stack: bench.agent(name, AgentConfig(stack=s), 384))
-            for stack in (4, 8)
-        ]
+        cases += [(f"agents, {stack} as a stack, paper", stack_of(stack)) for stack in (4, 8)]
     branches = 5000 if cuda else 500
     cases += [
         (f"rollouts, paper, {branches} x 5", lambda name: bench.rollouts(name, paper, branches)),
