@@ -341,9 +341,8 @@ def _require_agreement(arguments: list[str], recipe: Recipe, fitted: str) -> Non
 def _require_same(name: str, value: object, own: object, fitted: str) -> None:
     """Raise UserError where a setting is not that of the fitted world model."""
     if value != own:
-        raise UserError(
-            f"{name} is {value}, but the world model of {fitted} has {own}; set --{name} {own}, or name another model"
-        )
+        remedy = f"name a --dataset of {own}" if name == "task" else f"set --{name} {own}"
+        raise UserError(f"{name} is {value}, but the world model of {fitted} has {own}; {remedy}, or another model")
 
 
 def _is_foreign(dataset: str, data_dir: Path) -> bool:
