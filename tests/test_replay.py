@@ -101,48 +101,14 @@ def test_trajectory_weights_by_hand() -> None:
     assert trajectory_weights(reward[:3], first[:3], 1e-3).tolist() == [1.0] * 3  # all alike, none lost
 
 
-@pytest.mark.parametrize("temperature", [None, 0.5])
-def test_rows_are_drawn_alike_or_by_the_returns_of_their_episodes(temperature: float | None) -> None:
-    """For critics, policy and the starts of rollouts alike (Hong et al., 2023)."""
-    config = dataclasses.replace(SMALL, trajectory_temperature=temperature)
-    lengths = torch.tensor([3, 8, 5])  # rows of three episodes, whose returns are 0, 1 and 4
-    episode = torch.arange(3).repeat_interleave(lengths)
+LENGTHS, RETURNS = torch.tensor([3, 8, 5]), torch.tensor([0.0, 1.0, 4.0])
+
+
+def three_episodes(temperature: float | None) -> tuple[EncodedDataset, Tensor]:
+    """Episodes of LENGTHS rows and of RETURNS, drawn by the latter, and which episode each row (16,) is of."""
     first = torch.tensor([0, 3, 11])
     reward = torch.zeros(16)
-    reward[first + 1] = torch.tensor([0.0, 1.0, 4.0])
-    data = EncodedDataset.from_rows(
-        feature=torch.arange(16.0)[None, :, None],
-        action=torch.zeros(16, A),
-        reward=reward,
-        terminal=torch.zeros(16),
-        is_first=torch.zeros(16).index_fill(0, first, 1.0).bool(),
-        config=config,
-    )
-
-    def shares(feature: Tensor) -> Tensor:
-        return torch.bincount(episode[feature[0, :, 0].long()], minlength=3) / feature.shape[1]
-
-    weight = (lengths - 1).float()
-    if temperature is not None:
-        weight = weight * (torch.tensor([0.0, 0.25, 1.0]) / temperature).exp()  # each by its own episode's return
-    batch = mixed_batch(data, None, torch.ones(1, 6000), draws())
-    starts = data.states(*data.draw((1, 6000), draws()))
-    for drawn in (batch.feature, starts):
-        torch.testing.assert_close(shares(drawn), weight / weight.sum(), atol=0.03, rtol=0.0)
-    left = data.whole.reward[:, None]  # what each transition's episode had left
-    share = (weight / weight.sum() / (lengths - 1))[episode[data.source]]
-    mean = float((share * left[:, 0]).sum())
-    assert data.value_scale()[0] == pytest.approx(mean, rel=1e-5)
-    assert data.value_scale()[1] == pytest.approx(float((share * (left[:, 0] - mean).square()).sum().sqrt()), rel=1e-5)
-
-
-@pytest.mark.parametrize("temperature", [None, 0.1, 0.5])
-def test_the_return_of_what_is_drawn_is_that_of_the_rows_drawn(temperature: float | None) -> None:
-    lengths = torch.tensor([3, 8, 5])
-    returns = torch.tensor([0.0, 1.0, 4.0])
-    first = torch.tensor([0, 3, 11])
-    reward = torch.zeros(16)
-    reward[first + 1] = returns
+    reward[first + 1] = RETURNS
     data = EncodedDataset.from_rows(
         feature=torch.arange(16.0)[None, :, None],
         action=torch.zeros(16, A),
@@ -151,10 +117,37 @@ def test_the_return_of_what_is_drawn_is_that_of_the_rows_drawn(temperature: floa
         is_first=torch.zeros(16).index_fill(0, first, 1.0).bool(),
         config=dataclasses.replace(SMALL, trajectory_temperature=temperature),
     )
+    return data, torch.arange(3).repeat_interleave(LENGTHS)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_rows_are_drawn_alike_or_by_the_returns_of_their_episodes(temperature: float | None) -> None:
+    """For critics, policy and the starts of rollouts alike (Hong et al., 2023)."""
+    data, episode = three_episodes(temperature)
+
+    def shares(feature: Tensor) -> Tensor:
+        return torch.bincount(episode[feature[0, :, 0].long()], minlength=3) / feature.shape[1]
+
+    weight = (LENGTHS - 1).float()
+    if temperature is not None:
+        weight = weight * (torch.tensor([0.0, 0.25, 1.0]) / temperature).exp()  # each by its own episode's return
+    batch = mixed_batch(data, None, torch.ones(1, 6000), draws())
+    starts = data.states(*data.draw((1, 6000), draws()))
+    for drawn in (batch.feature, starts):
+        torch.testing.assert_close(shares(drawn), weight / weight.sum(), atol=0.03, rtol=0.0)
+    left = data.whole.reward[:, None]  # what each transition's episode had left
+    share = (weight / weight.sum() / (LENGTHS - 1))[episode[data.source]]
+    mean = float((share * left[:, 0]).sum())
+    assert data.value_scale()[0] == pytest.approx(mean, rel=1e-5)
+    assert data.value_scale()[1] == pytest.approx(float((share * (left[:, 0] - mean).square()).sum().sqrt()), rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.1, 0.5])
+def test_the_return_of_what_is_drawn_is_that_of_the_rows_drawn(temperature: float | None) -> None:
+    data, episode = three_episodes(temperature)
     share = data.cumulative_weight.diff(prepend=torch.zeros(1, dtype=torch.float64)) / data.cumulative_weight[-1]
-    episode = torch.arange(3).repeat_interleave(lengths)
-    drawn = float((share * returns[episode[data.source]]).sum())
-    assert weighted_return(returns.double().numpy(), (lengths - 1).numpy(), temperature) == pytest.approx(drawn)
+    drawn = float((share * RETURNS[episode[data.source]]).sum())
+    assert weighted_return(RETURNS.double().numpy(), (LENGTHS - 1).numpy(), temperature) == pytest.approx(drawn)
 
 
 def test_returns_to_the_end_are_those_of_adding_up_backwards() -> None:
