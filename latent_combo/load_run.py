@@ -1,6 +1,7 @@
 """A finished or half-trained run, read back from its folder."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError
 from latent_combo.run.places import WORLD_MODEL
 from latent_combo.run.precision import set_precision
-from latent_combo.run.products import LIBRARIES, fastest_library, use_library
+from latent_combo.run.products import LIBRARIES, PRECISIONS, fastest_library, fastest_precision, use_library
 from latent_combo.run.seeding import generator, initial_weights
 from latent_combo.world_model.base import WorldModel
 from latent_combo.world_model.ensemble import EnsembleWorldModel
@@ -47,6 +48,10 @@ def settled(config: Config, device: torch.device) -> Config:
         library = choices.get("library of products", LIBRARIES, fastest_library)
         config = replace(config, products=library)
         print(f"products      {library}", flush=True)
+    if config.agent.bfloat16:
+        precision = choices.get("precision of the agents' products", PRECISIONS, partial(fastest_precision, device))
+        config = replace(config, agent=replace(config.agent, bfloat16=precision == "bfloat16"))
+        print(f"log-sum-exp   products in {precision}", flush=True)
     if config.seen.pixels and not config.world_model.conv.ways:
         images = config.fit.batch * config.fit.length
         conv = with_fastest_ways(config.world_model.conv, device, images, choices, config.cuda_graphs)

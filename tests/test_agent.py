@@ -9,9 +9,10 @@ from small_agents import SMALL, A, F, draws, make_agent, random_batch
 from torch import Tensor
 
 from latent_combo.agent.batch import Batch, Noise, draw_by_weight
-from latent_combo.agent.networks import NetworkConfig, TanhGaussian
+from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import real_share
 from latent_combo.agent.settings import AgentConfig, one, pushed_rows, real_rows
+from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.run.adam import StackedAdam
 from latent_combo.run.finite import NonFiniteError
 
@@ -167,8 +168,8 @@ def test_the_conservative_term_has_a_gradient_at_both_ends() -> None:
     seen: list[Tensor] = []
     whole = agent.critic.forward
 
-    def watched(feature: Tensor, action: Tensor) -> Tensor:
-        values = whole(feature, action)
+    def watched(feature: Tensor, action: Tensor, low: bool = False) -> Tensor:
+        values = whole(feature, action, low)
         values.retain_grad()
         seen.append(values)
         return values
@@ -468,3 +469,18 @@ def test_a_bad_reward_stops_before_any_weight_changes() -> None:
         agent.finite.raise_if_bad()
     for name, value in agent.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize(("sizes", "drawn"), [((4, 3), (4, 3)), ((2, 5, 1, 3), (2, 5, 4, 3))])
+def test_a_samples_gradients_are_those_of_its_formulas(sizes: tuple[int, ...], drawn: tuple[int, ...]) -> None:
+    g = torch.Generator().manual_seed(0)
+    loc, log_std = (torch.randn(sizes, generator=g, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    noise = torch.randn(drawn, generator=g, dtype=torch.float64)
+    action, log_density = TanhGaussian(loc, log_std).sample(noise)
+    raw = loc + log_std.exp() * noise
+    normal = torch.distributions.Normal(loc, log_std.exp()).log_prob(raw)
+    density = (normal + 2.0 * raw.cosh().log()).sum(-1)  # 1 - tanh^2 is 1 / cosh^2
+    torch.testing.assert_close((action, log_density), (raw.tanh(), density))
+    gradients = [torch.randn(part.shape, generator=g, dtype=torch.float64) for part in (action, density)]
+    ours = torch.autograd.grad((action, log_density), (loc, log_std), gradients)
+    torch.testing.assert_close(ours, torch.autograd.grad((raw.tanh(), density), (loc, log_std), gradients))

@@ -167,7 +167,7 @@ def test_the_regularisers_are_of_the_policys_actions_under_rho_and_of_the_data()
     agent = make_agent(*(dataclasses.replace(SMALL, mu="policy", rho=rho, beta=beta) for rho, beta in settings))
     scale = torch.tensor([1.0, 2.0, 3.0])[:, None, None]
 
-    def value(feature: Tensor, action: Tensor) -> Tensor:
+    def value(feature: Tensor, action: Tensor, low: bool = False) -> Tensor:
         imagined = feature[..., :1] != feature[..., :1].round()  # the dataset's are numbers of rows
         return (scale * (action[..., 0] + imagined)).expand(2, *action.shape[:-1])
 

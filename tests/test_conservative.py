@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.conservative import conservative_gap, log_sum_exp, softmax_shares
-from latent_combo.agent.networks import NetworkConfig, TanhGaussian, TwinCritic
+from latent_combo.agent.networks import NetworkConfig, TwinCritic
 from latent_combo.agent.settings import AgentConfig
+from latent_combo.agent.tanh_gaussian import TanhGaussian
 
 CPU = torch.device("cpu")
 
@@ -83,7 +84,7 @@ class Table(nn.Module):
         super().__init__()
         self.q = nn.Parameter(torch.zeros(3, 2, dtype=torch.float64))
 
-    def forward(self, feature: Tensor, action: Tensor) -> Tensor:
+    def forward(self, feature: Tensor, action: Tensor, low: bool = False) -> Tensor:
         state = feature.argmax(-1)[..., None].expand(action.shape[:-1])
         return self.q[state, (action[..., 0] >= 0).long()].expand(2, *action.shape[:-1])
 

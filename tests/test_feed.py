@@ -7,7 +7,7 @@ import torch
 from data.decoded import Decoded
 from data.segments import SegmentSampler
 from latent_combo.feed import SegmentFeed, _take
-from latent_combo.run.bias_relu import bias_relu
+from latent_combo.run.layers import activate
 from latent_combo.world_model.augment import _gathered, random_shift
 
 
@@ -82,7 +82,7 @@ def test_bias_and_relu_are_torchs_own_with_nan_as_nan() -> None:
     g = torch.Generator().manual_seed(0)
     x = torch.randn(12, 5, generator=g, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(4, 5, generator=g, dtype=torch.float64, requires_grad=True)
-    y = bias_relu(x, bias)
+    y = activate(x, bias)
     expected = torch.relu(x.view(4, 3, 5) + bias[:, None]).view(12, 5)
     torch.testing.assert_close(y, expected)
     weight = torch.randn(12, 5, generator=g, dtype=torch.float64)
@@ -93,4 +93,4 @@ def test_bias_and_relu_are_torchs_own_with_nan_as_nan() -> None:
         torch.testing.assert_close(one, other)
     with torch.no_grad():
         x[0, 0] = float("nan")
-    assert bool(bias_relu(x, bias)[0, 0].isnan())
+    assert bool(activate(x, bias)[0, 0].isnan())

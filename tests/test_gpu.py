@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import kernels_beside_torch
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,6 @@ from latent_combo.agent.settings import AgentConfig
 from latent_combo.config import parse
 from latent_combo.feed import SegmentFeed
 from latent_combo.load_run import load_run
-from latent_combo.run.bias_relu import bias_relu
 from latent_combo.run.capture import CapturedStep
 from latent_combo.run.errors import UserError
 from latent_combo.run.finite import NonFiniteError
@@ -109,8 +109,8 @@ def test_a_run_on_cuda_is_read_back_on_the_cpu(preset: str, tmp_path: Path) -> N
     policy = run.policy(seed=0)
     policy.reset(1)
     size = run.config.world_model.conv.image_size
-    action = policy.act(torch.zeros(1, 1, size, size, 3, dtype=torch.uint8))
-    assert action.shape == (1, 1, 6) and bool(action.isfinite().all())
+    action = policy.act(torch.zeros(run.config.agent.stack, 1, size, size, 3, dtype=torch.uint8))
+    assert action.shape == (run.config.agent.stack, 1, 6) and bool(action.isfinite().all())
 
 
 TINY = RecurrentConfig(
@@ -313,22 +313,20 @@ def test_shifts_are_those_of_the_cpu() -> None:
         assert fits
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("rows", "groups", "width"), [(60, 3, 17), (4096, 1, 32), (40, 40, 256), (5000, 2, 300)])
-def test_bias_and_relu_by_triton_are_torchs_own(dtype: torch.dtype, rows: int, groups: int, width: int) -> None:
-    x = torch.randn(rows, width, device=CUDA).to(dtype)
-    bias = torch.randn(groups, width, device=CUDA)
-    gradient = torch.randn(rows, width, device=CUDA).to(dtype)
-    found = []
-    for ours in (True, False):
-        a, b = x.clone().requires_grad_(), bias.clone().requires_grad_()
-        wide = (a.float().view(groups, -1, width) + b[:, None]).relu().view(rows, width).to(dtype)
-        y = bias_relu(a, b) if ours else wide
-        found.append((y, *torch.autograd.grad(y, (a, b), gradient)))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-3, rtol=2e-2 if dtype == torch.bfloat16 else 1e-4)
-    x[1, 2] = float("nan")
-    assert bool(bias_relu(x, bias)[1, 2].isnan())
+@pytest.mark.parametrize("sizes", [*kernels_beside_torch.RECURRENCES, (64, 20, 256, 128, 256), (32, 16, 200, 64, 200)])
+def test_the_recurrence_by_triton_is_torchs_own(sizes: tuple[int, int, int, int, int]) -> None:
+    kernels_beside_torch.check_recurrence(CUDA, *sizes)
+
+
+@pytest.mark.parametrize("dtype", kernels_beside_torch.DTYPES)
+@pytest.mark.parametrize("shape", [*kernels_beside_torch.LAYERS, (40, 80, 40, 256), (4, 21504, 4, 256)])
+def test_ends_of_layers_by_triton_are_torchs_own(dtype: torch.dtype, shape: tuple[int, int, int, int]) -> None:
+    kernels_beside_torch.check_layers(CUDA, dtype, *shape)
+
+
+def test_samples_and_adam_by_triton_are_torchs_own() -> None:
+    kernels_beside_torch.check_samples(CUDA)
+    kernels_beside_torch.check_adam(CUDA)
 
 
 @pytest.mark.parametrize("rows", [1024, 5120, 700])

@@ -76,3 +76,22 @@ def test_policies_normalise_no_layer(layer: int, hidden: int) -> None:
     tenfold((policies.rest.hidden[layer - 1] if layer else policies.first).parameters())
     after = policies(feature).loc.detach()
     assert float((after - before).abs().amax((1, 2)).min()) > 0.05
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_values_by_bfloat16_are_float32s_to_a_hundredth_and_their_gradients_to_a_tenth(layer_norm: bool) -> None:
+    g = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    critic = TwinCritic(2, NetworkConfig(hidden=64, layer_norm=layer_norm), 12, 3)
+    feature = torch.randn(2, 64, 12, generator=g)
+    action = torch.rand(2, 64, 5, 3, generator=g) * 2.0 - 1.0
+    gradient = torch.rand(2, 2, 64, 5, generator=g)
+    found = []
+    for low in (False, True):
+        values = critic(feature, action, low)
+        assert values.dtype == torch.float32
+        found.append((values, *torch.autograd.grad(values, list(critic.parameters()), gradient)))
+    for number, (exact, rounded) in enumerate(zip(*found, strict=True)):
+        assert rounded.dtype == torch.float32
+        assert float((rounded - exact).detach().norm()) < (0.1 if number else 0.01) * float(exact.detach().norm())
+    assert not torch.equal(found[0][0], found[1][0])

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from latent_combo.world_model.gaussian import Gaussian
-from latent_combo.world_model.recurrence import RecurrenceWeights, observe
+from latent_combo.world_model.recurrence import observe
+from latent_combo.world_model.recurrence_weights import RecurrenceWeights
 from latent_combo.world_model.rssm import RSSM, RSSMConfig
 
 B, L, E, A = 3, 6, 7, 2

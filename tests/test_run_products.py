@@ -105,13 +105,39 @@ def test_the_library_is_what_was_chosen_and_the_faster_one_is_one_of_them(monkey
 
 
 @pytest.mark.parametrize(
-    ("rows", "piece"), [(256, None), (1000, None), (1024, 512), (5376, 448), (5120, 512), (1031, None)]
+    ("networks", "rows", "piece"),
+    [(2, 256, None), (2, 1000, 500), (2, 1024, 512), (2, 5376, 448), (2, 5120, 512), (2, 1031, None), (16, 5376, 2688)],
 )
-def test_many_rows_are_cut_into_equal_pieces(rows: int, piece: int | None) -> None:
-    assert products.rows_of_a_piece(rows) == piece
+def test_many_rows_are_cut_into_equal_pieces(networks: int, rows: int, piece: int | None) -> None:
+    assert products.rows_of_a_piece(networks, rows) == piece
 
 
 def test_pieces_sum_to_the_whole() -> None:
     g = torch.Generator().manual_seed(0)
     x, gradient = (torch.randn(2, 1344, size, generator=g, dtype=torch.float64) for size in (3, 5))
     torch.testing.assert_close(products.split_product(x, gradient, 448), x.mT @ gradient)
+
+
+def test_pieces_in_bfloat16_are_summed_in_float32() -> None:
+    x, gradient = torch.ones(1, 512, 2, dtype=torch.bfloat16), torch.ones(1, 512, 3, dtype=torch.bfloat16)
+    x[:, 256:] *= 1 / 256  # 257 lies between two numbers of bfloat16
+    found = products.split_product(x, gradient, 256)
+    assert found.dtype == torch.float32 and bool((found == 257.0).all())
+
+
+def test_a_product_in_bfloat16_rounds_entries_only() -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 1024, 64, generator=g).bfloat16().requires_grad_()
+    weight = torch.randn(2, 64, 48, generator=g).requires_grad_()
+    out = products.low_product(x, weight)
+    assert out.dtype == torch.bfloat16
+    gradient = torch.randn(out.shape, generator=g).bfloat16()
+    of_x, of_weight = torch.autograd.grad(out, (x, weight), gradient)
+    assert of_x.dtype == torch.bfloat16 and of_weight.dtype == torch.float32
+    rounded, exact = weight.detach().bfloat16().double(), x.detach().double()
+    for found, expected in (
+        (out, exact @ rounded),
+        (of_x, gradient.double() @ rounded.mT),
+        (of_weight, exact.mT @ gradient.double()),
+    ):
+        torch.testing.assert_close(found.double(), expected, atol=2e-2 * float(expected.std()), rtol=5e-3)

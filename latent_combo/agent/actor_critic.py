@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from latent_combo.agent.batch import Batch, Noise, draw_by_weight
 from latent_combo.agent.conservative import conservative_gap, log_sum_exp, softmax_shares, weighted_mean
-from latent_combo.agent.networks import Actor, TanhGaussian, TwinCritic
+from latent_combo.agent.networks import Actor, TwinCritic
 from latent_combo.agent.settings import AgentConfig, AgentSettings, one, pushed_rows, real_rows
+from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.run.adam import StackedAdam
 from latent_combo.run.finite import FiniteCheck
 
@@ -132,7 +133,7 @@ class ConservativeActorCritic(nn.Module):
 
         And metrics of those rows (S, M), with `report`.
         """
-        pushed, draws = self.pushed, self.config.softmax_draws
+        pushed, draws, low = self.pushed, self.config.softmax_draws, self.config.bfloat16
         feature = batch.feature[:, pushed]
         with torch.no_grad():
             of_states = self.actor(feature).many(slice(None)) if policy is None else policy.many(pushed)
@@ -140,19 +141,19 @@ class ConservativeActorCritic(nn.Module):
         sampled = torch.cat([noise.uniform[:, pushed], policy_action], 2)  # (S, M, 2N, A)
         if draws == 0 and feature.shape[1] == batch.feature.shape[1]:
             # all states are valued at all of their actions at once
-            every = self.critic(feature, torch.cat([batch.action[:, :, None], sampled], 2))
+            every = self.critic(feature, torch.cat([batch.action[:, :, None], sampled], 2), low)
             q_data, q_sampled = every[..., 0], every[..., 1:]
         else:
             q_data = self.values(batch)
             with torch.set_grad_enabled(draws == 0):
-                q_sampled = self.critic(feature, sampled)
+                q_sampled = self.critic(feature, sampled, low)
         q_uniform, q_policy = q_sampled.chunk(2, -1)  # (2, S, M, N)
         soft_maximum = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M)
         if draws:
             share = softmax_shares(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M, 2N)
             uniform = torch.stack(noise.softmax[:, pushed].chunk(2, -1))  # (2, S, M, k)
             chosen = draw_by_weight(share.cumsum(-1), uniform)[..., None].expand(*uniform.shape, self.action_dim)
-            q_chosen = self.critic(feature, sampled.expand(2, *sampled.shape).gather(3, chosen)).mean(-1)
+            q_chosen = self.critic(feature, sampled.expand(2, *sampled.shape).gather(3, chosen), low).mean(-1)
             soft_maximum = soft_maximum + q_chosen - q_chosen.detach()  # its value, and the drawn samples' gradient
         if not report:
             return q_data, soft_maximum, {}

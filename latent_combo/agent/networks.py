@@ -1,4 +1,4 @@
-"""Networks with a leading axis of independent agents, and the policy's tanh-Gaussian.
+"""Networks with a leading axis of independent agents.
 
 Symbols: S agents in a stack, B states, N actions per state, F feature size, A action size.
 """
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latent_combo.run.bias_relu import bias_relu
-from latent_combo.run.products import linear, one_by_one, stacked_linear, stacked_product
+from latent_combo.agent.tanh_gaussian import TanhGaussian
+from latent_combo.run.layers import activate, value
+from latent_combo.run.products import linear, low_product, one_by_one, stacked_linear, stacked_product
 from latent_combo.run.ranges import require_positive
 
 MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
@@ -56,82 +57,47 @@ class StackedMLP(nn.Module):
         self.hidden = nn.ModuleList(StackedLinear(stack, width, width) for width in widths[1:])
         self.out = StackedLinear(stack, config.hidden, outputs)
 
-    def activate(self, x: Tensor, bias: Tensor) -> Tensor:
-        """The nonlinearity of x (S, B, hidden), to which groups of rows add biases (G, 1, hidden)."""
-        if x.device.type == "cuda" and not self.layer_norm:
-            return bias_relu(x.flatten(0, 1), bias[:, 0]).view_as(x)
-        return self.nonlinear((x.reshape(len(bias), -1, x.shape[2]) + bias).view_as(x))
-
-    def nonlinear(self, x: Tensor) -> Tensor:
-        """The nonlinearity between layers."""
-        if self.layer_norm:
-            x = functional.layer_norm(x, x.shape[-1:])
-        return functional.relu(x)
-
     def after_first(self, x: Tensor, bias: Tensor) -> Tensor:
-        """First-layer products (S, B, hidden), and what groups of rows add (G, 1, hidden), to (S, B, outputs)."""
-        x = self.activate(x, bias)
+        """First-layer products (S, B, hidden), and what groups of rows add (G, 1, hidden), to (S, B, outputs).
+
+        Of products in bfloat16 those of the other hidden layers are, too (`low_product`); outputs are float32.
+        """
         if one_by_one(x):
-            return self._one_by_one(x)
+            return self._one_by_one(x, bias)
+        low = x.dtype == torch.bfloat16
         for layer in self.hidden:
             assert isinstance(layer, StackedLinear)
-            x = self.activate(stacked_product(x, layer.weight), layer.bias)
-        y: Tensor = self.out(x)
+            x = activate(x.flatten(0, 1), bias[:, 0], self.layer_norm).view_as(x)
+            x, bias = low_product(x, layer.weight) if low else stacked_product(x, layer.weight), layer.bias
+        if self.out.weight.shape[2] == 1:
+            weight, end = self.out.weight[..., 0], self.out.bias[:, 0, 0]
+            return value(x.flatten(0, 1), bias[:, 0], self.layer_norm, weight, end).view(*x.shape[:2], 1)
+        y: Tensor = self.out(activate(x.flatten(0, 1), bias[:, 0], self.layer_norm).view_as(x).float())
         return y
 
-    def _one_by_one(self, x: Tensor) -> Tensor:
+    def _one_by_one(self, x: Tensor, bias: Tensor) -> Tensor:
         """The same, one network after the other: its activations stay in the cache, and are never copied together."""
+        first = self._nonlinear((x.reshape(len(bias), -1, x.shape[2]) + bias.to(x.dtype)).view_as(x))
         layers: list[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = []
         for layer in self.hidden:
             assert isinstance(layer, StackedLinear)
             layers.append((layer.weight.unbind(), layer.bias.unbind()))
         out = (self.out.weight.unbind(), self.out.bias.unbind())
         ends = []
-        for network, row in enumerate(x.unbind()):
-            for weight, bias in layers:
-                row = self.nonlinear(linear(row, weight[network], bias[network]))
-            ends.append(torch.addmm(out[1][network], row, out[0][network]))
+        for network, row in enumerate(first.unbind()):
+            for weight, biases in layers:
+                if row.dtype == torch.bfloat16:
+                    product = low_product(row[None], weight[network][None])[0] + biases[network].bfloat16()
+                else:
+                    product = linear(row, weight[network], biases[network])
+                row = self._nonlinear(product)
+            ends.append(torch.addmm(out[1][network], row.float(), out[0][network]))
         return torch.stack(ends)
 
-
-@dataclass(frozen=True)
-class TanhGaussian:
-    """Actions in (-1, 1): the tanh of a diagonal Gaussian; both fields are (..., A)."""
-
-    loc: Tensor
-    log_std: Tensor
-
-    @property
-    def mode(self) -> Tensor:
-        """The deterministic action, tanh of the Gaussian's mean."""
-        return self.loc.tanh()
-
-    def act(self, noise: Tensor) -> Tensor:
-        """Turn standard normal noise (..., A) into actions (..., A)."""
-        return torch.addcmul(self.loc, self.log_std.exp(), noise).tanh()
-
-    def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn standard normal noise (..., A) into actions (..., A) and their log-densities (...)."""
-        raw = torch.addcmul(self.loc, self.log_std.exp(), noise)
-        # the normal's log-density less that of tanh's slope, its constants taken out of the sum
-        shortfall = torch.addcmul(self.log_std, noise, noise, value=0.5) + log_tanh_slope(raw)
-        return raw.tanh(), -shortfall.sum(-1) - 0.5 * math.log(2.0 * math.pi) * noise.shape[-1]
-
-    def many(self, rows: slice) -> "TanhGaussian":
-        """The distributions of some rows (S, M, 1, A) of (S, B, A), to draw several actions of each; no gradients."""
-        return TanhGaussian(self.loc.detach()[:, rows, None], self.log_std.detach()[:, rows, None])
-
-    def log_prob(self, action: Tensor) -> Tensor:
-        """Log-density (...) of actions (..., A); those at the bounds count as 1e-4 inside of them."""
-        raw = action.clamp(-1.0 + 1e-4, 1.0 - 1e-4).atanh()
-        noise = (raw - self.loc) / self.log_std.exp()
-        normal = -0.5 * (noise.square() + math.log(2.0 * math.pi)) - self.log_std
-        return (normal - log_tanh_slope(raw)).sum(-1)
-
-
-def log_tanh_slope(raw: Tensor) -> Tensor:
-    """log(1 - tanh(x)^2) without cancellation."""
-    return 2.0 * math.log(2.0) - 2.0 * (raw + functional.softplus(-2.0 * raw))
+    def _nonlinear(self, x: Tensor) -> Tensor:
+        if self.layer_norm:
+            x = functional.layer_norm(x, x.shape[-1:])
+        return functional.relu(x)
 
 
 class Actor(nn.Module):
@@ -169,16 +135,18 @@ class TwinCritic(nn.Module):
         self.register_buffer("value_mean", torch.zeros(2 * stack, 1, 1))
         self.register_buffer("value_std", torch.ones(2 * stack, 1, 1))
 
-    def forward(self, feature: Tensor, action: Tensor) -> Tensor:
+    def forward(self, feature: Tensor, action: Tensor, low: bool = False) -> Tensor:
         """Features (S, B, F) and N actions for each (S, B, N, A) to values (2, S, B, N).
 
-        Actions (2, S, B, N, A) are each critic's own.
+        Actions (2, S, B, N, A) are each critic's own. With `low` the products of all actions are bfloat16's, those of
+        the features and of the last layer float32's.
         """
         stack, batch, number, size = action.shape[-4:]
         # The first layer is linear: a state's part of it is computed once for all of the state's actions.
         twice = feature.expand(2, *feature.shape).reshape(2 * stack, batch, -1)
         state_part = self.feature_in(twice).flatten(0, 1)[:, None]  # (2S * B, 1, hidden)
         both = action if action.dim() == 5 else action.expand(2, *action.shape)
-        action_part = stacked_product(both.reshape(2 * stack, batch * number, size), self.action_in)
+        each = both.reshape(2 * stack, batch * number, size)
+        action_part = low_product(each.bfloat16(), self.action_in) if low else stacked_product(each, self.action_in)
         values = torch.addcmul(self.value_mean, self.value_std, self.rest.after_first(action_part, state_part))
         return values.view(2, stack, batch, number)

@@ -51,6 +51,9 @@ class AgentConfig:
     """k, samples a state that carry the gradient of the log-sum-exp, which is the mean of their gradients under its
     softmax: all 2N are valued, and k of them drawn by that softmax are differentiated, for each critic its own. The
     gradient's mean is the same, and an update needs less than half of the work. 0 differentiates all."""
+    bfloat16: bool = False
+    """Let the log-sum-exp's critics, which see most of the rows, multiply in bfloat16: entries of 8 bits, sums of 24. A
+    processor that is no faster by it goes on in float32. Targets, eq. 3, last layers and optimisers are float32's."""
     batch: int = 256
     """B, transitions in an update."""
     discount: float = 0.99

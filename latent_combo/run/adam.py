@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from latent_combo.run.kernels import triton_kernels
+
+KERNELS = "latent_combo.run.triton_adam"
+"""Of a step over one vector, on a GPU."""
+
 
 class Adam:
     """Adam (Kingma & Ba, 2015), with decoupled weight decay on request (AdamW), by torch's fused kernel."""
@@ -35,6 +40,12 @@ class Adam:
         Nothing changes where `skip` () is 1. The gradients are divided, in place, by `divisor` ().
         """
         gradients = [laid_out_as(p, g) for p, g in zip(self.parameters, gradients, strict=True)]
+        kernels = triton_kernels(KERNELS, rate.device)
+        if kernels is not None and skip is not None and divisor is None and len(gradients) == 1:
+            moved = (self.parameters[0], gradients[0], self.first[0], self.second[0])
+            kernels.step(*(t.view(-1) for t in moved), self._counts[0], rate, skip, self.betas, self.weight_decay)
+            self.counts.add_(1.0 - skip)
+            return
         adam(
             self.parameters, gradients, self.first, self.second, [], self._counts,
             fused=True, decoupled_weight_decay=True, amsgrad=False, maximize=False, lr=rate,
@@ -66,7 +77,7 @@ def laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
 
 
 PIECE = 8192
-"""Numbers of a vector that count as one parameter on a GPU, where the kernel gives few processors to a large one."""
+"""Numbers of a vector that count as one parameter for torch's kernel, which gives few processors to a large one."""
 
 
 class StackedAdam:
@@ -79,6 +90,7 @@ class StackedAdam:
         """Take parameters (S, ...), their entries' rates (S,), and the vector that all parameters lie in, if any."""
         self.parameters = list(parameters)
         self._vector = vector if vector is not None and vector.device.type == "cuda" else None
+        self._piece = PIECE
         if bool((rates == rates[0]).all()):
             self._parts: list[slice | int] = [slice(None)]
             self._rates = [rates[0].clone()]
@@ -87,14 +99,16 @@ class StackedAdam:
             self._parts = list(range(len(rates)))
             self._rates = list(rates.clone().unbind())
         if self._vector is not None:
-            self.optimisers = [Adam(self._vector.split(PIECE))]
+            if triton_kernels(KERNELS, self._vector.device) is not None:
+                self._piece = self._vector.numel()
+            self.optimisers = [Adam(self._vector.split(self._piece))]
         else:
             self.optimisers = [Adam([p.detach()[part] for p in self.parameters]) for part in self._parts]
 
     def step(self, gradients: Sequence[Tensor], share: Tensor | None = None, skip: Tensor | None = None) -> None:
         """Descend along `gradients`, one for each parameter, by `share` () of the rates; nothing where `skip` is 1."""
         for part, rate, optimiser in zip(self._parts, self._rates, self.optimisers, strict=True):
-            given = [g[part] for g in gradients] if self._vector is None else _pieces(gradients)
+            given = [g[part] for g in gradients] if self._vector is None else self._pieces(gradients)
             optimiser.step(given, rate if share is None else rate * share, skip)
 
     def tensors(self) -> list[Tensor]:
@@ -117,7 +131,7 @@ class StackedAdam:
         for part, optimiser in zip(self._parts, self.optimisers, strict=True):
             optimiser.counts.fill_(count)
             for own, saved in ((optimiser.first, first), (optimiser.second, second)):
-                given = [p[part] for p in saved] if self._vector is None else _pieces(saved)
+                given = [p[part] for p in saved] if self._vector is None else self._pieces(saved)
                 for tensor, value in zip(own, given, strict=True):
                     tensor.copy_(value)
 
@@ -130,7 +144,6 @@ class StackedAdam:
             return moments[0]
         return [torch.stack(entries) for entries in zip(*moments, strict=True)]
 
-
-def _pieces(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors end to end, cut into pieces."""
-    return list(torch.cat([tensor.flatten() for tensor in tensors]).split(PIECE))
+    def _pieces(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Tensors end to end, cut into pieces."""
+        return list(torch.cat([tensor.flatten() for tensor in tensors]).split(self._piece))

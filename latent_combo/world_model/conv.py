@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latent_combo.run.bias_relu import bias_relu
+from latent_combo.run.layers import activate
 from latent_combo.world_model.conv_ways import STRIDE, Way, algorithms, convolve, transposed
 
 ENCODER_KERNEL = 4
@@ -125,7 +125,7 @@ class TransposedLayer(nn.ConvTranspose2d):
 def _with_bias_and_relu(image: Tensor, bias: Tensor) -> Tensor:
     """ReLU(image + bias) of images (N, C, H, W) and biases (C,), channels-last."""
     rows = rearrange(image, "n c h w -> (n h w) c")  # in memory as it is
-    return rearrange(bias_relu(rows, bias[None]), "(n h w) c -> n c h w", n=len(image), h=image.shape[2])
+    return rearrange(activate(rows, bias[None]), "(n h w) c -> n c h w", n=len(image), h=image.shape[2])
 
 
 def in_order(layers: Sequence[nn.Module]) -> nn.Sequential:

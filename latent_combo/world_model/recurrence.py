@@ -9,36 +9,19 @@ step takes of a buffer is contiguous.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from latent_combo.run.kernels import triton_kernels
 from latent_combo.run.products import multiply
+from latent_combo.world_model.recurrence_weights import RecurrenceWeights
 
 MIN_STD = 0.1
-
-
-class RecurrenceWeights(NamedTuple):
-    """Weights of the recurrence and of the posterior, as `torch.nn.Linear` and `torch.nn.GRUCell` lay them out."""
-
-    latent: Tensor
-    """(U, Z): the latent's part of the GRU's input."""
-    gru_input: Tensor
-    """(3H, U)."""
-    gru_hidden: Tensor
-    """(3H, H)."""
-    gru_input_bias: Tensor
-    """(3H,)."""
-    gru_hidden_bias: Tensor
-    """(3H,)."""
-    deterministic: Tensor
-    """(U, H): the deterministic state's part of the posterior's hidden layer."""
-    out: Tensor
-    """(2Z, U): the posterior's mean and its unbounded standard deviation."""
-    out_bias: Tensor
-    """(2Z,)."""
+KERNELS = "latent_combo.world_model.triton_recurrence"
+"""Of a step, on a GPU."""
 
 
 def observe(
@@ -56,8 +39,11 @@ def observe(
     two hidden layers, standard normal `noise` (L, B, Z), and the state before, `h` (B, H) and `z` (B, Z). Returns h
     (L, B, H), and z, means and standard deviations of the posterior (L, B, Z). No gradient flows into `noise`.
     """
-    apply: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]] = _Recurrence.apply
-    return apply(embedding_input, action_input, noise, h, z, *weights)
+    given = (embedding_input, action_input, noise, h, z, *weights)
+    by_kernels = triton_kernels(KERNELS, noise.device) is not None and all(t.dtype == torch.float32 for t in given)
+    way: type[torch.autograd.Function] = _RecurrenceByKernels if by_kernels else _Recurrence
+    apply: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]] = way.apply
+    return apply(*given)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -118,11 +104,6 @@ class _Recurrence(torch.autograd.Function):
             earlier_h.add_(through).addmm_(by_hidden, w.gru_hidden)
             earlier_z.addmm_(grad_x[t], w.latent)
         grad_by_input, grad_by_hidden = (torch.stack(part) for part in zip(*reversed(grad_gates), strict=True))
-
-        def over_time(gradient: Tensor, given: Tensor) -> Tensor:
-            """A weight's gradient: one product over all steps and sequences."""
-            return multiply(gradient.flatten(0, 1).t(), given.flatten(0, 1))
-
         of_weights = RecurrenceWeights(
             latent=over_time(grad_x, z_before),
             gru_input=over_time(grad_by_input, x),
@@ -134,6 +115,55 @@ class _Recurrence(torch.autograd.Function):
             out_bias=grad_out.sum((0, 1)),
         )
         return grad_p, grad_x, None, grad_h0, grad_z0, *of_weights
+
+
+class _RecurrenceByKernels(torch.autograd.Function):
+    """The same by the kernels for a GPU."""
+
+    @staticmethod
+    def forward(ctx: Any, embedding_input: Tensor, action_input: Tensor, noise: Tensor, *rest: Tensor) -> Any:
+        h, z, *given = rest
+        kernels = triton_kernels(KERNELS, noise.device)
+        assert kernels is not None
+        found, kept = kernels.forward(embedding_input, action_input, noise, h, z, RecurrenceWeights(*given), MIN_STD)
+        ctx.save_for_backward(noise, z, *given, *found[:2], *kept)
+        return found
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        noise, z0, *saved = ctx.saved_tensors
+        w, (all_h, all_z) = RecurrenceWeights(*saved[:8]), saved[8:10]
+        kernels = triton_kernels(KERNELS, noise.device)
+        assert kernels is not None
+        kept = kernels.Kept(*saved[10:])
+        found = kernels.backward(gradients, noise, kept, w)
+        size = all_h.shape[2]
+        by_input, by_hidden = found.gates[..., : 3 * size], found.gates[..., size:]
+
+        def candidate_last(of_gates: Tensor) -> Tensor:
+            """Rows of the candidate, the reset and the update, in the order in which the cell has them."""
+            return torch.cat([of_gates[size:], of_gates[:size]])
+
+        of_weights = RecurrenceWeights(
+            latent=over_time(found.x, torch.cat([z0[None], all_z[:-1]])),
+            gru_input=candidate_last(over_time(by_input, kept.x)),
+            gru_hidden=over_time(by_hidden, kept.h_before),
+            gru_input_bias=candidate_last(by_input.sum((0, 1))),
+            gru_hidden_bias=by_hidden.sum((0, 1)),
+            deterministic=over_time(found.p, all_h),
+            out=over_time(found.out, kept.p),
+            out_bias=found.out.sum((0, 1)),
+        )
+        return found.p, found.x, None, found.h0, found.z0, *of_weights
+
+
+def over_time(gradient: Tensor, given: Tensor) -> Tensor:
+    """A weight's gradient (out, in), from those of its products (L, B, out) and what it multiplied (L, B, in).
+
+    One product over all steps and sequences.
+    """
+    return multiply(gradient.flatten(0, 1).t(), given.flatten(0, 1))
 
 
 def gru(x: Tensor, h: Tensor, w: RecurrenceWeights) -> tuple[Tensor, tuple[Tensor, ...]]:

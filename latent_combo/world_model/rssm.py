@@ -14,7 +14,8 @@ from torch.nn import functional
 from latent_combo.run.ranges import require_positive
 from latent_combo.world_model import recurrence
 from latent_combo.world_model.gaussian import Gaussian
-from latent_combo.world_model.recurrence import MIN_STD, RecurrenceWeights
+from latent_combo.world_model.recurrence import MIN_STD
+from latent_combo.world_model.recurrence_weights import RecurrenceWeights
 
 
 @dataclass(frozen=True)
