@@ -137,7 +137,9 @@ class Bench:
             torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)
             torch.autograd.grad(agent.actor_loss(batch, noise)[0], agent.actor_parameters)
 
-        self.report(name, lambda: fit.take_step(report=False), config.stack, "agent updates/s", count_flops(gradients))
+        flops = count_flops(gradients)
+        unit = "agent updates/s"
+        self.report(name, lambda: fit.take_step(report=False), config.stack, unit, flops, config.bfloat16)
 
     def rollouts(self, name: str, config: AgentConfig, branches: int) -> None:
         """A round of five steps in a world model of the paper's sizes."""
@@ -231,8 +233,8 @@ def main() -> None:
     def paper_model(low: bool) -> Callable[[str], None]:
         return lambda name: bench.world_model(name, RecurrentConfig(conv=ConvConfig(bfloat16=low)), batch, 50)
 
-    def stack_of(agents: int) -> Callable[[str], None]:
-        return lambda name: bench.agent(name, AgentConfig(stack=agents), 384)
+    def stack_of(agents: int, low: bool = False) -> Callable[[str], None]:
+        return lambda name: bench.agent(name, AgentConfig(stack=agents, bfloat16=low), 384)
 
     cases: list[tuple[str, Callable[[str], None]]] = [
         (f"world model, paper, {batch} x 50, {kind}", paper_model(low))
@@ -240,11 +242,13 @@ def main() -> None:
     ]
     cases += [
         ("world model, small, 32 x 16", lambda name: bench.world_model(name, SMALL, 32, 16)),
-        ("agent, paper, batch 256, 2 x 10 actions", lambda name: bench.agent(name, paper, 384)),
+        ("agent, paper, batch 256, 2 x 10 actions", stack_of(1)),
+        ("agent, paper, log-sum-exp in bfloat16", stack_of(1, low=True)),
         ("agents, 3 as a stack, batch 128, 2 x 5", lambda name: bench.agent(name, small, 320)),
     ]
     if cuda:
         cases += [(f"agents, {stack} as a stack, paper", stack_of(stack)) for stack in (4, 8)]
+        cases += [(f"agents, {stack} as a stack, bfloat16", stack_of(stack, low=True)) for stack in (4, 8)]
     branches = 5000 if cuda else 500
     cases += [
         (f"rollouts, paper, {branches} x 5", lambda name: bench.rollouts(name, paper, branches)),
