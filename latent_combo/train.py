@@ -170,7 +170,7 @@ def summarise(
         **{name: getattr(config, name) for name in ("task", "obs", "dataset", "algorithm", "preset", "seed")},
         "agent": {
             name: getattr(config.agent, name)
-            for name in ("beta", "f", "rho", "mu", "extraction", "anchor", "trajectory_temperature")
+            for name in ("beta", "f", "rho", "mu", "extraction", "anchor", "trajectory_temperature", "from_first")
         },
         "episodes": int(returns.size),
         "return_mean": float(returns.mean()),

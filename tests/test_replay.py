@@ -150,6 +150,27 @@ def test_the_return_of_what_is_drawn_is_that_of_the_rows_drawn(temperature: floa
     assert weighted_return(RETURNS.double().numpy(), (LENGTHS - 1).numpy(), temperature) == pytest.approx(drawn)
 
 
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_a_share_of_the_draws_falls_on_the_first_rows_of_episodes(temperature: float | None) -> None:
+    lengths = torch.tensor([40, 100, 10])
+    is_first = torch.cat([torch.arange(int(n)) == 0 for n in lengths])
+    row = torch.cat([torch.arange(int(n)) for n in lengths])
+    reward = torch.linspace(0.0, 1.0, len(row))
+    config = dataclasses.replace(SMALL, trajectory_temperature=temperature)
+    given = (torch.zeros(1, len(row), 1), torch.zeros(len(row), A), reward, torch.zeros(len(row)), is_first)
+    before, after = (
+        EncodedDataset.from_rows(*given, config=dataclasses.replace(config, from_first=share)) for share in (0.0, 0.3)
+    )
+    weights = [data.cumulative_weight.diff(prepend=torch.zeros(1, dtype=torch.float64)) for data in (before, after)]
+    usual, found = (weight / weight.sum() for weight in weights)
+    first = row[before.source] < 25
+    assert float(found[first].sum()) == pytest.approx(0.3 + 0.7 * float(usual[first].sum()))
+    torch.testing.assert_close(found[~first], 0.7 * usual[~first])
+    torch.testing.assert_close(found[first] / found[first].sum(), usual[first] / usual[first].sum())
+    index, _ = after.draw((20_000,), draws())
+    assert float(first[index].float().mean()) == pytest.approx(float(found[first].sum()), abs=0.02)
+
+
 def test_returns_to_the_end_are_those_of_adding_up_backwards() -> None:
     draws = torch.Generator().manual_seed(0)
     lengths, ends = (1, 9, 2, 30), (False, True, False, False)

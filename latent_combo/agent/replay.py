@@ -82,9 +82,11 @@ class EncodedDataset:
         source = (~last).nonzero().squeeze(-1)
         target = Outcome.after(source, reward, terminal, last, config.target_steps, config.discount)
         whole = Outcome.to_the_end(source, reward, terminal, last, config.discount)
-        weight = trajectory_weights(reward, is_first, config.trajectory_temperature)
-        weighted = config.trajectory_temperature is not None
-        return cls(feature, action, source, target, whole, weight[source].cumsum(0), weighted)
+        weight = trajectory_weights(reward, is_first, config.trajectory_temperature)[source]
+        if config.from_first:
+            weight = with_share(weight, rows_since_first(is_first)[source] < FIRST_ROWS, config.from_first)
+        weighted = config.trajectory_temperature is not None or config.from_first > 0.0
+        return cls(feature, action, source, target, whole, weight.cumsum(0), weighted)
 
     def value_scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the returns to the end of the episodes of rows as they are drawn.
@@ -153,6 +155,22 @@ def trajectory_weights(reward: Tensor, is_first: Tensor, temperature: float | No
     returns.index_add_(0, episode, reward.double())
     scaled = (returns - returns.min()) / (returns.max() - returns.min()).clamp(min=1e-8)
     return ((scaled - scaled.max()) / temperature).exp()[episode]
+
+
+FIRST_ROWS = 25
+"""Of an episode, that `AgentConfig.from_first` means."""
+
+
+def rows_since_first(is_first: Tensor) -> Tensor:
+    """How many rows of its episode come before each row: (N,) bool to (N,) int64, of rows in Dreamer indexing."""
+    row = torch.arange(len(is_first), device=is_first.device)
+    return row - torch.where(is_first, row, 0).cummax(0).values
+
+
+def with_share(weight: Tensor, chosen: Tensor, share: float) -> Tensor:
+    """Weights (M,) of a sum of 1: a part `share` of it on those that are `chosen` (M,) bool, the rest as it was."""
+    apart = weight * chosen
+    return (1.0 - share) * weight / weight.sum() + share * apart / apart.sum()
 
 
 class ModelBuffer:

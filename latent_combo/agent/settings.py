@@ -92,6 +92,9 @@ class AgentConfig:
     """alpha of trajectory weighting (Hong et al., 2023): the dataset's rows are drawn in proportion to exp(R / alpha),
     R the return of a row's episode scaled from 0, the dataset's worst, to 1, its best; for critics, policy and rollouts
     alike, so that what eq. 2 calls D is the data of better behaviour. None takes all rows alike."""
+    from_first: float = 0.0
+    """Share of the dataset's draws, for critics, policy and rollouts alike, that fall on the first 25 transitions of
+    episodes, besides the others: in long episodes these are few, and decide where a policy gets. Not in the paper."""
     entropy_in_target: bool = False
     """Subtract alpha log pi in the critics' target, as SAC does; CQL does not."""
 
@@ -101,7 +104,7 @@ class AgentConfig:
             raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTION)}")
         require_positive(self, "actions", "batch", "stack", "target_steps", "initial_alpha")
         require_not_negative(self, "softmax_draws")
-        require_share(self, "discount", "target_rate")
+        require_share(self, "discount", "target_rate", "from_first")
         if not 0.0 <= self.policy_average < 1.0:
             raise ValueError(f"policy_average is {self.policy_average}; it is at least 0 and less than 1")
         if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
