@@ -3,7 +3,8 @@
 Ours are the steps that training takes, `AgentFit.take_step` and `Fit.take_step`, with their sampling, noise
 and checks for numbers that are not finite. Theirs are given batches that are ready. A ratio is their seconds per update
 over ours in the same turn; above 1, ours is faster. GFLOP are those of the matrix products and convolutions that
-torch's counter sees. All is float32, and nothing is compiled. d3rlpy's and OfflineRL-Kit's squared errors have no 1/2,
+torch's counter sees. All is float32, but for "ours, bfloat16", which has `agent.bfloat16` (slow without instructions
+for it), and nothing is compiled. d3rlpy's and OfflineRL-Kit's squared errors have no 1/2,
 so their conservative weights are twice our beta: their critics' losses are twice ours.
 
 d3rlpy 2.8.1, CQL: 17 states, 6 actions, batches of 256, twin critics and a policy of three layers of 256, 10 sampled
@@ -204,6 +205,7 @@ def d3rlpy_contests(fused: bool) -> Iterator[Contest]:
         {
             "ours": our_agents(rows, config),
             "ours, one draw": our_agents(rows, dataclasses.replace(config, softmax_draws=1)),
+            "ours, bfloat16": our_agents(rows, dataclasses.replace(config, bfloat16=True)),
             "ours, 3 as a stack": our_agents(rows, dataclasses.replace(config, stack=3)),
         },
         steps=10,
@@ -255,6 +257,7 @@ def kit_contests(fused: bool) -> Iterator[Contest]:
             ours = {
                 "ours": our_agents(rows, config),
                 "ours, one draw": our_agents(rows, dataclasses.replace(config, softmax_draws=1)),
+                "ours, bfloat16": our_agents(rows, dataclasses.replace(config, bfloat16=True)),
             }
             yield Contest(f"COMBO, {states} {what}, rho {rho}", kit_combo(rows, rho, fused), ours, steps=10)
 

@@ -29,7 +29,9 @@ from latent_combo.fit_world_model import (
 from latent_combo.fitted import Recipe
 from latent_combo.load_run import load_fitted
 from latent_combo.report import REPORT, write_report
-from latent_combo.run.errors import run_cli
+from latent_combo.result import RESULT, read_result
+from latent_combo.run.commands import command
+from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.files import write_atomically
 from latent_combo.run.interrupt import Interrupt
 from latent_combo.run.memory import keep_freed_memory
@@ -144,7 +146,7 @@ def _train(
 def write_result(session: Session, result: dict[str, Any]) -> None:
     """Write `result.json`, with the time that was spent so far."""
     result["seconds"] = {**session.timer.seconds, "views_in_background": session.gallery.seconds}
-    write_atomically(session.out / "result.json", json.dumps(result, indent=2).encode())
+    write_atomically(session.out / RESULT, json.dumps(result, indent=2).encode())
 
 
 def log_result(log: MetricsLog, config: Config, result: dict[str, Any]) -> None:
@@ -252,9 +254,22 @@ def describe(result: dict[str, Any], out: str) -> str:
     )
 
 
+def finished(out: Path) -> dict[str, Any] | None:
+    """What a run came to whose last phase is done, views included; None for any other, or where it can't be read."""
+    try:
+        result = read_result(out)
+    except UserError:  # whose remedy is to go on
+        return None
+    return result if result and result.get("beliefs") else None
+
+
 def main() -> None:
     """Read the command line and train."""
     config, resume = parse(sys.argv[1:])
+    if resume and (result := finished(Path(config.out))) is not None:
+        print(f"{config.out} is finished, and stays as it is; score it again with: {command('evaluate', config.out)}")
+        print(describe(result, config.out))
+        return
     if not resume:
         print(f"dataset     {config.dataset} ({config.task})")
         print(f"settings    {', '.join(map(str, settings_files(sys.argv[1:])))}", flush=True)

@@ -241,6 +241,14 @@ def test_a_finished_run_is_scored_and_drawn_again(finished: Path, tmp_path: Path
             assert np.array_equal(before[name], after[name], equal_nan=True), name
 
 
+def test_a_finished_run_says_so_and_stays_as_it_is(finished: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    done = command_here(train_main, "--resume", finished)
+    assert done.returncode == 0, done.stderr
+    assert f"{finished} is finished, and stays as it is" in done.stdout and "normalised" in done.stdout
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
 def test_what_a_run_lacks_is_said_and_the_rest_is_drawn(data_dir: Path, finished: Path, tmp_path: Path) -> None:
     half = tmp_path / "half"
     shutil.copytree(finished, half, ignore=shutil.ignore_patterns("agent.pt", "result.json", "views", "videos"))
