@@ -1,7 +1,6 @@
 """A finished or half-trained run, read back from its folder."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from latent_combo.run.choices import Choices
 from latent_combo.run.commands import command
 from latent_combo.run.errors import UserError
 from latent_combo.run.places import WORLD_MODEL
-from latent_combo.run.precision import set_precision
+from latent_combo.run.precision import multiplies_bfloat16, set_precision
 from latent_combo.run.products import LIBRARIES, PRECISIONS, fastest_library, fastest_precision, use_library
 from latent_combo.run.seeding import generator, initial_weights
 from latent_combo.world_model.base import WorldModel
@@ -49,9 +48,9 @@ def settled(config: Config, device: torch.device) -> Config:
         config = replace(config, products=library)
         print(f"products      {library}", flush=True)
     if config.agent.bfloat16:
-        precision = choices.get("precision of the agents' products", PRECISIONS, partial(fastest_precision, device))
-        config = replace(config, agent=replace(config.agent, bfloat16=precision == "bfloat16"))
-        print(f"log-sum-exp   products in {precision}", flush=True)
+        use(config, device)  # bfloat16 is compared with the library that was chosen
+        config = with_precision(config, device, choices)
+        print(f"log-sum-exp   products in {'bfloat16' if config.agent.bfloat16 else 'float32'}", flush=True)
     if config.seen.pixels and not config.world_model.conv.ways:
         images = config.fit.batch * config.fit.length
         conv = with_fastest_ways(config.world_model.conv, device, images, choices, config.cuda_graphs)
@@ -61,6 +60,18 @@ def settled(config: Config, device: torch.device) -> Config:
             flush=True,
         )
     return config
+
+
+def with_precision(config: Config, device: torch.device, choices: Choices | None = None) -> Config:
+    """Leave `agent.bfloat16` on only where the device has instructions for it, and a CPU is faster by them.
+
+    The latter is measured if there are `choices` to keep it in.
+    """
+    low = config.agent.bfloat16 and multiplies_bfloat16(device)
+    if low and device.type == "cpu" and choices is not None:
+        name = f"precision of the agents' products, beside {config.products}"
+        low = choices.get(name, PRECISIONS, fastest_precision) == "bfloat16"
+    return replace(config, agent=replace(config.agent, bfloat16=low))
 
 
 def use(config: Config, device: torch.device) -> None:

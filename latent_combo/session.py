@@ -14,7 +14,7 @@ from tqdm import tqdm
 from envs.tasks import get_task
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config import Config, save_config
-from latent_combo.load_run import AGENT, choose_device, settled, use
+from latent_combo.load_run import AGENT, choose_device, settled, use, with_precision
 from latent_combo.run import checkpoint
 from latent_combo.run.clocks import Every, Timer
 from latent_combo.run.commands import command
@@ -53,7 +53,7 @@ class Session:
         set_precision(self.device, config.tf32)  # before anything is measured
         if resume and self.device.type != "cuda" and config.cuda_graphs == "on":  # begun on a machine that had a GPU
             config = replace(config, cuda_graphs="auto")
-        self.config = config if resume else settled(config, self.device)
+        self.config = with_precision(config, self.device) if resume else settled(config, self.device)
         use(self.config, self.device)
 
     def open(self) -> None:

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ def _train(
     with timer.section("latents"):
         draws = generator(config.seed, session.device, "latents")
         encoded = encode_dataset(model, data, train_episodes, config.encode, config.agent, draws)
-        encoded_held_out = encode_dataset(model, data, held_out, config.encode, config.agent, draws)
+        alike = replace(config.agent, from_first=0.0)  # what is measured on held-out pairs is of all rows
+        encoded_held_out = encode_dataset(model, data, held_out, config.encode, alike, draws)
     most = max(config.score.episodes, config.score.episodes_during_training)
     scorer = Scorer(task, config.seen, config.agent.stack, most, config.score.processes)
     agent, agent_meter, looks = fit_agent(session, model, encoded, encoded_held_out, scorer)
@@ -172,7 +174,10 @@ def summarise(
         **{name: getattr(config, name) for name in ("task", "obs", "dataset", "algorithm", "preset", "seed")},
         "agent": {
             name: getattr(config.agent, name)
-            for name in ("beta", "f", "rho", "mu", "extraction", "anchor", "trajectory_temperature", "from_first")
+            for name in (
+                *("beta", "f", "rho", "mu", "extraction", "anchor"),
+                *("trajectory_temperature", "from_first", "bfloat16"),
+            )
         },
         "episodes": int(returns.size),
         "return_mean": float(returns.mean()),
@@ -184,7 +189,7 @@ def summarise(
         "dataset_return_drawn": weighted_return(
             data.episode_returns[train_episodes],
             data.lengths[train_episodes] - 1,
-            config.agent.trajectory_temperature,
+            config.agent,
         ),
         "random_return": task.random_return,
         "expert_return": task.expert_return,
@@ -235,7 +240,7 @@ def describe(result: dict[str, Any], out: str) -> str:
         f"mean {model['mean_observation_psnr'][k]:.1f})"
         for k in model["open_loop_psnr"]
     )
-    weighted = result["agent"]["trajectory_temperature"] is not None
+    weighted = result["agent"]["trajectory_temperature"] is not None or result["agent"].get("from_first")
     drawn = f"; as its rows are drawn {result['dataset_return_drawn']:.1f}" if weighted else ""
     return "\n".join(
         [

@@ -1,7 +1,14 @@
 """Triton's kernels beside what they replace, on a GPU, or on a CPU by Triton's interpreter (`TRITON_INTERPRET=1`)."""
 
+import contextlib
+import importlib
+from collections.abc import Iterator
+
 import torch
 
+from latent_combo.agent import networks as agents
+from latent_combo.agent import tanh_gaussian
+from latent_combo.agent.networks import Actor, NetworkConfig, TwinCritic
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.run import layers
 from latent_combo.world_model.recurrence import MIN_STD, RecurrenceWeights, _Recurrence
@@ -107,6 +114,44 @@ def check_adam(device: torch.device) -> None:
         torch.testing.assert_close(ours.double(), theirs.detach(), atol=2e-6, rtol=1e-5)
 
 
+def check_networks(device: torch.device, depth: int, norm: bool, number: int, low: bool) -> None:
+    """Critics and a policy through autograd, the kernels (wherever they run) beside torch's operators."""
+    torch.manual_seed(0)
+    config = NetworkConfig(hidden=20, layers=depth, layer_norm=norm)
+    critic, actor = TwinCritic(2, config, 5, 3).to(device), Actor(2, config, 5, 3).to(device)
+    feature, action = torch.randn(2, 7, 5, device=device), torch.rand(2, 7, number, 3, device=device)
+    gradient, noise = torch.rand(2, 2, 7, number, device=device), torch.randn(2, 7, 3, device=device)
+    found = []
+    for kernels in (True, False):
+        with chosen_kernels(kernels):
+            values = critic(feature, action, low)
+            drawn, density = actor(feature).sample(noise)
+            by_values = torch.autograd.grad(values, list(critic.parameters()), gradient)
+            by_sample = torch.autograd.grad(drawn.sum() + density.sum(), list(actor.parameters()))
+            found.append((values.detach(), drawn.detach(), density.detach(), *by_values, *by_sample))
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == other.dtype
+        assert float((one - other).norm()) <= (0.15 if low else 1e-5) * float(other.norm())
+
+
+@contextlib.contextmanager
+def chosen_kernels(on: bool) -> Iterator[None]:
+    """Let layers and samples be computed by the kernels, on whatever device, or by torch's operators."""
+
+    def kernels(module: str, device: torch.device) -> object | None:
+        return importlib.import_module(module) if on else None
+
+    before = (agents.one_by_one, layers.triton_kernels, tanh_gaussian.triton_kernels)
+    agents.one_by_one = lambda x: False  # as on a GPU
+    layers.triton_kernels = tanh_gaussian.triton_kernels = kernels
+    try:
+        yield
+    finally:
+        agents.one_by_one, layers.triton_kernels, tanh_gaussian.triton_kernels = before
+
+
+NETWORKS = [(1, False, 1, False), (2, False, 3, False), (2, True, 3, False), (1, True, 1, False), (2, True, 3, True)]
+"""Layers, whether they are normalised, actions a state, whether in bfloat16."""
 RECURRENCES = [(5, 3, 24, 10, 20), (18, 2, 40, 17, 33)]
 LAYERS = [(2, 60, 2, 17), (2, 84, 12, 40), (1, 5, 1, 300), (2, 2000, 2, 24)]
 DTYPES = [torch.float32, torch.bfloat16]
@@ -119,6 +164,8 @@ if __name__ == "__main__":
     for dtype in DTYPES:
         for shape in LAYERS:
             check_layers(cpu, dtype, *shape)
+    for given in NETWORKS:
+        check_networks(cpu, *given)
     check_samples(cpu)
     check_adam(cpu)
     print("the kernels agree")

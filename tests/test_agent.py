@@ -155,6 +155,7 @@ def test_agents_of_a_stack_may_not_differ_in_what_they_share() -> None:
         ({"beta": [0.5, -1.0]}, "beta is -1"),
         ({"f": [0.5, 1.0], "rho": "model"}, 'rho is "model", but f = 1.0'),
         ({"trajectory_temperature": 0.0}, "trajectory_temperature is 0"),
+        ({"from_first": 1.1}, "from_first is 1.1"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], named: str) -> None:
@@ -395,6 +396,26 @@ def test_the_policy_that_acts_is_an_average_of_those_that_were_trained() -> None
     batch.reward[:] = float("nan")
     agent.update(batch, Noise.draw(1, config, A, draws()))
     torch.testing.assert_close(agent.averaged_weights, expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "of_data"), [({}, True), ({"rho": "dataset"}, False), ({"softmax_draws": 2}, False)]
+)
+def test_in_bfloat16_are_the_log_sum_exp_and_what_is_valued_with_it(changes: dict[str, Any], of_data: bool) -> None:
+    config = dataclasses.replace(SMALL, **changes)
+    batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
+    found = []
+    for low in (False, True):
+        agent = make_agent(dataclasses.replace(config, bfloat16=low))
+        q_data, soft_maximum, _ = agent.values_and_soft_maxima(batch, noise)
+        found.append((agent.backup(batch, noise.following), q_data, soft_maximum, agent.actor_loss(batch, noise)[0]))
+        agent.update(batch, noise)
+        assert all(p.dtype == torch.float32 and bool(p.isfinite().all()) for p in agent.parameters())
+    exact, rounded = found
+    assert torch.equal(exact[0], rounded[0]) and torch.equal(exact[3], rounded[3])
+    assert torch.equal(exact[1], rounded[1]) is not of_data
+    assert not torch.equal(exact[2], rounded[2])
+    torch.testing.assert_close(exact, rounded, atol=5e-3, rtol=5e-3)
 
 
 def test_the_papers_defaults() -> None:

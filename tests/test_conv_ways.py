@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from test_world_model import TINY, draws, make_model, segment
 from torch import Tensor
 
+from latent_combo import load_run
+from latent_combo.config import parse
 from latent_combo.run import choices as choices_module
 from latent_combo.run.choices import FILE, Choices, fastest
 from latent_combo.run.speed import count_flops
@@ -183,6 +186,22 @@ def test_bfloat16_is_tried_only_where_there_are_instructions_for_it(monkeypatch:
     monkeypatch.setattr(tune, "multiplies_bfloat16", lambda device: True)
     assert tune.candidates(config, one, CPU)[:2] == ["plain/bfloat16", "product/bfloat16"]
     assert tune.candidates(TINY.conv, one, CPU) == ["plain", "product", "phases"]
+
+
+@pytest.mark.parametrize(
+    ("instructions", "fastest", "kept"),
+    [(True, "bfloat16", True), (True, "float32", False), (False, "bfloat16", False)],
+)
+def test_agents_multiply_in_bfloat16_only_where_that_is_faster(
+    instructions: bool, fastest: str, kept: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(load_run, "multiplies_bfloat16", lambda device: instructions)
+    monkeypatch.setattr(load_run, "fastest_precision", lambda: fastest)
+    config = parse(["--obs", "state", "--agent.bfloat16", "true", "--data_dir", str(tmp_path), "--out", "x"])[0]
+    assert load_run.settled(config, CPU).agent.bfloat16 is kept
+    assert load_run.with_precision(config, CPU).agent.bfloat16 is instructions  # a resumed run measures nothing
+    off = replace(config, agent=replace(config.agent, bfloat16=False))
+    assert not load_run.settled(off, CPU).agent.bfloat16
 
 
 def test_channels_are_filled_up_for_tensor_cores_without_changing_anything(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,15 @@ def test_policies_normalise_no_layer(layer: int, hidden: int) -> None:
     assert float((after - before).abs().amax((1, 2)).min()) > 0.05
 
 
+@pytest.mark.parametrize("hidden", [8, 32])  # side by side, and one after the other
+@pytest.mark.parametrize("layers", [1, 3])
+def test_networks_of_float64_answer_in_float64(layers: int, hidden: int) -> None:
+    config = NetworkConfig(hidden=hidden, layers=layers, layer_norm=True)
+    feature, action = torch.randn(2, 3, 5).double(), torch.rand(2, 3, 4, 2).double()
+    assert TwinCritic(2, config, 5, 2).double()(feature, action).dtype == torch.float64
+    assert Actor(2, config, 5, 2).double()(feature).sample(action[:, :, 0])[1].dtype == torch.float64
+
+
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_values_by_bfloat16_are_float32s_to_a_hundredth_and_their_gradients_to_a_tenth(layer_norm: bool) -> None:
     g = torch.Generator().manual_seed(0)

@@ -7,6 +7,7 @@ import torch
 from small_agents import SMALL, A, F, dataset, draws
 from torch import Tensor
 
+from latent_combo.agent import replay
 from latent_combo.agent.replay import (
     EncodedDataset,
     ModelBuffer,
@@ -104,7 +105,7 @@ def test_trajectory_weights_by_hand() -> None:
 LENGTHS, RETURNS = torch.tensor([3, 8, 5]), torch.tensor([0.0, 1.0, 4.0])
 
 
-def three_episodes(temperature: float | None) -> tuple[EncodedDataset, Tensor]:
+def three_episodes(temperature: float | None, from_first: float = 0.0) -> tuple[EncodedDataset, Tensor]:
     """Episodes of LENGTHS rows and of RETURNS, drawn by the latter, and which episode each row (16,) is of."""
     first = torch.tensor([0, 3, 11])
     reward = torch.zeros(16)
@@ -115,7 +116,7 @@ def three_episodes(temperature: float | None) -> tuple[EncodedDataset, Tensor]:
         reward=reward,
         terminal=torch.zeros(16),
         is_first=torch.zeros(16).index_fill(0, first, 1.0).bool(),
-        config=dataclasses.replace(SMALL, trajectory_temperature=temperature),
+        config=dataclasses.replace(SMALL, trajectory_temperature=temperature, from_first=from_first),
     )
     return data, torch.arange(3).repeat_interleave(LENGTHS)
 
@@ -143,11 +144,16 @@ def test_rows_are_drawn_alike_or_by_the_returns_of_their_episodes(temperature: f
 
 
 @pytest.mark.parametrize("temperature", [None, 0.1, 0.5])
-def test_the_return_of_what_is_drawn_is_that_of_the_rows_drawn(temperature: float | None) -> None:
-    data, episode = three_episodes(temperature)
+@pytest.mark.parametrize("from_first", [0.0, 0.4])
+def test_the_return_of_what_is_drawn_is_that_of_the_rows_drawn(
+    temperature: float | None, from_first: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "FIRST_ROWS", 3)  # of episodes of 2, 7 and 4 transitions
+    data, episode = three_episodes(temperature, from_first)
+    config = dataclasses.replace(SMALL, trajectory_temperature=temperature, from_first=from_first)
     share = data.cumulative_weight.diff(prepend=torch.zeros(1, dtype=torch.float64)) / data.cumulative_weight[-1]
     drawn = float((share * RETURNS[episode[data.source]]).sum())
-    assert weighted_return(RETURNS.double().numpy(), (LENGTHS - 1).numpy(), temperature) == pytest.approx(drawn)
+    assert weighted_return(RETURNS.double().numpy(), (LENGTHS - 1).numpy(), config) == pytest.approx(drawn)
 
 
 @pytest.mark.parametrize("temperature", [None, 0.5])

@@ -106,7 +106,17 @@ def test_the_library_is_what_was_chosen_and_the_faster_one_is_one_of_them(monkey
 
 @pytest.mark.parametrize(
     ("networks", "rows", "piece"),
-    [(2, 256, None), (2, 1000, 500), (2, 1024, 512), (2, 5376, 448), (2, 5120, 512), (2, 1031, None), (16, 5376, 2688)],
+    [
+        (1, 256, 128),
+        (2, 256, None),
+        (2, 512, 256),
+        (2, 1000, 500),
+        (2, 1024, 512),
+        (2, 5376, 448),
+        (2, 5120, 512),
+        (2, 1031, None),
+        (16, 5376, 2688),
+    ],
 )
 def test_many_rows_are_cut_into_equal_pieces(networks: int, rows: int, piece: int | None) -> None:
     assert products.rows_of_a_piece(networks, rows) == piece
@@ -125,7 +135,7 @@ def test_pieces_in_bfloat16_are_summed_in_float32() -> None:
     assert found.dtype == torch.float32 and bool((found == 257.0).all())
 
 
-def test_a_product_in_bfloat16_rounds_entries_only() -> None:
+def test_a_product_in_bfloat16_rounds_entries_and_ends_of_sums() -> None:
     g = torch.Generator().manual_seed(0)
     x = torch.randn(2, 1024, 64, generator=g).bfloat16().requires_grad_()
     weight = torch.randn(2, 64, 48, generator=g).requires_grad_()
@@ -140,4 +150,4 @@ def test_a_product_in_bfloat16_rounds_entries_only() -> None:
         (of_x, gradient.double() @ rounded.mT),
         (of_weight, exact.mT @ gradient.double()),
     ):
-        torch.testing.assert_close(found.double(), expected, atol=2e-2 * float(expected.std()), rtol=5e-3)
+        torch.testing.assert_close(found.double(), expected, atol=1e-2 * float(expected.std()), rtol=5e-3)

@@ -212,6 +212,7 @@ def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(preset: str, data_di
         "anchor": anchor,
         "trajectory_temperature": None,
         "from_first": 0.0,
+        "bfloat16": False,
     }
     trained = weights(tmp_path / "paper")
     assert trained["actor.first.weight"].shape == (agents, 384, 256)

@@ -72,12 +72,18 @@ class StackedMLP(nn.Module):
         if self.out.weight.shape[2] == 1:
             weight, end = self.out.weight[..., 0], self.out.bias[:, 0, 0]
             return value(x.flatten(0, 1), bias[:, 0], self.layer_norm, weight, end).view(*x.shape[:2], 1)
-        y: Tensor = self.out(activate(x.flatten(0, 1), bias[:, 0], self.layer_norm).view_as(x).float())
+        y: Tensor = self.out(
+            activate(x.flatten(0, 1), bias[:, 0], self.layer_norm).view_as(x).to(self.out.weight.dtype)
+        )
         return y
 
     def _one_by_one(self, x: Tensor, bias: Tensor) -> Tensor:
         """The same, one network after the other: its activations stay in the cache, and are never copied together."""
-        first = self._nonlinear((x.reshape(len(bias), -1, x.shape[2]) + bias.to(x.dtype)).view_as(x))
+        low = x.dtype == torch.bfloat16
+        if low:
+            first = activate(x.flatten(0, 1), bias[:, 0], self.layer_norm).view_as(x)
+        else:
+            first = self._nonlinear((x.reshape(len(bias), -1, x.shape[2]) + bias).view_as(x))
         layers: list[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = []
         for layer in self.hidden:
             assert isinstance(layer, StackedLinear)
@@ -86,12 +92,11 @@ class StackedMLP(nn.Module):
         ends = []
         for network, row in enumerate(first.unbind()):
             for weight, biases in layers:
-                if row.dtype == torch.bfloat16:
-                    product = low_product(row[None], weight[network][None])[0] + biases[network].bfloat16()
+                if low:
+                    row = activate(low_product(row[None], weight[network][None])[0], biases[network], self.layer_norm)
                 else:
-                    product = linear(row, weight[network], biases[network])
-                row = self._nonlinear(product)
-            ends.append(torch.addmm(out[1][network], row.float(), out[0][network]))
+                    row = self._nonlinear(linear(row, weight[network], biases[network]))
+            ends.append(torch.addmm(out[1][network], row.to(out[0][network].dtype), out[0][network]))
         return torch.stack(ends)
 
     def _nonlinear(self, x: Tensor) -> Tensor:

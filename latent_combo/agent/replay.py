@@ -130,15 +130,17 @@ class EncodedDataset:
         return index, view
 
 
-def weighted_return(returns: NDArray[np.float64], lengths: NDArray[np.int64], temperature: float | None) -> float:
+def weighted_return(returns: NDArray[np.float64], lengths: NDArray[np.int64], config: AgentConfig) -> float:
     """Mean return of the episodes that rows are drawn from: what imitating the drawn rows has to reach.
 
     Takes the returns of the episodes trained on and their numbers of transitions, (E,) each.
     """
-    weight = lengths.astype(np.float64)
-    if temperature is not None:
+    weight = np.ones(len(returns))
+    if config.trajectory_temperature is not None:
         scaled = (returns - returns.min()) / max(float(np.ptp(returns)), 1e-8)
-        weight = weight * np.exp((scaled - 1.0) / temperature)
+        weight = np.exp((scaled - 1.0) / config.trajectory_temperature)
+    every, first = weight * lengths, weight * np.minimum(lengths, FIRST_ROWS)
+    weight = (1.0 - config.from_first) * every / every.sum() + config.from_first * first / first.sum()
     return float((weight * returns).sum() / weight.sum())
 
 

@@ -52,8 +52,10 @@ class AgentConfig:
     softmax: all 2N are valued, and k of them drawn by that softmax are differentiated, for each critic its own. The
     gradient's mean is the same, and an update needs less than half of the work. 0 differentiates all."""
     bfloat16: bool = False
-    """Let the log-sum-exp's critics, which see most of the rows, multiply in bfloat16: entries of 8 bits, sums of 24. A
-    processor that is no faster by it goes on in float32. Targets, eq. 3, last layers and optimisers are float32's."""
+    """Let the log-sum-exp's critics, which see most of the rows, multiply in bfloat16, entries of 8 bits and sums of
+    24; Q(s, a) of eq. 29 as well, where all rows of a batch are pushed down and valued at once (rho "mix", no
+    `softmax_draws`). A processor that is no faster by it goes on in float32. Targets, eq. 3, last layers and optimisers
+    are float32's."""
     batch: int = 256
     """B, transitions in an update."""
     discount: float = 0.99
@@ -93,8 +95,9 @@ class AgentConfig:
     R the return of a row's episode scaled from 0, the dataset's worst, to 1, its best; for critics, policy and rollouts
     alike, so that what eq. 2 calls D is the data of better behaviour. None takes all rows alike."""
     from_first: float = 0.0
-    """Share of the dataset's draws, for critics, policy and rollouts alike, that fall on the first 25 transitions of
-    episodes, besides the others: in long episodes these are few, and decide where a policy gets. Not in the paper."""
+    """Share of the dataset's draws, for critics, policy and rollouts alike but not of held-out pairs, that fall on the
+    first 25 transitions of episodes, besides the others: in long episodes these are few, and decide where a policy
+    gets. Not in the paper."""
     entropy_in_target: bool = False
     """Subtract alpha log pi in the critics' target, as SAC does; CQL does not."""
 

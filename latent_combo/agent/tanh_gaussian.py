@@ -60,6 +60,10 @@ def log_tanh_slope(raw: Tensor) -> Tensor:
     return 2.0 * math.log(2.0) - 2.0 * (raw + functional.softplus(-2.0 * raw))
 
 
+def _kernels(x: Tensor) -> Any | None:
+    return triton_kernels(KERNELS, x.device) if x.dtype == torch.float32 else None
+
+
 class _Sample(torch.autograd.Function):
     """`TanhGaussian.sample`, whose derivatives need three products of what is known anyway.
 
@@ -69,7 +73,7 @@ class _Sample(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, loc: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        if (kernels := triton_kernels(KERNELS, loc.device)) is not None:
+        if (kernels := _kernels(loc)) is not None:
             action, log_density = kernels.forward(loc, log_std, noise)
         else:
             raw = torch.addcmul(loc, log_std.exp(), noise)
@@ -83,7 +87,7 @@ class _Sample(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (action, log_std, noise), (of_action, of_density) = ctx.saved_tensors, gradients
-        if (kernels := triton_kernels(KERNELS, action.device)) is not None and log_std.shape == noise.shape:
+        if (kernels := _kernels(action)) is not None and log_std.shape == noise.shape:
             by_loc, by_log_std = kernels.backward(of_action, of_density, action, log_std, noise)
             return by_loc, by_log_std, None
         each = of_density[..., None]

@@ -13,7 +13,10 @@ KERNELS = "latent_combo.run.triton_adam"
 
 
 class Adam:
-    """Adam (Kingma & Ba, 2015), with decoupled weight decay on request (AdamW), by torch's fused kernel."""
+    """Adam (Kingma & Ba, 2015), with decoupled weight decay on request (AdamW).
+
+    By torch's fused kernel; of a single vector on a GPU by ours.
+    """
 
     def __init__(
         self, parameters: Sequence[Tensor], weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.999)
@@ -41,7 +44,8 @@ class Adam:
         """
         gradients = [laid_out_as(p, g) for p, g in zip(self.parameters, gradients, strict=True)]
         kernels = triton_kernels(KERNELS, rate.device)
-        if kernels is not None and skip is not None and divisor is None and len(gradients) == 1:
+        one = len(gradients) == 1 and gradients[0].dtype == torch.float32
+        if kernels is not None and one and skip is not None and divisor is None:
             moved = (self.parameters[0], gradients[0], self.first[0], self.second[0])
             kernels.step(*(t.view(-1) for t in moved), self._counts[0], rate, skip, self.betas, self.weight_decay)
             self.counts.add_(1.0 - skip)

@@ -26,7 +26,7 @@ def activate(x: Tensor, bias: Tensor, norm: bool = False) -> Tensor:
     Each n rows of x (G * n, H) share one bias (G, H). A NaN stays one.
     """
     x = x.contiguous()
-    if triton_kernels(KERNELS, x.device) is not None or not norm:
+    if not norm or _kernels(x) is not None:
         apply: Callable[..., Tensor] = _Activate.apply
         return apply(x, bias, norm)
     value = x.view(len(bias), -1, x.shape[1]) + bias[:, None]
@@ -34,21 +34,25 @@ def activate(x: Tensor, bias: Tensor, norm: bool = False) -> Tensor:
 
 
 def value(x: Tensor, bias: Tensor, norm: bool, weight: Tensor, end: Tensor) -> Tensor:
-    """`activate`, and a last layer of one output: with weights (N, H) and their biases (N,) to (G * n,) in float32.
+    """`activate`, and a last layer of one output: with weights (N, H) and their biases (N,) to (G * n,).
 
     N networks follow one another in the rows of x (G * n, H), each with as many.
     """
-    if triton_kernels(KERNELS, x.device) is None:
-        y = activate(x, bias, norm).float().view(len(weight), -1, x.shape[1])
+    if _kernels(x) is None:
+        y = activate(x, bias, norm).to(weight.dtype).view(len(weight), -1, x.shape[1])
         return torch.baddbmm(end[:, None, None], y, weight[..., None]).flatten()
     apply: Callable[..., Tensor] = _Value.apply
     return apply(x.contiguous(), bias, norm, weight, end)
 
 
+def _kernels(x: Tensor) -> Any | None:
+    return triton_kernels(KERNELS, x.device) if x.dtype in (torch.float32, torch.bfloat16) else None
+
+
 class _Activate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor, norm: bool) -> Tensor:
-        if (kernels := triton_kernels(KERNELS, x.device)) is not None:
+        if (kernels := _kernels(x)) is not None:
             y: Tensor = kernels.forward(x, bias, norm, EPSILON)
         else:
             y = (x.view(len(bias), -1, x.shape[1]) + bias[:, None]).relu_().view_as(x).to(x.dtype)
@@ -60,7 +64,7 @@ class _Activate(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
         (kept, bias), gradient = ctx.saved_tensors, gradients[0].contiguous()
-        if (kernels := triton_kernels(KERNELS, kept.device)) is not None:
+        if (kernels := _kernels(kept)) is not None:
             of_x, of_bias, _ = kernels.backward(gradient, kept, bias, ctx.norm, EPSILON)
             return of_x, of_bias.to(bias.dtype), None
         masked = torch.ops.aten.threshold_backward(gradient, kept, 0)
@@ -74,7 +78,7 @@ class _Value(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor, norm: bool, weight: Tensor, end: Tensor) -> Tensor:
-        kernels = triton_kernels(KERNELS, x.device)
+        kernels = _kernels(x)
         assert kernels is not None
         ctx.save_for_backward(x, bias, weight)
         ctx.norm = norm
@@ -85,7 +89,7 @@ class _Value(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, Tensor, Tensor]:
         (x, bias, weight), gradient = ctx.saved_tensors, gradients[0].contiguous()
-        kernels = triton_kernels(KERNELS, x.device)
+        kernels = _kernels(x)
         assert kernels is not None
         of_x, of_bias, of_weight = kernels.backward(gradient, x, bias, ctx.norm, EPSILON, weight)
         return of_x, of_bias.to(bias.dtype), None, of_weight, gradient.view(len(weight), -1).sum(1)

@@ -88,24 +88,18 @@ PRECISIONS = ("float32", "bfloat16")
 """Of `fastest_precision`."""
 
 
-def fastest_precision(device: torch.device) -> str:
-    """Measure whether products of bfloat16 are faster than float32's, at the sizes of an agent's update."""
-    x, weight, gradient = (torch.rand(size, 256, device=device) for size in (5376, 256, 5376))
+def fastest_precision() -> str:
+    """Measure whether a CPU's products of bfloat16 are faster than float32's, at the sizes of an agent's update."""
+    x, weight, gradient = (torch.rand(size, 256) for size in (5376, 256, 5376))
     taken = dict.fromkeys(PRECISIONS, float("inf"))
     for _ in range(REPEATS):  # in turns, for machines are noisy
         for name, dtype in zip(PRECISIONS, (torch.float32, torch.bfloat16), strict=True):
             a, b, c = (part.to(dtype) for part in (x, weight, gradient))
-            _wait(device)
             started = time.perf_counter()
-            multiply(a, b), multiply(a.t(), c)
-            _wait(device)
+            multiply(a, b)
+            multiply(a.t(), c)
             taken[name] = min(taken[name], time.perf_counter() - started)
     return fastest(taken)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def is_wide_amd(about: str) -> bool:
@@ -173,15 +167,14 @@ def rows_of_a_piece(networks: int, rows: int) -> int | None:
     least, most = (networks * size for size in SPLIT_ROWS)
     if rows < 2 * least:
         return None
-    return next((size for size in range(most, least - 1, -1) if rows % size == 0), None)
+    return next((size for size in range(min(most, rows // 2), least - 1, -1) if rows % size == 0), None)
 
 
 def low_product(x: Tensor, weight: Tensor) -> Tensor:
     """X (S, B, in) in bfloat16 times weights (S, in, out), which are rounded for it, to (S, B, out) in bfloat16.
 
-    Sums are float32, and so is the weights' gradient. Halves what large layers read and write, and takes the units
-    that newer processors have for it: on two cores of an Intel Xeon with AMX a product of (5376, 256) by (256, 256)
-    runs at 16 times float32's rate.
+    Each sum is float32 and is rounded at its end: the weights' gradient, of float32, adds up pieces that are rounded.
+    Halves what large layers read and write, and takes the units that newer processors have for it (docs/speed.md).
     """
     apply: Callable[..., Tensor] = _LowProduct.apply
     return apply(x, weight)

@@ -1,7 +1,7 @@
 """A step of Adam over one vector, as a kernel for a GPU.
 
 torch's fused kernel takes many parameters and gives each of them few processors: of an update of eight agents, 1,436
-microseconds on an NVIDIA H200, it took 158, several times what reading and writing them takes.
+microseconds on an NVIDIA H200 (log-sum-exp in bfloat16), it took 158, several times what reading and writing takes.
 """
 
 import math

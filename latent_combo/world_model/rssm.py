@@ -96,7 +96,7 @@ class RSSM(nn.Module):
     def recur(self, h: Tensor, z: Tensor, action_input: Tensor) -> Tensor:
         """Advance the deterministic path; `action_input` is (N, hidden). Returns (N, H)."""
         x = functional.elu(torch.addmm(action_input, z, self.latent_in.weight.t()))
-        return recurrence.gru(x, h, self.recurrence_weights())[0]  # as in a sequence, to the last bit
+        return recurrence.gru(x, h, self.recurrence_weights())[0]  # as in a sequence: on a CPU to the last bit
 
     def recurrence_weights(self) -> RecurrenceWeights:
         """The weights that a step of the filter needs, those of its inputs apart."""

@@ -9,6 +9,7 @@ import torch
 
 from latent_combo.run.capture import CapturedStep
 from latent_combo.run.choices import Choices, fastest
+from latent_combo.run.precision import multiplies_bfloat16
 from latent_combo.world_model.conv import ConvConfig, ConvLayer, Decoder, Encoder, TransposedLayer, layers_of
 from latent_combo.world_model.conv_ways import Way, algorithms
 
@@ -63,13 +64,6 @@ def candidates(config: ConvConfig, layer: ConvLayer | TransposedLayer, device: t
         return names
     low = [f"{name}/bfloat16" for name in names]
     return [*low, *names]
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16; without them it takes some ten times as long as float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _seconds(
