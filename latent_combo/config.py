@@ -43,12 +43,14 @@ PAPER = PRESETS / "paper"
 SETTINGS_OF = {"expert": "medium-expert", "": "medium-replay"}
 """Which of D4RL's splits others follow."""
 
+SOFT = {"extraction": "value", "beta": "0", "anchor": "0", "backup": "sample", "entropy_in_target": "true"}
+"""Soft actor-critic's."""
 ALGORITHMS: dict[str, dict[str, str]] = {
     "combo": {"extraction": "value"},
     "cql-mbpo": {"rho": "dataset", "extraction": "value"},
-    "mbpo": {"extraction": "value", "beta": "0", "mu": "policy", "anchor": "0", "entropy_in_target": "true"},
+    "mbpo": {"mu": "policy", **SOFT},
     "cql": {"f": "1", "rho": "dataset", "extraction": "value"},
-    "sac": {"extraction": "value", "beta": "0", "f": "1", "rho": "dataset", "anchor": "0", "entropy_in_target": "true"},
+    "sac": {"f": "1", "rho": "dataset", **SOFT},
     "bc": {
         "beta": "0",
         "f": "1",

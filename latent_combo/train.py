@@ -175,7 +175,7 @@ def summarise(
         "agent": {
             name: getattr(config.agent, name)
             for name in (
-                *("beta", "f", "rho", "mu", "extraction", "anchor"),
+                *("beta", "f", "rho", "mu", "extraction", "anchor", "backup"),
                 *("trajectory_temperature", "from_first", "bfloat16"),
             )
         },

@@ -156,6 +156,8 @@ def test_agents_of_a_stack_may_not_differ_in_what_they_share() -> None:
         ({"f": [0.5, 1.0], "rho": "model"}, 'rho is "model", but f = 1.0'),
         ({"trajectory_temperature": 0.0}, "trajectory_temperature is 0"),
         ({"from_first": 1.1}, "from_first is 1.1"),
+        ({"backup": "mean"}, "backup is 'mean'"),
+        ({"backup": "mode", "entropy_in_target": True}, "entropy_in_target is of samples"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], named: str) -> None:
@@ -396,6 +398,18 @@ def test_the_policy_that_acts_is_an_average_of_those_that_were_trained() -> None
     batch.reward[:] = float("nan")
     agent.update(batch, Noise.draw(1, config, A, draws()))
     torch.testing.assert_close(agent.averaged_weights, expected)
+
+
+def test_targets_are_backed_up_by_a_sample_of_the_policy_or_by_its_mode() -> None:
+    batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
+    for backup in ("sample", "mode"):
+        agent = make_agent(dataclasses.replace(SMALL, backup=backup))
+        policy = agent.actor(batch.next_feature)
+        action = policy.mode if backup == "mode" else policy.act(noise.following)
+        value = agent.target(batch.next_feature, action[:, :, None]).squeeze(-1).amin(0)
+        expected = (batch.reward + batch.discount * value).mean(-1)
+        _, metrics = agent.critic_loss(batch, noise)
+        torch.testing.assert_close(metrics["target"], expected)
 
 
 @pytest.mark.parametrize(

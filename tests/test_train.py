@@ -211,6 +211,7 @@ def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(preset: str, data_di
         "extraction": "value",
         "anchor": anchor,
         "trajectory_temperature": None,
+        "backup": "sample",
         "from_first": 0.0,
         "bfloat16": False,
     }

@@ -86,14 +86,14 @@ class ConservativeActorCritic(nn.Module):
         noise: Noise,
         report: bool = True,
         policy: TanhGaussian | None = None,
-        of_mode: bool = False,
+        imitate: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 29 with twin critics: `beta * gap + 1/2 E[(Q - y)^2]`, summed over critics and agents.
 
-        `policy` is that of the batch's states, if it is known; `of_mode` is `backup`'s. Returns the scalar loss and,
-        with `report`, metrics of shape (S,).
+        `policy` is that of the batch's states, if it is known; with `imitate` it does not follow the critics. Returns
+        the scalar loss and, with `report`, metrics of shape (S,).
         """
-        target = self.backup(batch, noise.following, of_mode)  # (S, B)
+        target = self.backup(batch, noise.following, imitate or self.config.backup == "mode")  # (S, B)
         soft_maximum: Tensor | None = None
         metrics: dict[str, Tensor] = {}
         if self.pushed.start == self.pushed.stop:
@@ -230,7 +230,7 @@ class ConservativeActorCritic(nn.Module):
         imitate = imitate or self.config.extraction == "imitation"
         # The policy changes last in an update: what the critics and eq. 3 need of it is computed once.
         policy = None if imitate else self.actor(batch.feature)
-        critic_loss, metrics = self.critic_loss(batch, noise, report, policy, of_mode=imitate)
+        critic_loss, metrics = self.critic_loss(batch, noise, report, policy, imitate)
         self._descend("critic", critic_loss, self.critic_optimiser, share)
         if imitate:
             actor_loss, actor_metrics = self.imitation_loss(batch, noise)

@@ -12,6 +12,7 @@ from latent_combo.run.ranges import require_not_negative, require_positive, requ
 RHO = ("model", "mix", "dataset")
 MU = ("uniform", "policy")
 EXTRACTION = ("value", "imitation")
+BACKUP = ("sample", "mode")
 
 Numbers = float | list[float]
 """One for all agents of a stack, or one for each."""
@@ -90,6 +91,10 @@ class AgentConfig:
     values and multiplied by c, and the policy pays |mode - a|^2 at the dataset's pairs. 0 is eq. 3 as printed; of
     values above 0 the smaller ones stay nearer to the data. Eq. 3 counts all rows of a batch and the anchor the
     dataset's alone, so that c f is what is traded at such a row. It wants values of one sign."""
+    backup: str = "sample"
+    """The action that the critics' target values in the next state: a "sample" of the policy, as eq. 2 has it, or its
+    "mode", which is what acts in the environment. An anchored policy narrows slowly, and samples of a wide one pay for
+    conservatism at every backup (docs/experiments.md); one that imitates is always backed up by its mode."""
     trajectory_temperature: float | None = None
     """alpha of trajectory weighting (Hong et al., 2023): the dataset's rows are drawn in proportion to exp(R / alpha),
     R the return of a row's episode scaled from 0, the dataset's worst, to 1, its best; for critics, policy and rollouts
@@ -105,6 +110,10 @@ class AgentConfig:
         self._settle_stack()
         if self.extraction not in EXTRACTION:
             raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTION)}")
+        if self.backup not in BACKUP:
+            raise ValueError(f"backup is {self.backup!r}; it is one of {', '.join(BACKUP)}")
+        if self.backup == "mode" and self.entropy_in_target:
+            raise ValueError('entropy_in_target is of samples; it needs backup "sample"')
         require_positive(self, "actions", "batch", "stack", "target_steps", "initial_alpha")
         require_not_negative(self, "softmax_draws")
         require_share(self, "discount", "target_rate", "from_first")
