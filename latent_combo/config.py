@@ -4,6 +4,7 @@ Later wins: the defaults (the paper's), what the paper sets for the dataset, the
 of itself, the algorithm, `--config FILE`, single settings on the command line.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from latent_combo.run.errors import UserError
 from latent_combo.run.products import LIBRARIES
 from latent_combo.run.ranges import require_not_negative, require_positive
 from latent_combo.run.settings_file import read_settings
+from latent_combo.run.versions import named
 from latent_combo.score import ScoreConfig
 from latent_combo.world_model.ensemble import EnsembleConfig
 from latent_combo.world_model.fit import FitConfig
@@ -176,6 +178,7 @@ def _parser() -> jsonargparse.ArgumentParser:
         exit_on_error=False,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=named(), help="print this program's version and leave")
     parser.add_argument("--config", action="config", help="a YAML file of settings, such as a run's config.yaml")
     parser.add_argument("--resume", metavar="RUN", help="go on with a stopped run, with its own settings")
     parser.add_class_arguments(Config)
@@ -187,7 +190,7 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
 
     Raises UserError, with one readable line, for an unknown key, a wrong type or an impossible combination.
     """
-    arguments = _with_fitted(arguments)
+    arguments = _with_fitted(_with_underscores(arguments))
     if "--resume" in arguments or any(a.startswith("--resume=") for a in arguments):
         run = _resumed_folder(arguments)
         return load_config(run), True
@@ -233,7 +236,7 @@ def settings_files(arguments: list[str]) -> tuple[Path, ...]:
 
     Raises UserError as `parse` does.
     """
-    arguments = _with_fitted(arguments)
+    arguments = _with_fitted(_with_underscores(arguments))
     given, _ = _split_config(arguments)
     layers = _layers(arguments)
     said = () if layers.recipe is None else (Path(layers.fitted),)
@@ -282,7 +285,9 @@ def _layers(arguments: list[str]) -> Layers:
 
 
 def _told(line: str) -> str:
-    """What the parser says of a value of the wrong type, for people."""
+    """What the parser says of an unknown name or of a value of the wrong type, for people."""
+    if unknown := re.match(r"unrecognized arguments: (--)?([\w.]+)", line):
+        return f"there is no setting {unknown[2]}" + _like(unknown[2])
     if (key := re.match(r'Parser key "([\w.]+)": (.*)', line)) is None:
         return line
     name, reason = key.groups()
@@ -291,6 +296,25 @@ def _told(line: str) -> str:
     if (given := re.search(r"Got value: (\[.*\])", reason)) and name.startswith("agent."):
         return f"{name} is {given[1]}, but agents of a stack can not differ in it; give one value"
     return line
+
+
+def _like(name: str) -> str:
+    """A question with the setting that was perhaps meant, or nothing."""
+    names = [action.dest for action in _parser()._actions if action.dest not in ("help", "version", "print_config")]
+    last = {known.rpartition(".")[2]: known for known in names}
+    close = difflib.get_close_matches(name, names, 1, 0.75) or [
+        last[own] for own in difflib.get_close_matches(name.rpartition(".")[2], last, 1, 0.75)
+    ]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _with_underscores(arguments: list[str]) -> list[str]:
+    """A command line whose settings are spelt as in files: --data-dir is --data_dir."""
+    spelt = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        spelt.append("--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument)
+    return spelt
 
 
 def _with_fitted(arguments: list[str]) -> list[str]:

@@ -178,9 +178,12 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--out", ""], "out is empty"),
         (["--algorithm", "cql", "--agent.f", "0.5"], "algorithm is cql"),
         (["--algorithm", "mbpo", "--agent.beta", "1"], "algorithm is mbpo"),
-        (["--pre", "small"], "--pre"),
-        (["--algo", "sac"], "--algo"),
-        (["--res", "runs/x"], "--res"),
+        (["--pre", "small"], "no setting pre"),
+        (["--algo", "sac"], "no setting algo"),
+        (["--res", "runs/x"], "no setting res"),
+        (["--agent.btea", "1"], r"no setting agent.btea; did you mean agent.beta\?"),
+        (["--beta", "1"], r"no setting beta; did you mean agent.beta\?"),
+        (["--quiet"], "no setting quiet \\("),
         (["--world_model.conv.image_size", "64"], "image_size"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--resume", "runs/x", "--seed", "1"], "stands alone"),
@@ -191,6 +194,12 @@ def test_what_is_wrong_is_named_in_one_line(arguments: list[str], named: str) ->
     with pytest.raises(UserError, match=named) as error:
         parse(arguments)
     assert "\n" not in str(error.value)
+
+
+def test_settings_may_be_spelt_with_dashes(tmp_path: Path) -> None:
+    with_dashes = ["--data-dir", str(tmp_path / "a-b"), "--agent-fit.warm-up=30", "--out", "x-y"]
+    config, _ = parse(with_dashes)
+    assert (config.data_dir, config.agent_fit.warm_up, config.out) == (str(tmp_path / "a-b"), 30, "x-y")
 
 
 def test_the_last_preset_counts_and_a_named_algorithm_wins_over_a_file(tmp_path: Path) -> None:

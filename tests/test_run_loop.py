@@ -1,8 +1,11 @@
 """What drives a loop: clocks, Ctrl-C, the rate beside the machine's own, and how a command ends."""
 
 import platform
+import re
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from latent_combo.run.errors import UserError, run_cli
 from latent_combo.run.interrupt import Interrupt
 from latent_combo.run.schedule import cosine
 from latent_combo.run.speed import Meter, count_flops, matmul_rate
-from latent_combo.run.versions import PACKAGES, versions
+from latent_combo.run.versions import PACKAGES, commit, named, versions
 
 CPU = torch.device("cpu")
 
@@ -122,6 +125,21 @@ def test_the_machines_rate_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_versions_name_python_and_every_package() -> None:
     found = versions()
-    assert found.keys() == {"python", *PACKAGES}
+    assert found.keys() - {"commit"} == {"python", *PACKAGES}
     assert found["python"] == platform.python_version()
     assert found["torch"] == torch.__version__
+
+
+def test_a_checkouts_commit_is_named_and_what_is_none_has_none(tmp_path: Path) -> None:
+    assert commit(tmp_path) is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "file").write_text("a")
+    for given in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *given], check=True)
+    commit.cache_clear()
+    clean = commit(tmp_path)
+    assert clean is not None and re.fullmatch("[0-9a-f]{12}", clean)
+    (tmp_path / "file").write_text("b")
+    commit.cache_clear()
+    assert commit(tmp_path) == f"{clean}-dirty"
+    assert named().startswith("latent-combo ")
