@@ -34,6 +34,6 @@ def commit(root: Path) -> str | None:
 
 
 def named() -> str:
-    """This program's version for people: latent-combo 0.1.0 (commit 0123456789ab)."""
+    """The program's version for people: latent-combo 0.1.0 (commit 0123456789ab)."""
     found = versions()
     return f"latent-combo {found['latent-combo']}" + (f" (commit {found['commit']})" if "commit" in found else "")
