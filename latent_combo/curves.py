@@ -77,7 +77,9 @@ def _model_loss(axes: Axes, series: Series) -> None:
     losses = [value for name in ("loss", "held_out_loss") for _, value in series.get(("world_model", name), [])]
     if losses and min(losses) > 0.0:  # densities of states are above 1 where the model is sure of them
         axes.set_yscale("log")
-    finish(axes, "World model", "step", "loss of a step")
+    elsewhere = any(phase == "agent" for phase, _ in series)
+    empty = "fitted in another run" if elsewhere else "nothing logged yet"
+    finish(axes, "World model", "step", "loss of a step", empty)
 
 
 def _open_loop(axes: Axes, series: Series) -> None:
@@ -112,7 +114,8 @@ def _returns(axes: Axes, series: Series, result: dict[str, Any] | None) -> None:
         axes.axhline(result["expert_return"], color=GREY, linestyle="-.", label="expert")
         axes.axhline(result["dataset_return_mean"], color=BLACK, linestyle="--", label="mean of the dataset")
         axes.axhline(result["random_return"], color=GREY, linestyle=":", label="random policy")
-    finish(axes, "Return", "update", "return")
+    empty = "no interim evaluations" if result is not None else "nothing logged yet"
+    finish(axes, "Return", "update", "return", empty)
 
 
 def _values(axes: Axes, series: Series) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from latent_combo.curves import draw_curves, read_series
+from latent_combo.curves import _model_loss, _returns, draw_curves, read_series
 from latent_combo.result import READ
 from latent_combo.run.errors import UserError
 from latent_combo.run.places import HEADER
+from latent_combo.views.style import new_figure
 
 
 def write(run: Path, *rows: tuple[str, int, str, float]) -> None:
@@ -40,3 +41,12 @@ def test_a_run_is_drawn_as_far_as_it_is(whole: bool, tmp_path: Path) -> None:
 def test_a_folder_without_metrics_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no metrics\.csv"):
         draw_curves(tmp_path)
+
+
+def test_an_empty_panel_says_why() -> None:
+    axes = new_figure(2.0, 2.0).subplots(1, 3)
+    _model_loss(axes[0], {})
+    _model_loss(axes[1], {("agent", "q_data"): [(1, 2.0)]})
+    _returns(axes[2], {}, {"agents": []})
+    said = [one.texts[0].get_text() for one in axes]
+    assert said == ["nothing logged yet", "fitted in another run", "no interim evaluations"]

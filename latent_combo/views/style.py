@@ -60,8 +60,8 @@ def to_png(figure: Figure | Frame) -> bytes:
     return buffer.getvalue()
 
 
-def finish(axes: Axes, title: str, x: str, y: str, **legend: Any) -> None:
-    """Title, labels, grid and legend; a panel without anything says so instead of staying blank."""
+def finish(axes: Axes, title: str, x: str, y: str, empty: str = "nothing logged yet", **legend: Any) -> None:
+    """Title, labels, grid and legend; a panel without anything says why instead of staying blank."""
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -70,7 +70,7 @@ def finish(axes: Axes, title: str, x: str, y: str, **legend: Any) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(**{"fontsize": "small", **legend})
     elif not axes.has_data():
-        axes.text(0.5, 0.5, "nothing logged yet", ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, empty, ha="center", transform=axes.transAxes)
 
 
 def widest(values: NDArray[np.floating[Any]], names: Sequence[str]) -> list[tuple[int, str]]:
