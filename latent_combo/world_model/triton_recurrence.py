@@ -9,7 +9,7 @@ computes ROWS sequences and COLUMNS units, and none shares what it writes with a
 order in which programs run.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -370,10 +370,10 @@ class _Grid:
         self.programs = triton.cdiv(batch, ROWS)
         self.precision = "tf32" if torch.get_float32_matmul_precision() != "highest" else "ieee"
 
-    def start(self, kernel: object, columns: int, inner: int, *given: object) -> None:
+    def start(self, kernel: Any, columns: int, inner: int, *given: object) -> None:
         """Start a kernel for so many blocks of columns, whose sums have at most `inner` terms."""
         at_once = min(INNER, max(16, triton.next_power_of_2(inner)))
-        kernel[self.programs, columns](*given, ROWS, COLUMNS, at_once, self.precision, num_warps=WARPS)  # type: ignore[index]
+        kernel[self.programs, columns](*given, ROWS, COLUMNS, at_once, self.precision, num_warps=WARPS)
 
 
 def forward(
