@@ -77,9 +77,9 @@ from latent_combo.agent.fit import AgentFit, AgentFitConfig
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.agent.settings import AgentConfig
-from latent_combo.run.choices import Choices, processor
-from latent_combo.run.products import LIBRARIES, fastest_library, use_library
-from latent_combo.run.speed import count_flops
+from latent_combo.numerics.choices import Choices, processor
+from latent_combo.numerics.flops import count_flops
+from latent_combo.numerics.matmul import LIBRARIES, fastest_library, use_library
 from latent_combo.world_model.base import Imagined, Segment, WorldModel
 from latent_combo.world_model.conv import ConvConfig
 from latent_combo.world_model.fit import Fit, FitConfig

@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from combo_common.cli import run_cli
+from combo_common.errors import UserError
 from data.locate import default_data_dir
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Noise
@@ -24,12 +26,12 @@ from latent_combo.agent.fit import AgentFit, AgentFitConfig
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import EncodedDataset, mixed_batch, real_share
 from latent_combo.agent.settings import AgentConfig
-from latent_combo.load_run import choose_device
-from latent_combo.run.choices import Choices, processor
-from latent_combo.run.errors import UserError, run_cli
-from latent_combo.run.precision import set_precision
-from latent_combo.run.products import LIBRARIES, fastest_library, use_library
-from latent_combo.run.speed import count_flops, matmul_rate
+from latent_combo.numerics.choices import Choices, processor
+from latent_combo.numerics.flops import count_flops
+from latent_combo.numerics.matmul import LIBRARIES, fastest_library, use_library
+from latent_combo.numerics.precision import set_precision
+from latent_combo.pipeline.load_run import choose_device
+from latent_combo.runtime.speed import matmul_rate
 from latent_combo.world_model.base import Segment
 from latent_combo.world_model.conv import ConvConfig
 from latent_combo.world_model.fit import Fit, FitConfig

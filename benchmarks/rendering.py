@@ -11,11 +11,11 @@ import threading
 import time
 from pathlib import Path
 
-from data.manifest import describe
-from data.parallel import default_processes
-from data.play import BehaviourPolicy, played_episodes
+from data.formats.manifest import describe
+from data.formats.native import Dataset, write_dataset
 from data.render import render_dataset, render_episodes
-from data.store import Dataset, write_dataset
+from data.simulate.rollout import BehaviourPolicy, played_episodes
+from data.simulate.workers import default_processes
 from envs.tasks import get_task
 
 TASKS = (("walker-walk", 64, 8), ("sawyer-door", 128, 16))

@@ -1,1 +1,1 @@
-"""Presets: one YAML file each, read by latent_combo.config."""
+"""Presets: one YAML file each, read by latent_combo.config.command_line."""

@@ -25,18 +25,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data.behaviour import NOISES, STATE, measure, measure_script, read_replay, train_behaviour
+from combo_common.cli import run_cli
+from combo_common.errors import UserError
+from combo_common.versions import versions
 from data.episode import Episode
 from data.formats.d4rl import is_d4rl, write_d4rl
-from data.manifest import describe
-from data.parallel import processes_for
-from data.play import BehaviourPolicy, check_script, mean_return, played_episodes
+from data.formats.manifest import describe
+from data.formats.native import write_dataset
 from data.relabel import relabel
+from data.simulate.rollout import BehaviourPolicy, check_script, mean_return, played_episodes
+from data.simulate.sac import NOISES, STATE, measure, measure_script, read_replay, train_behaviour
+from data.simulate.workers import processes_for
 from data.staging import writing
-from data.store import write_dataset
 from envs.tasks import Task, get_task
-from latent_combo.run.errors import UserError, run_cli
-from latent_combo.run.versions import versions
 
 SCRIPT = "Meta-World's scripted policy with Gaussian noise"
 """How a manifest names it."""

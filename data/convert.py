@@ -13,20 +13,21 @@ from dataclasses import fields, replace
 from math import isfinite
 from pathlib import Path
 
+from combo_common.cli import run_cli
+from combo_common.errors import UserError
 from data.episode import DTYPES, Episode
 from data.formats.d4rl import is_d4rl, write_d4rl
 from data.formats.dreamer import write_episodes
-from data.formats.hdf5 import open_hdf5
+from data.formats.manifest import Description, describe
 from data.formats.minari import write_minari
-from data.formats.npz import open_npz
+from data.formats.native import write_dataset
 from data.load import check_sizes
 from data.locate import default_data_dir
-from data.manifest import Description, describe
 from data.render import observe_episodes
+from data.safe.hdf5 import open_hdf5
+from data.safe.npz import open_npz
 from data.source import LAYOUTS, Source, open_source
-from data.store import write_dataset
 from envs.tasks import LOOKS, Task, get_task
-from latent_combo.run.errors import UserError, run_cli
 
 FORMATS = ("dreamer", "lompo", "d4rl", "minari", "own")
 

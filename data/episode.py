@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latent_combo.run.errors import UserError
+from combo_common.errors import UserError
 
 DTYPES: dict[str, type[np.generic]] = {
     "action": np.float32,

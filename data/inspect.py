@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from combo_common.cli import run_cli
+from combo_common.errors import UserError
 from data.episode import Episode
 from data.locate import default_data_dir
 from data.source import LAYOUTS, Named, open_source
 from data.staging import write_file, writing
 from envs.tasks import TASKS, get_task
-from latent_combo.run.errors import UserError, run_cli
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 AT_BOUND = 0.99

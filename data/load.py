@@ -19,18 +19,18 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data import published
-from data.decoded import Decoded
+from combo_common.errors import UserError
+from combo_common.memory import free_memory
+from data import d4rl_download as published
+from data.dataset import Decoded
 from data.episode import DTYPES, OPTIONAL, Episode
 from data.formats.d4rl import read_d4rl
+from data.formats.manifest import check_fits
 from data.locate import find
-from data.manifest import check_fits
 from data.render import observe_episodes, render_episodes
 from data.source import LAYOUTS, Source, open_source
 from data.staging import staged_folder, write_file, writing
 from envs.tasks import COARSEST, VIEWPOINTS, Seen, Task
-from latent_combo.run.errors import UserError
-from latent_combo.run.memory import free_memory
 
 Storage = Literal["auto", "memory", "memmap"]
 """Where images are while they are trained on; auto: in memory where they leave room for the rest."""

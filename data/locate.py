@@ -6,12 +6,12 @@ import os
 import shlex
 from pathlib import Path
 
-from data import published
+from combo_common.errors import UserError
+from data import d4rl_download as published
 from data.formats.d4rl import SUFFIXES, is_d4rl, read_metadata
+from data.formats.manifest import NAME
 from data.formats.minari import is_minari
-from data.manifest import NAME
 from envs.tasks import TASKS, Task
-from latent_combo.run.errors import UserError
 
 ABOVE = 3
 """How many parts of a foreign folder's path may tell its task and split."""

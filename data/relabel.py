@@ -22,18 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from combo_common.cli import run_cli
+from combo_common.errors import UserError
+from combo_common.versions import versions
 from data.episode import Episode
 from data.formats.d4rl import is_d4rl, write_d4rl
+from data.formats.manifest import describe
+from data.formats.native import write_dataset
 from data.locate import default_data_dir
-from data.manifest import describe
-from data.parallel import in_order, processes_for
+from data.simulate.workers import in_order, processes_for
 from data.source import open_source
-from data.store import write_dataset
 from envs.base import TaskEnv
 from envs.make import make
 from envs.tasks import Task, get_task
-from latent_combo.run.errors import UserError, run_cli
-from latent_combo.run.versions import versions
 
 WORTHWHILE = 20_000
 """Steps below which starting processes takes longer than taking them."""

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from combo_common.cli import run_cli
+from combo_common.errors import UserError
 from data.episode import Episode
+from data.formats.manifest import Description, Manifest, check_fits
+from data.formats.native import Dataset, write_dataset
 from data.locate import default_data_dir, resolve
-from data.manifest import Description, Manifest, check_fits
-from data.parallel import in_order, processes_for
+from data.simulate.workers import in_order, processes_for
 from data.skipped import Skipped
-from data.store import Dataset, write_dataset
 from envs.tasks import TASKS, get_task
-from latent_combo.run.errors import UserError, run_cli
 
 WORTHWHILE = 5_000
 """Frames below which starting processes takes longer than drawing."""

@@ -11,17 +11,17 @@ from typing import Any
 
 from tqdm import tqdm
 
+from combo_common.errors import UserError
 from data.episode import Episode
 from data.formats.d4rl import is_d4rl, read_d4rl, read_metadata
 from data.formats.dreamer import episode_files, read_episode
+from data.formats.manifest import NAME
 from data.formats.minari import is_minari, locate_minari, minari_episodes, minari_folder
+from data.formats.native import Dataset
 from data.formats.vd4rl import is_shard, read_shard
 from data.locate import find, infer_split, infer_task, resolve
-from data.manifest import NAME
 from data.skipped import Skipped
-from data.store import Dataset
 from envs.tasks import TASKS, Task, get_task
-from latent_combo.run.errors import UserError
 
 LAYOUTS = {
     "own": "the project's own",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from latent_combo.run.errors import UserError
+from combo_common.errors import UserError
 
 
 @contextmanager

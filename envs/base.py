@@ -7,8 +7,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from combo_common.errors import UserError
 from envs.tasks import Task
-from latent_combo.run.errors import UserError
 
 Observation = NDArray[Any]
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from combo_common.cli import run_cli
+from combo_common.errors import UserError
 from envs.gl import LIBRARIES
-from latent_combo.run.errors import UserError, run_cli
 
 FRAMES = 200
 

@@ -4,7 +4,7 @@ import ctypes
 import ctypes.util
 import os
 
-from latent_combo.run.errors import UserError
+from combo_common.errors import UserError
 
 LIBRARIES = {"egl": ("EGL", "libegl1 libgl1-mesa-dri"), "osmesa": ("OSMesa", "libosmesa6")}
 """Back end to the library that it needs and the Debian packages that hold it, in order of preference."""

@@ -1,8 +1,8 @@
 """Making a task's environment."""
 
+from combo_common.errors import UserError
 from envs.base import TaskEnv
 from envs.tasks import LOOKS, OBSERVATIONS, get_task
-from latent_combo.run.errors import UserError
 
 
 def make(task: str, observation: str = "state", look: str = "fast", image_size: int | None = None) -> TaskEnv:

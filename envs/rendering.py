@@ -8,9 +8,9 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
+from combo_common.errors import UserError
 from envs import gl
 from envs.tasks import COARSEST, VIEWPOINTS
-from latent_combo.run.errors import UserError
 
 BACKEND = gl.choose()  # mujoco decides by it when it is imported
 

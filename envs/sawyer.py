@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from combo_common.errors import UserError
 from envs import gl
 from envs.base import Observation, TaskEnv
 from envs.tasks import VARIED, Task
-from latent_combo.run.errors import UserError
 
 gl.choose_if_any()  # mujoco decides by it when it is imported
 

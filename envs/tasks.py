@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import dataclass
 
-from latent_combo.run.errors import UserError
+from combo_common.errors import UserError
 
 LOOKS = ("fast", "full")
 """How scenes are drawn. fast: no shadows, reflections or multisampling, some ten times as many frames a second;

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from latent_combo.load_run import load_run
-from latent_combo.result import read_result
-from latent_combo.run.commands import command
-from latent_combo.run.errors import UserError, run_cli
-from latent_combo.run.video import write_mp4
-from latent_combo.score import Scorer, film
+from combo_common.cli import run_cli
+from combo_common.commands import command
+from combo_common.errors import UserError
+from latent_combo.evaluation.evaluator import Scorer, film
+from latent_combo.evaluation.result import read_result
+from latent_combo.pipeline.load_run import load_run
+from latent_combo.runtime.video import write_mp4
 
 
 def main() -> None:

@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from latent_combo.config import config_file
-from latent_combo.fitted import read_fitted, write_fitted
-from latent_combo.run.commands import command
-from latent_combo.run.errors import UserError, run_cli
+from combo_common.cli import run_cli
+from combo_common.commands import command
+from combo_common.errors import UserError
+from latent_combo.config.fitted import read_fitted, write_fitted
+from latent_combo.runtime.run_folder import config_file
 
 
 def export(run: Path, out: Path) -> str:

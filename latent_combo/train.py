@@ -10,16 +10,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.decoded import Decoded
+from combo_common.cli import run_cli
+from combo_common.commands import command
+from combo_common.errors import UserError
+from combo_common.files import write_atomically
+from combo_common.memory import keep_freed_memory
+from combo_common.seeding import generator
+from combo_common.versions import versions
+from data.dataset import Decoded
 from data.load import Storage, load
-from data.segments import split_episodes
+from data.split import split_episodes
 from envs.tasks import Task
 from latent_combo.agent.replay import weighted_return
-from latent_combo.config import Config, flat_settings, parse, settings_files
-from latent_combo.curves import draw_curves
-from latent_combo.encode import encode_dataset
-from latent_combo.fit_agent import Looks, fit_agent, play
-from latent_combo.fit_world_model import (
+from latent_combo.config.command_line import flat_settings, parse, settings_files
+from latent_combo.config.fitted import Recipe
+from latent_combo.config.schema import Config
+from latent_combo.diagnostics.agent import AgentViews, show_film
+from latent_combo.diagnostics.curves import draw_curves
+from latent_combo.diagnostics.model import Exhibits, ModelViews
+from latent_combo.diagnostics.page import REPORT, write_report
+from latent_combo.evaluation.evaluator import Score, Scorer
+from latent_combo.evaluation.result import RESULT, read_result
+from latent_combo.latents.encode import encode_dataset
+from latent_combo.pipeline.agent_phase import Looks, fit_agent, play
+from latent_combo.pipeline.load_run import load_fitted
+from latent_combo.pipeline.model_phase import (
     check_endings,
     check_lengths,
     fit_world_model,
@@ -27,24 +42,11 @@ from latent_combo.fit_world_model import (
     log_open_loop,
     transitions,
 )
-from latent_combo.fitted import Recipe
-from latent_combo.load_run import load_fitted
-from latent_combo.report import REPORT, write_report
-from latent_combo.result import RESULT, read_result
-from latent_combo.run.commands import command
-from latent_combo.run.errors import UserError, run_cli
-from latent_combo.run.files import write_atomically
-from latent_combo.run.interrupt import Interrupt
-from latent_combo.run.memory import keep_freed_memory
-from latent_combo.run.metrics import MetricsLog
-from latent_combo.run.places import WORLD_MODEL
-from latent_combo.run.seeding import generator
-from latent_combo.run.speed import Meter
-from latent_combo.run.versions import versions
-from latent_combo.score import Score, Scorer
-from latent_combo.session import Session
-from latent_combo.show_agent import AgentViews, show_film
-from latent_combo.show_model import Exhibits, ModelViews
+from latent_combo.pipeline.session import Session
+from latent_combo.runtime.interrupt import Interrupt
+from latent_combo.runtime.metrics import MetricsLog
+from latent_combo.runtime.run_folder import WORLD_MODEL
+from latent_combo.runtime.speed import Meter
 from latent_combo.world_model.base import WorldModel
 
 STORAGE: dict[bool | None, Storage] = {None: "auto", True: "memmap", False: "memory"}

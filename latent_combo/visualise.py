@@ -5,25 +5,26 @@ import dataclasses
 import time
 from pathlib import Path
 
-from data.decoded import Decoded
+from combo_common.cli import run_cli
+from combo_common.commands import command
+from combo_common.errors import UserError
+from combo_common.files import write_atomically
+from combo_common.seeding import generator
+from data.dataset import Decoded
 from data.load import load
-from data.segments import split_episodes
-from latent_combo.config import config_file
-from latent_combo.curves import draw_curves
-from latent_combo.encode import encode_dataset
-from latent_combo.load_run import Run, load_run
-from latent_combo.report import REPORT, write_report
-from latent_combo.run.board import Board
-from latent_combo.run.commands import command
-from latent_combo.run.errors import UserError, run_cli
-from latent_combo.run.files import write_atomically
-from latent_combo.run.gallery import Gallery
-from latent_combo.run.places import CLIPS, PICTURES, TENSORBOARD
-from latent_combo.run.seeding import generator
-from latent_combo.score import Score, Scorer
-from latent_combo.show_agent import AgentViews, show_film
-from latent_combo.show_model import PROBED, Exhibits, ModelViews, spread
-from latent_combo.views.style import EXACT
+from data.split import split_episodes
+from latent_combo.config.command_line import unreadable
+from latent_combo.diagnostics.agent import AgentViews, show_film
+from latent_combo.diagnostics.curves import draw_curves
+from latent_combo.diagnostics.model import PROBED, Exhibits, ModelViews, spread
+from latent_combo.diagnostics.page import REPORT, write_report
+from latent_combo.diagnostics.style import EXACT
+from latent_combo.evaluation.evaluator import Score, Scorer
+from latent_combo.latents.encode import encode_dataset
+from latent_combo.pipeline.load_run import Run, load_run
+from latent_combo.runtime.media import Gallery
+from latent_combo.runtime.run_folder import CLIPS, PICTURES, TENSORBOARD, config_file
+from latent_combo.runtime.tensorboard import Board
 
 EVENTS = ".visualise"
 """Suffix of this command's event file, which a later call replaces."""
@@ -103,7 +104,7 @@ def main() -> None:
     started, folder = time.perf_counter(), given.run
     config_file(folder)  # which raises where the folder is no run
     curves = _curves(folder)
-    page = write_report(folder, curves)  # of what there is, before anything else may fail
+    page = write_report(folder, curves, unreadable(folder))  # of what there is, before anything else may fail
     write_atomically(folder / REPORT, page.encode())
     visualise(folder, load_run(folder), given.seed)
     if curves is not None:

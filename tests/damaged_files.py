@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from data.episode import Episode
 from data.formats.dreamer import write_episodes
+from data.formats.manifest import describe
 from data.formats.minari import write_minari
-from data.manifest import describe
-from data.store import write_dataset
+from data.formats.native import write_dataset
 from envs.tasks import get_task
 
 HOPPER = get_task("hopper")

@@ -10,7 +10,7 @@ from latent_combo.agent import networks as agents
 from latent_combo.agent import tanh_gaussian
 from latent_combo.agent.networks import Actor, NetworkConfig, TwinCritic
 from latent_combo.agent.tanh_gaussian import TanhGaussian
-from latent_combo.run import layers
+from latent_combo.numerics import layers
 from latent_combo.world_model.recurrence import MIN_STD, RecurrenceWeights, _Recurrence
 from latent_combo.world_model.rssm import RSSM, RSSMConfig
 
@@ -37,7 +37,7 @@ def check_recurrence(device: torch.device, batch: int, length: int, size: int, l
 
 def check_layers(device: torch.device, dtype: torch.dtype, networks: int, rows: int, groups: int, width: int) -> None:
     """With and without a norm, with and without a last layer."""
-    from latent_combo.run import triton_layers as kernels
+    from latent_combo.numerics import triton_layers as kernels
 
     torch.manual_seed(0)
     x = torch.randn(rows, width, device=device).to(dtype).requires_grad_()
@@ -93,7 +93,7 @@ def check_samples(device: torch.device) -> None:
 
 def check_adam(device: torch.device) -> None:
     """Six steps, of which one is skipped, beside torch's in float64."""
-    from latent_combo.run import triton_adam as kernels
+    from latent_combo.numerics import triton_adam as kernels
 
     torch.manual_seed(0)
     ours = torch.randn(3000, device=device)

@@ -13,8 +13,8 @@ from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import real_share
 from latent_combo.agent.settings import AgentConfig, one, pushed_rows, real_rows
 from latent_combo.agent.tanh_gaussian import TanhGaussian
-from latent_combo.run.adam import StackedAdam
-from latent_combo.run.finite import NonFiniteError
+from latent_combo.numerics.adam import StackedAdam
+from latent_combo.numerics.finite import NonFiniteError
 
 
 def part(value: object, index: int) -> dict[str, Tensor]:

@@ -10,14 +10,14 @@ from small_agents import CPU, SMALL, A, F, dataset, draws, make_agent, random_ba
 from torch import Tensor
 from toy_models import PartialWorldModel
 
+from combo_common.seeding import generator
 from latent_combo.agent.batch import Noise
 from latent_combo.agent.conservative import conservative_gap
 from latent_combo.agent.fit import AgentFit, AgentFitConfig
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
-from latent_combo.fit_agent import held_out_metrics, regularisers
-from latent_combo.run.seeding import generator
+from latent_combo.pipeline.agent_phase import held_out_metrics, regularisers
 from latent_combo.world_model.base import Imagined
 
 

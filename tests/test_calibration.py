@@ -8,7 +8,14 @@ import torch
 from small_agents import draws
 from toy_models import Drift, drifting
 
-from latent_combo.views.calibration import Calibration, agreement, agreements, calibrate, draw_calibration, ranks
+from latent_combo.diagnostics.panels.calibration import (
+    Calibration,
+    agreement,
+    agreements,
+    calibrate,
+    draw_calibration,
+    ranks,
+)
 
 CPU = torch.device("cpu")
 

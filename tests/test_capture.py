@@ -13,12 +13,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from toy_models import segment_of_states
 
+from combo_common.errors import UserError
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.fit import AgentFit, AgentFitConfig, SideBySide
 from latent_combo.agent.settings import AgentConfig
-from latent_combo.run.capture import CapturedStep
-from latent_combo.run.errors import UserError
-from latent_combo.run.finite import NonFiniteError
+from latent_combo.numerics.capture import CapturedStep
+from latent_combo.numerics.finite import NonFiniteError
 from latent_combo.world_model.base import Imagined, Segment
 from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
 from latent_combo.world_model.fit import Fit, FitConfig
@@ -121,7 +121,7 @@ def test_a_fit_is_a_plainly_written_loop_bit_by_bit() -> None:
 
 def fit_rate(config: FitConfig, step: int) -> Tensor:
     """The rate of a step as a float32, of which the schedule's own test says the value."""
-    from latent_combo.run.schedule import cosine
+    from latent_combo.numerics.schedule import cosine
 
     return torch.tensor(config.learning_rate * cosine(step / config.steps, config.final_learning_rate))
 

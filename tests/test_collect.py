@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from combo_common.errors import UserError
 from data import collect
-from data.behaviour import KEPT, train_behaviour
 from data.collect import (
     Behaviour,
     cut,
@@ -22,14 +22,14 @@ from data.collect import (
 )
 from data.episode import Episode, validate
 from data.formats.d4rl import read_d4rl
+from data.formats.native import Dataset
 from data.locate import infer_task
-from data.play import BehaviourPolicy, mean_return, play, played_episodes
-from data.snapshot import Snapshot
-from data.store import Dataset
+from data.simulate.rollout import BehaviourPolicy, mean_return, play, played_episodes
+from data.simulate.sac import KEPT, train_behaviour
+from data.simulate.snapshot import Snapshot
 from envs.make import make
 from envs.tasks import get_task
-from latent_combo.run.errors import UserError
-from latent_combo.score import ScoreConfig
+from latent_combo.evaluation.evaluator import ScoreConfig
 
 TASK = get_task("walker-walk")
 
@@ -234,7 +234,7 @@ def test_random_actions_score_what_the_registry_says() -> None:
 
 def test_a_learner_is_saved_and_put_back_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sbx")
-    from data import behaviour
+    from data.simulate import sac as behaviour
 
     monkeypatch.setattr(behaviour, "STEPS_A_FILE", 60)
     monkeypatch.setattr(behaviour, "RANDOM_EPISODES", 0)
@@ -277,7 +277,7 @@ def test_a_learner_is_saved_and_put_back_whole(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.slow
 def test_the_learner_stops_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sbx")
-    from data import behaviour
+    from data.simulate import sac as behaviour
 
     monkeypatch.setattr(behaviour, "STEPS_A_FILE", 2000)
     learners: list[Any] = []
@@ -307,7 +307,7 @@ def test_a_learner_of_a_robot_that_falls_goes_on_with_all_that_was_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("sbx")
-    from data import behaviour
+    from data.simulate import sac as behaviour
 
     monkeypatch.setattr(behaviour, "STEPS_A_FILE", 600)
     monkeypatch.setattr(behaviour, "RANDOM_EPISODES", 0)

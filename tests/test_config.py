@@ -4,9 +4,10 @@ import h5py
 import pytest
 import yaml
 
+from combo_common.errors import UserError
 from data.locate import resolve
-from latent_combo.config import ALGORITHMS, Config, load_config, parse, save_config, settings_files
-from latent_combo.run.errors import UserError
+from latent_combo.config.command_line import load_config, parse, save_config, settings_files
+from latent_combo.config.schema import ALGORITHMS, Config
 
 
 @pytest.mark.parametrize("obs", ["pixels", "state"])

@@ -11,11 +11,11 @@ import torch
 from test_world_model import TINY, draws, make_model, segment
 from torch import Tensor
 
-from latent_combo import load_run
-from latent_combo.config import parse
-from latent_combo.run import choices as choices_module
-from latent_combo.run.choices import FILE, Choices, fastest
-from latent_combo.run.speed import count_flops
+from latent_combo.config.command_line import parse
+from latent_combo.numerics import choices as choices_module
+from latent_combo.numerics.choices import FILE, Choices, fastest
+from latent_combo.numerics.flops import count_flops
+from latent_combo.pipeline import load_run
 from latent_combo.world_model import conv_ways, tune
 from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, layers_of
 from latent_combo.world_model.conv_ways import CONVOLUTIONS, TRANSPOSED, Way, algorithms

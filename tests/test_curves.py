@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from latent_combo.curves import _model_loss, _returns, draw_curves, read_series
-from latent_combo.result import READ
-from latent_combo.run.errors import UserError
-from latent_combo.run.places import HEADER
-from latent_combo.views.style import new_figure
+from combo_common.errors import UserError
+from latent_combo.diagnostics.curves import _model_loss, _returns, draw_curves, read_series
+from latent_combo.diagnostics.style import new_figure
+from latent_combo.evaluation.result import READ
+from latent_combo.runtime.run_folder import HEADER
 
 
 def write(run: Path, *rows: tuple[str, int, str, float]) -> None:

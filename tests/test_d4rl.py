@@ -10,17 +10,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from combo_common.errors import UserError
 from data.formats.d4rl import read_d4rl, read_metadata, write_d4rl
 from data.inspect import Report, format_report, inspect_dataset
 from data.load import load_pixels, load_states
 from data.locate import find, infer_split, infer_task, resolve
-from data.play import BehaviourPolicy, played_episodes
-from data.segments import SegmentSampler
+from data.simulate.rollout import BehaviourPolicy, played_episodes
 from data.source import open_source
 from envs.tasks import get_task
-from latent_combo.fit_world_model import scales_of
-from latent_combo.held_out import HeldOut
-from latent_combo.run.errors import UserError
+from latent_combo.diagnostics.held_out import HeldOut
+from latent_combo.latents.segments import SegmentSampler
+from latent_combo.pipeline.model_phase import scales_of
 
 HOPPER = get_task("hopper")
 Columns = dict[str, Any]
@@ -232,7 +232,7 @@ def test_images_are_not_asked_of_a_file_of_states(tmp_path: Path) -> None:
 
 
 def test_nothing_is_fetched_for_images_that_no_one_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.published.download", lambda *_: pytest.fail("fetched"))
+    monkeypatch.setattr("data.d4rl_download.download", lambda *_: pytest.fail("fetched"))
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("hopper-medium-v2", "mujoco/hopper/medium-v0"):
         with pytest.raises(UserError, match="holds states and no images; use --obs state"):

@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from data.decoded import Decoded
+from combo_common.errors import UserError
+from data.dataset import Decoded
 from data.episode import Episode
+from data.formats.manifest import describe
+from data.formats.native import Dataset, write_dataset
 from data.inspect import format_report, inspect_dataset
 from data.load import Storage, load_pixels, load_states
 from data.locate import resolve
-from data.manifest import describe
 from data.render import render_dataset
-from data.segments import SegmentSampler, split_episodes
 from data.source import open_source
-from data.store import Dataset, write_dataset
+from data.split import split_episodes
 from envs.make import make
 from envs.tasks import get_task
-from latent_combo.run.errors import UserError
+from latent_combo.latents.segments import SegmentSampler
 
 TASK = get_task("walker-walk")
 SIZE = 16

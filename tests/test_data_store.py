@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from combo_common.errors import UserError
 from data.episode import Episode, validate
-from data.manifest import NAME, Description, check_fits, describe, read_manifest
-from data.store import Dataset, write_dataset
+from data.formats.manifest import NAME, Description, check_fits, describe, read_manifest
+from data.formats.native import Dataset, write_dataset
 from envs.tasks import Task, get_task
-from latent_combo.run.errors import UserError
 
 TASK = get_task("walker-walk")
 

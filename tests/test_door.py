@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from data.play import BehaviourPolicy, play
+from data.simulate.rollout import BehaviourPolicy, play
 from envs.make import make
-from envs.side_by_side import Copies
 from envs.tasks import VIEWPOINTS, Seen, get_task
+from envs.vector_env import Copies
 
 pytest.importorskip("metaworld")
 FIXED, VARIED = get_task("sawyer-door"), get_task("sawyer-door-varied")

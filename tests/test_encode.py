@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from toy_models import PartialWorldModel
 
-from data.decoded import Decoded
+from data.dataset import Decoded
 from latent_combo.agent.settings import AgentConfig
-from latent_combo.encode import EncodeConfig, encode_dataset
+from latent_combo.latents.encode import EncodeConfig, encode_dataset
 
 EPISODES, ROWS, SIZE = 12, 3, 9
 MIDDLE = SIZE // 2

@@ -14,10 +14,10 @@ from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer
 from latent_combo.agent.rollout import rollout
 from latent_combo.world_model.base import Segment
-from latent_combo.world_model.endings import ENDINGS
 from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel, GaussianNetworks
 from latent_combo.world_model.fit import Fit, FitConfig
-from latent_combo.world_model.scales import Scales
+from latent_combo.world_model.normaliser import Scales
+from latent_combo.world_model.termination_fns import ENDINGS
 
 S, A = 3, 2
 TINY = EnsembleConfig(members=4, elites=2, hidden=16, weight_decay=(1e-3, 2e-3, 4e-3))

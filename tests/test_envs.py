@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from combo_common.errors import UserError
 from envs import doctor, gl
 from envs.doctor import upright
 from envs.make import make
 from envs.tasks import TASKS, get_task
-from latent_combo.run.errors import UserError
 
 
 @pytest.mark.parametrize("observation", ["state", "pixels"])
@@ -148,8 +148,8 @@ def test_a_machine_without_gl_is_told_what_to_install(monkeypatch: pytest.Monkey
 
 def test_a_command_without_gl_ends_in_one_line_and_exit_code_2() -> None:
     code = (
-        "import data.collect, latent_combo.score; from envs.make import make; "
-        "from latent_combo.run.errors import run_cli; run_cli(lambda: make('walker-walk'))"
+        "import data.collect, latent_combo.evaluation.evaluator; from envs.make import make; "
+        "from combo_common.cli import run_cli; run_cli(lambda: make('walker-walk'))"
     )
     broken = {**os.environ, "MUJOCO_GL": "nonsense"}
     done = subprocess.run([sys.executable, "-c", code], env=broken, capture_output=True, text=True, check=False)

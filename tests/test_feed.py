@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from data.decoded import Decoded
-from data.segments import SegmentSampler
-from latent_combo.feed import SegmentFeed, _take
-from latent_combo.run.layers import activate
+from data.dataset import Decoded
+from latent_combo.latents.feed import SegmentFeed, _take
+from latent_combo.latents.segments import SegmentSampler
+from latent_combo.numerics.layers import activate
 from latent_combo.world_model.augment import _gathered, random_shift
 
 

@@ -13,16 +13,17 @@ import torch
 import toy_pendulum
 import yaml
 
+from combo_common.errors import UserError
 from envs.tasks import get_task
 from latent_combo.agent.fit import AgentFit
-from latent_combo.config import Config, parse, save_config, settings_files
+from latent_combo.config.command_line import parse, save_config, settings_files
+from latent_combo.config.fitted import METADATA, Recipe, read_fitted, read_recipe
+from latent_combo.config.schema import Config
 from latent_combo.export import export
-from latent_combo.fitted import METADATA, Recipe, read_fitted, read_recipe
-from latent_combo.load_run import build_world_model, load_fitted, load_run
-from latent_combo.run import checkpoint
-from latent_combo.run.errors import UserError
-from latent_combo.run.gallery import Gallery
-from latent_combo.run.places import WORLD_MODEL
+from latent_combo.pipeline.load_run import build_world_model, load_fitted, load_run
+from latent_combo.runtime import checkpoint
+from latent_combo.runtime.media import Gallery
+from latent_combo.runtime.run_folder import WORLD_MODEL
 from latent_combo.train import train
 
 CPU = torch.device("cpu")
@@ -39,7 +40,7 @@ def nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
         raise UserError("nothing draws here")
 
     monkeypatch.setattr(Gallery, "_submit", lambda gallery, work: None)
-    monkeypatch.setattr("latent_combo.show_agent.film", nothing)
+    monkeypatch.setattr("latent_combo.diagnostics.agent.film", nothing)
 
 
 @pytest.fixture

@@ -14,19 +14,19 @@ import pytest
 from numpy.typing import NDArray
 from same_episodes import assert_same
 
+from combo_common.errors import UserError
 from data import convert as convert_command
 from data.convert import convert
-from data.decoded import Decoded
+from data.dataset import Decoded
 from data.episode import Episode
 from data.formats.d4rl import read_metadata
+from data.formats.manifest import NAME, describe
+from data.formats.native import Dataset, write_dataset
 from data.load import load_pixels, load_states
-from data.manifest import NAME, describe
-from data.play import BehaviourPolicy, play
-from data.segments import SegmentSampler
+from data.simulate.rollout import BehaviourPolicy, play
 from data.source import open_source
-from data.store import Dataset, write_dataset
 from envs.tasks import Task, get_task
-from latent_combo.run.errors import UserError
+from latent_combo.latents.segments import SegmentSampler
 
 WALKER, HOPPER = get_task("walker-walk"), get_task("hopper")
 SIZE = 32

@@ -30,15 +30,15 @@ from damaged_files import (
     write_hdf5,
 )
 
+from combo_common.errors import UserError
 from data.episode import Episode, validate
 from data.formats.d4rl import read_d4rl, read_metadata
 from data.formats.dreamer import read_episode
+from data.formats.manifest import NAME, read_manifest
 from data.formats.minari import minari_episodes
-from data.formats.npz import open_npz
+from data.formats.native import Dataset
 from data.formats.vd4rl import read_shard
-from data.manifest import NAME, read_manifest
-from data.store import Dataset
-from latent_combo.run.errors import UserError
+from data.safe.npz import open_npz
 
 TIMES = float(os.environ.get("LATENT_COMBO_FUZZ", 1))
 """How many times the usual number of cases is tried."""

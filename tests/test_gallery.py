@@ -11,10 +11,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from latent_combo.run.board import Board
-from latent_combo.run.errors import UserError
-from latent_combo.run.gallery import Gallery, even
-from latent_combo.run.track import Track
+from combo_common.errors import UserError
+from latent_combo.runtime.media import Gallery, even
+from latent_combo.runtime.tensorboard import Board
+from latent_combo.runtime.vector_log import Track
 
 
 def events(folder: Path) -> EventAccumulator:

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from data.decoded import Decoded
-from data.segments import SegmentSampler
+from combo_common.errors import UserError
+from data.dataset import Decoded
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.fit import AgentFit, AgentFitConfig, SideBySide
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.agent.settings import AgentConfig
-from latent_combo.config import parse
-from latent_combo.feed import SegmentFeed
-from latent_combo.load_run import load_run
-from latent_combo.run.capture import CapturedStep
-from latent_combo.run.errors import UserError
-from latent_combo.run.finite import NonFiniteError
-from latent_combo.run.products import stacked_product
+from latent_combo.config.command_line import parse
+from latent_combo.latents.feed import SegmentFeed
+from latent_combo.latents.segments import SegmentSampler
+from latent_combo.numerics.capture import CapturedStep
+from latent_combo.numerics.finite import NonFiniteError
+from latent_combo.numerics.matmul import stacked_product
+from latent_combo.pipeline.load_run import load_run
 from latent_combo.train import train
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment
@@ -295,7 +295,7 @@ def test_segments_cut_on_the_device_are_those_fed_from_the_host(monkeypatch: pyt
         return SegmentFeed(SegmentSampler(pixels(), [0, 1], 6, from_first=0.3), 5, 0, 0, draws)
 
     on_device = feed()
-    monkeypatch.setattr("latent_combo.feed.SHARE_OF_DEVICE", 0.0)
+    monkeypatch.setattr("latent_combo.latents.feed.SHARE_OF_DEVICE", 0.0)
     fed = feed()
     assert on_device.on_device and not fed.on_device
     for step in (0, 1, 2, 7):

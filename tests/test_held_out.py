@@ -7,19 +7,19 @@ import pytest
 import torch
 from toy_models import PartialWorldModel
 
-from data.decoded import Decoded
+from combo_common.errors import UserError
+from data.dataset import Decoded
+from data.formats.manifest import describe
+from data.formats.native import write_dataset
 from data.load import load_pixels
-from data.manifest import describe
-from data.play import BehaviourPolicy, played_episodes
-from data.store import write_dataset
+from data.simulate.rollout import BehaviourPolicy, played_episodes
 from envs.make import make
-from envs.side_by_side import DealtCopies, side_by_side
 from envs.tasks import Seen, get_task
+from envs.vector_env import DealtCopies, side_by_side
 from latent_combo.agent.networks import Actor, NetworkConfig
-from latent_combo.held_out import CLIP, CONTEXT, HeldOut, mean_reward
-from latent_combo.policy import Policy
-from latent_combo.run.errors import UserError
-from latent_combo.score import Branches, Score, Scorer, median_episode
+from latent_combo.diagnostics.held_out import CLIP, CONTEXT, HeldOut, mean_reward
+from latent_combo.evaluation.evaluator import Branches, Score, Scorer, median_episode
+from latent_combo.evaluation.policy import Policy
 
 TASK = get_task("walker-walk")
 CPU = torch.device("cpu")
@@ -114,7 +114,7 @@ class Countdown:
 
 def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     countdowns = iter([Countdown(steps) for steps in (2, 4, 3, 3)])
-    monkeypatch.setattr("envs.side_by_side.make", lambda *given: next(countdowns))
+    monkeypatch.setattr("envs.vector_env.make", lambda *given: next(countdowns))
     scorer = Scorer(TASK, Seen("pixels", "fast", 4), 2, 2)
     score = scorer.score(Blind(), seed=0, record=2)
     played = score.recorded

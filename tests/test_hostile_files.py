@@ -32,15 +32,15 @@ from damaged_files import (
     write_hdf5,
 )
 
+from combo_common.errors import UserError
 from data.formats.d4rl import read_d4rl, read_metadata
 from data.formats.dreamer import read_episode
+from data.formats.manifest import NAME, read_manifest
 from data.formats.minari import minari_episodes
-from data.formats.npz import read_npz
+from data.formats.native import Dataset
 from data.formats.vd4rl import read_shard
-from data.manifest import NAME, read_manifest
+from data.safe.npz import read_npz
 from data.source import open_source
-from data.store import Dataset
-from latent_combo.run.errors import UserError
 
 SECONDS, MEMORY = 1.0, 100e6
 """Of this process, and bytes, that a refusal may take."""

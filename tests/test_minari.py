@@ -6,10 +6,10 @@ import gymnasium
 import numpy as np
 import pytest
 
+from combo_common.errors import UserError
 from data.load import load_states
-from data.play import BehaviourPolicy, played_episodes
+from data.simulate.rollout import BehaviourPolicy, played_episodes
 from envs.tasks import get_task
-from latent_combo.run.errors import UserError
 
 minari = pytest.importorskip("minari")
 EpisodeBuffer = pytest.importorskip("minari.data_collector").EpisodeBuffer

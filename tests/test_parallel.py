@@ -12,15 +12,15 @@ import pytest
 from numpy.typing import NDArray
 from same_episodes import assert_same
 
+from combo_common.errors import UserError
 from data.episode import Episode
-from data.manifest import describe
-from data.parallel import AHEAD, in_order
-from data.play import BehaviourPolicy, play
+from data.formats.manifest import describe
+from data.formats.native import Dataset, write_dataset
 from data.render import render_episodes
+from data.simulate.rollout import BehaviourPolicy, play
+from data.simulate.workers import AHEAD, in_order
 from data.skipped import Skipped
-from data.store import Dataset, write_dataset
 from envs.tasks import get_task
-from latent_combo.run.errors import UserError
 
 WALKER, HOPPER = get_task("walker-walk"), get_task("hopper")
 SIZE = 32

@@ -8,8 +8,8 @@ from toy_models import PartialWorldModel
 from data.load import Decoded
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.agent.settings import AgentConfig
-from latent_combo.encode import EncodeConfig, encode_dataset
-from latent_combo.policy import Policy
+from latent_combo.evaluation.policy import Policy
+from latent_combo.latents.encode import EncodeConfig, encode_dataset
 
 A = 2
 LENGTHS = (5, 3, 7)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from data import published
+from combo_common.errors import UserError
+from data import d4rl_download as published
 from data.locate import resolve
-from latent_combo.run.errors import UserError
 
 CONTENT = bytes(range(256)) * 40
 

@@ -8,13 +8,13 @@ import h5py
 import numpy as np
 import pytest
 
+from combo_common.errors import UserError
 from data import relabel as command
 from data.formats.d4rl import read_d4rl, write_d4rl
-from data.play import BehaviourPolicy, played_episodes
 from data.relabel import relabel
+from data.simulate.rollout import BehaviourPolicy, played_episodes
 from envs.make import make
 from envs.tasks import get_task
-from latent_combo.run.errors import UserError
 
 CHEETAH, JUMP, ANT, ANGLE = (get_task(name) for name in ("halfcheetah", "halfcheetah-jump", "ant", "ant-angle"))
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from latent_combo.report import VIEWS, find_views, write_report
-from latent_combo.run.errors import UserError
-from latent_combo.run.versions import versions
+from combo_common.errors import UserError
+from combo_common.versions import versions
+from latent_combo.config.command_line import unreadable
+from latent_combo.diagnostics.page import VIEWS, find_views, write_report
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_another_version_is_said(run: Path) -> None:
     assert f"made with latent-combo 9.9.9; this page with {versions()['latent-combo']}" in page
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config + "\nnew_setting: 3\n")
-    page = write_report(run, curves(run))
+    page = write_report(run, curves(run), unreadable(run))
     assert "not of this version of the program" in page and "new_setting" in page
 
 

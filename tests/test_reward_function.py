@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from same_episodes import assert_same
 
+from combo_common.errors import UserError
 from data import relabel as relabel_command
 from data.episode import Episode
 from data.formats.d4rl import write_d4rl
-from data.play import BehaviourPolicy, play
+from data.formats.native import Dataset
 from data.relabel import load_reward, relabel
-from data.store import Dataset
+from data.simulate.rollout import BehaviourPolicy, play
 from envs.tasks import get_task
-from latent_combo.run.errors import UserError
 
 WALKER, HOPPER = get_task("walker-walk"), get_task("hopper")
 SIZE = 32

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latent_combo.run import adam as module
-from latent_combo.run.adam import Adam, StackedAdam
+from latent_combo.numerics import adam as module
+from latent_combo.numerics.adam import Adam, StackedAdam
 
 
 def draws(seed: int = 0) -> torch.Generator:

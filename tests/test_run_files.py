@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from latent_combo.run import checkpoint
-from latent_combo.run.errors import UserError
-from latent_combo.run.files import replacing, write_atomically
-from latent_combo.run.video import Frames, encode_gif, write_mp4
+from combo_common.errors import UserError
+from combo_common.files import replacing, write_atomically
+from latent_combo.runtime import checkpoint
+from latent_combo.runtime.video import Frames, encode_gif, write_mp4
 
 CPU = torch.device("cpu")
 

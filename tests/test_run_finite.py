@@ -7,11 +7,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from latent_combo.run.adam import Adam
-from latent_combo.run.errors import UserError
-from latent_combo.run.finite import FiniteCheck, NonFiniteError
-from latent_combo.run.seeding import generator, initial_weights
-from latent_combo.session import BAD_BATCH, Session
+from combo_common.errors import UserError
+from combo_common.seeding import generator, initial_weights
+from latent_combo.numerics.adam import Adam
+from latent_combo.numerics.finite import FiniteCheck, NonFiniteError
+from latent_combo.pipeline.session import BAD_BATCH, Session
 
 CPU = torch.device("cpu")
 NAMES = ("encoder.weight", "head.bias")

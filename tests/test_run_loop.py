@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from latent_combo.run import speed
-from latent_combo.run.clocks import Every, Timer
-from latent_combo.run.errors import UserError, run_cli
-from latent_combo.run.interrupt import Interrupt
-from latent_combo.run.schedule import cosine
-from latent_combo.run.speed import Meter, count_flops, matmul_rate
-from latent_combo.run.versions import PACKAGES, commit, named, versions
+from combo_common.cli import run_cli
+from combo_common.errors import UserError
+from combo_common.versions import PACKAGES, commit, named, versions
+from latent_combo.numerics.flops import count_flops
+from latent_combo.numerics.schedule import cosine
+from latent_combo.runtime import speed
+from latent_combo.runtime.clocks import Every, Timer
+from latent_combo.runtime.interrupt import Interrupt
+from latent_combo.runtime.speed import Meter, matmul_rate
 
 CPU = torch.device("cpu")
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from latent_combo.run.memory import free_memory
+from combo_common.memory import free_memory
 
 MIB = 1 << 20
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from latent_combo.run.errors import UserError
-from latent_combo.run.metrics import MetricsLog
-from latent_combo.run.places import HEADER
+from combo_common.errors import UserError
+from latent_combo.runtime.metrics import MetricsLog
+from latent_combo.runtime.run_folder import HEADER
 
 
 def rows(folder: Path) -> list[tuple[str, ...]]:

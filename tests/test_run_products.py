@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from latent_combo.agent.networks import NetworkConfig, StackedMLP
-from latent_combo.run import products
-from latent_combo.run.speed import count_flops
+from latent_combo.numerics import matmul as products
+from latent_combo.numerics.flops import count_flops
 
 
 @pytest.fixture(params=["as here", "oneDNN", "MKL"])

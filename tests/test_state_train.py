@@ -11,13 +11,14 @@ import pytest
 import toy_pendulum
 from test_layers import SOURCES
 
+from combo_common.errors import UserError
 from latent_combo import visualise
-from latent_combo.config import Config, parse
-from latent_combo.load_run import load_run
-from latent_combo.report import find_views, write_report
-from latent_combo.run.errors import UserError
-from latent_combo.run.gallery import Gallery
-from latent_combo.run.places import PICTURES
+from latent_combo.config.command_line import parse
+from latent_combo.config.schema import Config
+from latent_combo.diagnostics.page import find_views, write_report
+from latent_combo.pipeline.load_run import load_run
+from latent_combo.runtime.media import Gallery
+from latent_combo.runtime.run_folder import PICTURES
 from latent_combo.train import train
 from latent_combo.world_model.fit import Fit
 
@@ -55,7 +56,7 @@ def pendulum(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def nothing(*given: object) -> None:
         raise UserError("nothing draws here")
 
-    monkeypatch.setattr("latent_combo.show_agent.film", nothing)
+    monkeypatch.setattr("latent_combo.diagnostics.agent.film", nothing)
     with toy_pendulum.registered():
         yield
 
@@ -128,8 +129,18 @@ def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in ("pixels", "obs") and name.startswith("latent_combo")
     }
-    assert asking == {"latent_combo.config", "latent_combo.load_run", "latent_combo.report", "latent_combo.train"}
-    for name in ("latent_combo.train", "latent_combo.fit_world_model", "latent_combo.fit_agent", "latent_combo.encode"):
+    assert asking == {
+        "latent_combo.config.command_line",
+        "latent_combo.config.schema",
+        "latent_combo.pipeline.load_run",
+        "latent_combo.train",
+    }
+    for name in (
+        "latent_combo.train",
+        "latent_combo.pipeline.model_phase",
+        "latent_combo.pipeline.agent_phase",
+        "latent_combo.latents.encode",
+    ):
         mentioned = {node.id for node in ast.walk(SOURCES[name]) if isinstance(node, ast.Name)}
         assert not mentioned & {"RecurrentWorldModel", "EnsembleWorldModel"}, name
 

@@ -20,15 +20,16 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_runs import HORIZON, toy
 
+from combo_common.cli import run_cli
+from combo_common.errors import UserError
 from data.convert import convert
 from data.render import render_dataset
 from data.source import open_source
 from envs.tasks import get_task
-from latent_combo.config import parse
-from latent_combo.load_run import load_run
-from latent_combo.run import checkpoint
-from latent_combo.run.errors import UserError, run_cli
-from latent_combo.run.gallery import Gallery
+from latent_combo.config.command_line import parse
+from latent_combo.pipeline.load_run import load_run
+from latent_combo.runtime import checkpoint
+from latent_combo.runtime.media import Gallery
 from latent_combo.train import main as train_main
 from latent_combo.train import train
 from latent_combo.visualise import main as visualise_main

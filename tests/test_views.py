@@ -14,10 +14,10 @@ from toy_models import Drift, drifting
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.agent.tanh_gaussian import TanhGaussian
-from latent_combo.views.acting import imagine_policy
-from latent_combo.views.belief import Belief, believe
-from latent_combo.views.composite import composite_clip
-from latent_combo.views.conservatism import (
+from latent_combo.diagnostics.panels.acting import imagine_policy
+from latent_combo.diagnostics.panels.belief import Belief, believe
+from latent_combo.diagnostics.panels.composite import composite_clip
+from latent_combo.diagnostics.panels.conservatism import (
     Achieved,
     Values,
     achieved,
@@ -26,12 +26,12 @@ from latent_combo.views.conservatism import (
     q,
     sample_values,
 )
-from latent_combo.views.counterfactual import counterfactual, draw_paths, draw_strip
-from latent_combo.views.dreams import Dreams, draw_dreams, dream_apart, dreams_clip
-from latent_combo.views.horizon import draw_horizon
-from latent_combo.views.latents import draw_latent_kl, latent_kl
-from latent_combo.views.probes import draw_probes, probe, probed_figures, told_apart
-from latent_combo.views.style import DREAMING, OBSERVING, fit
+from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_paths, draw_strip
+from latent_combo.diagnostics.panels.dreams import Dreams, draw_dreams, dream_apart, dreams_clip
+from latent_combo.diagnostics.panels.horizon import draw_horizon
+from latent_combo.diagnostics.panels.latents import draw_latent_kl, latent_kl
+from latent_combo.diagnostics.panels.probes import draw_probes, probe, probed_figures, told_apart
+from latent_combo.diagnostics.style import DREAMING, OBSERVING, fit
 from latent_combo.world_model.base import Imagined
 from latent_combo.world_model.gaussian import Gaussian, kl_divergence, kl_per_dimension
 from latent_combo.world_model.open_loop import open_loop
@@ -243,7 +243,7 @@ def test_values_are_of_pairs_of_the_dataset_of_the_model_and_with_random_actions
         valued.append((feature, action))
         return feature[:, 0]
 
-    monkeypatch.setattr("latent_combo.views.conservatism.q", note)
+    monkeypatch.setattr("latent_combo.diagnostics.panels.conservatism.q", note)
     agent = agents(stack=2, feature_dim=F, action_dim=A)
     sample_values(agent, Halves(), dataset(), 3, draws())
     (recorded, taken), (imagined, acted), (states, uniform) = valued

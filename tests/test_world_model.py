@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latent_combo.run.finite import NonFiniteError
+from latent_combo.numerics.finite import NonFiniteError
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment
 from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder

@@ -16,7 +16,7 @@ from data.formats.d4rl import write_d4rl
 from envs import locomotion, tasks
 from envs.make import make
 from envs.tasks import robot
-from latent_combo.world_model import endings
+from latent_combo.world_model import termination_fns as endings
 
 HORIZON = 200
 FELL = 0.2

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
-from data.manifest import describe
-from data.play import BehaviourPolicy, played_episodes
-from data.store import write_dataset
+from data.formats.manifest import describe
+from data.formats.native import write_dataset
+from data.simulate.rollout import BehaviourPolicy, played_episodes
 from envs import tasks
-from latent_combo.config import Config, parse
+from latent_combo.config.command_line import parse
+from latent_combo.config.schema import Config
 
 TOY = """
     --preset quickstart --dataset tiny --fit.steps 6 --fit.batch 2 --fit.length 8 --agent.batch 16 --agent.stack 2

@@ -17,12 +17,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from data.decoded import Decoded
+from combo_common.errors import UserError
+from data.dataset import Decoded
 from data.episode import Episode
-from data.formats.hdf5 import open_hdf5
+from data.safe.hdf5 import open_hdf5
 from data.staging import write_file, writing
 from envs.tasks import Task
-from latent_combo.run.errors import UserError
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 SUFFIXES = (".hdf5", ".h5")

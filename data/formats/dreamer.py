@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from combo_common.errors import UserError
 from data.episode import DTYPES, NDIMS, Episode, validate
-from data.formats.npz import open_npz
+from data.safe.npz import open_npz
 from data.staging import staged_folder, write_file, writing
-from latent_combo.run.errors import UserError
 
 NEEDED = ("action", "reward")
 ROUNDING = 1e-5

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from combo_common.errors import UserError
 from data.episode import Episode, validate
-from data.formats.hdf5 import open_hdf5
-from data.formats.reason import reason
+from data.safe.hdf5 import open_hdf5
+from data.safe.reason import reason
 from envs.tasks import Task
-from latent_combo.run.errors import UserError
 
 if TYPE_CHECKING:
     import gymnasium  # which minari imports, where it is used

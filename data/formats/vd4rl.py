@@ -14,9 +14,9 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
+from combo_common.errors import UserError
 from data.episode import Episode, validate
-from data.formats.hdf5 import open_hdf5
-from latent_combo.run.errors import UserError
+from data.safe.hdf5 import open_hdf5
 
 KEYS = ("observation", "action", "reward", "discount", "step_type")
 WIDEST = 4096

@@ -11,8 +11,8 @@ from latent_combo.agent.conservative import conservative_gap, log_sum_exp, softm
 from latent_combo.agent.networks import Actor, TwinCritic
 from latent_combo.agent.settings import AgentConfig, AgentSettings, one, pushed_rows, real_rows
 from latent_combo.agent.tanh_gaussian import TanhGaussian
-from latent_combo.run.adam import StackedAdam
-from latent_combo.run.finite import FiniteCheck
+from latent_combo.numerics.adam import StackedAdam
+from latent_combo.numerics.finite import FiniteCheck
 
 LEAST_SIZE = 1e-2
 """Of the mean value that an anchor divides by."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from combo_common.validation import require_not_negative, require_positive, require_share
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer, mixed_batch, real_share
 from latent_combo.agent.rollout import rollout
-from latent_combo.run.capture import CapturedStep, MemoryPool
-from latent_combo.run.finite import NonFiniteError
-from latent_combo.run.ranges import require_not_negative, require_positive, require_share
-from latent_combo.run.schedule import cosine
+from latent_combo.numerics.capture import CapturedStep, MemoryPool
+from latent_combo.numerics.finite import NonFiniteError
+from latent_combo.numerics.schedule import cosine
 from latent_combo.world_model.base import WorldModel
 
 

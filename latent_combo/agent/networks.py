@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from combo_common.validation import require_positive
 from latent_combo.agent.tanh_gaussian import TanhGaussian
-from latent_combo.run.layers import activate, value
-from latent_combo.run.products import linear, low_product, one_by_one, stacked_linear, stacked_product
-from latent_combo.run.ranges import require_positive
+from latent_combo.numerics.layers import activate, value
+from latent_combo.numerics.matmul import linear, low_product, one_by_one, stacked_linear, stacked_product
 
 MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from combo_common.validation import require_not_negative, require_positive, require_share
 from latent_combo.agent.networks import NetworkConfig
-from latent_combo.run.ranges import require_not_negative, require_positive, require_share
 
 RHO = ("model", "mix", "dataset")
 MU = ("uniform", "policy")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from latent_combo.run.kernels import triton_kernels
+from latent_combo.numerics.kernels import triton_kernels
 
 KERNELS = "latent_combo.agent.triton_tanh_gaussian"
 """Of a sample, on a GPU."""

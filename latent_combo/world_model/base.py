@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from latent_combo.run.speed import count_flops
+from latent_combo.numerics.flops import count_flops
 from latent_combo.world_model.gaussian import Gaussian
-from latent_combo.world_model.scales import Scales
+from latent_combo.world_model.normaliser import Scales
 
 Quality = dict[str, float | list[float]]
 """Figures of how well a model does on held-out transitions."""

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latent_combo.run.layers import activate
+from latent_combo.numerics.layers import activate
 from latent_combo.world_model.conv_ways import STRIDE, Way, algorithms, convolve, transposed
 
 ENCODER_KERNEL = 4

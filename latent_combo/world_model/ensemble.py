@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latent_combo.run.products import stacked_linear
-from latent_combo.run.ranges import require_not_negative, require_positive
+from combo_common.validation import require_not_negative, require_positive
+from latent_combo.numerics.matmul import stacked_linear
 from latent_combo.world_model.base import Imagined, MemberSteps, Metrics, Quality, Segment, WorldModel
-from latent_combo.world_model.endings import ENDINGS, Ending
 from latent_combo.world_model.gaussian import Gaussian, log_prob
-from latent_combo.world_model.scales import Scales
+from latent_combo.world_model.normaliser import Scales
+from latent_combo.world_model.termination_fns import ENDINGS, Ending
 
 IMPROVEMENT = 0.01
 """Share by which a network's held-out error must fall to count as better (MBPO's)."""

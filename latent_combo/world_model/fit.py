@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latent_combo.run.adam import Adam
-from latent_combo.run.capture import CapturedStep
-from latent_combo.run.finite import FiniteCheck, NonFiniteError
-from latent_combo.run.ranges import require_not_negative, require_positive, require_share
-from latent_combo.run.schedule import cosine
+from combo_common.validation import require_not_negative, require_positive, require_share
+from latent_combo.numerics.adam import Adam
+from latent_combo.numerics.capture import CapturedStep
+from latent_combo.numerics.finite import FiniteCheck, NonFiniteError
+from latent_combo.numerics.schedule import cosine
 from latent_combo.world_model.base import Metrics, Segment, WorldModel
 
 

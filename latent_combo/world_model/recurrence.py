@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from latent_combo.run.kernels import triton_kernels
-from latent_combo.run.products import multiply
+from latent_combo.numerics.kernels import triton_kernels
+from latent_combo.numerics.matmul import multiply
 from latent_combo.world_model.recurrence_weights import RecurrenceWeights
 
 MIN_STD = 0.1

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latent_combo.run.ranges import require_not_negative, require_positive
+from combo_common.validation import require_not_negative, require_positive
 from latent_combo.world_model.base import Imagined, MemberSteps, Metrics, Segment, WorldModel
 from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, choose_ways, computed_plainly, to_unit_range
 from latent_combo.world_model.gaussian import Gaussian, half_squared_distance, kl_divergence

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latent_combo.run.ranges import require_positive
+from combo_common.validation import require_positive
 from latent_combo.world_model import recurrence
 from latent_combo.world_model.gaussian import Gaussian
 from latent_combo.world_model.recurrence import MIN_STD

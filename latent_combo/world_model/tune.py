@@ -7,9 +7,9 @@ from functools import partial
 
 import torch
 
-from latent_combo.run.capture import CapturedStep
-from latent_combo.run.choices import Choices, fastest
-from latent_combo.run.precision import multiplies_bfloat16
+from latent_combo.numerics.capture import CapturedStep
+from latent_combo.numerics.choices import Choices, fastest
+from latent_combo.numerics.precision import multiplies_bfloat16
 from latent_combo.world_model.conv import ConvConfig, ConvLayer, Decoder, Encoder, TransposedLayer, layers_of
 from latent_combo.world_model.conv_ways import Way, algorithms
 

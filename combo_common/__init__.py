@@ -1,0 +1,1 @@
+"""What every package stands on: errors, the command line's frame, atomic files, memory, random streams, versions."""

@@ -1,0 +1,5 @@
+"""Errors for the person at the keyboard."""
+
+
+class UserError(Exception):
+    """Something that the user can mend; its message is one line that names the thing and the remedy."""

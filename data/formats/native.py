@@ -1,0 +1,192 @@
+"""A dataset on disk: a folder of compressed npz files, one an episode, and a manifest.
+
+The keys are those of the Dreamer family and V-D4RL, so a file can be read with nothing but numpy.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from combo_common.errors import UserError
+from combo_common.versions import versions
+from data.episode import DTYPES, OPTIONAL, Episode, validate
+from data.formats.manifest import FORMAT_VERSION, NAME, Description, Manifest, read_manifest
+from data.safe.npz import Npz, open_npz
+from data.staging import staged_folder, write_file, writing
+
+MOST_ROWS = 100_000
+"""Of an episode, whatever its horizon is said to be."""
+
+
+@dataclass(frozen=True)
+class Dims:
+    """The sizes that all episodes of a dataset share; None for what they do not hold."""
+
+    action: int
+    state: int | None
+    physics: int | None
+    image: tuple[int, ...] | None
+    """(H, W, 3)."""
+
+    @classmethod
+    def of(cls, episode: Episode) -> "Dims":
+        """The sizes of one episode."""
+        return cls(
+            action=episode.action.shape[1],
+            state=None if episode.state is None else episode.state.shape[1],
+            physics=None if episode.physics is None else episode.physics.shape[1],
+            image=None if episode.image is None else episode.image.shape[1:],
+        )
+
+
+def write_dataset(
+    folder: Path,
+    episodes: Iterable[Episode],
+    description: Description,
+    total: int | None = None,
+    progress: bool = True,
+) -> Manifest:
+    """Write episodes one at a time, then the manifest; the folder appears whole or not at all.
+
+    `total` is the number of episodes, if known, for the progress bar. Raises UserError when the folder is not empty or
+    cannot be written, when an episode is invalid or unlike the first, and when there is none.
+    """
+    files: dict[str, str] = {}
+    returns: list[float] = []
+    transitions = 0
+    dims: Dims | None = None
+    with staged_folder(folder) as partial:
+        bar = tqdm(episodes, desc=f"writing {folder.name}", unit="episode", total=total, disable=not progress)
+        for index, episode in enumerate(bar):
+            name = f"episode-{index:06d}.npz"
+            validate(episode, str(folder / name))
+            dims = dims or replace(Dims.of(episode), image=_square(description.image_size))
+            _check_dims(episode, dims, str(folder / name))
+            buffer = io.BytesIO()
+            columns: dict[str, Any] = {**episode.columns()}
+            np.savez_compressed(buffer, **columns)
+            with writing(folder):
+                write_file(partial / name, buffer.getvalue())
+            files[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
+            returns.append(episode.episode_return)
+            transitions += episode.length
+        if dims is None:
+            raise UserError(f"there are no episodes to write to {folder}")
+        common: dict[str, Any] = {field.name: getattr(description, field.name) for field in fields(Description)}
+        manifest = Manifest(
+            **common,
+            action_dim=dims.action,
+            state_dim=dims.state,
+            physics_dim=dims.physics,
+            format_version=FORMAT_VERSION,
+            episodes=len(returns),
+            transitions=transitions,
+            return_mean=float(np.mean(returns)),
+            return_std=float(np.std(returns)),
+            return_min=min(returns),
+            return_max=max(returns),
+            versions=versions(),
+            files=files,
+        )
+        with writing(folder):
+            write_file(partial / NAME, manifest.to_json().encode())
+    return manifest
+
+
+class Dataset:
+    """A dataset on disk; iterating reads, verifies and validates its episodes, one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the manifest. Raises UserError when there is none or it is not sound."""
+        self.folder = folder
+        self.manifest = read_manifest(folder)
+
+    def __len__(self) -> int:
+        """Number of episodes."""
+        return self.manifest.episodes
+
+    def __iter__(self) -> Iterator[Episode]:
+        """The episodes in order. Raises UserError naming a file that is missing, altered or not valid."""
+        return map(self.read, self.manifest.files)
+
+    def verify(self) -> None:
+        """Check every file against its SHA-256. Raises UserError naming the first that differs."""
+        for name in self.manifest.files:
+            self._content(name)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the manifest, and so, through its checksums, of the whole dataset."""
+        return hashlib.sha256(self.manifest.to_json().encode()).hexdigest()
+
+    def read(self, name: str) -> Episode:
+        """Read one episode by its file name. Raises UserError as iterating does."""
+        path = self.folder / name
+        content = self._content(name)
+        with open_npz(content, str(path)) as npz:
+            self._check_headers(path, npz)
+            columns = {key: npz.read(key) for key in npz.headers if key in DTYPES}
+        for key in [key for key in DTYPES if key not in OPTIONAL]:
+            if key not in columns:
+                raise UserError(f"{path}: the key `{key}` is missing; make the dataset again")
+        if any(array.shape[:1] == (0,) for array in columns.values()):
+            raise UserError(f"{path}: it has 0 rows in some array; make the dataset again")
+        episode = Episode(**columns)
+        validate(episode, str(path))
+        manifest = self.manifest
+        image = _square(manifest.image_size)
+        _check_dims(episode, Dims(manifest.action_dim, manifest.state_dim, manifest.physics_dim, image), str(path))
+        return episode
+
+    def _check_headers(self, path: Path, npz: Npz) -> None:
+        """Raise UserError for arrays of other sizes than the manifest says, before they are unpacked."""
+        manifest = self.manifest
+        rows = manifest.horizon + 1
+        for key, width in (
+            ("action", manifest.action_dim),
+            ("state", manifest.state_dim),
+            ("physics", manifest.physics_dim),
+        ):
+            header = npz.headers.get(key)
+            if header is not None and (len(header.shape) != 2 or header.shape[1] != (width or header.shape[1])):
+                raise UserError(f"{path}: `{key}` is of shape {header.shape}, the dataset's has {width} numbers a row")
+        longest = max((header.shape[0] for header in npz.headers.values() if header.shape), default=0)
+        if longest > max(rows, MOST_ROWS):
+            raise UserError(f"{path}: it has {longest} rows, an episode {rows} at most; make the dataset again")
+
+    def _content(self, name: str) -> bytes:
+        path = self.folder / name
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file; restore it or make the dataset again")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read ({error.strerror}); restore it or make the dataset again"
+            ) from error
+        if hashlib.sha256(content).hexdigest() != self.manifest.files[name]:
+            raise UserError(
+                f"{path} was truncated or altered: its SHA-256 is not the manifest's; "
+                "restore it or make the dataset again"
+            )
+        return content
+
+
+def _square(image_size: int | None) -> tuple[int, ...] | None:
+    return None if image_size is None else (image_size, image_size, 3)
+
+
+def _check_dims(episode: Episode, expected: Dims, where: str) -> None:
+    """Refuse an episode whose sizes are not the dataset's."""
+    found = Dims.of(episode)
+    for field in fields(Dims):
+        has, wanted = getattr(found, field.name), getattr(expected, field.name)
+        if has != wanted:
+            raise UserError(
+                f"{where}: `{field.name}` is of size {has}, the dataset's of {wanted}; make the dataset again"
+            )

@@ -1,0 +1,1 @@
+"""What needs a simulator: behaviour policies, episodes, worker processes."""

@@ -1,0 +1,121 @@
+"""Playing seeded episodes with a behaviour policy: the same, whatever the number of processes."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from combo_common.errors import UserError
+from data.episode import Episode
+from data.simulate.workers import in_order
+from envs.base import TaskEnv
+from envs.make import make
+from envs.tasks import Task
+
+Policy = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""A state (S,) to an action (A,)."""
+
+
+@dataclass(frozen=True)
+class BehaviourPolicy:
+    """Which policy acts; without anything, uniform random actions."""
+
+    snapshot: Path | None = None
+    """The file of a trained actor."""
+    noise: float | None = None
+    """Standard deviation of Gaussian noise on the actions of the task's script, then clipped to [-1, 1]."""
+    sampled: bool = True
+    """Whether a snapshot acts stochastically, or by its mode."""
+
+
+ACTIONS = 1
+"""Sets the stream of random actions apart from those of starts."""
+
+
+class Player:
+    """Plays episodes, each by its number, which seeds its start and all that is drawn in it."""
+
+    def __init__(self, task: Task, actor: BehaviourPolicy) -> None:
+        self._task, self._actor = task, actor
+        self._env = make(task.name, "state")
+        self._policies = None if actor.snapshot is None else _policies(actor.snapshot, actor.sampled)
+
+    def __call__(self, seed: int) -> Episode:
+        """Play one."""
+        # Not the stream of the environment's start, which is seeded by the same number.
+        env, rng = self._env, np.random.default_rng([seed, ACTIONS])
+        policy = None if self._policies is None else self._policies(seed)
+        state, info = env.reset(seed=seed)
+        states, physics, actions, rewards = [state], [info["physics"]], [], []
+        ended = terminated = False
+        while not ended:
+            action = policy(state) if policy is not None else self._scripted_or_random(env, rng)
+            state, reward, terminated, truncated, info = env.step(action)
+            states.append(state)
+            physics.append(info["physics"])
+            actions.append(action)
+            rewards.append(reward)
+            ended = terminated or truncated
+        return Episode.from_transitions(
+            np.stack(actions), np.asarray(rewards), np.stack(physics), np.stack(states), terminal=terminated
+        )
+
+    def _scripted_or_random(self, env: TaskEnv, rng: np.random.Generator) -> NDArray[np.float32]:
+        if self._actor.noise is None:
+            return rng.uniform(-1.0, 1.0, self._task.action_dim).astype(np.float32)
+        noise = self._actor.noise * rng.standard_normal(self._task.action_dim)
+        action: NDArray[np.float32] = (env.scripted_action() + noise).clip(-1.0, 1.0).astype(np.float32)
+        return action
+
+    def close(self) -> None:
+        """Leave the simulator."""
+        self._env.close()
+
+
+def _policies(snapshot: Path, sampled: bool) -> Callable[[int], Policy]:
+    # Imported here: random actions and scripts do without torch, whose import takes longer than an episode.
+    from data.simulate.snapshot import policies
+
+    return policies(snapshot, sampled)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What makes a player, in whichever process."""
+
+    task: Task
+    actor: BehaviourPolicy
+
+    def __call__(self) -> Player:
+        """Make the environment here."""
+        return Player(self.task, self.actor)
+
+
+def play(task: Task, actor: BehaviourPolicy, seeds: Iterable[int], processes: int = 1) -> Iterator[Episode]:
+    """Play the episodes of some seeds, in their order."""
+    return in_order(Stage(task, actor), seeds, processes)
+
+
+def played_episodes(task: Task, actor: BehaviourPolicy, count: int, seed: int, processes: int = 1) -> Iterator[Episode]:
+    """Play seeded episodes as long as `count` whole ones."""
+    transitions = 0
+    for episode in play(task, actor, itertools.count(seed), processes):
+        transitions += episode.length
+        yield episode
+        if transitions >= count * task.horizon:
+            return
+
+
+def mean_return(task: Task, actor: BehaviourPolicy, episodes: int, seed: int, processes: int = 1) -> float:
+    """Mean return over seeded episodes."""
+    returns = [episode.episode_return for episode in play(task, actor, range(seed, seed + episodes), processes)]
+    return float(np.mean(returns))
+
+
+def check_script(task: Task) -> None:
+    """Raise UserError for a task that no script plays."""
+    if task.simulator != "metaworld" or "close" in task.name:  # the script opens the door
+        raise UserError(f"{task.name} has no script; leave --scripted out, and a learner is trained")

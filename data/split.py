@@ -1,0 +1,20 @@
+"""Which episodes are trained on, and which are held out."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from combo_common.errors import UserError
+
+
+def split_episodes(num: int, held_out_fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Choose the episodes to train on and those to hold out, sorted; at least one of each where the fraction is not 0.
+
+    Raises UserError when there are too few episodes for that.
+    """
+    if not 0.0 <= held_out_fraction < 1.0:
+        raise UserError(f"the held-out fraction is {held_out_fraction}; choose one in [0, 1)")
+    count = max(1, round(num * held_out_fraction)) if held_out_fraction > 0.0 else 0
+    if count >= num:
+        raise UserError(f"{num} episodes are too few to train on some and hold out {count}; use a larger dataset")
+    order = np.random.default_rng(seed).permutation(num)
+    return np.sort(order[count:]), np.sort(order[:count])

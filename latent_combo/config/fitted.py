@@ -1,0 +1,270 @@
+"""A fitted world model as a thing of its own: its weights, and the recipe that says what they are.
+
+It is read from the folder of a run, from a file of `latent_combo.export`, or from bare weights, which lack a recipe.
+Weights from elsewhere are read as safetensors only, which hold no code.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from combo_common.commands import command
+from combo_common.errors import UserError
+from combo_common.files import replacing
+from combo_common.versions import versions
+from latent_combo.evaluation.result import read_result
+from latent_combo.runtime import checkpoint
+from latent_combo.runtime.run_folder import SETTINGS, WORLD_MODEL
+from latent_combo.runtime.settings_file import read_settings
+
+FORMAT = 1
+"""Version of what the recipe holds."""
+METADATA = "recipe"
+"""Where the recipe stands in a file's metadata."""
+SUFFIX = ".safetensors"
+GROUPS = {"pixels": "world_model", "state": "ensemble"}
+"""The settings of a world model, by what it observes."""
+COMPUTED = ("conv.ways", "conv.bfloat16")
+"""Settings that say how a machine computes a world model, not what the model is."""
+NAMED = 3
+"""Tensors that an error names."""
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a fitted world model is, and what it was fitted to."""
+
+    obs: str
+    """pixels or state."""
+    task: str
+    look: str
+    image_size: int | None
+    """Pixels; None for a model of states."""
+    model: dict[str, Any]
+    """All settings of the world model, nested."""
+    dataset: str | None
+    """As the run named it; None where nobody knows."""
+    split_seed: int
+    """It decides, with `held_out`, which of the dataset's episodes the model was not fitted to."""
+    held_out: float
+    steps: int | None
+    """Steps of the fit; None where nobody knows."""
+    fit: dict[str, Any] | None
+    """All settings of the fit; None where nobody knows."""
+    versions: dict[str, str]
+    """The versions of the program, and of what it stands on, that fitted the model."""
+    quality: dict[str, Any] | None
+    """What the run's result.json has of the world model; None for a run without a result."""
+
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any], **known: Any) -> "Recipe":
+        """The recipe of a run with the given settings, nested as in its config.yaml; the rest is `known`."""
+        group = GROUPS[settings["obs"]]
+        split_seed = settings.get("split_seed")
+        return cls(
+            **{name: settings[name] for name in ("obs", "task", "look", "held_out")},
+            image_size=settings[group]["conv"]["image_size"] if group == "world_model" else None,
+            model=settings[group],
+            split_seed=settings["seed"] if split_seed is None else split_seed,
+            **known,
+        )
+
+    @classmethod
+    def from_json(cls, text: str, where: Path) -> "Recipe":
+        """Read what `to_json` wrote. Raises UserError for anything else."""
+        try:
+            said = json.loads(text)
+            if said.pop("format") != FORMAT:
+                raise UserError(f"{where} has a recipe of another format than {FORMAT}; use a version that reads it")
+            recipe = cls(model=said.pop(GROUPS[said["obs"]]), **said)
+            for name in ("task", "look"):
+                _require(name, said[name], str)
+            _require("dataset", said["dataset"], str, type(None))
+            _require("split_seed", said["split_seed"], int)
+            _require("held_out", said["held_out"], float)
+            _require("steps", said["steps"], int, type(None))
+            for name, value in recipe.settings().items():
+                if name.startswith(GROUPS[said["obs"]]):
+                    _require_numbers(name, value)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"{where} has no recipe that can be read ({error}); export it anew") from error
+        return recipe
+
+    def to_json(self) -> str:
+        """All of it on a line, with the version of the format."""
+        said = {"format": FORMAT, **asdict(self)}
+        said[GROUPS[said["obs"]]] = said.pop("model")
+        return json.dumps(said)
+
+    def settings(self) -> dict[str, Any]:
+        """What a run that uses the model takes over, by dotted names; how it is computed is the machine's to settle."""
+        said = asdict(self)
+        names = ("obs", "task", "look", "dataset", "split_seed", "held_out")
+        taken = {name: said[name] for name in names if said[name] is not None}
+        group = GROUPS[said["obs"]]
+        return taken | {f"{group}.{name}": value for name, value in _flat(said["model"]) if name != COMPUTED[0]}
+
+
+def _require(name: str, value: object, *kinds: type) -> None:
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}")
+
+
+def _require_numbers(name: str, value: object) -> None:
+    """Settings of a model are numbers; a word might be taken for the name of a file."""
+    for number in value if isinstance(value, list) else [value]:
+        if not isinstance(number, (bool, int, float)):
+            raise TypeError(f"{name} is {value!r}")
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def read_recipe(path: Path) -> Recipe | None:
+    """What a fitted world model says of itself; None for bare weights.
+
+    Raises UserError where there is no world model, for one that is not fitted to the end, and for damaged files.
+    """
+    if (path / SETTINGS).is_file():
+        return _recipe_of_run(path, _checkpoint(path))
+    files = _files(path)
+    said = {file: text for file in files if (text := _metadata(file).get(METADATA)) is not None}
+    if said and path.is_dir():
+        raise UserError(f"{next(iter(said))} says what it is; name it instead of its folder")
+    return Recipe.from_json(said[path], path) if said else None
+
+
+def read_fitted(path: Path) -> tuple[Recipe | None, Weights]:
+    """The recipe, and the weights by name, on the CPU. Raises UserError as `read_recipe` does."""
+    if (path / SETTINGS).is_file():
+        state = _checkpoint(path)
+        return _recipe_of_run(path, state), state["fit"]["model"]
+    recipe, weights = read_recipe(path), Weights()
+    for file in _files(path):
+        found = _tensors(file)
+        if twice := weights.keys() & found.keys():
+            raise UserError(f"{file} holds {min(twice)}, and so does another file of {path}; name the right file")
+        weights |= found
+    return recipe, weights
+
+
+def write_fitted(path: Path, recipe: Recipe, weights: Weights) -> None:
+    """Write both as one file, whole or not at all. Raises UserError where the file is there, or can't be written."""
+    if path.suffix != SUFFIX:
+        raise UserError(f"{path} does not end in {SUFFIX}; name the file so")
+    if path.exists():
+        raise UserError(f"{path} is there already; choose another name, or remove it")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    content = safetensors.torch.save(plain, {METADATA: recipe.to_json()})
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def require_fit(weights: Weights, model: nn.Module, path: Path, settings: str) -> None:
+    """Raise UserError, naming tensors, where a model needs others than the weights, or where they are not finite.
+
+    `path` is where the weights are from, and `settings` says what the model was built by; it may be on the meta device.
+    """
+    parameters = dict(model.named_parameters())
+    needed = {**parameters, **model.state_dict()}  # what is learnt comes first
+    both = [(name, _kind(weights[name]), _kind(needed[name])) for name in needed if name in weights]
+    wrong = [
+        *(f"{name} is {found}, not {due}" for name, found, due in both if found != due),
+        *(f"{name} is not there" for name in needed if name not in weights),
+        *(f"{name} has no place" for name in weights if name not in needed),
+    ]
+    if wrong:
+        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+        raise UserError(f"the weights of {path} do not fit {settings}: {', '.join(wrong[:NAMED])}{more}")
+    for name in parameters:
+        if not bool(weights[name].isfinite().all()):
+            raise UserError(f"the weights of {path} are damaged: {name} is not finite; fit the model anew")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _checkpoint(run: Path) -> dict[str, Any]:
+    """The checkpoint of a run's world model, fitted to the end."""
+    resume = command("train", "--resume", run)
+    if not (run / WORLD_MODEL).is_file():
+        raise UserError(f"{run} has no world model yet; fit it with: {resume}")
+    state = checkpoint.load(run / WORLD_MODEL, torch.device("cpu"))
+    try:
+        fit, weights = state["fit"], state["fit"]["model"]
+        if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+            raise TypeError
+        steps = read_settings(run / SETTINGS)["fit"]["steps"]
+        if not fit.get("stopped") and fit["step"] < steps:
+            raise UserError(f"{run} has a world model at step {fit['step']} of {steps}; fit it to the end: {resume}")
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{run / WORLD_MODEL} is not of this version of the program; fit the model anew") from error
+    return state
+
+
+def _recipe_of_run(run: Path, state: dict[str, Any]) -> Recipe:
+    """The recipe of the world model that a run fitted, or took over."""
+    if "recipe" in state:
+        return Recipe.from_json(str(state["recipe"]), run / WORLD_MODEL)
+    settings = read_settings(run / SETTINGS)
+    try:
+        result = read_result(run) or {}
+    except UserError:  # which says nothing of the model itself
+        result = {}
+    try:
+        return Recipe.of_settings(
+            settings,
+            dataset=settings["dataset"],
+            steps=state["fit"]["step"],
+            fit=settings["fit"],
+            versions=result.get("versions", versions()),
+            quality=result.get("world_model"),
+        )
+    except (LookupError, TypeError) as error:
+        raise UserError(f"{run / SETTINGS} is not of this version of the program: it lacks {error}") from error
+
+
+def _files(path: Path) -> list[Path]:
+    """The safetensors files that a path names: itself, or all of a folder."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"{path} is not there; name the folder of a run, or a file of latent_combo.export")
+    files = sorted(path.glob(f"*{SUFFIX}"))
+    if not files:
+        raise UserError(f"{path} has no world model: it is no run (no config.yaml) and holds no *{SUFFIX}")
+    return files
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    try:
+        with safetensors.safe_open(file, "pt") as opened:
+            return dict(opened.metadata() or {})
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _tensors(file: Path) -> Weights:
+    try:
+        return safetensors.torch.load(file.read_bytes())
+    except (OSError, safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> UserError:
+    return UserError(f"{file} can not be read as safetensors: {' '.join(str(error).split())}")

@@ -1,0 +1,140 @@
+"""The whole configuration of a run, composed of its parts' configs."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from combo_common.validation import require_not_negative, require_positive
+from data.locate import default_data_dir
+from envs.tasks import LOOKS, OBSERVATIONS, Seen
+from latent_combo.agent.fit import AgentFitConfig
+from latent_combo.agent.settings import AgentConfig
+from latent_combo.diagnostics.held_out import ViewsConfig
+from latent_combo.evaluation.evaluator import ScoreConfig
+from latent_combo.latents.encode import EncodeConfig
+from latent_combo.numerics.capture import GRAPHS
+from latent_combo.numerics.matmul import LIBRARIES
+from latent_combo.world_model.ensemble import EnsembleConfig
+from latent_combo.world_model.fit import FitConfig
+from latent_combo.world_model.recurrent import RecurrentConfig
+
+SOFT = {"extraction": "value", "beta": "0", "anchor": "0", "backup": "sample", "entropy_in_target": "true"}
+"""Soft actor-critic's."""
+ALGORITHMS: dict[str, dict[str, str]] = {
+    "combo": {"extraction": "value"},
+    "cql-mbpo": {"rho": "dataset", "extraction": "value"},
+    "mbpo": {"mu": "policy", **SOFT},
+    "cql": {"f": "1", "rho": "dataset", "extraction": "value"},
+    "sac": {"f": "1", "rho": "dataset", **SOFT},
+    "bc": {
+        "beta": "0",
+        "f": "1",
+        "rho": "dataset",
+        "anchor": "0",
+        "extraction": "imitation",
+        "entropy_in_target": "false",
+    },
+}
+"""What each algorithm sets of the agent. What it leaves open, the anchor of `combo` for one, is the preset's."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run does."""
+
+    obs: str = "pixels"
+    """What the policy sees: pixels, or state (vectors)."""
+    task: str = "cartpole-balance"
+    dataset: str = "cartpole-balance-mini"
+    """A name below the data folder, a recording that comes with the repository, a path (of this project, of V-D4RL,
+    DreamerV2, LOMPO, D4RL or Minari), one of D4RL's names (downloaded if it is not here), or a Minari id."""
+    algorithm: str = "combo"
+    """One of combo, cql-mbpo, mbpo, cql, sac, bc."""
+    preset: str = "quickstart"
+    """One of quickstart (minutes on two cores), small (an hour), gpu (images: the paper's sizes in minutes on a GPU),
+    paper (the paper's sizes and settings, for a GPU)."""
+    seed: int = 0
+    out: str = "runs/latest"
+    """The run's folder."""
+    data_dir: str | None = None
+    """Where datasets and caches live (default: $LATENT_COMBO_DATA, else ~/.cache/latent-combo)."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    cuda_graphs: str = "auto"
+    """Run training steps as CUDA graphs: auto (where there is a GPU and it works), on (or end with an error), off; in a
+    file in quotes. Results are the same, but for the algorithms that cuDNN chooses."""
+    products: str = "auto"
+    """The library that multiplies float32 matrices on a CPU: mkl or onednn; auto measures once which is faster here,
+    and writes it into the run's settings."""
+    tf32: bool = True
+    """On a GPU, multiply float32 matrices by tensor cores, their entries rounded to 10 bits; sums stay float32."""
+    look: str = "fast"
+    """How observations are drawn: fast, or the suite's full look, which other programs' images have unless this says
+    otherwise."""
+    fitted: str | None = None
+    """A fitted world model to train agents on instead of fitting one, whatever `fit` says: the folder of a run, or a
+    file of `latent_combo.export`. --world_model PATH says the same."""
+    held_out: float = 0.1
+    """Share of the episodes that nothing is trained on."""
+    split_seed: int | None = None
+    """It decides which episodes are held out; null: `seed` does."""
+    mapped: bool | None = None
+    """Leave the images on the disk instead of in memory; null: if they would take more than half of what is free."""
+    skip_corrupt: bool = False
+    """Leave out episodes whose files are damaged, and say how many; otherwise they end the run."""
+    log_every: int = 50
+    """Steps between rows of metrics."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    world_model: RecurrentConfig = field(default_factory=RecurrentConfig)
+    """Of pixels."""
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    """The world model of states."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    agent_fit: AgentFitConfig = field(default_factory=AgentFitConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+
+    @property
+    def seen(self) -> Seen:
+        """How the task is observed."""
+        return Seen(self.obs, self.look, self.world_model.conv.image_size)
+
+    @property
+    def seed_of_split(self) -> int:
+        """What decides which episodes are held out."""
+        return self.seed if self.split_seed is None else self.split_seed
+
+    @property
+    def data_folder(self) -> Path:
+        """Where this run's datasets and caches live."""
+        return Path(self.data_dir).expanduser() if self.data_dir else default_data_dir()
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("obs", self.obs, OBSERVATIONS),
+            ("algorithm", self.algorithm, tuple(ALGORITHMS)),
+            ("look", self.look, LOOKS),
+            ("device", self.device, ("auto", "cpu", "cuda")),
+            ("cuda_graphs", self.cuda_graphs, GRAPHS),
+            ("products", self.products, ("auto", *LIBRARIES)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+        for name, needed in ALGORITHMS[self.algorithm].items():
+            if getattr(self.agent, name) != yaml.safe_load(needed):
+                raise ValueError(
+                    f"algorithm is {self.algorithm}, which has agent.{name} {needed}, but that is "
+                    f"{getattr(self.agent, name)}; leave one of them out"
+                )
+        if self.obs == "state" and (self.fit.shift or self.encode.shift):
+            raise ValueError("shift moves images, and obs is state; leave fit.shift and encode.shift at 0")
+        require_positive(self, "log_every", "save_every")
+        require_not_negative(self, "seed", *(["split_seed"] if self.split_seed is not None else []))
+        if not self.out:
+            raise ValueError("out is empty; name the folder of the run")
+        if not 0.0 < self.held_out < 1.0:
+            raise ValueError(f"held_out is {self.held_out}; it is a share between 0 and 1")

@@ -1,0 +1,164 @@
+"""The views of an agent: what it values, what it expects, and what the model would have come of other actions."""
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from combo_common.errors import UserError
+from envs.tasks import Seen, Task
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.replay import EncodedDataset
+from latent_combo.diagnostics.held_out import CONTEXT
+from latent_combo.diagnostics.model import Exhibits
+from latent_combo.diagnostics.panels.acting import imagine_policy
+from latent_combo.diagnostics.panels.calibration import Calibration, agreements, calibrate, draw_calibration
+from latent_combo.diagnostics.panels.conservatism import Values, achieved, draw_conservatism, sample_values
+from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_paths, draw_strip
+from latent_combo.diagnostics.style import titled, to_png
+from latent_combo.evaluation.evaluator import Branches, Score, film
+from latent_combo.runtime.media import Gallery
+from latent_combo.runtime.tensorboard import Board
+from latent_combo.world_model.base import Segment, WorldModel
+
+COMPARED = 50
+"""Steps of a dream that is compared with what the policy got."""
+BRANCHED = 15
+"""Steps of the counterfactual strip."""
+CALIBRATED = (1, 5)
+"""Steps ahead at which disagreement is held against the true error."""
+
+
+def show_values(
+    board: Board,
+    agent: ConservativeActorCritic,
+    model: WorldModel,
+    dataset: EncodedDataset,
+    horizon: int,
+    step: int,
+    draws: torch.Generator,
+) -> Values:
+    """Log, and return, the distributions of Q on pairs of the dataset, of the model, and with random actions."""
+    values = sample_values(agent, model, dataset, horizon, draws)
+    for kind, part in vars(values).items():
+        board.histogram(f"values/{kind}_pairs", part, step)
+    return values
+
+
+def show_film(gallery: Gallery, task: Task, look: str, score: Score, step: int) -> None:
+    """Show the first agent's episode of median return: the whole as mp4, its beginning in TensorBoard.
+
+    Where nothing can be drawn, as on a machine without a GL library, a line says so.
+    """
+    try:
+        frames, rate = film(task, look, score.physics)
+    except UserError as error:
+        print(f"no film of the policy: {error}")
+        return
+    frames = titled(frames, score.filmed)
+    gallery.clip("agent/policy", step, lambda: frames, rate, "policy", preview=lambda whole: whole[:60])
+
+
+class AgentViews:
+    """Draws a trained agent; asks the simulator what other actions would have led to, where it can be set back."""
+
+    def __init__(self, exhibits: Exhibits, model: WorldModel, agent: ConservativeActorCritic, seen: Seen) -> None:
+        self.exhibits, self.gallery, self.pieces = exhibits, exhibits.gallery, exhibits.pieces
+        self.model, self.agent, self.seen = model, agent, seen
+
+    def after(self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int) -> dict[str, float]:
+        """Draw all, and keep it in the run's folder. Returns the figures that sum it up."""
+        found = {"held_out_episodes": float(self.pieces.episodes)}
+        found |= self.conservatism(dataset, horizon, played, step)
+        branches = None
+        if self.pieces.physics is not None:
+            branches = Branches(self.exhibits.task, self.seen)
+        try:
+            for steps in CALIBRATED:
+                found |= self.calibration(branches, steps, step)
+            self.strip(branches, step)
+        finally:
+            if branches is not None:
+                branches.close()
+        return found
+
+    def conservatism(
+        self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int
+    ) -> dict[str, float]:
+        """Values by kind of pair, and against what the first agent achieved in the episodes that it `played`."""
+        values = show_values(
+            self.gallery.board, self.agent, self.model, dataset, horizon, step, self.exhibits.draws("values")
+        )
+        draws = self.exhibits.draws("conservatism")
+        found = {f"q_{kind}": float(part.mean()) for kind, part in vars(values).items()}
+        numbers = {f"q_{kind}": part for kind, part in vars(values).items()}
+        outcome = None
+        if played is not None:
+            played = played.to(self.exhibits.device)
+            sampled = draws if self.exhibits.encode.sample else None
+            feature = self.model.encode(played.observation, played.action, sampled)
+            steps = max(1, min(COMPARED, played.action.shape[1] - 1 - CONTEXT))
+            outcome = achieved(self.agent, self.model, feature, played, steps, CONTEXT, draws)
+            numbers |= outcome.arrays()
+            found |= outcome.figures()
+        self.gallery.picture(
+            "agent/conservatism", step, lambda: to_png(draw_conservatism(values, outcome)), "conservatism", numbers
+        )
+        return found
+
+    def calibration(self, branches: Branches | None, steps: int, step: int) -> dict[str, float]:
+        """Disagreement against the true error, under actions of the dataset, of the policy, and at random."""
+        draws = self.exhibits.draws("calibration")
+        measured = self.pieces.measured
+        feature = self._seen(measured, draws)
+        now = slice(CONTEXT, CONTEXT + steps)
+        kinds = {"dataset": (measured.action[:, now], measured.observation[:, now])}
+        if branches is not None and self.pieces.physics is not None:
+            policy = imagine_policy(self.model, self.agent.acting, self.agent.stack, feature, steps, draws).action
+            random = torch.rand(policy.shape, generator=draws, device=draws.device) * 2.0 - 1.0
+            for kind, action in (("policy", policy), ("random", random)):
+                seen, _ = branches.follow(self.pieces.physics, action.cpu().numpy())
+                kinds[kind] = (action, torch.from_numpy(seen).to(self.exhibits.device))
+        points: dict[str, Calibration] = {
+            kind: calibrate(self.model, feature, action, truth, self.pieces.scale, draws)
+            for kind, (action, truth) in kinds.items()
+        }
+        numbers = {f"{kind}_{name}": part for kind, p in points.items() for name, part in vars(p).items()}
+        source = f"{len(feature)} states of {self.pieces.episodes} held-out episodes, seen for {CONTEXT} steps"
+        self.gallery.picture(
+            f"agent/calibration_{steps}",
+            step,
+            lambda: to_png(draw_calibration(points, steps, source)),
+            f"calibration_{steps}",
+            numbers,
+        )
+        return {f"{name}_at_{steps}": figure for name, figure in agreements(points).items()}
+
+    def strip(self, branches: Branches | None, step: int) -> None:
+        """What would come of other actions, from the measured state that had the best future."""
+        draws = self.exhibits.draws("counterfactual")
+        measured = self.pieces.measured
+        steps = min(BRANCHED, measured.action.shape[1] - CONTEXT)
+        future = measured.reward[:, CONTEXT : CONTEXT + steps].sum(1)
+        best = int(future.argmax())
+        feature = self._seen(measured, draws)[best]
+        recorded = measured.action[best, CONTEXT : CONTEXT + steps]
+        policy = imagine_policy(self.model, self.agent.acting, self.agent.stack, feature[None], steps, draws).action[0]
+        actions = {
+            "dataset": recorded,
+            "policy": policy,
+            "zero": torch.zeros_like(recorded),
+            "mirrored": -recorded,
+        }
+        true = None
+        if branches is not None and self.pieces.physics is not None:
+            states = np.repeat(self.pieces.physics[best][None], len(actions), 0)
+            true = branches.follow(states, torch.stack(list(actions.values())).cpu().numpy())
+        made = counterfactual(self.model, feature, measured.observation[best, CONTEXT - 1], actions, true)
+        draw = draw_strip if self.pieces.images else partial(draw_paths, names=self.exhibits.task.state_names)
+        self.gallery.picture("agent/counterfactual", step, lambda: to_png(draw(made)), "counterfactual", made.arrays())
+
+    def _seen(self, segment: Segment, draws: torch.Generator) -> torch.Tensor:
+        """Features (B, F) after the context."""
+        sampled = draws if self.exhibits.encode.sample else None
+        return self.model.encode(segment.observation[:, :CONTEXT], segment.action[:, :CONTEXT], sampled)[:, -1]

@@ -1,0 +1,149 @@
+"""A run's learning curves as one picture: whether the model learns, the values are sane, and the policy improves."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from combo_common.errors import UserError
+from latent_combo.diagnostics.style import BLACK, BLUE, GREY, ORANGE, SKY, VERMILION, finish, new_figure, to_png
+from latent_combo.evaluation.result import read_result
+from latent_combo.runtime.run_folder import HEADER, METRICS
+
+Series = dict[tuple[str, str], list[tuple[int, float]]]
+"""(phase, name) to (step, value) in order of time; series of a stack end in "/0", "/1" and so on."""
+
+
+def read_series(path: Path) -> Series:
+    """Read a run's `metrics.csv`; a last line that was cut short is left out.
+
+    Raises UserError if there is none, or naming the line that is damaged.
+    """
+    if not path.exists():
+        raise UserError(f"{path.parent} has no metrics.csv; is it a run?")
+    series: Series = defaultdict(list)
+    whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    for number, row in enumerate(csv.reader(whole), start=1):
+        if number == 1 and tuple(row) == HEADER:
+            continue
+        try:
+            phase, step, name, value = row
+            series[phase, name].append((int(step), float(value)))
+        except ValueError as error:
+            raise UserError(f"{path}, line {number} is not {','.join(HEADER)}; remove that line") from error
+    return series
+
+
+def draw_curves(run: Path) -> bytes:
+    """Draw what a run has logged so far, as PNG; panels without anything to show say so.
+
+    A result that can't be read is left out. Raises UserError where the log is missing or damaged.
+    """
+    series = read_series(run / METRICS)
+    try:
+        result = read_result(run)
+    except UserError:
+        result = None
+    figure = new_figure(13.0, 7.2)
+    panels: Any = figure.subplots(2, 3)
+    _model_loss(panels[0, 0], series)
+    _open_loop(panels[0, 1], series)
+    _returns(panels[0, 2], series, result)
+    _values(panels[1, 0], series)
+    _conservatism(panels[1, 1], series)
+    _policy(panels[1, 2], series)
+    return to_png(figure)
+
+
+def _plot(axes: Axes, series: Series, phase: str, name: str, label: str, **style: Any) -> None:
+    """Plot one series; the mean and the range over the agents of a stack."""
+    members = [values for (of, key), values in series.items() if of == phase and key.rpartition("/")[0] == name]
+    members = members or ([series[phase, name]] if (phase, name) in series else [])
+    if not members:
+        return
+    steps = [step for step, _ in members[0]]
+    columns = list(zip(*([value for _, value in member] for member in members), strict=False))
+    (line,) = axes.plot(steps[: len(columns)], [sum(c) / len(c) for c in columns], label=label, **style)
+    if len(members) > 1:
+        low, high = [min(c) for c in columns], [max(c) for c in columns]
+        axes.fill_between(steps[: len(columns)], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def _model_loss(axes: Axes, series: Series) -> None:
+    _plot(axes, series, "world_model", "loss", "training")
+    _plot(axes, series, "world_model", "held_out_loss", "held-out episodes", marker="o", markersize=3)
+    losses = [value for name in ("loss", "held_out_loss") for _, value in series.get(("world_model", name), [])]
+    if losses and min(losses) > 0.0:  # densities of states are above 1 where the model is sure of them
+        axes.set_yscale("log")
+    elsewhere = any(phase == "agent" for phase, _ in series)
+    empty = "fitted in another run" if elsewhere else "nothing logged yet"
+    finish(axes, "World model", "step", "loss of a step", empty)
+
+
+def _open_loop(axes: Axes, series: Series) -> None:
+    for name, label, colour in (
+        ("open_loop", "model", BLUE),
+        ("copy_last", "copy the last observation", ORANGE),
+        ("mean_observation", "mean observation", GREY),
+    ):
+        points = sorted(
+            (int(key.rsplit("_", 1)[1]), values[-1][1])
+            for (phase, key), values in series.items()
+            if phase == "open_loop" and key.startswith(f"{name}_psnr_")
+        )
+        if points:
+            axes.plot([k for k, _ in points], [psnr for _, psnr in points], marker="o", label=label, color=colour)
+    finish(axes, "Open-loop prediction, held-out episodes", "steps ahead", "PSNR, dB (higher is better)")
+
+
+def _returns(axes: Axes, series: Series, result: dict[str, Any] | None) -> None:
+    scores = [key for key in series if key[0] == "agent" and key[1].startswith("score/")]
+    agents = sorted(scores, key=lambda key: int(key[1].rpartition("/")[2]))
+    for index, key in enumerate(agents):
+        points = series[key]
+        own = result["agents"][index].get("label", str(index)) if result and index < len(result["agents"]) else index
+        (line,) = axes.plot([s for s, _ in points], [v for _, v in points], marker=".", label=f"agent {own}: interim")
+        if result is not None and index < len(result["agents"]):
+            final = result["agents"][index]["return_mean"]
+            label = f"final score, {result['episodes'] // len(result['agents'])} episodes" if index == 0 else None
+            at = [points[-1][0] * 1.03]
+            axes.plot(at, [final], marker="*", markersize=12, color=line.get_color(), label=label, linestyle="")
+    if result is not None and agents:
+        axes.axhline(result["expert_return"], color=GREY, linestyle="-.", label="expert")
+        axes.axhline(result["dataset_return_mean"], color=BLACK, linestyle="--", label="mean of the dataset")
+        axes.axhline(result["random_return"], color=GREY, linestyle=":", label="random policy")
+    empty = "no interim evaluations" if result is not None else "nothing logged yet"
+    finish(axes, "Return", "update", "return", empty)
+
+
+def _values(axes: Axes, series: Series) -> None:
+    for name, label, colour, line in (
+        ("q_data", "dataset", BLUE, "-"),
+        ("held_out_q", "held-out pairs", SKY, "--"),
+        ("held_out_told_q", "held-out pairs whose returns are known", ORANGE, "--"),
+        ("held_out_return", "those returns, of the behaviour", ORANGE, ":"),
+        ("q_policy", "policy's actions", BLACK, "-"),
+        ("q_model", "model's pairs", VERMILION, "-."),
+        ("q_uniform", "uniform actions", GREY, ":"),
+    ):
+        _plot(axes, series, "agent", name, label, color=colour, linestyle=line)
+    finish(axes, "Values Q(s, a)", "update", "discounted return")
+
+
+def _conservatism(axes: Axes, series: Series) -> None:
+    _plot(axes, series, "agent", "conservative_gap", "log-sum-exp Q - Q of the data")
+    _plot(axes, series, "agent", "regulariser", "Q of the policy under rho - Q of the data")
+    _plot(axes, series, "agent", "held_out_gain", "Q of the mode - of the action, held out")
+    _plot(axes, series, "agent", "bellman", "Bellman error, half its square")
+    axes.set_yscale("symlog", linthresh=10.0)  # Bellman errors are squares
+    finish(axes, "Critic's losses", "update", "in units of Q, and of its square")
+
+
+def _policy(axes: Axes, series: Series) -> None:
+    _plot(axes, series, "agent", "squared_distance", "|mode - action|^2 on the dataset")
+    label = "the same of the policy that acts, held-out pairs"
+    _plot(axes, series, "agent", "held_out_squared_distance", label, linestyle="--")
+    _plot(axes, series, "agent", "entropy", "entropy")
+    finish(axes, "Policy", "update", "squared actions, and nats")

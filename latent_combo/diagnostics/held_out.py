@@ -1,0 +1,128 @@
+"""The pieces of held-out episodes that a run is measured on and shown with, the same at every step of training."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from combo_common.seeding import numpy_generator
+from combo_common.validation import require_not_negative, require_positive
+from data.dataset import Decoded
+from latent_combo.latents.segments import SegmentSampler, usable_rows
+from latent_combo.world_model.base import Segment
+from latent_combo.world_model.normaliser import LEAST_STD
+from latent_combo.world_model.open_loop import PEAK, horizons_within
+
+CONTEXT = 10
+"""Rows that are observed before a prediction."""
+CLIP = 50
+"""Rows of a clip, the observed ones included, where an episode has as many."""
+LEAST = CONTEXT + 15
+"""Rows that the longest held-out episode must have."""
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """What a run draws of itself."""
+
+    every: int = 1_000
+    """Steps of the model, and updates of the agent, between views; 0 draws none before a phase is done."""
+    clips: int = 3
+    """Held-out episodes that have a clip."""
+    segments: int = 64
+    """Held-out segments that prediction and calibration are measured on, or as many as there are."""
+    episodes: int = 4
+    """Scored episodes of the first agent, at most, that its values and dreams are held against."""
+
+    def __post_init__(self) -> None:
+        require_not_negative(self, "every")
+        require_positive(self, "clips", "segments", "episodes")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Segments, on the device of the model."""
+
+    shown: Segment
+    """(E, CLIP, ...): the clips."""
+    titles: tuple[str, ...]
+    """What each of them is."""
+    measured: Segment
+    """(M, CONTEXT + the longest horizon, ...)."""
+    horizons: tuple[int, ...]
+    """Those HORIZONS that the episodes have room for."""
+    physics: NDArray[np.float64] | None
+    """(M, P): the simulator's states at the last observed rows of `measured`; None where none are recorded."""
+    episodes: int
+    """Held-out episodes that `measured` is of: its segments overlap, so this many are independent."""
+    mean: tuple[Tensor, float]
+    """Mean observation and mean reward of the training episodes."""
+    scale: Tensor | float = PEAK
+    """Unit of an observation's errors: the peak of images, the standard deviations of vectors."""
+
+    @property
+    def images(self) -> bool:
+        """Whether the observations are images."""
+        return self.shown.observation.dim() == 5
+
+    @classmethod
+    def choose(
+        cls,
+        data: Decoded,
+        train: NDArray[np.int64],
+        held_out: NDArray[np.int64],
+        clips: int,
+        segments: int,
+        seed: int,
+        device: torch.device,
+    ) -> "HeldOut":
+        """Choose `clips` episodes to show, and `segments` to measure on, or as many as there are.
+
+        Raises UserError where all episodes are too short.
+        """
+        longest = int(usable_rows(data, held_out).max())
+        horizons = horizons_within(max(longest, LEAST), CONTEXT)
+        to_show = SegmentSampler(data, held_out, max(LEAST, min(CLIP, longest)))
+        rows = to_show.spread_rows(clips, numpy_generator(seed, "clips"))
+        to_measure = SegmentSampler(data, held_out, CONTEXT + max(horizons))
+        measured = to_measure.distinct_rows(segments, numpy_generator(seed, "measure"))
+        return cls(
+            to_show.at(rows).to(device),
+            tuple(_title(data, row) for row in rows.tolist()),
+            to_measure.at(measured).to(device),
+            horizons,
+            None if data.physics is None else data.physics[measured + CONTEXT - 1],
+            len(np.unique(np.searchsorted(data.starts, measured, side="right"))),
+            (mean_observation(data, train).to(device), mean_reward(data, train)),
+            PEAK if data.observation.ndim == 4 else std_observation(data, train).to(device),
+        )
+
+
+def _title(data: Decoded, row: int) -> str:
+    episode = int(np.searchsorted(data.starts, row, side="right")) - 1
+    return f"episode {episode}, step {row - data.starts[episode]}"
+
+
+def mean_observation(data: Decoded, episodes: NDArray[np.int64]) -> Tensor:
+    """The mean of every 25th observation of the given episodes, (...) float32."""
+    return torch.from_numpy(_some(data, episodes).mean(0, dtype=np.float64)).float()
+
+
+def std_observation(data: Decoded, episodes: NDArray[np.int64]) -> Tensor:
+    """The standard deviation of the same; 1 for numbers that never change."""
+    std = torch.from_numpy(_some(data, episodes).std(0, dtype=np.float64)).float()
+    return torch.where(std > LEAST_STD, std, 1.0)
+
+
+def _some(data: Decoded, episodes: NDArray[np.int64]) -> NDArray[Any]:
+    pieces = zip(data.starts[episodes], data.lengths[episodes], strict=True)
+    rows = np.concatenate([np.arange(start, start + length, 25) for start, length in pieces])
+    return np.asarray(data.observation[rows])
+
+
+def mean_reward(data: Decoded, episodes: NDArray[np.int64]) -> float:
+    """Mean reward of the transitions of the given episodes."""
+    return float(data.episode_returns[episodes].sum() / (data.lengths[episodes] - 1).sum())

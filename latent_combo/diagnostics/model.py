@@ -1,0 +1,193 @@
+"""The views of a world model: what is measured and drawn of it, while it is fitted and when it is done."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from combo_common.seeding import generator
+from data.dataset import Decoded
+from envs.tasks import Task
+from latent_combo.diagnostics.held_out import CONTEXT, HeldOut, ViewsConfig
+from latent_combo.diagnostics.panels.belief import believe
+from latent_combo.diagnostics.panels.composite import composite_clip
+from latent_combo.diagnostics.panels.dreams import draw_dreams, dream_apart, dreams_clip
+from latent_combo.diagnostics.panels.horizon import draw_horizon
+from latent_combo.diagnostics.panels.latents import draw_latent_kl, latent_kl
+from latent_combo.diagnostics.panels.probes import Floats, draw_probes, probe, probed_figures, told_apart
+from latent_combo.diagnostics.style import to_png
+from latent_combo.latents.encode import EncodeConfig, encode_episodes, rows_of
+from latent_combo.runtime.media import Frames, Gallery, Numbers
+from latent_combo.runtime.run_folder import PICTURES
+from latent_combo.runtime.vector_log import Track
+from latent_combo.world_model.base import WorldModel
+from latent_combo.world_model.open_loop import OpenLoop, open_loop
+
+CLIP_FPS = 10
+POINTS = 500
+"""Of the projector."""
+PROBED = 20
+"""Training episodes, at most, that the probes are fitted to, and held-out ones that they are tried on; and training
+episodes that `visualise` values pairs of."""
+COMPARED = 4_000
+"""Transitions, at most, that are held against imagined ones."""
+
+
+Encoded = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
+"""Features (N, F) of whole episodes, their rows (N,) of the dataset, and their times (N,) in the episode."""
+
+
+@dataclass(frozen=True)
+class Exhibits:
+    """What all views of a run draw on."""
+
+    task: Task
+    data: Decoded
+    train: NDArray[np.int64]
+    """Episodes that were trained on."""
+    held_out: NDArray[np.int64]
+    """Episodes that were not."""
+    pieces: HeldOut
+    gallery: Gallery
+    encode: EncodeConfig
+    seed: int
+    device: torch.device
+
+    @classmethod
+    def choose(
+        cls,
+        task: Task,
+        data: Decoded,
+        split: tuple[NDArray[np.int64], NDArray[np.int64]],
+        gallery: Gallery,
+        views: ViewsConfig,
+        encode: EncodeConfig,
+        seed: int,
+        device: torch.device,
+    ) -> "Exhibits":
+        """Choose the pieces of held-out episodes; `split` is the episodes trained on, and the others."""
+        pieces = HeldOut.choose(data, *split, views.clips, views.segments, seed, device)
+        return cls(task, data, *split, pieces, gallery, encode, seed, device)
+
+    def draws(self, purpose: str) -> torch.Generator:
+        """A generator of its own, the same at every step, so that pictures of different steps can be compared."""
+        return generator(self.seed, self.device, f"views, {purpose}")
+
+
+class ModelViews:
+    """Draws a world model of any kind of observations that has pictures."""
+
+    def __init__(self, exhibits: Exhibits) -> None:
+        self.exhibits, self.gallery, self.pieces = exhibits, exhibits.gallery, exhibits.pieces
+        self.track = Track(self.gallery.run / PICTURES / "latent_kl.npz")
+        self.figures: dict[str, Any] = {}
+        """What `after` found: `told_apart`, and `probes`, the R² of the simulator's numbers, where they are known."""
+
+    def during(self, model: WorldModel, step: int) -> OpenLoop:
+        """Draw what changes while the model is fitted: the clips, and how far it predicts."""
+        self.clips(model, step, keep=False)
+        return self.horizon(model, step, keep=False)
+
+    def after(self, model: WorldModel, step: int) -> OpenLoop:
+        """Draw all, and keep it in the run's folder."""
+        self.clips(model, step, keep=True)
+        quality = self.horizon(model, step, keep=True)
+        dreams = dream_apart(model, self.pieces.shown, CONTEXT)
+        if self.pieces.images:
+            self._clip("dreams", step, partial(dreams_clip, dreams), True, dreams.arrays())
+        else:
+            names = self.exhibits.task.state_names
+            self._picture("dreams", step, lambda: to_png(draw_dreams(dreams, names)), True, dreams.arrays())
+        if step > max(self.track.read()[0], default=-1):
+            self.note_latents(model, step)
+        steps, kl = self.track.read()
+        if steps:
+            self._picture("latent_kl", step, lambda: to_png(draw_latent_kl(steps, kl)), True)
+        held_out = self._features(model, self.exhibits.held_out)
+        train = self._features(model, self.exhibits.train)
+        self.projector(held_out, step)
+        self.probes(train, held_out, step)
+        draws = self.exhibits.draws("told apart")
+        sides = (*self._followed(model, train, draws), *self._followed(model, held_out, draws))
+        self.figures["told_apart"] = told_apart(*sides)
+        return quality
+
+    def clips(self, model: WorldModel, step: int, keep: bool) -> None:
+        """The composite clip of each held-out episode that is shown."""
+        for index, belief in enumerate(believe(model, self.pieces.shown, CONTEXT)):
+            draw = partial(composite_clip, belief, self.pieces.titles[index], self.exhibits.task.state_names)
+            self._clip(f"held_out_{index}", step, draw, keep, belief.arrays())
+
+    def horizon(self, model: WorldModel, step: int, keep: bool) -> OpenLoop:
+        """Measure prediction against its baselines, and draw the curves."""
+        pieces = self.pieces
+        draws = self.exhibits.draws("horizon")
+        quality = open_loop(model, pieces.measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
+        numbers = {field: np.array([list(values), list(values.values())]) for field, values in vars(quality).items()}
+        self._picture("horizon", step, lambda: to_png(draw_horizon(quality, CONTEXT)), keep, numbers)
+        return quality
+
+    def note_latents(self, model: WorldModel, step: int) -> None:
+        """Note the KL of each dimension at this step."""
+        row = latent_kl(model, self.pieces.shown)
+        if row is not None:
+            self.track.append(step, row)
+
+    def projector(self, held_out: Encoded, step: int) -> None:
+        """Put features of held-out episodes into the projector, with thumbnails, rewards and times."""
+        data = self.exhibits.data
+        feature, rows, time = held_out
+        some = np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).astype(int)
+        episode = np.searchsorted(data.starts, rows[some], side="right") - 1
+        columns = {"reward": data.reward[rows[some]], "time": time[some], "episode": episode}
+        pictures = data.observation[rows[some]] if self.pieces.images else None
+        metadata: Mapping[str, Any] = {name: values.tolist() for name, values in columns.items()}
+        self.gallery.board.embedding("features", feature[some], metadata, pictures, step)
+
+    def probes(self, train: Encoded, held_out: Encoded, step: int) -> None:
+        """Read the simulator's state from features by linear probes, where the recording has one."""
+        data, task = self.exhibits.data, self.exhibits.task
+        if data.physics is None:
+            return
+        (feature, rows, _), (other, other_rows, _) = train, held_out
+        target, names = probed_figures(data.physics, task.physics_names, task.turning)
+        r_squared = probe(feature.astype(np.float64), target[rows], other.astype(np.float64), target[other_rows])
+        numbers = {"r_squared": r_squared, "name": np.array(names)}
+        self.figures["probes"] = dict(zip(names, r_squared.tolist(), strict=True))
+        self._picture("probes", step, lambda: to_png(draw_probes(r_squared, names)), True, numbers)
+
+    def _followed(self, model: WorldModel, encoded: Encoded, draws: torch.Generator) -> tuple[Floats, Floats]:
+        """The features that followed at most COMPARED transitions, and what the model imagines in their place."""
+        feature, rows, time = encoded
+        starts = np.flatnonzero(np.diff(time) == 1)
+        starts = starts[np.linspace(0, len(starts) - 1, min(COMPARED, len(starts))).astype(int)]
+        device = self.exhibits.device
+        action = torch.from_numpy(self.exhibits.data.action[rows[starts + 1]]).to(device)
+        imagined = model.imagine_step(torch.from_numpy(feature[starts]).to(device), action, draws).feature
+        return feature[starts + 1].astype(np.float64), imagined.cpu().numpy().astype(np.float64)
+
+    def _clip(self, name: str, step: int, draw: Callable[[], Frames], keep: bool, numbers: Numbers) -> None:
+        self.gallery.clip(f"world_model/{name}", step, draw, CLIP_FPS, name if keep else None, numbers)
+
+    def _picture(
+        self, name: str, step: int, draw: Callable[[], bytes], keep: bool, numbers: Numbers | None = None
+    ) -> None:
+        self.gallery.picture(f"world_model/{name}", step, draw, name if keep else None, numbers)
+
+    def _features(self, model: WorldModel, episodes: NDArray[np.int64]) -> Encoded:
+        """Encode at most PROBED of the episodes, whole."""
+        exhibits, episodes = self.exhibits, spread(episodes, PROBED)
+        pieces = encode_episodes(model, exhibits.data, episodes, exhibits.encode, exhibits.draws("features"))
+        rows = [np.arange(row.start, row.stop) for row in rows_of(exhibits.data, episodes)]
+        time = np.concatenate([np.arange(len(r)) for r in rows])
+        return torch.cat(pieces).cpu().numpy(), np.concatenate(rows), time
+
+
+def spread(episodes: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of the episodes, evenly over all of them: a replay's first are its worst."""
+    chosen = np.linspace(0, len(episodes) - 1, min(most, len(episodes))).astype(int)
+    return np.asarray(episodes[chosen])

@@ -1,0 +1,207 @@
+"""A run on one self-contained HTML page, to be sent to a colleague."""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jinja2
+
+from combo_common.commands import command
+from combo_common.errors import UserError
+from combo_common.versions import versions
+from latent_combo.diagnostics.curves import draw_curves, read_series
+from latent_combo.evaluation.result import RESULT, read_result
+from latent_combo.runtime.run_folder import CLIPS, METRICS, PICTURES, config_file
+from latent_combo.runtime.settings_file import read_settings
+
+REPORT = "report.html"
+TEMPLATE = "report.html.jinja"
+PHASES = ("world_model", "agent")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture or a clip, and how to read it."""
+
+    file: str
+    """Below the run's folder; may be a pattern."""
+    title: str
+    reading: str
+    of_states: str | None = None
+    """The file of a run of states, where it is another; empty where such a run has none."""
+
+
+VIEWS = {
+    "The policy": (
+        View(
+            f"{CLIPS}/policy.mp4",
+            "An episode of the first agent",
+            "The one of median return of those that were played, which is written into it.",
+        ),
+    ),
+    "What the model predicts": (
+        View(
+            f"{CLIPS}/held_out_*.mp4",
+            "Episodes that the model never trained on",
+            "Open loop turns from green to vermilion where the model stops looking and follows the recorded actions "
+            "blindly; truth and posterior go on seeing. Open loop is the mean of the members, so that blur is "
+            "disagreement; error is its absolute difference from the truth. The band of the predicted reward goes from "
+            "the members' least to their greatest.",
+        ),
+        View(
+            f"{PICTURES}/horizon.png",
+            "How far it predicts",
+            "Its predictions end where the model's curve falls to that of the mean observation, or of the mean "
+            "reward. Copying is hard to beat one step ahead. PSNR is in dB below the peak of images, or below each "
+            "number's standard deviation. The KL is in nats, from what the filter says once it has seen the frame to "
+            "what a member said before.",
+        ),
+        View(
+            f"{CLIPS}/dreams.mp4",
+            "Each member's dream of one episode",
+            "The same state and the same actions. The upper row moves, the others stand at fixed steps; the last "
+            "column is the members' standard deviation, where white is the largest of the clip. Of states, the four "
+            "numbers that vary most are drawn as lines, one for each member.",
+            of_states=f"{PICTURES}/dreams.png",
+        ),
+        View(
+            f"{PICTURES}/counterfactual.png",
+            "Other actions from one state",
+            "From the measured state with the best recorded future: the recorded actions; those that the policy "
+            "chose in the model, carried out blindly in the simulator, too; none; the recorded ones with their signs "
+            "changed.",
+        ),
+    ),
+    "What it knows of its errors": (
+        View(
+            f"{PICTURES}/calibration_*.png",
+            "Disagreement against true error, 1 step and 5 steps ahead",
+            "Above, the error of the observation, for images with what the decoder can't draw in it; below, that of "
+            "the latent, where it is another. The closer the points lie to a rising line, the better the measure "
+            "knows the error; at a rank correlation of 0 it says nothing of it. The legend has the correlation of "
+            "each kind of actions alone. Max Var is MOPO's measure, the log-likelihoods' deviation is LOMPO's (the "
+            "paper's Figure 2).",
+        ),
+        View(
+            f"{PICTURES}/latent_kl.png",
+            "What each latent dimension adds",
+            "Dark rows add nothing to what was predicted from the step before; were all of them dark, the posterior "
+            "would have collapsed.",
+            of_states="",
+        ),
+        View(
+            f"{PICTURES}/probes.png",
+            "What the features say of the simulator's state",
+            "Linear probes, fitted to training episodes and tried on held-out ones: 1 is a perfect reading, 0 and less "
+            "none. A distance travelled can't be seen in pictures that follow the body.",
+        ),
+    ),
+    "What the critic values": (
+        View(
+            f"{PICTURES}/conservatism.png",
+            "Conservatism",
+            "Left: uniform actions should be worth least. Middle: below the dashed line the critic promises less than "
+            "was achieved, as it should, or has not learnt it yet: see whether the values still rise in the curves. "
+            "Right: above the line, the model promises more than the environment gives.",
+        ),
+    ),
+}
+"""The page's sections. `visualise` and a finished run write all of these."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A view with its files inlined."""
+
+    view: View
+    sources: list[str]
+    """Data URIs."""
+    video: bool
+
+
+def find_views(run: Path, states: bool) -> tuple[dict[str, list[Shown]], list[str]]:
+    """Inline what a run has, by section; and list the titles of what it has not."""
+    found: dict[str, list[Shown]] = {}
+    missing = []
+    for section, views in VIEWS.items():
+        for view in views:
+            pattern = view.file if view.of_states is None or not states else view.of_states
+            if not pattern:
+                continue
+            files = sorted(run.glob(pattern))
+            if files:
+                shown = Shown(view, [inline(path) for path in files], pattern.endswith(".mp4"))
+                found.setdefault(section, []).append(shown)
+            else:
+                missing.append(view.title)
+    return found, missing
+
+
+def inline(path: Path) -> str:
+    """A file as a data URI."""
+    return data_uri(path.read_bytes(), "video/mp4" if path.suffix == ".mp4" else "image/png")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes as a data URI of a media type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def reached(run: Path) -> str:
+    """How far an unfinished run's log goes."""
+    series = read_series(run / METRICS)
+    steps = {name: max((s[-1][0] for (phase, _), s in series.items() if phase == name), default=0) for name in PHASES}
+    return f"step {steps['world_model']} of the world model, update {steps['agent']} of the agent"
+
+
+def notices(run: Path, result: dict[str, Any] | None, missing: list[str]) -> list[str]:
+    """What a reader of the page should know first: another version, an unfinished run, views that are missing."""
+    said = []
+    made, here = (result or {}).get("versions", {}).get("latent-combo"), versions()["latent-combo"]
+    if made not in (None, here):
+        said.append(f"This run was made with latent-combo {made}; this page with {here}.")
+    if not (run / RESULT).exists():
+        said.append(f"This run is not finished, and has no score. Go on with: {command('train', '--resume', run)}")
+    if missing:
+        listed = "; ".join(missing)
+        said.append(f"Not drawn: {listed}. Draw what there is with: {command('visualise', run)}")
+    return said
+
+
+def write_report(run: Path, curves: bytes | None = None, known: Sequence[str] = ()) -> str:
+    """The page; what can't be read is left out, and said. Raises UserError where the folder is no run.
+
+    `curves` are the learning curves as a PNG, where they have been drawn already; `known` is what else to say.
+    """
+    config = config_file(run)
+    said = list(known)
+    settings = _attempt(lambda _: read_settings(config), run, said)
+    result = _attempt(read_result, run, said)
+    curves = curves or _attempt(draw_curves, run, said)
+    shown, missing = find_views(run, settings is not None and settings.get("obs") == "state")
+    said += notices(run, result, missing)
+    if result is None and curves is not None:
+        said.append(f"Its log is at {reached(run)}.")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(resources.files("latent_combo.diagnostics").joinpath(TEMPLATE).read_text())
+    return template.render(
+        run=run.resolve().name,
+        result=result,
+        notices=said,
+        curves=None if curves is None else data_uri(curves, "image/png"),
+        sections=shown,
+        config=config.read_text(errors="replace"),
+    )
+
+
+def _attempt(read: Callable[[Path], T], run: Path, said: list[str]) -> T | None:
+    """What `read` finds in a run's folder, or None, and why in `said`."""
+    try:
+        return read(run)
+    except UserError as error:
+        said.append(str(error))
+        return None

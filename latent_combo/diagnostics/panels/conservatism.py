@@ -1,0 +1,212 @@
+"""Whether the critic is conservative where it should be: its values by kind of pair, and against what was achieved."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.replay import EncodedDataset, ModelBuffer
+from latent_combo.agent.rollout import rollout
+from latent_combo.diagnostics.panels.acting import AGENT, imagine_policy
+from latent_combo.diagnostics.style import BLACK, BLUE, GREEN, GREY, VERMILION, finish, new_figure
+from latent_combo.world_model.base import Segment, WorldModel
+
+Floats = NDArray[np.float32]
+DRAWN = 1024
+"""Pairs of each kind."""
+TAIL = 0.02
+"""A return is compared with a value where at most this share of the discounted future lies beyond the episode's end."""
+EVERY = 10
+"""Steps of an episode between states that are compared."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """min_i Q_i(s, a) of the first agent, (N,) each."""
+
+    dataset: Floats
+    """Pairs that the agent trains on."""
+    model: Floats
+    """Pairs of rollouts in the model, by the agent's own mu."""
+    random: Floats
+    """Uniform actions in the dataset's states."""
+
+
+@dataclass(frozen=True)
+class Achieved:
+    """What the first agent expected along its own episodes, and what it got."""
+
+    value: Floats
+    """(M,): min_i Q_i of the action that it took."""
+    discounted_return: Floats
+    """(M,): of the episode from there on."""
+    dream_return: Floats
+    """(J,): sum of the rewards of `steps` steps that it dreams of, from where an episode stood."""
+    true_return: Floats
+    """(J,): sum of those that it got there."""
+    steps: int
+    episodes: int
+
+    @property
+    def span(self) -> str:
+        """Where those states are."""
+        return f"of {self.episodes} episodes, their future seen"
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Every number, by name, to be saved."""
+        return {name: np.asarray(value) for name, value in vars(self).items()}
+
+    def figures(self) -> dict[str, float]:
+        """The mean of value less return, the share of values below it, and dreamed over true return.
+
+        Left out are those for which no episode was long enough, or no return positive.
+        """
+        figures = {}
+        if len(self.value):
+            figures["q_minus_return"] = float((self.value - self.discounted_return).mean())
+            figures["q_below_return"] = float((self.value <= self.discounted_return).mean())
+        if self.true_return.sum() > 0.0:
+            figures["dream_over_true_return"] = float(self.dream_return.sum() / self.true_return.sum())
+        return figures
+
+
+def q(agent: ConservativeActorCritic, feature: Tensor, action: Tensor) -> Tensor:
+    """The first agent's min_i Q_i(s, a) (N,) of features (N, F) and actions (N, A)."""
+    features = feature.expand(agent.stack, -1, -1)
+    values: Tensor = agent.critic(features, action.expand(agent.stack, -1, -1)[:, :, None])
+    return values[:, AGENT, :, 0].amin(0)
+
+
+@torch.no_grad()
+def sample_values(
+    agent: ConservativeActorCritic,
+    model: WorldModel,
+    dataset: EncodedDataset,
+    horizon: int,
+    generator: torch.Generator,
+) -> Values:
+    """Draw pairs of each kind and value them; the model's are imagined anew, `horizon` steps from dataset states."""
+    device = generator.device
+    feature, action = (part[0] for part in dataset.pairs(*dataset.draw((1, DRAWN), generator)))
+    branches = -(-DRAWN // horizon)
+    buffer = ModelBuffer(agent.stack, branches * horizon, feature.shape[-1], agent.action_dim, device)
+    rollout(model, agent, dataset, buffer, branches, horizon, generator)
+    uniform = torch.rand(action.shape, generator=generator, device=device) * 2.0 - 1.0
+    pairs = ((feature, action), (buffer.feature[AGENT], buffer.action[AGENT]), (feature, uniform))
+    return Values(*(q(agent, *pair).cpu().numpy() for pair in pairs))
+
+
+def discounted_returns(reward: Tensor, discount: float) -> Tensor:
+    """Discounted sums (B, L) of the rewards after each row, for rewards (B, L) in Dreamer indexing."""
+    total = torch.zeros_like(reward[:, 0])
+    sums = []
+    for following in reward.flip(1).unbind(1):
+        sums.append(total)
+        total = following + discount * total
+    return torch.stack(sums[::-1], 1)
+
+
+@torch.no_grad()
+def achieved(
+    agent: ConservativeActorCritic,
+    model: WorldModel,
+    feature: Tensor,
+    played: Segment,
+    steps: int,
+    context: int,
+    generator: torch.Generator,
+    repeats: int = 4,
+) -> Achieved:
+    """Compare expectation and outcome along B episodes that the first agent played, with features (B, L, F).
+
+    Dreams begin every `steps` rows, after `context` rows were seen, and are the mean of `repeats` samples. States after
+    an episode's end are left out, and so are those before a time limit whose discounted future lies beyond it.
+    """
+    length, discount = played.action.shape[1], agent.config.discount
+    alive = played.terminal.cumsum(1) == 0
+    returns = discounted_returns(played.reward, discount)
+    within = _rows_within(length, discount)
+    whole = played.terminal.any(1)  # an episode that the task ended has no future beyond
+    rows = torch.arange(0, length - 1, EVERY)
+    value = q(agent, feature[:, rows].flatten(0, 1), played.action[:, rows + 1].flatten(0, 1))
+    seen = whole[:, None] | (rows < within).to(whole.device)
+    compared = (alive[:, rows] & seen).flatten()
+    starts = list(range(context, length - steps, steps)) or [0]
+    begun = feature[:, starts].flatten(0, 1).repeat(repeats, 1)
+    dreamed = imagine_policy(model, agent.acting, agent.stack, begun, steps, generator).reward.sum(1)
+    true = torch.stack([played.reward[:, t + 1 : t + 1 + steps].sum(1) for t in starts], 1).flatten()
+    lived = alive[:, starts].flatten()
+    return Achieved(
+        value=value[compared].cpu().numpy(),
+        discounted_return=returns[:, rows].flatten()[compared].cpu().numpy(),
+        dream_return=dreamed.unflatten(0, (repeats, -1)).mean(0)[lived].cpu().numpy(),
+        true_return=true[lived].cpu().numpy(),
+        steps=steps,
+        episodes=len(played.action),
+    )
+
+
+def _rows_within(length: int, discount: float) -> int:
+    """How many rows, from the first on, have nearly all of their discounted future in an episode of `length` rows."""
+    if discount >= 1.0:
+        return 1
+    return max(0, length - math.ceil(math.log(TAIL) / math.log(discount)))
+
+
+def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
+    """Draw the values' distributions, and both comparisons where the agent has played."""
+    figure = new_figure(14.0, 4.4)
+    distributions, against, dreams = figure.subplots(1, 3)
+    _distributions(distributions, values)
+    found = outcome.figures() if outcome is not None else {}
+    if outcome is None or "q_below_return" not in found:
+        _nothing(against, "Value against return")
+    else:
+        _against(against, outcome.discounted_return, outcome.value, BLUE, f"{len(outcome.value)} states {outcome.span}")
+        finish(
+            against,
+            f"Q below the return in {found['q_below_return']:.0%}; mean difference {found['q_minus_return']:+.1f}",
+            "discounted return achieved from there",
+            "Q of the action taken",
+        )
+    if outcome is None or "dream_over_true_return" not in found:
+        _nothing(dreams, "Dreamed against true return")
+    else:
+        label = f"{len(outcome.true_return)} starts, {outcome.steps} steps of the policy"
+        _against(dreams, outcome.true_return, outcome.dream_return, GREEN, label)
+        finish(
+            dreams,
+            f"All dreams promise {found['dream_over_true_return']:.2f} times the true return",
+            f"return of {outcome.steps} steps in the environment",
+            "in the model, from the same state",
+        )
+    return figure
+
+
+def _nothing(axes: Axes, title: str) -> None:
+    axes.set_title(title)
+    axes.text(0.5, 0.5, "no episode of the policy to show it on", ha="center", transform=axes.transAxes)
+
+
+def _distributions(axes: Axes, values: Values) -> None:
+    low = min(float(part.min()) for part in vars(values).values())
+    high = max(float(part.max()) for part in vars(values).values())
+    bins = np.linspace(low, max(high, low + 1e-3), 40)
+    for (name, part), colour in zip(vars(values).items(), (BLUE, VERMILION, GREY), strict=True):
+        label = f"{name} pairs, mean {part.mean():.1f}"
+        axes.hist(part, bins.tolist(), histtype="stepfilled", color=colour, alpha=0.35, density=True)
+        axes.hist(part, bins.tolist(), histtype="step", color=colour, density=True, label=label, linewidth=1.5)
+    finish(axes, "Values by kind of pair", "smaller of both Q(s, a), a discounted return", "density")
+
+
+def _against(axes: Axes, x: Floats, y: Floats, colour: str, label: str) -> None:
+    axes.scatter(x, y, s=14, color=colour, alpha=0.5, linewidths=0, label=label)
+    ends = [min(float(x.min()), float(y.min())), max(float(x.max()), float(y.max()))]
+    axes.plot(ends, ends, color=BLACK, linestyle="--", linewidth=1, label="equal")

@@ -1,0 +1,61 @@
+"""Horizon curves: where a model's predictions end."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from latent_combo.diagnostics.style import BLUE, GREY, ORANGE, VERMILION, finish, new_figure
+from latent_combo.world_model.open_loop import OpenLoop
+
+
+def draw_horizon(quality: OpenLoop, context: int) -> Figure:
+    """Draw a model's errors over the steps ahead, beside those of two baselines."""
+    panels = 3 if quality.kl else 2  # a model without posteriors has no third
+    figure = new_figure(4.0 * panels, 3.8)
+    axes_of = figure.subplots(1, panels)
+    for axes, (title, y, digits, curves) in zip(
+        axes_of,
+        (
+            (
+                "Observation (higher is better)",
+                "PSNR, dB",
+                ".1f",
+                (
+                    ("model, open loop", quality.open_loop_psnr, BLUE),
+                    ("copy the last observation", quality.copy_last_psnr, ORANGE),
+                    ("mean observation", quality.mean_observation_psnr, GREY),
+                ),
+            ),
+            (
+                "Reward of a step (lower is better)",
+                "mean absolute error",
+                ".2f",
+                (
+                    ("model, open loop", quality.reward_mae, BLUE),
+                    ("copy the last reward", quality.copy_last_reward_mae, ORANGE),
+                    ("mean reward", quality.mean_reward_mae, GREY),
+                ),
+            ),
+            ("Posterior against open-loop prior", "KL, nats", ".0f", (("model", quality.kl, VERMILION),)),
+        ),
+        strict=False,
+    ):
+        for label, values, colour in curves:
+            _curve(axes, values, label, colour, digits)
+        finish(axes, title, f"steps ahead of {context} seen observations", y)
+    return figure
+
+
+def _curve(axes: Axes, values: dict[int, float], label: str, colour: str, digits: str) -> None:
+    if not values:
+        return
+    steps = list(values)
+    axes.plot(steps, list(values.values()), color=colour, label=label, marker="o", markersize=4)
+    axes.set_xscale("log")
+    axes.set_xticks(steps, [str(k) for k in steps])
+    axes.set_xticks([], minor=True)
+    if steps and label.startswith("model"):
+        for k, value in values.items():
+            axes.annotate(
+                format(value, digits), (k, value), (0, 6), textcoords="offset points", fontsize=8, ha="center"
+            )
+    axes.margins(x=0.1, y=0.15)

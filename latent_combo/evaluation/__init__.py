@@ -1,0 +1,1 @@
+"""Policies in their environments, and what a run came to."""

@@ -1,0 +1,99 @@
+"""Encoding a whole dataset once: after this, the policy's training touches no observation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from combo_common.validation import require_not_negative, require_positive
+from data.dataset import Decoded
+from latent_combo.agent.replay import EncodedDataset
+from latent_combo.agent.settings import AgentConfig
+from latent_combo.world_model.augment import random_shift
+from latent_combo.world_model.base import WorldModel
+
+
+@dataclass(frozen=True)
+class EncodeConfig:
+    """How the dataset becomes features."""
+
+    views: int = 1
+    """V, encodings of every row, each with fresh samples of the latent and a fresh shift; a batch mixes them."""
+    sample: bool = True
+    """Sample the latent from its posterior, or else take the mean, which says more of the frame; in encoding and in
+    acting alike. Imagined states are sampled in both cases."""
+    shift: int = 0
+    """Each episode's images are moved by up to this many pixels in every view but the first."""
+    episodes_at_once: int = 8
+    """Episodes that are filtered side by side; bounds the memory."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "views", "episodes_at_once")
+        require_not_negative(self, "shift")
+        if self.views > 1 and not self.sample and not self.shift:
+            raise ValueError(f"views is {self.views}, but without samples and shifts all of them are the same")
+
+
+@torch.no_grad()
+def encode_episodes(
+    model: WorldModel,
+    decoded: Decoded,
+    episodes: NDArray[np.int64],
+    config: EncodeConfig,
+    generator: torch.Generator,
+    shift: int = 0,
+) -> list[Tensor]:
+    """Filter episodes from their first rows on: a list of features (T+1, F), in the order of `episodes`."""
+    device = generator.device
+    features: list[Tensor] = []
+    for some in np.array_split(episodes, -(-len(episodes) // config.episodes_at_once)):
+        rows = rows_of(decoded, some)
+        longest = max(row.stop - row.start for row in rows)
+        seen = _padded(decoded.observation, rows, longest).to(device)
+        action = _padded(decoded.action, rows, longest).to(device)
+        encoded = model.encode(random_shift(seen, shift, generator), action, generator if config.sample else None)
+        features += [piece[: row.stop - row.start] for piece, row in zip(encoded, rows, strict=True)]
+    return features
+
+
+def encode_dataset(
+    model: WorldModel,
+    decoded: Decoded,
+    episodes: NDArray[np.int64],
+    config: EncodeConfig,
+    agent: AgentConfig,
+    generator: torch.Generator,
+) -> EncodedDataset:
+    """Encode the given episodes, as the agent's training set or as its held-out set."""
+    device = generator.device
+    views = []
+    for view in tqdm(range(config.views), desc="encoding", unit="view"):
+        shift = config.shift if view else 0
+        pieces = encode_episodes(model, decoded, episodes, config, generator, shift)
+        views.append(torch.cat(pieces))
+    rows = np.concatenate([np.arange(row.start, row.stop) for row in rows_of(decoded, episodes)])
+    return EncodedDataset.from_rows(
+        feature=torch.stack(views),
+        action=torch.from_numpy(decoded.action[rows]).to(device),
+        reward=torch.from_numpy(decoded.reward[rows]).to(device),
+        terminal=torch.from_numpy(decoded.is_terminal[rows]).float().to(device),
+        is_first=torch.from_numpy(decoded.is_first[rows]).to(device),
+        config=agent,
+    )
+
+
+def rows_of(decoded: Decoded, episodes: NDArray[np.int64]) -> list[slice]:
+    """The rows of the decoded data of each of the given episodes, in their order."""
+    starts, lengths = decoded.starts[episodes].tolist(), decoded.lengths[episodes].tolist()
+    return [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+
+
+def _padded(column: NDArray[np.generic], rows: list[slice], longest: int) -> Tensor:
+    """Stack pieces of a column as (B, longest, ...), the shorter ones followed by zeros."""
+    stacked = np.zeros((len(rows), longest, *column.shape[1:]), column.dtype)
+    for target, row in zip(stacked, rows, strict=True):
+        target[: row.stop - row.start] = column[row]
+    return torch.from_numpy(stacked)

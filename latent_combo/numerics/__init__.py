@@ -1,0 +1,1 @@
+"""Layers, products, optimiser, kernels and captured steps; nothing here knows of models."""

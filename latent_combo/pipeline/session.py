@@ -1,0 +1,152 @@
+"""One training run in progress: its folder, its log, its checkpoints, and how it is interrupted."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from combo_common.commands import command
+from combo_common.errors import UserError
+from combo_common.files import write_atomically
+from envs.tasks import get_task
+from latent_combo.agent.fit import AgentFit
+from latent_combo.config.command_line import save_config
+from latent_combo.config.schema import Config
+from latent_combo.diagnostics.style import EXACT
+from latent_combo.numerics.finite import NonFiniteError
+from latent_combo.numerics.precision import set_precision
+from latent_combo.pipeline.load_run import AGENT, choose_device, settled, use, with_precision
+from latent_combo.runtime import checkpoint
+from latent_combo.runtime.clocks import Every, Timer
+from latent_combo.runtime.interrupt import Interrupt
+from latent_combo.runtime.media import Gallery
+from latent_combo.runtime.metrics import MetricsLog
+from latent_combo.runtime.run_folder import WORLD_MODEL
+from latent_combo.runtime.speed import Meter
+from latent_combo.world_model.fit import Fit
+
+PHASES = {"world_model": WORLD_MODEL, "agent": AGENT}
+"""The phases that are trained, and their checkpoints."""
+BAD_BATCH = "bad_batch.safetensors"
+"""What a step was given whose loss or gradients were not finite."""
+
+
+class Session:
+    """What the phases of a run share."""
+
+    def __init__(self, config: Config, interrupt: Interrupt, resume: bool) -> None:
+        self.interrupt = interrupt
+        self.task = get_task(config.task)
+        self.device = choose_device(config.device)
+        self.out = Path(config.out)
+        self.timer = Timer()
+        self.saved: dict[str, dict[str, Any]] = {}
+        self._resume = resume
+        if not resume and (self.out / "config.yaml").exists():
+            resumed = command("train", "--resume", self.out)
+            raise UserError(f"{self.out} holds a run already; choose another --out, or go on with: {resumed}")
+        set_precision(self.device, config.tf32)  # before anything is measured
+        if resume and self.device.type != "cuda" and config.cuda_graphs == "on":  # begun on a machine that had a GPU
+            config = replace(config, cuda_graphs="auto")
+        self.config = with_precision(config, self.device) if resume else settled(config, self.device)
+        use(self.config, self.device)
+
+    def open(self) -> None:
+        """Make the run's folder and log, or read its checkpoints; until then, nothing is written.
+
+        Raises UserError where the folder can't be written, or a checkpoint is damaged.
+        """
+        self._prepare()
+        steps = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
+        steps["open_loop"] = steps["world_model"]
+        self.log = MetricsLog(self.out, steps if self._resume else None, self.config.agent.labels())
+        self.gallery = Gallery(self.out, self.log.board, EXACT)
+
+    def _prepare(self) -> None:
+        """Make the run's folder, or read its checkpoints."""
+        if self._resume:
+            for phase, name in PHASES.items():
+                if (self.out / name).exists():
+                    self.saved[phase] = checkpoint.load(self.out / name, torch.device("cpu"))
+                    self.timer.seconds.update(self.saved[phase]["seconds"])
+            return
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            save_config(self.config, self.out / "config.yaml")
+        except OSError as error:
+            raise UserError(f"can not write to {self.out}: {error.strerror}; choose another --out") from error
+
+    def restore(self, phase: str, fit: Fit | AgentFit) -> dict[str, Any] | None:
+        """Let a fit go on where the checkpoint of its phase stands, and return that; None where there is none.
+
+        Raises UserError for a checkpoint of another version of the program.
+        """
+        saved = self.saved.get(phase)
+        if saved is None:
+            return None
+        try:
+            fit.load_state_dict(saved["fit"])
+        except (KeyError, AssertionError, RuntimeError, ValueError) as error:
+            path = self.out / PHASES[phase]
+            raise UserError(
+                f"{path} is not of this version of the program: go on with the one that wrote it, or train anew"
+            ) from error
+        return saved
+
+    def save(self, phase: str, state: Mapping[str, Any]) -> None:
+        """Write a phase's checkpoint, with the time that was spent so far."""
+        checkpoint.save(self.out / PHASES[phase], {**state, "seconds": dict(self.timer.seconds)})
+
+    @contextmanager
+    def keeping_bad_batches(self) -> Iterator[None]:
+        """Write the batch of a loss or gradient that was not finite into the run's folder, and say so."""
+        try:
+            yield
+        except NonFiniteError as error:
+            path = self.out / BAD_BATCH
+            tensors = {name: tensor.cpu().contiguous() for name, tensor in error.batch.items()}
+            write_atomically(path, safetensors.torch.save(tensors))
+            raise NonFiniteError(f"{error}; what that step was given is in {path}", error.step) from error
+
+    def stop_if_asked(self) -> None:
+        """Raise UserError, saying how to go on, if Ctrl-C was pressed; call it when all is saved."""
+        if self.interrupt.requested:
+            raise UserError(f"stopped and saved; go on with: {command('train', '--resume', self.out)}")
+
+    def clocks(self, steps: int, **every: int) -> dict[str, Every]:
+        """Clocks for a loop of `steps` steps: "log" and "save" from the config, and the named ones."""
+        return {
+            name: Every(interval, steps)
+            for name, interval in {"log": self.config.log_every, "save": self.config.save_every, **every}.items()
+        }
+
+    def view_clock(self, steps: int) -> Callable[[int], bool]:
+        """When to draw views in a loop of `steps` steps; its end has views of its own."""
+        every = self.config.views.every
+        return lambda step: every > 0 and step % every == 0 and step < steps
+
+    def close(self) -> None:
+        """Wait for the pictures, and close the log."""
+        try:
+            self.gallery.close()
+        finally:
+            self.log.close()
+
+    def progress(self, phase: str, steps: int, done: int) -> "tqdm[Any]":
+        """A progress bar with rate and remaining time."""
+        return tqdm(total=steps, initial=done, desc=phase, unit="step", smoothing=0.05, dynamic_ncols=True)
+
+    def report(
+        self, phase: str, step: int, metrics: Mapping[str, Tensor | float], meter: Meter, bar: "tqdm[Any]", show: str
+    ) -> None:
+        """Log a row of metrics with the achieved speed, and show one of them on the bar."""
+        speed = {f"{meter.unit}_per_s": meter.rate, "share_of_matmul": meter.share}
+        read = self.log.write(phase, step, {**metrics, **speed})
+        shown = [f"{value:.3g}" for name, value in read.items() if name.split("/")[0] == show]
+        bar.set_postfix_str(f"{show} {' '.join(shown)}, {meter}", refresh=False)

@@ -1,1 +1,0 @@
-"""What a training run needs whatever it trains: errors, clocks, metrics, checkpoints, videos."""

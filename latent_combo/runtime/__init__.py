@@ -1,0 +1,1 @@
+"""A run's bookkeeping: folder, checkpoints, metrics, pictures, clocks, speed; nothing here knows of models."""
