@@ -30,7 +30,7 @@ from latent_combo.numerics.choices import Choices, processor
 from latent_combo.numerics.flops import count_flops
 from latent_combo.numerics.matmul import LIBRARIES, fastest_library, use_library
 from latent_combo.numerics.precision import set_precision
-from latent_combo.pipeline.load_run import choose_device
+from latent_combo.pipeline.build import choose_device
 from latent_combo.runtime.speed import matmul_rate
 from latent_combo.world_model.base import Segment
 from latent_combo.world_model.conv import ConvConfig

@@ -1,12 +1,23 @@
 """Which episodes are trained on, and which are held out."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 
 
-def split_episodes(num: int, held_out_fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+class Split(NamedTuple):
+    """Numbers of a dataset's episodes, sorted."""
+
+    train: NDArray[np.int64]
+    """(E,): those that are trained on."""
+    held_out: NDArray[np.int64]
+    """(E',): those that are not."""
+
+
+def split_episodes(num: int, held_out_fraction: float, seed: int) -> Split:
     """Choose the episodes to train on and those to hold out, sorted; at least one of each where the fraction is not 0.
 
     Raises UserError when there are too few episodes for that.
@@ -17,4 +28,4 @@ def split_episodes(num: int, held_out_fraction: float, seed: int) -> tuple[NDArr
     if count >= num:
         raise UserError(f"{num} episodes are too few to train on some and hold out {count}; use a larger dataset")
     order = np.random.default_rng(seed).permutation(num)
-    return np.sort(order[count:]), np.sort(order[:count])
+    return Split(np.sort(order[count:]), np.sort(order[:count]))

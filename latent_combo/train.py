@@ -3,56 +3,45 @@
 import json
 import shlex
 import sys
-from dataclasses import replace
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from combo_common.memory import keep_freed_memory
-from combo_common.seeding import generator
 from combo_common.versions import versions
 from data.dataset import Decoded
-from data.load import Storage, load
-from data.split import split_episodes
+from data.split import Split
 from envs.tasks import Task
 from latent_combo.agent.replay import weighted_return
 from latent_combo.config.command_line import flat_settings, parse, settings_files
-from latent_combo.config.fitted import Recipe
 from latent_combo.config.schema import Config
-from latent_combo.diagnostics.agent import AgentViews, show_film
-from latent_combo.diagnostics.curves import draw_curves
-from latent_combo.diagnostics.model import Exhibits, ModelViews
-from latent_combo.diagnostics.page import REPORT, write_report
-from latent_combo.evaluation.evaluator import Score, Scorer
+from latent_combo.diagnostics.model import ModelViews
+from latent_combo.diagnostics.page import REPORT
+from latent_combo.evaluation.evaluator import Score
 from latent_combo.evaluation.result import RESULT, read_result
-from latent_combo.latents.encode import encode_dataset
-from latent_combo.pipeline.agent_phase import Looks, fit_agent, play
-from latent_combo.pipeline.load_run import load_fitted
-from latent_combo.pipeline.model_phase import (
-    check_endings,
-    check_lengths,
-    fit_world_model,
-    keep_fitted,
-    log_open_loop,
-    transitions,
+from latent_combo.pipeline.agent_phase import Trained, fit_agent
+from latent_combo.pipeline.encode_phase import encode
+from latent_combo.pipeline.measure import (
+    agent_callbacks,
+    exhibits_of,
+    measure_model,
+    model_callbacks,
+    play,
+    scorer_of,
+    show,
+    write_pages,
 )
+from latent_combo.pipeline.model_phase import fit_world_model, keep_fitted
+from latent_combo.pipeline.prepare import prepare
 from latent_combo.pipeline.session import Session
 from latent_combo.runtime.interrupt import Interrupt
 from latent_combo.runtime.metrics import MetricsLog
-from latent_combo.runtime.run_folder import WORLD_MODEL
 from latent_combo.runtime.speed import Meter
-from latent_combo.world_model.base import WorldModel
-
-STORAGE: dict[bool | None, Storage] = {None: "auto", True: "memmap", False: "memory"}
-"""Where the setting `mapped` leaves images."""
-LEAST_LENGTH = 2
-"""Rows of an episode that agents can be trained on."""
 
 
 def train(config: Config, resume: bool = False) -> dict[str, Any]:
@@ -64,87 +53,34 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
     keep_freed_memory()
     with Interrupt() as interrupt:
         session = Session(config, interrupt, resume)
-        with session.timer.section("data"):
-            data = load(
-                config.dataset,
-                session.task,
-                config.seen,
-                config.data_folder,
-                STORAGE[config.mapped],
-                config.skip_corrupt,
-            )
-        check_endings(data, session.task, config.dataset, config.seen.pixels and config.world_model.discount_head)
-        train_episodes, held_out = split_episodes(len(data.lengths), config.held_out, config.seed_of_split)
-        fitted = None
-        if config.fitted is not None:  # and all that may be wrong with it is found before anything is written
-            own = resume and (session.out / WORLD_MODEL).exists()
-            source = session.out if own else Path(config.fitted)
-            fitted = load_fitted(source, session.config, session.task, session.device)
-        check_lengths(data, train_episodes, held_out, config.fit.length if fitted is None else LEAST_LENGTH)
-        session.open()
-        try:
-            return _train(session, data, train_episodes, held_out, fitted)
-        finally:
-            session.close()
-
-
-def _train(
-    session: Session,
-    data: Decoded,
-    train_episodes: NDArray[np.int64],
-    held_out: NDArray[np.int64],
-    fitted: tuple[WorldModel, Recipe] | None,
-) -> dict[str, Any]:
-    """The phases, from the world model on."""
-    config, task, timer = session.config, session.task, session.timer
-    split = (train_episodes, held_out)
-    exhibits = Exhibits.choose(
-        task, data, split, session.gallery, config.views, config.encode, config.seed, session.device
-    )
-    model_views = ModelViews(exhibits)
-    model_meter: Meter | None = None
-    if fitted is None:
-        steps = config.fit.steps
-        model, model_meter = fit_world_model(session, data, train_episodes, held_out, model_views)
-    else:
-        model, steps = fitted[0], keep_fitted(session, *fitted)
-    with timer.section("views"):
-        quality = model_views.after(model, steps)
-        log_open_loop(session, quality, steps)
-        one_step = model.quality(lambda: transitions(data, held_out, config.seed, session.device))
-    with timer.section("latents"):
-        draws = generator(config.seed, session.device, "latents")
-        encoded = encode_dataset(model, data, train_episodes, config.encode, config.agent, draws)
-        alike = replace(config.agent, from_first=0.0)  # what is measured on held-out pairs is of all rows
-        encoded_held_out = encode_dataset(model, data, held_out, config.encode, alike, draws)
-    most = max(config.score.episodes, config.score.episodes_during_training)
-    scorer = Scorer(task, config.seen, config.agent.stack, most, config.score.processes)
-    agent, agent_meter, looks = fit_agent(session, model, encoded, encoded_held_out, scorer)
-    with timer.section("score"):
-        score = play(session, model, agent, scorer)
-    scorer.close()
-    result = summarise(
-        session,
-        data,
-        train_episodes,
-        {**vars(quality), **one_step, **model_views.figures},
-        score,
-        looks,
-        (model_meter, agent_meter),
-    )
-    write_result(session, result)  # before the last views, so that none of them can cost a score
-    log_result(session.log, config, result)
-    with timer.section("views"):
-        views = AgentViews(exhibits, model, agent, config.seen)
-        updates = config.agent_fit.updates
-        result["beliefs"] = views.after(encoded, config.agent_fit.horizon, score.recorded, updates)
-        show_film(session.gallery, task, config.look, score, updates)
-        session.gallery.wait()
-    write_result(session, result)
-    curves = draw_curves(session.out)
-    write_atomically(session.out / "curves.png", curves)
-    write_atomically(session.out / REPORT, write_report(session.out, curves).encode())
-    return result
+        data, split, fitted = prepare(session)
+        with session.opened():
+            shown = exhibits_of(session, data, split)
+            # A world model of the dataset (eq. 27), or one that is fitted already
+            views = ModelViews(shown)
+            if fitted is None:
+                steps = session.config.fit.steps
+                model, meter = fit_world_model(session, data, split, model_callbacks(session, views))
+            else:
+                model, steps, meter = fitted[0], keep_fitted(session, *fitted), None
+            quality = measure_model(session, views, model, steps, data, split)
+            # The dataset in its latents
+            dataset, held_out = encode(session, model, data, split)
+            # Conservative agents on these and on rollouts of the model (algorithm 1)
+            with closing(scorer_of(session)) as scorer:
+                evaluate = partial(play, session, model, scorer)
+                callbacks = agent_callbacks(session, model, dataset)
+                trained = fit_agent(session, model, dataset, held_out, evaluate, callbacks)
+                with session.timer.section("score"):
+                    score = evaluate(trained.agent)
+            # What it came to, written before the last views, so that none of them can cost a score
+            result = summarise(session, data, split, quality, score, trained, meter)
+            write_result(session, result)
+            log_result(session.log, session.config, result)
+            result["beliefs"] = show(session, shown, model, trained.agent, dataset, score)
+            write_result(session, result)
+            write_pages(session)
+            return result
 
 
 def write_result(session: Session, result: dict[str, Any]) -> None:
@@ -163,15 +99,15 @@ def log_result(log: MetricsLog, config: Config, result: dict[str, Any]) -> None:
 def summarise(
     session: Session,
     data: Decoded,
-    train_episodes: NDArray[np.int64],
+    split: Split,
     quality: dict[str, Any],
     score: Score,
-    looks: Looks,
-    meters: tuple[Meter | None, Meter],
+    trained: Trained,
+    model_meter: Meter | None,
 ) -> dict[str, Any]:
     """What a run came to: the contents of `result.json`, its times and what the views found apart."""
     config, task = session.config, session.task
-    returns, (model_meter, agent_meter) = score.returns, meters  # no model's where it was fitted already
+    returns, looks, agent_meter = score.returns, trained.looks, trained.meter
     return {
         **{name: getattr(config, name) for name in ("task", "obs", "dataset", "algorithm", "preset", "seed")},
         "agent": {
@@ -189,8 +125,8 @@ def summarise(
         "dataset_return_mean": float(data.episode_returns.mean()),
         "dataset_return_max": float(data.episode_returns.max()),
         "dataset_return_drawn": weighted_return(
-            data.episode_returns[train_episodes],
-            data.lengths[train_episodes] - 1,
+            data.episode_returns[split.train],
+            data.lengths[split.train] - 1,
             config.agent,
         ),
         "random_return": task.random_return,
@@ -209,7 +145,7 @@ def summarise(
             for label, own, regulariser, of_agent, swing in zip(
                 config.agent.labels(),
                 config.agent.differences(),
-                looks.regularisers,
+                trained.regularisers,
                 returns,
                 looks.swing(config.agent_fit.updates, len(returns)),
                 strict=True,

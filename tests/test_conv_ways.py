@@ -15,7 +15,7 @@ from latent_combo.config.command_line import parse
 from latent_combo.numerics import choices as choices_module
 from latent_combo.numerics.choices import FILE, Choices, fastest
 from latent_combo.numerics.flops import count_flops
-from latent_combo.pipeline import load_run
+from latent_combo.pipeline import build
 from latent_combo.world_model import conv_ways, tune
 from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, layers_of
 from latent_combo.world_model.conv_ways import CONVOLUTIONS, TRANSPOSED, Way, algorithms
@@ -195,13 +195,13 @@ def test_bfloat16_is_tried_only_where_there_are_instructions_for_it(monkeypatch:
 def test_agents_multiply_in_bfloat16_only_where_that_is_faster(
     instructions: bool, fastest: str, kept: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(load_run, "multiplies_bfloat16", lambda device: instructions)
-    monkeypatch.setattr(load_run, "fastest_precision", lambda: fastest)
+    monkeypatch.setattr(build, "multiplies_bfloat16", lambda device: instructions)
+    monkeypatch.setattr(build, "fastest_precision", lambda: fastest)
     config = parse(["--obs", "state", "--agent.bfloat16", "true", "--data_dir", str(tmp_path), "--out", "x"])[0]
-    assert load_run.settled(config, CPU).agent.bfloat16 is kept
-    assert load_run.with_precision(config, CPU).agent.bfloat16 is instructions  # a resumed run measures nothing
+    assert build.settled(config, CPU).agent.bfloat16 is kept
+    assert build.with_precision(config, CPU).agent.bfloat16 is instructions  # a resumed run measures nothing
     off = replace(config, agent=replace(config.agent, bfloat16=False))
-    assert not load_run.settled(off, CPU).agent.bfloat16
+    assert not build.settled(off, CPU).agent.bfloat16
 
 
 def test_channels_are_filled_up_for_tensor_cores_without_changing_anything(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ from latent_combo.config.command_line import parse, save_config, settings_files
 from latent_combo.config.fitted import METADATA, Recipe, read_fitted, read_recipe
 from latent_combo.config.schema import Config
 from latent_combo.export import export
-from latent_combo.pipeline.load_run import build_world_model, load_fitted, load_run
+from latent_combo.pipeline.build import build_world_model, load_fitted
+from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.media import Gallery
 from latent_combo.runtime.run_folder import WORLD_MODEL

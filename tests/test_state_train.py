@@ -95,10 +95,10 @@ def test_a_run_is_stopped_resumed_and_drawn_as_one_of_pixels(
         whole = train(balance(tmp_path, "whole", *BRIEF))
     take, calls = Fit.take_step, iter(range(1000))
 
-    def stop(self: Fit) -> object:
+    def stop(self: Fit, report: bool = True) -> object:
         if next(calls) == 27:
             raise UserError("stopped")
-        return take(self)
+        return take(self, report)
 
     config = balance(tmp_path, "parts", *BRIEF)
     with monkeypatch.context() as patched:
@@ -132,11 +132,12 @@ def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
     assert asking == {
         "latent_combo.config.command_line",
         "latent_combo.config.schema",
-        "latent_combo.pipeline.load_run",
-        "latent_combo.train",
+        "latent_combo.pipeline.build",
+        "latent_combo.pipeline.prepare",
     }
     for name in (
         "latent_combo.train",
+        "latent_combo.pipeline.loop",
         "latent_combo.pipeline.model_phase",
         "latent_combo.pipeline.agent_phase",
         "latent_combo.latents.encode",

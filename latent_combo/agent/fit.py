@@ -107,8 +107,12 @@ class AgentFit:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Take the remaining updates one by one, yielding metrics (S,)."""
-        while self.step < self.config.updates:
+        while not self.done():
             yield self.take_step()
+
+    def done(self) -> bool:
+        """Whether no update is left."""
+        return self.step >= self.config.updates
 
     def take_step(self, report: bool = True) -> dict[str, Tensor]:
         """Roll out when it is time (or nothing is there, as after a resume), then update once.

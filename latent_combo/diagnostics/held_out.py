@@ -1,7 +1,6 @@
 """The pieces of held-out episodes that a run is measured on and shown with, the same at every step of training."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +11,8 @@ from combo_common.seeding import numpy_generator
 from combo_common.validation import require_not_negative, require_positive
 from data.dataset import Decoded
 from latent_combo.latents.segments import SegmentSampler, usable_rows
+from latent_combo.latents.statistics import mean_observation, mean_reward, std_observation
 from latent_combo.world_model.base import Segment
-from latent_combo.world_model.normaliser import LEAST_STD
 from latent_combo.world_model.open_loop import PEAK, horizons_within
 
 CONTEXT = 10
@@ -104,25 +103,3 @@ class HeldOut:
 def _title(data: Decoded, row: int) -> str:
     episode = int(np.searchsorted(data.starts, row, side="right")) - 1
     return f"episode {episode}, step {row - data.starts[episode]}"
-
-
-def mean_observation(data: Decoded, episodes: NDArray[np.int64]) -> Tensor:
-    """The mean of every 25th observation of the given episodes, (...) float32."""
-    return torch.from_numpy(_some(data, episodes).mean(0, dtype=np.float64)).float()
-
-
-def std_observation(data: Decoded, episodes: NDArray[np.int64]) -> Tensor:
-    """The standard deviation of the same; 1 for numbers that never change."""
-    std = torch.from_numpy(_some(data, episodes).std(0, dtype=np.float64)).float()
-    return torch.where(std > LEAST_STD, std, 1.0)
-
-
-def _some(data: Decoded, episodes: NDArray[np.int64]) -> NDArray[Any]:
-    pieces = zip(data.starts[episodes], data.lengths[episodes], strict=True)
-    rows = np.concatenate([np.arange(start, start + length, 25) for start, length in pieces])
-    return np.asarray(data.observation[rows])
-
-
-def mean_reward(data: Decoded, episodes: NDArray[np.int64]) -> float:
-    """Mean reward of the transitions of the given episodes."""
-    return float(data.episode_returns[episodes].sum() / (data.lengths[episodes] - 1).sum())

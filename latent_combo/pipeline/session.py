@@ -21,13 +21,13 @@ from latent_combo.config.schema import Config
 from latent_combo.diagnostics.style import EXACT
 from latent_combo.numerics.finite import NonFiniteError
 from latent_combo.numerics.precision import set_precision
-from latent_combo.pipeline.load_run import AGENT, choose_device, settled, use, with_precision
+from latent_combo.pipeline.build import choose_device, settled, use, with_precision
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.clocks import Every, Timer
 from latent_combo.runtime.interrupt import Interrupt
 from latent_combo.runtime.media import Gallery
 from latent_combo.runtime.metrics import MetricsLog
-from latent_combo.runtime.run_folder import WORLD_MODEL
+from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 from latent_combo.runtime.speed import Meter
 from latent_combo.world_model.fit import Fit
 
@@ -47,7 +47,7 @@ class Session:
         self.out = Path(config.out)
         self.timer = Timer()
         self.saved: dict[str, dict[str, Any]] = {}
-        self._resume = resume
+        self.resumes = resume
         if not resume and (self.out / "config.yaml").exists():
             resumed = command("train", "--resume", self.out)
             raise UserError(f"{self.out} holds a run already; choose another --out, or go on with: {resumed}")
@@ -65,12 +65,21 @@ class Session:
         self._prepare()
         steps = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
         steps["open_loop"] = steps["world_model"]
-        self.log = MetricsLog(self.out, steps if self._resume else None, self.config.agent.labels())
+        self.log = MetricsLog(self.out, steps if self.resumes else None, self.config.agent.labels())
         self.gallery = Gallery(self.out, self.log.board, EXACT)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """`open`, and `close` after the body."""
+        self.open()
+        try:
+            yield
+        finally:
+            self.close()
 
     def _prepare(self) -> None:
         """Make the run's folder, or read its checkpoints."""
-        if self._resume:
+        if self.resumes:
             for phase, name in PHASES.items():
                 if (self.out / name).exists():
                     self.saved[phase] = checkpoint.load(self.out / name, torch.device("cpu"))

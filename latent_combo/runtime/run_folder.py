@@ -6,6 +6,7 @@ from combo_common.errors import UserError
 
 SETTINGS = "config.yaml"
 WORLD_MODEL = "checkpoints/world_model.pt"
+AGENT = "checkpoints/agent.pt"
 METRICS = "metrics.csv"
 HEADER = ("phase", "step", "name", "value")
 """Its columns."""

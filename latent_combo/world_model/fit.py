@@ -104,8 +104,11 @@ class Fit:
         """Look at held-out segments, and end the fit if they say so."""
         self.stopped = self.model.look(held_out, self.config.patience)
 
-    def take_step(self) -> Metrics:
-        """Draw a batch, descend once, and return the metrics, which the next step writes anew."""
+    def take_step(self, report: bool = True) -> Metrics:
+        """Draw a batch, descend once, and return the metrics, which the next step writes anew.
+
+        They come with the loss, so `report` changes nothing; an agent's fit has fewer without it.
+        """
         self.rate.fill_(
             self.config.learning_rate * cosine(self.step / self.config.steps, self.config.final_learning_rate)
         )

@@ -1,0 +1,85 @@
+"""What is measured of agents without any environment."""
+
+import torch
+from torch import Tensor
+
+from combo_common.seeding import generator
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.batch import Noise
+from latent_combo.agent.conservative import weighted_mean
+from latent_combo.agent.fit import AgentFit
+from latent_combo.agent.replay import EncodedDataset, mixed_batch, real_share
+from latent_combo.numerics.flops import count_flops
+
+UNSEEN = 0.1
+"""Share of a value that may lie beyond the end of an episode that was cut off, where returns are compared with it."""
+
+
+@torch.no_grad()
+def regularisers(fit: AgentFit, batches: int = 64) -> list[float | None]:
+    """E_rho[Q(s, a)], a of the policy, less E_D[Q]: what the paper chooses settings by, the lower the better (B.2).
+
+    The mean over many fresh batches, for each agent (S,): a single one is dominated by which states were drawn. None
+    for agents without conservatism.
+    """
+    if fit.buffer is not None and not fit.buffer.filled:
+        fit.roll_out()
+    seen = [fit.agent.critic_loss(*fit.draw(warm=False)[:2])[1] for _ in range(batches)]
+    if "regulariser" not in seen[0]:
+        return [None] * fit.agent.stack
+    means = torch.stack([metrics["regulariser"] for metrics in seen]).mean(0).tolist()
+    return [mean if beta > 0.0 else None for mean, beta in zip(means, fit.agent.settings.beta.tolist(), strict=True)]
+
+
+@torch.no_grad()
+def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, seed: int) -> dict[str, Tensor]:
+    """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises.
+
+    `held_out_squared_distance` is how far the policy's mode is from the behaviour's actions, and `held_out_gain` how
+    much more the critics value it than those: E_D[min Q(s, mode) - min Q(s, a)].
+    `held_out_return` is what the behaviour's discounted rewards came to after those of these pairs that tell (what is
+    left at a time limit is discounted to `UNSEEN` or less), `held_out_told_q` the values of just those, and
+    `held_out_excess` how far they lie above it. Values of a policy that is better than the behaviour lie above; those
+    of critics that have not arrived, or that are conservative, below. What a time limit leaves out, up to `UNSEEN` of a
+    value, counts as excess, and so does the entropy in the targets of "sac" and "mbpo". Needs no environment. All three
+    are left out where no pair tells.
+    """
+    index, view = held_out.draw((agent.stack, 1024), generator(seed, held_out.source.device, "held out"))
+    feature, action = held_out.pairs(index, view)
+    policy = agent.acting(feature)
+
+    def at(actions: Tensor) -> Tensor:
+        values: Tensor = agent.critic(feature, actions[:, :, None]).squeeze(-1)
+        return values  # (2, S, 1024)
+
+    value = at(action).mean(0)
+    metrics = {
+        "held_out_q": value.mean(1),
+        "held_out_log_prob": policy.log_prob(action).mean(1),
+        "held_out_squared_distance": (policy.mode - action).square().sum(-1).mean(1),
+        "held_out_gain": (at(policy.mode).amin(0) - at(action).amin(0)).mean(1),
+    }
+    tells = held_out.whole.discount[index] <= UNSEEN
+    if not tells.any(1).all():
+        return metrics
+    reached = held_out.whole.reward[index]
+    return metrics | {
+        "held_out_told_q": weighted_mean(value, tells.float()),
+        "held_out_return": weighted_mean(reached, tells.float()),
+        "held_out_excess": weighted_mean(value - reached, tells.float()),
+    }
+
+
+def update_flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> float:
+    """Floating-point operations of one update, rollouts aside."""
+    draws = generator(0, dataset.source.device, "flops")
+    batch = mixed_batch(dataset, None, real_share(agent.real_rows, agent.config.batch, draws.device), draws)
+    noise = Noise.draw(agent.stack, agent.config, agent.action_dim, draws)
+    imitates = agent.config.extraction == "imitation"
+
+    def work() -> None:
+        torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)
+        policy_loss = agent.imitation_loss(batch, noise)[0] if imitates else agent.actor_loss(batch, noise)[0]
+        torch.autograd.grad(policy_loss, agent.actor_parameters)
+
+    return float(count_flops(work))

@@ -1,0 +1,45 @@
+"""Scores during training: they are for people, and nothing of them reaches training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+LAST_FIFTH = 0.8
+"""Looks after this share of the updates tell whether the policy is stable."""
+
+
+@dataclass
+class Looks:
+    """Scores during training; they are for people, and nothing of them reaches training."""
+
+    steps: list[int] = field(default_factory=list)
+    returns: list[list[float]] = field(default_factory=list)
+    """Mean return of each agent, one list (S,) a look."""
+
+    @classmethod
+    def read(cls, saved: Mapping[str, Any]) -> "Looks":
+        """From a checkpoint, which has the two by their names."""
+        return cls(list(saved["steps"]), list(saved["returns"]))
+
+    def add(self, step: int, returns: list[float]) -> None:
+        """Note the mean returns (S,) after `step` updates."""
+        self.steps.append(step)
+        self.returns.append(returns)
+
+    def swing(self, updates: int, stack: int) -> list[float | None]:
+        """Standard deviation over mean of each agent's looks in the last fifth of training; None without two."""
+        late = [r for step, r in zip(self.steps, self.returns, strict=True) if step > LAST_FIFTH * updates]
+        if len(late) < 2:
+            return [None] * stack
+        table = np.asarray(late)
+        swings: list[float | None] = (table.std(0) / np.maximum(np.abs(table.mean(0)), 1e-8)).tolist()
+        return swings
+
+
+def look_steps(updates: int, looks: int) -> set[int]:
+    """When to look: half of the looks evenly over the first four fifths of training, half over the last."""
+    early = np.linspace(0, LAST_FIFTH * updates, looks - looks // 2 + 1)[1:]
+    late = np.linspace(LAST_FIFTH * updates, updates, looks // 2 + 1)[1:]
+    return {int(step) for step in np.concatenate([early, late])} - {0}

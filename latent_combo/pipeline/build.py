@@ -1,0 +1,117 @@
+"""From a run's settings to its parts: the device, how it computes, world model and agents."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from combo_common.errors import UserError
+from combo_common.seeding import initial_weights
+from envs.tasks import Task
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.config.command_line import settings_of
+from latent_combo.config.fitted import Recipe, read_fitted, require_fit
+from latent_combo.config.schema import Config
+from latent_combo.numerics.choices import Choices
+from latent_combo.numerics.matmul import LIBRARIES, PRECISIONS, fastest_library, fastest_precision, use_library
+from latent_combo.numerics.precision import multiplies_bfloat16, set_precision
+from latent_combo.world_model.base import WorldModel
+from latent_combo.world_model.ensemble import EnsembleWorldModel
+from latent_combo.world_model.recurrent import RecurrentWorldModel
+from latent_combo.world_model.tune import with_fastest_ways
+
+
+def choose_device(name: str) -> torch.device:
+    """Choose by name: auto is CUDA where there is one. Raises UserError if CUDA is asked for in vain."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is cuda, but torch finds none; use --device cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def settled(config: Config, device: torch.device) -> Config:
+    """Settle what this machine decides, so that a run's settings say it: how products and convolutions are computed.
+
+    What is measured is kept in a file of the data folder, and measured once. Raises UserError where CUDA graphs are
+    asked for and there is no GPU.
+    """
+    if config.cuda_graphs == "on" and device.type != "cuda":
+        raise UserError("cuda_graphs is on, but the device is a CPU, which has none; use --cuda_graphs auto")
+    choices = Choices(config.data_folder, device)
+    if config.products == "auto" and device.type == "cpu":
+        library = choices.get("library of products", LIBRARIES, fastest_library)
+        config = replace(config, products=library)
+        print(f"products      {library}", flush=True)
+    if config.agent.bfloat16:
+        use(config, device)  # bfloat16 is compared with the library that was chosen
+        config = with_precision(config, device, choices)
+        print(f"log-sum-exp   products in {'bfloat16' if config.agent.bfloat16 else 'float32'}", flush=True)
+    if config.seen.pixels and not config.world_model.conv.ways:
+        images = config.fit.batch * config.fit.length
+        conv = with_fastest_ways(config.world_model.conv, device, images, choices, config.cuda_graphs)
+        config = replace(config, world_model=replace(config.world_model, conv=conv))
+        print(
+            f"convolutions  {', '.join(conv.ways)} (the fastest on {choices.machine['name']}, by {choices.path})",
+            flush=True,
+        )
+    return config
+
+
+def with_precision(config: Config, device: torch.device, choices: Choices | None = None) -> Config:
+    """Leave `agent.bfloat16` on only where the device has instructions for it, and a CPU is faster by them.
+
+    The latter is measured if there are `choices` to keep it in.
+    """
+    low = config.agent.bfloat16 and multiplies_bfloat16(device)
+    if low and device.type == "cpu" and choices is not None:
+        name = f"precision of the agents' products, beside {config.products}"
+        low = choices.get(name, PRECISIONS, fastest_precision) == "bfloat16"
+    return replace(config, agent=replace(config.agent, bfloat16=low))
+
+
+def use(config: Config, device: torch.device) -> None:
+    """Let products be computed as a run's settings say, from now on.
+
+    Raises UserError for a library that this torch lacks.
+    """
+    set_precision(device, config.tf32)
+    try:
+        use_library(None if config.products == "auto" else config.products)
+    except ValueError as error:
+        raise UserError(f"{error}; set products to mkl or auto") from error
+
+
+def build_world_model(config: Config, task: Task, device: torch.device) -> WorldModel:
+    """The world model of what is observed, with fresh weights, the same for the same seed."""
+    with initial_weights(config.seed, "world model"):
+        if config.seen.pixels:
+            return RecurrentWorldModel(config.world_model, task.action_dim).to(device)
+        return EnsembleWorldModel(config.ensemble, task.state_dim, task.action_dim, task.termination).to(device)
+
+
+def load_fitted(path: Path, config: Config, task: Task, device: torch.device) -> tuple[WorldModel, Recipe]:
+    """A fitted world model, frozen, and what it is; lines say which, and what a run can't know of it.
+
+    Raises UserError for one whose tensors are not those of the config.
+    """
+    recipe, weights = read_fitted(path)
+    settings = "the settings (--preset, --world_model.*)" if recipe is None else "its own recipe"
+    with torch.device("meta"):  # whatever sizes the settings name, no memory is taken before the weights have them
+        described = build_world_model(config, task, torch.device("meta"))
+    require_fit(weights, described, path, settings)
+    model = build_world_model(config, task, device)
+    model.load_state_dict(weights)
+    if recipe is None:
+        unknown: dict[str, None] = dict.fromkeys(("dataset", "steps", "fit", "quality"))
+        recipe = Recipe.of_settings(settings_of(config), versions={}, **unknown)
+    of = "unknown data" if recipe.dataset is None else f"{recipe.dataset}, {recipe.steps} steps"
+    print(f"world model   {path}, fitted to {of}", flush=True)
+    if recipe.dataset != config.dataset:
+        of = recipe.dataset or "unknown data"
+        print(f"the world model was fitted to {of}: what is held out of {config.dataset} says little of it", flush=True)
+    return model.requires_grad_(False), recipe
+
+
+def build_agent(config: Config, task: Task, feature_dim: int, device: torch.device) -> ConservativeActorCritic:
+    """A stack of agents with fresh weights, the same for the same seed."""
+    with initial_weights(config.seed, "agent"):
+        return ConservativeActorCritic(config.agent.members(), feature_dim, task.action_dim, device)

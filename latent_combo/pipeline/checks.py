@@ -1,0 +1,40 @@
+"""What is refused before anything is written: data that a run could not be trained or measured on."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from combo_common.errors import UserError
+from data.dataset import Decoded
+from envs.tasks import Task
+from latent_combo.diagnostics.held_out import LEAST
+from latent_combo.latents.segments import SegmentSampler
+from latent_combo.world_model.termination_fns import ENDINGS
+
+LEAST_KNOWN_ENDINGS = 0.9
+"""Share of a dataset's terminal states that the task's rule must call so."""
+
+
+def check_lengths(data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64], length: int) -> None:
+    """Raise UserError where no episode is long enough to train on, or to measure on, before anything is written."""
+    SegmentSampler(data, train, length)
+    SegmentSampler(data, held_out, max(length, LEAST))
+
+
+def check_endings(data: Decoded, task: Task, name: str, model_learns_them: bool) -> None:
+    """Raise UserError where episodes of a dataset end in a way that the model of it would not know."""
+    if not data.is_terminal.any() or model_learns_them:
+        return
+    if data.observation.ndim == 4:
+        raise UserError(
+            f"episodes of {name} terminate, and a model without endings imagines on; "
+            "set --world_model.discount_head true"
+        )
+    if not data.endings_seen and task.termination != "none":
+        return  # the rows that would tell are not there
+    known = ENDINGS[task.termination](torch.from_numpy(data.observation[data.is_terminal])).float().mean()
+    if float(known) < LEAST_KNOWN_ENDINGS:
+        raise UserError(
+            f"episodes of {name} terminate, but {float(known):.0%} of their last states end {task.name} by the rule "
+            f"that is known of it ({task.termination}); name the --task that the data are of"
+        )

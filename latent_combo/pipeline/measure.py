@@ -1,0 +1,131 @@
+"""What a run measures and draws of its model and its agents, in callbacks of its phases and after them."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from combo_common.files import write_atomically
+from combo_common.seeding import generator, numpy_generator
+from data.dataset import Decoded
+from data.split import Split
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.replay import EncodedDataset
+from latent_combo.diagnostics.agent import AgentViews, show_film, show_values
+from latent_combo.diagnostics.curves import draw_curves
+from latent_combo.diagnostics.model import Exhibits, ModelViews
+from latent_combo.diagnostics.page import REPORT, write_report
+from latent_combo.evaluation.evaluator import Score, Scorer
+from latent_combo.evaluation.policy import Policy
+from latent_combo.latents.segments import SegmentSampler
+from latent_combo.pipeline.loop import Callback
+from latent_combo.pipeline.session import Session
+from latent_combo.runtime.clocks import Every
+from latent_combo.world_model.base import Segment, WorldModel
+from latent_combo.world_model.open_loop import OpenLoop
+
+TRANSITIONS = 5000
+"""Held-out ones that a model of single steps is measured on."""
+
+
+def exhibits_of(session: Session, data: Decoded, split: Split) -> Exhibits:
+    """What all views of a run draw on."""
+    config = session.config
+    return Exhibits.choose(
+        session.task, data, split, session.gallery, config.views, config.encode, config.seed, session.device
+    )
+
+
+def model_callbacks(session: Session, views: ModelViews) -> list[Callback[WorldModel]]:
+    """While a world model is fitted: note its latents at every validation, and draw it when views are due."""
+    config = session.config
+
+    def draw(model: WorldModel, step: int) -> None:
+        log_open_loop(session, views.during(model, step), step)
+
+    return [
+        Callback(Every(config.fit.held_out_every, config.fit.steps), views.note_latents, "views"),
+        Callback(session.view_clock(config.fit.steps), draw, "views"),
+    ]
+
+
+def agent_callbacks(
+    session: Session, model: WorldModel, dataset: EncodedDataset
+) -> list[Callback[ConservativeActorCritic]]:
+    """While agents are trained: show the distributions of their values when views are due."""
+    config = session.config
+
+    def draw(agent: ConservativeActorCritic, step: int) -> None:
+        draws = generator(config.seed, session.device, "views, values")
+        show_values(session.log.board, agent, model, dataset, config.agent_fit.horizon, step, draws)
+
+    return [Callback(session.view_clock(config.agent_fit.updates), draw, "views")]
+
+
+def measure_model(
+    session: Session, views: ModelViews, model: WorldModel, steps: int, data: Decoded, split: Split
+) -> dict[str, Any]:
+    """Draw a fitted world model, and return how well it predicts held-out episodes."""
+    with session.timer.section("views"):
+        predictions = views.after(model, steps)
+        log_open_loop(session, predictions, steps)
+        one_step = model.quality(lambda: transitions(data, split.held_out, session.config.seed, session.device))
+    return {**vars(predictions), **one_step, **views.figures}
+
+
+def show(
+    session: Session,
+    shown: Exhibits,
+    model: WorldModel,
+    agent: ConservativeActorCritic,
+    dataset: EncodedDataset,
+    score: Score,
+) -> dict[str, float]:
+    """Draw the trained agents and the first one's film; returns the figures that sum the views up."""
+    config, updates = session.config, session.config.agent_fit.updates
+    with session.timer.section("views"):
+        views = AgentViews(shown, model, agent, config.seen)
+        found = views.after(dataset, config.agent_fit.horizon, score.recorded, updates)
+        show_film(session.gallery, session.task, config.look, score, updates)
+        session.gallery.wait()
+    return found
+
+
+def write_pages(session: Session) -> None:
+    """Write the learning curves and the report of a run whose result is written."""
+    curves = draw_curves(session.out)
+    write_atomically(session.out / "curves.png", curves)
+    write_atomically(session.out / REPORT, write_report(session.out, curves).encode())
+
+
+def transitions(data: Decoded, episodes: NDArray[np.int64], seed: int, device: torch.device) -> Segment:
+    """At most TRANSITIONS of the given episodes, all different, (B, 2, ...)."""
+    sampler = SegmentSampler(data, episodes, 2)
+    return sampler.at(sampler.distinct_rows(TRANSITIONS, numpy_generator(seed, "transitions"))).to(device)
+
+
+def log_open_loop(session: Session, quality: OpenLoop, step: int) -> None:
+    """Log how well the model predicts, a value for each figure and horizon."""
+    figures = {f"{name}_{k}": value for name, values in vars(quality).items() for k, value in values.items()}
+    session.log.write("open_loop", step, figures)
+
+
+def scorer_of(session: Session) -> Scorer:
+    """The environments that a run's agents are scored in; close it."""
+    config = session.config
+    most = max(config.score.episodes, config.score.episodes_during_training)
+    return Scorer(session.task, config.seen, config.agent.stack, most, config.score.processes)
+
+
+def play(
+    session: Session, model: WorldModel, scorer: Scorer, agent: ConservativeActorCritic, look: bool = False
+) -> Score:
+    """Score all agents, for the result or as a look during training; the result's first episodes are kept for views."""
+    config = session.config.score
+    seed, episodes = (
+        (config.seed_during_training, config.episodes_during_training) if look else (config.seed, config.episodes)
+    )
+    draws = generator(session.config.seed, session.device, "policy")
+    policy = Policy(model, agent.acting, agent.stack, draws, session.config.encode.sample)
+    return scorer.score(policy, seed, episodes, record=0 if look else session.config.views.episodes)

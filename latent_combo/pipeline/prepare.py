@@ -1,0 +1,38 @@
+"""What a run begins with: its data, its split, and a fitted world model if it is given one."""
+
+from pathlib import Path
+
+from data.dataset import Decoded
+from data.load import Storage, load
+from data.split import Split, split_episodes
+from latent_combo.config.fitted import Recipe
+from latent_combo.pipeline.build import load_fitted
+from latent_combo.pipeline.checks import check_endings, check_lengths
+from latent_combo.pipeline.session import Session
+from latent_combo.runtime.run_folder import WORLD_MODEL
+from latent_combo.world_model.base import WorldModel
+
+STORAGE: dict[bool | None, Storage] = {None: "auto", True: "memmap", False: "memory"}
+"""Where the setting `mapped` leaves images."""
+LEAST_LENGTH = 2
+"""Rows of an episode that agents can be trained on."""
+
+
+def prepare(session: Session) -> tuple[Decoded, Split, tuple[WorldModel, Recipe] | None]:
+    """Load the dataset, split it, read a fitted world model, and check them, before anything is written.
+
+    Raises UserError for a dataset or a model that does not fit the settings.
+    """
+    config = session.config
+    with session.timer.section("data"):
+        storage = STORAGE[config.mapped]
+        data = load(config.dataset, session.task, config.seen, config.data_folder, storage, config.skip_corrupt)
+    check_endings(data, session.task, config.dataset, config.seen.pixels and config.world_model.discount_head)
+    split = split_episodes(len(data.lengths), config.held_out, config.seed_of_split)
+    fitted = None
+    if config.fitted is not None:
+        own = session.resumes and (session.out / WORLD_MODEL).exists()
+        source = session.out if own else Path(config.fitted)
+        fitted = load_fitted(source, config, session.task, session.device)
+    check_lengths(data, *split, config.fit.length if fitted is None else LEAST_LENGTH)
+    return data, split, fitted
