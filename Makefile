@@ -2,7 +2,7 @@ PYTHON ?= python3
 RUN ?= runs/quickstart
 BIN := .venv/bin
 
-.PHONY: setup train test lint format bench tensorboard clean
+.PHONY: setup train test lint format bench docs tensorboard clean
 
 setup: .venv/ready
 
@@ -32,8 +32,18 @@ format: setup
 bench: setup
 	$(BIN)/python -m benchmarks.bench
 
+# The site, in site/: a broken link, an unknown name or an outdated page of settings is an error. Needs Python 3.11.
+docs: .venv/docs
+	@test -x $(BIN)/zensical || { echo "make docs needs Python 3.11 or newer: make clean, and set PYTHON=python3.11" >&2; exit 1; }
+	$(BIN)/python -m tools.settings_reference --check
+	$(BIN)/zensical build --strict --clean
+
+.venv/docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch .venv/docs
+
 tensorboard: setup
 	$(BIN)/tensorboard --logdir runs --host 127.0.0.1
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .cache build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,7 @@
 """Keeping the memory that tensors have left, instead of giving it back after each and asking for it anew.
 
 glibc maps large blocks one by one, and the kernel zeroes every page of them: some thousand pages in each update of the
-agents, up to a fifth of its time (docs/experiments.md). Kept, they are used again at once.
+agents, up to a fifth of its time (docs/notes/states.md). Kept, they are used again at once.
 """
 
 import contextlib

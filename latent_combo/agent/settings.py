@@ -94,7 +94,7 @@ class AgentConfig:
     backup: str = "sample"
     """The action that the critics' target values in the next state: a "sample" of the policy, as eq. 2 has it, or its
     "mode", which is what acts in the environment. An anchored policy narrows slowly, and samples of a wide one pay for
-    conservatism at every backup (docs/experiments.md); one that imitates is always backed up by its mode."""
+    conservatism at every backup (docs/notes/pixels.md); one that imitates is always backed up by its mode."""
     trajectory_temperature: float | None = None
     """alpha of trajectory weighting (Hong et al., 2023): the dataset's rows are drawn in proportion to exp(R / alpha),
     R the return of a row's episode scaled from 0, the dataset's worst, to 1, its best; for critics, policy and rollouts
