@@ -1,4 +1,7 @@
-"""The two sources of a batch: the encoded dataset and what the model has imagined."""
+"""The two sources of a batch: the encoded dataset and what the model has imagined.
+
+Symbols (docs/symbols.md): S, N rows of the dataset, M of them that start a transition, V encodings, F, A.
+"""
 
 from dataclasses import dataclass
 
@@ -7,11 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latent_combo.agent.batch import Batch, draw_by_weight
+from latent_combo.agent.batch import Batch, Transitions, draw_by_weight
 from latent_combo.agent.settings import AgentConfig
-
-Columns = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Feature, action, reward, next feature and discount of transitions."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,12 @@ class EncodedDataset:
         row = self.source[index]
         return self.feature[view, row], self.action[row + 1]
 
-    def transitions(self, index: Tensor, view: Tensor, outcome: Outcome) -> Columns:
-        """Transitions `index` seen in `view`, up to `outcome`, which is `target` or `whole`.
-
-        Returns feature, action, the discounted rewards on the way, the feature that a value continues from, and its
-        discount.
-        """
+    def transitions(self, index: Tensor, view: Tensor, outcome: Outcome) -> Transitions:
+        """Transitions `index` (...) seen in `view` (...), up to `outcome`, which is `target` or `whole`."""
         feature, action = self.pairs(index, view)
-        return feature, action, outcome.reward[index], self.feature[view, outcome.row[index]], outcome.discount[index]
+        return Transitions(
+            feature, action, outcome.reward[index], self.feature[view, outcome.row[index]], outcome.discount[index]
+        )
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Indices of the given shape, uniform or by weight, and uniform views."""
@@ -190,28 +188,30 @@ class ModelBuffer:
         self.feature, self.action, self.reward, self.next_feature, self.discount = self._columns(self._rows)
 
     @property
-    def tensors(self) -> Columns:
-        """The five columns, each (S, capacity, ...)."""
-        return self.feature, self.action, self.reward, self.next_feature, self.discount
+    def tensors(self) -> Transitions:
+        """All that it has room for, (S, capacity)."""
+        return Transitions(self.feature, self.action, self.reward, self.next_feature, self.discount)
 
-    def _columns(self, rows: Tensor) -> Columns:
+    def _columns(self, rows: Tensor) -> Transitions:
+        """Rows (..., 2 F + A + 2) as transitions (...), without a copy."""
         feature, action, reward, next_feature, discount = rows.split(self._widths, -1)
-        return feature, action, reward.squeeze(-1), next_feature, discount.squeeze(-1)
+        return Transitions(feature, action, reward.squeeze(-1), next_feature, discount.squeeze(-1))
 
-    def add(self, *columns: Tensor) -> None:
-        """Append n transitions per agent, columns (S, n, ...) in the order of `tensors`; n divides the capacity."""
-        count = columns[0].shape[1]
+    def add(self, transitions: Transitions) -> None:
+        """Append n transitions per agent, (S, n). Raises ValueError where n does not divide the capacity."""
+        count = transitions.feature.shape[1]
         if self.capacity % count:
             raise ValueError(f"{count} transitions do not divide the capacity {self.capacity}")
+        assert transitions.reward.shape == transitions.discount.shape == transitions.feature.shape[:2]  # (S, n)
         place = self.position + torch.arange(count, device=self.position.device)
-        parts = [part if part.dim() == 3 else part[..., None] for part in columns]
+        parts = [part if part.dim() == 3 else part[..., None] for part in transitions]
         self._rows.index_copy_(1, place, torch.cat(parts, -1))
         self.position.add_(count).remainder_(self.capacity)
         self.size.add_(count).clamp_(max=self.capacity)
         self.filled = True
 
-    def sample(self, batch: int, generator: torch.Generator) -> Columns:
-        """Uniform transitions (S, batch, ...), in the order of `tensors`."""
+    def sample(self, batch: int, generator: torch.Generator) -> Transitions:
+        """Uniform transitions (S, batch)."""
         stack = len(self._rows)
         # the remainder of a number so large is uniform, and asks for no number of the device
         large = torch.randint(2**62, (stack, batch), generator=generator, device=self._rows.device)
@@ -238,13 +238,15 @@ def mixed_batch(
     of the config's n. Returns columns (S, batch, ...).
     """
     index, view = dataset.draw((real.shape[0], real.shape[1]), generator)
-    columns: tuple[Tensor, ...] = dataset.transitions(index, view, dataset.whole if whole else dataset.target)
+    transitions = dataset.transitions(index, view, dataset.whole if whole else dataset.target)
     if buffer is not None:
+        # Both sources fill all rows, and `real` chooses: how many are whose differs from agent to agent of a stack.
         imagined = buffer.sample(real.shape[1], generator)
         chosen = real.bool()
-        columns = tuple(
-            torch.where(chosen.view(*chosen.shape, *[1] * (a.dim() - 2)), a, b)
-            for a, b in zip(columns, imagined, strict=True)
+        transitions = Transitions(
+            *(
+                torch.where(chosen.view(*chosen.shape, *[1] * (own.dim() - 2)), own, other)
+                for own, other in zip(transitions, imagined, strict=True)
+            )
         )
-    feature, action, reward, next_feature, discount = columns
-    return Batch(feature, action, reward, next_feature, discount, real)
+    return Batch.of(transitions, real)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from combo_common.seeding import generator
 from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.batch import Noise
 from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.fit import AgentFit
@@ -54,7 +55,9 @@ def fit_agent(
     """Train, or go on where a checkpoint stands. Returns the agents, their speed, and the looks on the way."""
     config, device, seed = session.config.agent_fit, session.device, session.config.seed
     agent = build_agent(session.config, session.task, model.feature_dim, device)
-    fit = AgentFit(agent, model, dataset, config, generator(seed, device, "agent"), session.config.cuda_graphs)
+    penalty = ALGORITHMS[session.config.algorithm].penalty
+    draws, graphs = generator(seed, device, "agent"), session.config.cuda_graphs
+    fit = AgentFit(agent, model, dataset, config, draws, graphs, penalty=penalty)
     looks = Looks()
     if saved := session.restore(PHASE, fit):
         looks = Looks(**saved["looks"])
@@ -173,11 +176,9 @@ def _flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> float:
     draws = generator(0, dataset.source.device, "flops")
     batch = mixed_batch(dataset, None, real_share(agent.real_rows, agent.config.batch, draws.device), draws)
     noise = Noise.draw(agent.stack, agent.config, agent.action_dim, draws)
-    imitates = agent.config.extraction == "imitation"
 
     def work() -> None:
         torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)
-        policy_loss = agent.imitation_loss(batch, noise)[0] if imitates else agent.actor_loss(batch, noise)[0]
-        torch.autograd.grad(policy_loss, agent.actor_parameters)
+        torch.autograd.grad(agent.extraction.loss(agent, batch, noise)[0], agent.actor_parameters)
 
     return float(count_flops(work))
