@@ -3,6 +3,8 @@
 Symbols (docs/symbols.md): S, B, M of its rows that are pushed down, N, F, A, k.
 """
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from latent_combo.agent.conservative import (
     carried_by_draws,
     conservative_gap,
     log_sum_exp,
+    sample_metrics,
     softmax_shares,
     weighted_mean,
 )
@@ -154,10 +157,14 @@ class ConservativeActorCritic(nn.Module):
         """
         pushed, draws, low = self.pushed, self.config.softmax_draws, self.config.bfloat16
         feature = batch.feature[:, pushed]
+
+        # 2N actions per state: of Unif(a), and of the current pi(a|s), into which no gradient goes (B.1)
         with torch.no_grad():
             of_states = self.actor(feature).many(slice(None)) if policy is None else policy.many(pushed)
             policy_action, log_policy = of_states.sample(noise.policy[:, pushed])
         sampled = torch.cat([noise.uniform[:, pushed], policy_action], 2)  # (S, M, 2N, A)
+
+        # Their values, and those of the batch's own actions
         if draws == 0 and feature.shape[1] == batch.feature.shape[1]:
             # all states are valued at all of their actions at once
             every = self.critic(feature, torch.cat([batch.action[:, :, None], sampled], 2), low)
@@ -167,21 +174,15 @@ class ConservativeActorCritic(nn.Module):
             with torch.set_grad_enabled(draws == 0):
                 q_sampled = self.critic(feature, sampled, low)
         q_uniform, q_policy = q_sampled.chunk(2, -1)  # (2, S, M, N)
+        assert q_uniform.shape == q_policy.shape == (2, *noise.uniform[:, pushed].shape[:3])
+
+        # The log-sum-exp over actions, by importance sampling (eq. 29)
         soft_maximum = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M)
         if draws:
             shares = softmax_shares(q_uniform, q_policy, log_policy, self.action_dim)
-
-            def critic(actions: Tensor) -> Tensor:
-                values: Tensor = self.critic(feature, actions, low)
-                return values
-
+            critic = functools.partial(self.critic, feature, low=low)
             soft_maximum = carried_by_draws(soft_maximum, shares, sampled, noise.softmax[:, pushed], critic)
-        if not report:
-            return q_data, soft_maximum, {}
-        with torch.no_grad():
-            metrics = {name: q.mean((0, 3)) for name, q in (("q_uniform", q_uniform), ("q_policy", q_policy))}
-            shares = softmax_shares(q_uniform, q_policy, log_policy, self.action_dim)
-            metrics["pushed_by_policy"] = shares[..., shares.shape[-1] // 2 :].sum(-1).mean(0)
+        metrics = sample_metrics(q_uniform, q_policy, log_policy, self.action_dim) if report else {}
         return q_data, soft_maximum, metrics
 
     @torch.no_grad()

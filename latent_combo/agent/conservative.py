@@ -33,6 +33,18 @@ def softmax_shares(q_uniform: Tensor, q_policy: Tensor, log_policy: Tensor, acti
     return _log_weights(q_uniform, q_policy, log_policy, action_dim).softmax(-1)
 
 
+@torch.no_grad()
+def sample_metrics(q_uniform: Tensor, q_policy: Tensor, log_policy: Tensor, action_dim: int) -> dict[str, Tensor]:
+    """Mean values of the sampled actions, and the policy's part of the softmax: (S, M) each.
+
+    Takes values (2, S, M, N), and the policy's log-densities (S, M, N).
+    """
+    metrics = {name: q.mean((0, 3)) for name, q in (("q_uniform", q_uniform), ("q_policy", q_policy))}
+    shares = softmax_shares(q_uniform, q_policy, log_policy, action_dim)
+    metrics["pushed_by_policy"] = shares[..., shares.shape[-1] // 2 :].sum(-1).mean(0)
+    return metrics
+
+
 def carried_by_draws(
     soft_maximum: Tensor, shares: Tensor, sampled: Tensor, uniform: Tensor, critic: Callable[[Tensor], Tensor]
 ) -> Tensor:
