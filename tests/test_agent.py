@@ -230,6 +230,14 @@ def test_agents_of_a_stack_share_the_rows_that_any_of_them_needs() -> None:
     assert pushed_rows([dataclasses.replace(model, beta=0.0)]) == slice(0, 0)
 
 
+@pytest.mark.parametrize("name", ["reward", "discount", "real"])
+def test_a_column_of_another_shape_is_not_broadcast(name: str) -> None:
+    batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
+    wrong = dataclasses.replace(batch, **{name: getattr(batch, name)[..., None]})
+    with pytest.raises(AssertionError):
+        make_agent(SMALL).critic_loss(wrong, noise)
+
+
 def test_stacked_adam_is_adam() -> None:
     g = draws()
     mine, theirs = (torch.randn(2, 3, 4, generator=draws(1)) for _ in range(2))

@@ -1,6 +1,6 @@
 """The conservative actor-critic: COMBO and, by its settings, the algorithms around it.
 
-Symbols (docs/symbols.md): S, B, M of its rows that are pushed down, N, F, A, k.
+Symbols (docs/symbols.md): S, B, M, N, F, A, k.
 """
 
 import functools

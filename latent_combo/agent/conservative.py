@@ -1,6 +1,6 @@
 """The conservative term of COMBO and CQL (eq. 2, 28 and 29).
 
-Symbols (docs/symbols.md): S, B, M of its rows that are pushed down, N, A, k.
+Symbols (docs/symbols.md): S, B, M, N, A, k.
 """
 
 import math

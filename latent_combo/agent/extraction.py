@@ -39,6 +39,10 @@ class Extraction(ABC):
     is by its samples. The spread of any other policy never narrows onto what the critics value, so that the backup is
     by its mode."""
 
+    def __str__(self) -> str:
+        """What errors call it."""
+        return f'extraction "{self.name}"'
+
     @abstractmethod
     def loss(
         self, agent: ActorCritic, batch: Batch, noise: Noise, policy: TanhGaussian | None = None
@@ -93,6 +97,10 @@ class Imitation(Extraction):
 
     name = "imitation"
     follows_values = False
+
+    def __str__(self) -> str:
+        """What errors call it; no other algorithm has it."""
+        return 'bc (extraction "imitation")'
 
     def loss(
         self, agent: ActorCritic, batch: Batch, noise: Noise, policy: TanhGaussian | None = None

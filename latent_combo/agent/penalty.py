@@ -3,7 +3,7 @@
 COMBO has no such penalty: its critics are conservative instead. There is room here for MOPO and LOMPO, which subtract
 the model's uncertainty from the reward, and for MOReL, which ends an episode where the ensemble's members disagree.
 
-Symbols (docs/symbols.md): N = S n states of all agents' branches, F, A.
+Symbols (docs/symbols.md): N = S n states, K, F, A.
 """
 
 from typing import Protocol

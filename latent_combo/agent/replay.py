@@ -1,6 +1,6 @@
 """The two sources of a batch: the encoded dataset and what the model has imagined.
 
-Symbols (docs/symbols.md): S, N rows of the dataset, M of them that start a transition, V encodings, F, A.
+Symbols (docs/symbols.md): S, B, R, M of these that start a transition, V, F, A.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Outcome:
     ) -> "Outcome":
         """Follow rows `source` (M,) for `steps`, or to the last row of their episode.
 
-        Columns of all rows, in Dreamer indexing: `reward` (N,), `terminal` (N,) float32, `last` (N,) bool.
+        Columns of all rows, in Dreamer indexing: `reward` (R,), `terminal` (R,) float32, `last` (R,) bool.
         """
         row, total, factor = source.clone(), torch.zeros_like(reward[source]), torch.ones_like(reward[source])
         for _ in range(steps):
@@ -59,9 +59,9 @@ class EncodedDataset:
     """The dataset as features, rows of episodes one after another, in Dreamer indexing."""
 
     feature: Tensor
-    """(V, N, F); V encodings of the same rows, with fresh samples of the latent (and shifts of the images) each."""
+    """(V, R, F); V encodings of the same rows, with fresh samples of the latent (and shifts of the images) each."""
     action: Tensor
-    """(N, A); `action[t]` led to row t."""
+    """(R, A); `action[t]` led to row t."""
     source: Tensor
     """(M,) int64: the rows from which a transition to the next row starts."""
     target: Outcome
@@ -77,7 +77,7 @@ class EncodedDataset:
     def from_rows(
         cls, feature: Tensor, action: Tensor, reward: Tensor, terminal: Tensor, is_first: Tensor, config: AgentConfig
     ) -> "EncodedDataset":
-        """Find the transitions of rows in Dreamer indexing; `is_first` is (N,) bool, `terminal` (N,) float32."""
+        """Find the transitions of rows in Dreamer indexing; `is_first` is (R,) bool, `terminal` (R,) float32."""
         last = torch.cat([is_first[1:], is_first.new_ones(1)])
         source = (~last).nonzero().squeeze(-1)
         target = Outcome.after(source, reward, terminal, last, config.target_steps, config.discount)
@@ -143,9 +143,9 @@ def weighted_return(returns: NDArray[np.float64], lengths: NDArray[np.int64], co
 
 
 def trajectory_weights(reward: Tensor, is_first: Tensor, temperature: float | None) -> Tensor:
-    """exp(R / temperature) of each row's episode (N,) float64, R its return scaled to [0, 1] (Hong et al., 2023).
+    """exp(return / temperature) of each row's episode (R,) float64, returns scaled to [0, 1] (Hong et al., 2023).
 
-    The largest weight is 1. Rows are in Dreamer indexing: `reward` (N,), `is_first` (N,) bool. All weights are 1 where
+    The largest weight is 1. Rows are in Dreamer indexing: `reward` (R,), `is_first` (R,) bool. All weights are 1 where
     the temperature is None.
     """
     if temperature is None:
@@ -162,7 +162,7 @@ FIRST_ROWS = 25
 
 
 def rows_since_first(is_first: Tensor) -> Tensor:
-    """How many rows of its episode come before each row: (N,) bool to (N,) int64, of rows in Dreamer indexing."""
+    """How many rows of its episode come before each row: (R,) bool to (R,) int64, of rows in Dreamer indexing."""
     row = torch.arange(len(is_first), device=is_first.device)
     return row - torch.where(is_first, row, 0).cummax(0).values
 

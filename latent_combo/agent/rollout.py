@@ -1,6 +1,6 @@
 """Branched rollouts in the world model (algorithm 1, line 4).
 
-Symbols (docs/symbols.md): S, n branches per agent, h steps, F, A.
+Symbols (docs/symbols.md): S, n, F, A, and the paper's h, mu.
 """
 
 import torch

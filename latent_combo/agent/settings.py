@@ -121,8 +121,8 @@ class AgentConfig:
             raise ValueError(f"policy_average is {self.policy_average}; it is at least 0 and less than 1")
         if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
             raise ValueError(f"trajectory_temperature is {self.trajectory_temperature}; it is more than 0, or null")
-        follows_values = EXTRACTIONS[self.extraction].follows_values
-        if self.entropy_in_target and not follows_values:
+        extraction = EXTRACTIONS[self.extraction]
+        if self.entropy_in_target and not extraction.follows_values:
             raise ValueError(
                 f'entropy_in_target needs the temperature of extraction "value"; "{self.extraction}" has none'
             )
@@ -136,11 +136,8 @@ class AgentConfig:
         require_positive(self, "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
         require_not_negative(self, "beta", "anchor")
         assert not isinstance(self.f, list)
-        if self.anchor and not follows_values:
-            raise ValueError(
-                f'anchor is a part of eq. 3, which extraction "{self.extraction}" does not follow; '
-                "set it 0 or use --algorithm combo"
-            )
+        if self.anchor and not extraction.follows_values:
+            raise ValueError(f"anchor is a part of eq. 3, which {extraction} does not follow; set it 0 or use combo")
         if not 0.0 < self.f <= 1.0:
             raise ValueError(f"f is {self.f}; the dataset's share of a batch lies in (0, 1]")
         real = real_rows(self.f, self.batch)

@@ -4,8 +4,7 @@ Each of K networks predicts a normal distribution over the change of the state a
 (2018) and Janner et al. (2019), as in MOPO, on which COMBO's state experiments are built. The best E of them on
 held-out episodes, the elites, are what is imagined with.
 
-Symbols: K networks, E elites, S state size, A action size, D = S + 1 predicted numbers (the change of the state, and
-the reward).
+Symbols (docs/symbols.md): K, E, S, A, D = S + 1, B, L, N.
 """
 
 import math
@@ -65,7 +64,8 @@ class GaussianNetworks(nn.Module):
         layers = len(config.weight_decay)
         widths = [inputs, *[config.hidden] * (layers - 1), 2 * outputs]
         shapes = list(pairwise(widths))
-        # Truncated normal of std 1 / (2 sqrt(inputs)), drawn apart for every member: members that start alike stay so.
+        # Truncated normal of std 1 / (2 sqrt(inputs)), drawn apart for every member: members that start alike stay so
+        # (one public re-implementation has a single draw for all).
         self.weight = nn.ParameterList(
             nn.init.trunc_normal_(
                 torch.empty(config.members, a, b), std=0.5 / math.sqrt(a), a=-1.0 / math.sqrt(a), b=1.0 / math.sqrt(a)

@@ -1,6 +1,6 @@
 """The world model of images: encoder, RSSM, decoder, reward head and, on request, a discount head.
 
-Symbols (docs/symbols.md): B, L, K, Z, E, F, A, H, W.
+Symbols (docs/symbols.md): B, L, N, K, Z, E, F, A.
 """
 
 from dataclasses import dataclass, field
