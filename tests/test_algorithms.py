@@ -123,6 +123,9 @@ def test_what_an_algorithm_sets_is_typed_and_possible() -> None:
 def test_an_algorithm_that_is_wrong_is_refused(filtered: Algorithm) -> None:
     with pytest.raises(ValueError, match="algorithm mine sets betta, which is no setting of AgentConfig"):
         Algorithm("mine", "nobody's", {"betta": 1.0})
+    with pytest.raises(ValueError, match="sets extraction imitation, but has value; leave it out of settings"):
+        Algorithm("mine", "nobody's", {"extraction": "imitation"})
+    assert dataclasses.replace(filtered, name="mine").settings == filtered.settings
     with pytest.raises(ValueError, match="there is an algorithm filtered-mbpo already; give yours another name"):
         register(Algorithm("filtered-mbpo", "nobody's"))
     with pytest.raises(ValueError, match="there is an extraction filtered already; give yours another name"):

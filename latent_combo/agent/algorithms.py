@@ -25,19 +25,21 @@ class Algorithm:
     paper: str
     """Whose it is: title, authors, year."""
     settings: Mapping[str, Setting] = field(default_factory=dict)
-    """Values of `AgentConfig` by their names, and the extraction's name; nobody may set them otherwise."""
+    """Values of `AgentConfig` by their names, that of the extraction among them; a run that sets one of them otherwise
+    is refused."""
     extraction: Extraction = VALUE
     """How its policy is had from the critics."""
     penalty: Penalty = NO_PENALTY
     """What it takes from the rewards of the model's steps."""
 
     def __post_init__(self) -> None:
-        known = {setting.name for setting in fields(AgentConfig)} - {"extraction"}
+        known, own = {setting.name for setting in fields(AgentConfig)}, self.extraction.name
         for name in self.settings:
             if name not in known:
                 raise ValueError(f"algorithm {self.name} sets {name}, which is no setting of AgentConfig; leave it out")
-        settings = {**self.settings, "extraction": self.extraction.name}
-        object.__setattr__(self, "settings", MappingProxyType(settings))
+        if (said := self.settings.get("extraction", own)) != own:
+            raise ValueError(f"algorithm {self.name} sets extraction {said}, but has {own}; leave it out of settings")
+        object.__setattr__(self, "settings", MappingProxyType({**self.settings, "extraction": own}))
 
 
 MODEL_FREE: dict[str, Setting] = {"f": 1.0, "rho": "dataset"}
