@@ -137,7 +137,7 @@ class Bench:
 
         def gradients() -> None:
             torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)
-            torch.autograd.grad(agent.actor_loss(batch, noise)[0], agent.actor_parameters)
+            torch.autograd.grad(agent.extraction.loss(agent, batch, noise)[0], agent.actor_parameters)
 
         flops = count_flops(gradients)
         unit = "agent updates/s"

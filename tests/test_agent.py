@@ -9,6 +9,7 @@ from small_agents import SMALL, A, F, draws, make_agent, random_batch
 from torch import Tensor
 
 from latent_combo.agent.batch import Batch, Noise, draw_by_weight
+from latent_combo.agent.extraction import IMITATION, VALUE
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import real_share
 from latent_combo.agent.settings import AgentConfig, one, pushed_rows, real_rows
@@ -111,7 +112,7 @@ def test_eq_3_climbs_the_smaller_twin(slopes: tuple[float, float], expected: flo
     agent.critic.forward = first_action(slopes)  # type: ignore[method-assign]
     batch, g = random_batch(1), draws()
     for _ in range(200):
-        loss, _, _ = agent.actor_loss(batch, Noise.draw(1, config, A, g))
+        loss, _ = VALUE.loss(agent, batch, Noise.draw(1, config, A, g))
         agent.actor_optimiser.step(torch.autograd.grad(loss, agent.actor_parameters))
     torch.testing.assert_close(agent.actor(batch.feature).mode[0, :, 0], torch.full((12,), expected), atol=0.15, rtol=0)
 
@@ -146,6 +147,7 @@ def test_agents_of_a_stack_may_not_differ_in_what_they_share() -> None:
         ({"initial_alpha": 0.0}, "initial_alpha is 0"),
         ({"actions": 0}, "actions is 0"),
         ({"target_steps": 0}, "target_steps is 0"),
+        ({"extraction": "advantage"}, "extraction is 'advantage'; it is one of value, imitation"),
         ({"extraction": "imitation", "entropy_in_target": True}, "entropy_in_target needs"),
         ({"extraction": "imitation", "anchor": 1.0}, "anchor is a part of eq. 3"),
         ({"anchor": -1.0}, "anchor is -1"),
@@ -228,6 +230,14 @@ def test_agents_of_a_stack_share_the_rows_that_any_of_them_needs() -> None:
     assert pushed_rows([dataclasses.replace(model, beta=0.0)]) == slice(0, 0)
 
 
+@pytest.mark.parametrize("name", ["reward", "discount", "real"])
+def test_a_column_of_another_shape_is_not_broadcast(name: str) -> None:
+    batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
+    wrong = dataclasses.replace(batch, **{name: getattr(batch, name)[..., None]})
+    with pytest.raises(AssertionError):
+        make_agent(SMALL).critic_loss(wrong, noise)
+
+
 def test_stacked_adam_is_adam() -> None:
     g = draws()
     mine, theirs = (torch.randn(2, 3, 4, generator=draws(1)) for _ in range(2))
@@ -246,14 +256,14 @@ def test_eq_3_counts_model_rows_like_real_ones() -> None:
     agent, batch = make_agent(SMALL), random_batch(1)
     feature = batch.feature.clone().requires_grad_()
     noise = Noise.draw(1, SMALL, A, draws())
-    loss, log_policy, _ = agent.actor_loss(dataclasses.replace(batch, feature=feature), noise)
+    loss, metrics = VALUE.loss(agent, dataclasses.replace(batch, feature=feature), noise)
     rows = torch.autograd.grad(loss, feature)[0][0].norm(dim=-1)
     assert bool((rows[:6] > 1e-6).all()) and bool((rows[6:] > 1e-6).all())
     flipped = dataclasses.replace(batch, real=1.0 - batch.real)
-    torch.testing.assert_close(agent.actor_loss(flipped, noise)[0], loss)
+    torch.testing.assert_close(VALUE.loss(agent, flipped, noise)[0], loss)
     action, expected = agent.actor(batch.feature).sample(noise.actor)
     value = agent.critic(batch.feature, action[:, :, None]).squeeze(-1).amin(0)
-    torch.testing.assert_close(log_policy, expected)
+    torch.testing.assert_close(metrics["entropy"], -expected.detach().mean(-1))
     torch.testing.assert_close(loss, (SMALL.initial_alpha * expected - value).mean())
 
 
@@ -264,8 +274,8 @@ def test_without_values_eq_3_widens_the_policy() -> None:
         agent.critic_weights.zero_()
     batch, entropies = random_batch(1), []
     for _ in range(60):
-        loss, log_policy, _ = agent.actor_loss(batch, Noise.draw(1, config, A, g))
-        entropies.append(-float(log_policy.detach().mean()))
+        loss, metrics = VALUE.loss(agent, batch, Noise.draw(1, config, A, g))
+        entropies.append(float(metrics["entropy"]))
         agent.actor_optimiser.step(torch.autograd.grad(loss, agent.actor_parameters))
     assert sum(entropies[-20:]) / 20 > sum(entropies[:20]) / 20 + 0.1
     assert max(entropies) < 2 * math.log(2.0) + 0.5  # the uniform policy has the most
@@ -275,7 +285,7 @@ def test_eq_3_with_an_anchor_by_hand() -> None:
     """`c (alpha log pi - min Q) / mean |min Q|` over all rows, and |mode - a|^2 over the dataset's."""
     agents = [dataclasses.replace(SMALL, anchor=anchor) for anchor in (0.0, 2.5, 1e-6)]
     agent, batch, noise = make_agent(*agents), random_batch(3), Noise.draw(3, SMALL, A, draws())
-    loss, _, metrics = agent.actor_loss(batch, noise)
+    loss, metrics = VALUE.loss(agent, batch, noise)
     policy = agent.actor(batch.feature)
     action, log_policy = policy.sample(noise.actor)
     value = agent.critic(batch.feature, action[:, :, None]).squeeze(-1).amin(0)
@@ -289,7 +299,7 @@ def test_eq_3_with_an_anchor_by_hand() -> None:
     torch.testing.assert_close(metrics["actor_loss"], torch.stack(by_hand).detach(), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(metrics["squared_distance"], away.detach())
     grown = dataclasses.replace(batch, action=torch.where(batch.real[..., None] > 0, batch.action, 0.9))
-    torch.testing.assert_close(agent.actor_loss(grown, noise)[0], loss)  # only the dataset's actions are an anchor
+    torch.testing.assert_close(VALUE.loss(agent, grown, noise)[0], loss)  # only the dataset's actions are an anchor
 
 
 def test_an_anchored_policy_goes_where_values_grow_and_stays_near_the_data() -> None:
@@ -310,7 +320,7 @@ def test_an_anchored_policy_goes_where_values_grow_and_stays_near_the_data() -> 
         batch = dataclasses.replace(random_batch(1), action=torch.zeros(1, 12, A))
         batch = dataclasses.replace(batch, real=torch.ones(1, 12))
         for _ in range(400):
-            loss, _, _ = agent.actor_loss(batch, Noise.draw(1, config, A, g))
+            loss, _ = VALUE.loss(agent, batch, Noise.draw(1, config, A, g))
             agent.actor_optimiser.step(torch.autograd.grad(loss, agent.actor_parameters))
         mode = agent.actor(batch.feature).mode.detach().mean((0, 1))
         assert abs(float(mode[1])) < 0.05
@@ -332,7 +342,7 @@ def test_an_anchor_leaves_the_temperature_in_units_of_the_values() -> None:
         )
     )
     batch = dataclasses.replace(random_batch(2), action=torch.zeros(2, 12, A))
-    entropies = [agent._follow_values(batch, Noise.draw(2, SMALL, A, g), None, None)["entropy"] for _ in range(800)]
+    entropies = [agent.improve_policy(VALUE, batch, Noise.draw(2, SMALL, A, g))["entropy"] for _ in range(800)]
     assert torch.stack(entropies[-200:]).mean(0).tolist() == pytest.approx([-A, -A], abs=0.2)
 
 
@@ -363,7 +373,7 @@ def test_values_of_an_imitating_policy_do_not_pay_for_conservatism_at_every_back
         action = (feature[..., :A].tanh() * 0.6 + 0.2 * torch.randn(1, 64, A, generator=g)).clamp(-1, 1)
         ones = torch.ones(1, 64)
         batch = Batch(feature, action, ones, following, 0.9 * ones, ones)
-        metrics = agent.update(batch, Noise.draw(1, config, A, g), imitate=True)
+        metrics = agent.update(batch, Noise.draw(1, config, A, g), extraction=IMITATION)
     assert 5.0 < float(metrics["q_data"]) < 13.0
 
 
@@ -422,7 +432,7 @@ def test_in_bfloat16_are_the_log_sum_exp_and_what_is_valued_with_it(changes: dic
     for low in (False, True):
         agent = make_agent(dataclasses.replace(config, bfloat16=low))
         q_data, soft_maximum, _ = agent.values_and_soft_maxima(batch, noise)
-        found.append((agent.backup(batch, noise.following), q_data, soft_maximum, agent.actor_loss(batch, noise)[0]))
+        found.append((agent.backup(batch, noise.following), q_data, soft_maximum, VALUE.loss(agent, batch, noise)[0]))
         agent.update(batch, noise)
         assert all(p.dtype == torch.float32 and bool(p.isfinite().all()) for p in agent.parameters())
     exact, rounded = found

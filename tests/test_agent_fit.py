@@ -13,11 +13,12 @@ from toy_models import PartialWorldModel
 from combo_common.seeding import generator
 from latent_combo.agent.batch import Noise
 from latent_combo.agent.conservative import conservative_gap
+from latent_combo.agent.extraction import IMITATION
 from latent_combo.agent.fit import AgentFit, AgentFitConfig
+from latent_combo.agent.measures import held_out_metrics, regularisers
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
-from latent_combo.pipeline.agent_phase import held_out_metrics, regularisers
 from latent_combo.world_model.base import Imagined
 
 
@@ -205,9 +206,11 @@ def test_a_warm_up_begins_with_the_behaviours_actions_and_the_values_of_its_whol
     assert float((small.target.reward - small.whole.reward).abs().mean()) > 3.0  # which one reward would not teach
     assert float((mode - action).abs().max()) < 0.05
     batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
-    loss, _ = warm.agent.imitation_loss(batch, noise)
+    loss, _ = IMITATION.loss(warm.agent, batch, noise)
     model_rows = dataclasses.replace(batch, action=torch.where(batch.real[..., None] > 0, batch.action, 0.3))
-    torch.testing.assert_close(warm.agent.imitation_loss(model_rows, noise)[0], loss)  # only the dataset's are imitated
+    torch.testing.assert_close(
+        IMITATION.loss(warm.agent, model_rows, noise)[0], loss
+    )  # only the dataset's are imitated
 
 
 def test_after_a_warm_up_the_policy_follows_the_critics() -> None:

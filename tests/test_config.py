@@ -6,8 +6,9 @@ import yaml
 
 from combo_common.errors import UserError
 from data.locate import resolve
+from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.command_line import load_config, parse, save_config, settings_files
-from latent_combo.config.schema import ALGORITHMS, Config
+from latent_combo.config.schema import Config
 
 
 @pytest.mark.parametrize("obs", ["pixels", "state"])

@@ -8,6 +8,7 @@ from small_agents import SMALL, A, F, dataset, draws
 from torch import Tensor
 
 from latent_combo.agent import replay
+from latent_combo.agent.batch import Transitions
 from latent_combo.agent.replay import (
     EncodedDataset,
     ModelBuffer,
@@ -25,21 +26,19 @@ def test_the_buffer_is_a_ring() -> None:
     buffer = ModelBuffer(1, 4, 1, 1, CPU)
     for value in (1.0, 2.0, 3.0):
         rows = torch.full((1, 2, 1), value)
-        buffer.add(rows, rows, rows[..., 0], rows, rows[..., 0])
+        buffer.add(Transitions(rows, rows, rows[..., 0], rows, rows[..., 0]))
     assert buffer.feature.flatten().tolist() == [3.0, 3.0, 2.0, 2.0]
     with pytest.raises(ValueError, match="divide"):
-        buffer.add(torch.zeros(1, 3, 1))
+        rows = torch.zeros(1, 3, 1)
+        buffer.add(Transitions(rows, rows, rows[..., 0], rows, rows[..., 0]))
 
 
 def test_each_agent_samples_its_own_part_of_the_buffer() -> None:
     buffer = ModelBuffer(3, 4, F, A, CPU)
     own = torch.arange(3.0)[:, None]
+    features = own[..., None].expand(3, 4, F)
     buffer.add(
-        own[..., None].expand(3, 4, F),
-        own[..., None].expand(3, 4, A),
-        own.expand(3, 4),
-        own[..., None].expand(3, 4, F),
-        own.expand(3, 4),
+        Transitions(features, own[..., None].expand(3, 4, A), own.expand(3, 4), features, own.expand(3, 4)),
     )
     for column in buffer.sample(10, draws()):
         assert bool((column.reshape(3, -1) == own).all())
@@ -48,7 +47,7 @@ def test_each_agent_samples_its_own_part_of_the_buffer() -> None:
 def test_a_batch_is_f_real_and_its_transitions_are_rows_that_follow_each_other() -> None:
     data, buffer = dataset(), ModelBuffer(2, 4, F, A, CPU)
     fake = torch.full((2, 4, F), -1.0)
-    buffer.add(fake, torch.zeros(2, 4, A), torch.zeros(2, 4), fake, torch.zeros(2, 4))
+    buffer.add(Transitions(fake, torch.zeros(2, 4, A), torch.zeros(2, 4), fake, torch.zeros(2, 4)))
     batch = mixed_batch(data, buffer, real_share([5, 8], 10, CPU), draws())
     assert batch.real.sum(1).tolist() == [5.0, 8.0]
     real = batch.real.bool()
@@ -201,7 +200,7 @@ def test_a_ring_is_drawn_from_as_far_as_it_is_filled_and_forgets_the_oldest() ->
 
     def add(value: float) -> None:
         part = torch.full((1, 2, F), value)
-        buffer.add(part, torch.zeros(1, 2, A), torch.full((1, 2), value), part, torch.zeros(1, 2))
+        buffer.add(Transitions(part, torch.zeros(1, 2, A), torch.full((1, 2), value), part, torch.zeros(1, 2)))
 
     seen = []
     for value in (1.0, 2.0, 3.0, 4.0, 5.0):

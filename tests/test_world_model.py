@@ -88,6 +88,12 @@ def test_the_loss_is_the_negative_evidence_lower_bound_by_hand() -> None:
     assert len(set(member[0].tolist())) > 1  # members change within a sequence
 
 
+def test_a_column_of_another_shape_is_not_broadcast() -> None:
+    square = segment(batch=5, length=5)
+    with pytest.raises(AssertionError):
+        make_model().loss(dataclasses.replace(square, reward=square.reward[..., None]), draws())
+
+
 def test_half_the_squared_distance_and_its_gradient_by_the_formula() -> None:
     mean = torch.randn(4, 2, 3, 5, dtype=torch.float64, generator=draws(), requires_grad=True)
     target = torch.randn(4, 2, 3, 5, dtype=torch.float64, generator=draws(1))

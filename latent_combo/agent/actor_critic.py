@@ -1,21 +1,28 @@
 """The conservative actor-critic: COMBO and, by its settings, the algorithms around it.
 
-Symbols: S agents in a stack, B rows of a batch, N actions per state, F feature size, A action size.
+Symbols (docs/symbols.md): S, B, M, N, F, A, k.
 """
+
+import functools
 
 import torch
 from torch import Tensor, nn
 
-from latent_combo.agent.batch import Batch, Noise, draw_by_weight
-from latent_combo.agent.conservative import conservative_gap, log_sum_exp, softmax_shares, weighted_mean
+from latent_combo.agent.batch import Batch, Noise
+from latent_combo.agent.conservative import (
+    carried_by_draws,
+    conservative_gap,
+    log_sum_exp,
+    sample_metrics,
+    softmax_shares,
+    weighted_mean,
+)
+from latent_combo.agent.extraction import EXTRACTIONS, Extraction
 from latent_combo.agent.networks import Actor, TwinCritic
 from latent_combo.agent.settings import AgentConfig, AgentSettings, one, pushed_rows, real_rows
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.numerics.adam import StackedAdam
 from latent_combo.numerics.finite import FiniteCheck
-
-LEAST_SIZE = 1e-2
-"""Of the mean value that an anchor divides by."""
 
 
 def in_one_vector(network: nn.Module) -> Tensor:
@@ -33,7 +40,11 @@ class ConservativeActorCritic(nn.Module):
     With beta = 0, f = 1 and the entropy in the target it is soft actor-critic.
     """
 
+    actor: Actor
+    critic: TwinCritic
     log_alpha: Tensor
+    anchor: Tensor | None
+    """See `extraction.ActorCritic`."""
 
     def __init__(self, configs: list[AgentConfig], feature_dim: int, action_dim: int, device: torch.device) -> None:
         super().__init__()
@@ -42,12 +53,13 @@ class ConservativeActorCritic(nn.Module):
         self.settings = AgentSettings.stacked(configs, device)
         self.real_rows = [real_rows(one(own.f), own.batch) for own in configs]
         self.pushed = pushed_rows(configs)
-        self.anchored = any(own.anchor for own in configs)
+        self.extraction = EXTRACTIONS[config.extraction]
+        self.anchor = self.settings.anchor if any(own.anchor for own in configs) else None
         self.target_entropy = -float(action_dim) if config.target_entropy is None else config.target_entropy
         self.actor = Actor(self.stack, config.actor_network, feature_dim, action_dim).to(device)
         self.critic = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
         self.target = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
-        self.target.load_state_dict(self.critic.state_dict())
+        self.target.load_state_dict(self.critic.state_dict())  # one public re-implementation starts them apart
         self.target.requires_grad_(False)
         self.averaged: Actor | None = None
         if config.policy_average:
@@ -86,26 +98,36 @@ class ConservativeActorCritic(nn.Module):
         noise: Noise,
         report: bool = True,
         policy: TanhGaussian | None = None,
-        imitate: bool = False,
+        extraction: Extraction | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 29 with twin critics: `beta * gap + 1/2 E[(Q - y)^2]`, summed over critics and agents.
 
-        `policy` is that of the batch's states, if it is known; with `imitate` it does not follow the critics. Returns
-        the scalar loss and, with `report`, metrics of shape (S,).
+        `policy` is that of the batch's states, if it is known, and `extraction` how it is had, if not in the agent's
+        own way. Returns the scalar loss and, with `report`, metrics of shape (S,).
         """
-        target = self.backup(batch, noise.following, imitate or self.config.backup == "mode")  # (S, B)
-        soft_maximum: Tensor | None = None
+        rows = batch.reward.shape  # (S, B)
         metrics: dict[str, Tensor] = {}
+
+        # The values of a batch's own pairs, and the log-sum-exp at the states of rho, where there are any
         if self.pushed.start == self.pushed.stop:
-            q_data = self.values(batch)
+            q_data, soft_maximum = self.values(batch), None
         else:
             q_data, soft_maximum, metrics = self.values_and_soft_maxima(batch, noise, report, policy)
+
+        # The Bellman error, over d_f: all rows of a batch
+        follows_values = (extraction or self.extraction).follows_values
+        target = self.backup(batch, noise.following, not follows_values or self.config.backup == "mode")
+        assert target.shape == rows == batch.real.shape and q_data.shape == (2, *rows)
         bellman = 0.5 * (q_data - target).square().mean(-1)  # (2, S)
         loss = bellman
+
+        # The conservative term: down under rho(s), by the soft maximum over actions, and up at the dataset's pairs
         if soft_maximum is not None:
             real = batch.real[:, self.pushed]
-            rho = self.settings.rho_model[:, None] * (1.0 - real) + self.settings.rho_real[:, None] * real
-            gap = conservative_gap(soft_maximum, rho, q_data, batch.real)  # (2, S)
+            rho = self.settings.rho_model[:, None] * (1.0 - real) + self.settings.rho_real[:, None] * real  # (S, M)
+            assert soft_maximum.shape == (2, *rho.shape)
+            gap = conservative_gap(soft_maximum, rho, q_data, batch.real)
+            assert gap.shape == bellman.shape == (2, *self.settings.beta.shape)
             loss = torch.addcmul(bellman, self.settings.beta, gap)
             if report:
                 metrics = {name: weighted_mean(values, rho) for name, values in metrics.items()}
@@ -135,10 +157,14 @@ class ConservativeActorCritic(nn.Module):
         """
         pushed, draws, low = self.pushed, self.config.softmax_draws, self.config.bfloat16
         feature = batch.feature[:, pushed]
+
+        # 2N actions per state: of Unif(a), and of the current pi(a|s), into which no gradient goes (B.1)
         with torch.no_grad():
             of_states = self.actor(feature).many(slice(None)) if policy is None else policy.many(pushed)
             policy_action, log_policy = of_states.sample(noise.policy[:, pushed])
         sampled = torch.cat([noise.uniform[:, pushed], policy_action], 2)  # (S, M, 2N, A)
+
+        # Their values, and those of the batch's own actions
         if draws == 0 and feature.shape[1] == batch.feature.shape[1]:
             # all states are valued at all of their actions at once
             every = self.critic(feature, torch.cat([batch.action[:, :, None], sampled], 2), low)
@@ -148,19 +174,15 @@ class ConservativeActorCritic(nn.Module):
             with torch.set_grad_enabled(draws == 0):
                 q_sampled = self.critic(feature, sampled, low)
         q_uniform, q_policy = q_sampled.chunk(2, -1)  # (2, S, M, N)
+        assert q_uniform.shape == q_policy.shape == (2, *noise.uniform[:, pushed].shape[:3])
+
+        # The log-sum-exp over actions, by importance sampling (eq. 29)
         soft_maximum = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M)
         if draws:
-            share = softmax_shares(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M, 2N)
-            uniform = torch.stack(noise.softmax[:, pushed].chunk(2, -1))  # (2, S, M, k)
-            chosen = draw_by_weight(share.cumsum(-1), uniform)[..., None].expand(*uniform.shape, self.action_dim)
-            q_chosen = self.critic(feature, sampled.expand(2, *sampled.shape).gather(3, chosen), low).mean(-1)
-            soft_maximum = soft_maximum + q_chosen - q_chosen.detach()  # its value, and the drawn samples' gradient
-        if not report:
-            return q_data, soft_maximum, {}
-        with torch.no_grad():
-            metrics = {name: q.mean((0, 3)) for name, q in (("q_uniform", q_uniform), ("q_policy", q_policy))}
             shares = softmax_shares(q_uniform, q_policy, log_policy, self.action_dim)
-            metrics["pushed_by_policy"] = shares[..., shares.shape[-1] // 2 :].sum(-1).mean(0)
+            critic = functools.partial(self.critic, feature, low=low)
+            soft_maximum = carried_by_draws(soft_maximum, shares, sampled, noise.softmax[:, pushed], critic)
+        metrics = sample_metrics(q_uniform, q_policy, log_policy, self.action_dim) if report else {}
         return q_data, soft_maximum, metrics
 
     @torch.no_grad()
@@ -177,85 +199,58 @@ class ConservativeActorCritic(nn.Module):
             value = value - self.log_alpha.exp()[:, None] * policy.sample(noise)[1]
         return torch.addcmul(batch.reward, batch.discount, value)
 
-    def actor_loss(
-        self, batch: Batch, noise: Noise, policy: TanhGaussian | None = None
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Eq. 3 with entropy: `E[alpha log pi - min_i Q_i]` over the batch's states, summed over agents.
-
-        With an anchor c it is `c E[alpha log pi - min_i Q_i] / mean |min_i Q_i| + E_D[|mode - a|^2]`: the temperature
-        stays in units of the values, as the target entropy and the backup need it. `policy` is that of these states,
-        if it is known. Returns the scalar loss, the log-densities of the actions (S, B), and metrics
-        of shape (S,).
-        """
-        policy = self.actor(batch.feature) if policy is None else policy
-        action, log_policy = policy.sample(noise.actor)
-        value = self.critic(batch.feature, action[:, :, None]).squeeze(-1).amin(0)  # (S, B)
-        each = self.log_alpha.detach().exp()[:, None] * log_policy - value
-        away = weighted_mean((policy.mode - batch.action).square().sum(-1), batch.real)  # (S,)
-        if self.anchored:
-            anchor = self.settings.anchor
-            size = value.detach().abs().mean(-1).clamp(min=LEAST_SIZE)
-            scale = torch.where(anchor > 0.0, anchor / size, 1.0)
-            loss = scale * each.mean(-1) + (anchor > 0.0).float() * away
-        else:
-            loss = each.mean(-1)
-        return loss.sum(), log_policy, {"actor_loss": loss.detach(), "squared_distance": away.detach()}
-
-    def imitation_loss(self, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
-        """`-E_D[log pi(a|s)]` over the dataset's rows of a batch, summed over agents, and metrics of shape (S,)."""
-        policy = self.actor(batch.feature)
-        loss = -weighted_mean(policy.log_prob(batch.action), batch.real)
-        entropy = -policy.sample(noise.actor)[1].detach().mean(-1)
-        away = weighted_mean((policy.mode - batch.action).detach().square().sum(-1), batch.real)
-        return loss.sum(), {"actor_loss": loss.detach(), "entropy": entropy, "squared_distance": away}
-
     def update(
         self,
         batch: Batch,
         noise: Noise,
         share: Tensor | None = None,
-        imitate: bool = False,
+        extraction: Extraction | None = None,
         report: bool = True,
     ) -> dict[str, Tensor]:
         """One step of the critics, of the policy, of the temperature and of the target critics.
 
-        With `imitate`, or by the extraction "imitation", the policy follows the dataset's actions instead of the
-        critics. `share` () scales the learning rates of critics and policy. Returns metrics of shape (S,), without
-        `report` few of them. Reads nothing of the device: from the first loss or gradient on that is not finite nothing
-        changes any more, and `finite` tells. (Where the policy's is the bad one, the critics' step of that update has
-        been taken.)
+        The policy is had by `extraction`, in a warm-up for one, or in the agent's own way. `share` () scales the
+        learning rates of critics and policy. Returns metrics of shape (S,), without `report` few of them. Reads nothing
+        of the device: from the first loss or gradient on that is not finite nothing changes any more, and `finite`
+        tells. (Where the policy's is the bad one, the critics' step of that update has been taken.)
         """
         assert next(self.critic.parameters()).data_ptr() == self.critic_weights.data_ptr(), "the networks were moved"
         self.finite.begin()
-        imitate = imitate or self.config.extraction == "imitation"
+        extraction = extraction or self.extraction
         # The policy changes last in an update: what the critics and eq. 3 need of it is computed once.
-        policy = None if imitate else self.actor(batch.feature)
-        critic_loss, metrics = self.critic_loss(batch, noise, report, policy, imitate)
+        policy = self.actor(batch.feature) if extraction.follows_values else None
+        critic_loss, metrics = self.critic_loss(batch, noise, report, policy, extraction)
         self._descend("critic", critic_loss, self.critic_optimiser, share)
-        if imitate:
-            actor_loss, actor_metrics = self.imitation_loss(batch, noise)
-            self._descend("actor", actor_loss, self.actor_optimiser, share)
-        else:
-            actor_metrics = self._follow_values(batch, noise, share, policy)
-        with torch.no_grad():
-            rate = (1.0 - self.finite.bad) * self.config.target_rate
-            self.target_weights.lerp_(self.critic_weights, rate)
-            if self.averaged is not None:
-                # a plain mean at first, or the initial weights would stay in it for long
-                taken = (1.0 / self.finite.steps.clamp(min=1)).clamp(min=1.0 - self.config.policy_average)
-                self.averaged_weights.lerp_(self.actor_weights, (1.0 - self.finite.bad) * taken)
-        return metrics | actor_metrics
+        metrics |= self.improve_policy(extraction, batch, noise, share, policy)
+        self._follow_slowly()
+        return metrics
 
-    def _follow_values(
-        self, batch: Batch, noise: Noise, share: Tensor | None, policy: TanhGaussian | None
+    def improve_policy(
+        self,
+        extraction: Extraction,
+        batch: Batch,
+        noise: Noise,
+        share: Tensor | None = None,
+        policy: TanhGaussian | None = None,
     ) -> dict[str, Tensor]:
-        """Eq. 3, and the temperature towards the target entropy."""
-        loss, log_policy, metrics = self.actor_loss(batch, noise, policy)
+        """One step of the policy, and of the temperature towards the target entropy where there is one."""
+        loss, metrics = extraction.loss(self, batch, noise, policy)
         self._descend("actor", loss, self.actor_optimiser, share)
-        entropy = -log_policy.detach().mean(-1)
-        excess = entropy - self.target_entropy
+        if not extraction.follows_values:
+            return metrics
+        excess = metrics["entropy"] - self.target_entropy
         self.alpha_optimiser.step((excess,), skip=self.finite.bad)  # the gradient of log_alpha * excess
-        return {**metrics, "entropy": entropy, "alpha": self.log_alpha.detach().exp()}
+        return {**metrics, "alpha": self.log_alpha.detach().exp()}
+
+    @torch.no_grad()
+    def _follow_slowly(self) -> None:
+        """Move the target critics by tau towards the critics, and the policy that acts towards the trained one."""
+        rate = (1.0 - self.finite.bad) * self.config.target_rate
+        self.target_weights.lerp_(self.critic_weights, rate)
+        if self.averaged is not None:
+            # a plain mean at first, or the initial weights would stay in it for long
+            taken = (1.0 / self.finite.steps.clamp(min=1)).clamp(min=1.0 - self.config.policy_average)
+            self.averaged_weights.lerp_(self.actor_weights, (1.0 - self.finite.bad) * taken)
 
     def _descend(self, name: str, loss: Tensor, optimiser: StackedAdam, share: Tensor | None) -> None:
         gradients = torch.autograd.grad(loss, optimiser.parameters)

@@ -1,14 +1,28 @@
 """What an update is fed: transitions and random numbers.
 
-Symbols: S agents in a stack, B rows of a batch, N actions per state, F feature size, A action size.
+Symbols (docs/symbols.md): S, B, N, F, A.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from latent_combo.agent.settings import AgentConfig
+
+class Transitions(NamedTuple):
+    """Transitions of any leading shape (...), from the dataset or from the model."""
+
+    feature: Tensor
+    """(..., F)."""
+    action: Tensor
+    """(..., A)."""
+    reward: Tensor
+    """(...); the discounted sum of n rewards in n-step targets."""
+    next_feature: Tensor
+    """(..., F): the state that the target continues from."""
+    discount: Tensor
+    """(...): gamma, gamma^n in n-step targets, 0 where the episode ended for good."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,27 @@ class Batch:
     real: Tensor
     """(S, B) float32, 1 for rows of the dataset and 0 for rows of the model."""
 
+    @classmethod
+    def of(cls, transitions: Transitions, real: Tensor) -> "Batch":
+        """Transitions (S, B) and which of them are the dataset's, `real` (S, B)."""
+        return cls(*transitions, real)
+
+
+class NoiseSizes(Protocol):
+    """The settings that say how many random numbers an update takes."""
+
+    @property
+    def batch(self) -> int:
+        """B, transitions in an update."""
+
+    @property
+    def actions(self) -> int:
+        """N, sampled actions per state, of the uniform and of the current policy each."""
+
+    @property
+    def softmax_draws(self) -> int:
+        """k, samples per state that carry the gradient of the log-sum-exp."""
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -45,7 +80,7 @@ class Noise:
     """(S, B, 2k) uniform in [0, 1): the k `softmax_draws` of both critics."""
 
     @classmethod
-    def draw(cls, stack: int, config: AgentConfig, action_dim: int, generator: torch.Generator) -> "Noise":
+    def draw(cls, stack: int, config: NoiseSizes, action_dim: int, generator: torch.Generator) -> "Noise":
         """Draw for one update, on the generator's device."""
         many = (stack, config.batch, config.actions, action_dim)
         one = (stack, config.batch, action_dim)

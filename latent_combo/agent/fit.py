@@ -10,6 +10,8 @@ from torch import Tensor
 from combo_common.validation import require_not_negative, require_positive, require_share
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise
+from latent_combo.agent.extraction import IMITATION
+from latent_combo.agent.penalty import NO_PENALTY, Penalty
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer, mixed_batch, real_share
 from latent_combo.agent.rollout import rollout
 from latent_combo.numerics.capture import CapturedStep, MemoryPool
@@ -70,8 +72,13 @@ class AgentFit:
         generator: torch.Generator,
         graphs: str = "auto",
         check_every: int | None = None,
+        penalty: Penalty = NO_PENALTY,
     ) -> None:
-        """Train `agent` on `dataset` and rollouts of `model`; `graphs` and `check_every` are as in a model's `Fit`."""
+        """Train `agent` on `dataset` and rollouts of `model`, less an algorithm's `penalty`.
+
+        `graphs` and `check_every` are as in a model's `Fit`.
+        """
+        self.penalty = penalty
         self.agent, self.model, self.dataset, self.config, self.generator = agent, model, dataset, config, generator
         if agent.config.scale_values:
             agent.scale_values(*dataset.value_scale())
@@ -135,7 +142,7 @@ class AgentFit:
 
     def update(self, warm: bool = False, report: bool = True) -> dict[str, Tensor]:
         """Draw a batch and update once: nothing here may read the device."""
-        return self.agent.update(*self.draw(warm), imitate=warm, report=report)
+        return self.agent.update(*self.draw(warm), extraction=IMITATION if warm else None, report=report)
 
     def draw(self, warm: bool) -> tuple[Batch, Noise, Tensor]:
         """All that an update is given."""
@@ -147,10 +154,8 @@ class AgentFit:
     def roll_out(self) -> dict[str, Tensor]:
         """One round: nothing here may read the device."""
         assert self.buffer is not None
-        config = self.config
-        return rollout(
-            self.model, self.agent, self.dataset, self.buffer, config.branches, config.horizon, self.generator
-        )
+        steps = (self.config.branches, self.config.horizon)
+        return rollout(self.model, self.agent, self.dataset, self.buffer, *steps, self.generator, self.penalty)
 
     @property
     def capture_seconds(self) -> float:

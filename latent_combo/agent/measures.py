@@ -75,11 +75,9 @@ def update_flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> flo
     draws = generator(0, dataset.source.device, "flops")
     batch = mixed_batch(dataset, None, real_share(agent.real_rows, agent.config.batch, draws.device), draws)
     noise = Noise.draw(agent.stack, agent.config, agent.action_dim, draws)
-    imitates = agent.config.extraction == "imitation"
 
     def work() -> None:
         torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)
-        policy_loss = agent.imitation_loss(batch, noise)[0] if imitates else agent.actor_loss(batch, noise)[0]
-        torch.autograd.grad(policy_loss, agent.actor_parameters)
+        torch.autograd.grad(agent.extraction.loss(agent, batch, noise)[0], agent.actor_parameters)
 
     return float(count_flops(work))

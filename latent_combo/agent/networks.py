@@ -1,6 +1,6 @@
 """Networks with a leading axis of independent agents.
 
-Symbols: S agents in a stack, B states, N actions per state, F feature size, A action size.
+Symbols (docs/symbols.md): S, B, N, F, A.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""The two sources of a batch: the encoded dataset and what the model has imagined."""
+"""The two sources of a batch: the encoded dataset and what the model has imagined.
+
+Symbols (docs/symbols.md): S, B, R, M of these that start a transition, V, F, A.
+"""
 
 from dataclasses import dataclass
 
@@ -7,11 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latent_combo.agent.batch import Batch, draw_by_weight
+from latent_combo.agent.batch import Batch, Transitions, draw_by_weight
 from latent_combo.agent.settings import AgentConfig
-
-Columns = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Feature, action, reward, next feature and discount of transitions."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outcome:
     ) -> "Outcome":
         """Follow rows `source` (M,) for `steps`, or to the last row of their episode.
 
-        Columns of all rows, in Dreamer indexing: `reward` (N,), `terminal` (N,) float32, `last` (N,) bool.
+        Columns of all rows, in Dreamer indexing: `reward` (R,), `terminal` (R,) float32, `last` (R,) bool.
         """
         row, total, factor = source.clone(), torch.zeros_like(reward[source]), torch.ones_like(reward[source])
         for _ in range(steps):
@@ -59,9 +59,9 @@ class EncodedDataset:
     """The dataset as features, rows of episodes one after another, in Dreamer indexing."""
 
     feature: Tensor
-    """(V, N, F); V encodings of the same rows, with fresh samples of the latent (and shifts of the images) each."""
+    """(V, R, F); V encodings of the same rows, with fresh samples of the latent (and shifts of the images) each."""
     action: Tensor
-    """(N, A); `action[t]` led to row t."""
+    """(R, A); `action[t]` led to row t."""
     source: Tensor
     """(M,) int64: the rows from which a transition to the next row starts."""
     target: Outcome
@@ -77,7 +77,7 @@ class EncodedDataset:
     def from_rows(
         cls, feature: Tensor, action: Tensor, reward: Tensor, terminal: Tensor, is_first: Tensor, config: AgentConfig
     ) -> "EncodedDataset":
-        """Find the transitions of rows in Dreamer indexing; `is_first` is (N,) bool, `terminal` (N,) float32."""
+        """Find the transitions of rows in Dreamer indexing; `is_first` is (R,) bool, `terminal` (R,) float32."""
         last = torch.cat([is_first[1:], is_first.new_ones(1)])
         source = (~last).nonzero().squeeze(-1)
         target = Outcome.after(source, reward, terminal, last, config.target_steps, config.discount)
@@ -107,14 +107,12 @@ class EncodedDataset:
         row = self.source[index]
         return self.feature[view, row], self.action[row + 1]
 
-    def transitions(self, index: Tensor, view: Tensor, outcome: Outcome) -> Columns:
-        """Transitions `index` seen in `view`, up to `outcome`, which is `target` or `whole`.
-
-        Returns feature, action, the discounted rewards on the way, the feature that a value continues from, and its
-        discount.
-        """
+    def transitions(self, index: Tensor, view: Tensor, outcome: Outcome) -> Transitions:
+        """Transitions `index` (...) seen in `view` (...), up to `outcome`, which is `target` or `whole`."""
         feature, action = self.pairs(index, view)
-        return feature, action, outcome.reward[index], self.feature[view, outcome.row[index]], outcome.discount[index]
+        return Transitions(
+            feature, action, outcome.reward[index], self.feature[view, outcome.row[index]], outcome.discount[index]
+        )
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Indices of the given shape, uniform or by weight, and uniform views."""
@@ -145,9 +143,9 @@ def weighted_return(returns: NDArray[np.float64], lengths: NDArray[np.int64], co
 
 
 def trajectory_weights(reward: Tensor, is_first: Tensor, temperature: float | None) -> Tensor:
-    """exp(R / temperature) of each row's episode (N,) float64, R its return scaled to [0, 1] (Hong et al., 2023).
+    """exp(return / temperature) of each row's episode (R,) float64, returns scaled to [0, 1] (Hong et al., 2023).
 
-    The largest weight is 1. Rows are in Dreamer indexing: `reward` (N,), `is_first` (N,) bool. All weights are 1 where
+    The largest weight is 1. Rows are in Dreamer indexing: `reward` (R,), `is_first` (R,) bool. All weights are 1 where
     the temperature is None.
     """
     if temperature is None:
@@ -164,7 +162,7 @@ FIRST_ROWS = 25
 
 
 def rows_since_first(is_first: Tensor) -> Tensor:
-    """How many rows of its episode come before each row: (N,) bool to (N,) int64, of rows in Dreamer indexing."""
+    """How many rows of its episode come before each row: (R,) bool to (R,) int64, of rows in Dreamer indexing."""
     row = torch.arange(len(is_first), device=is_first.device)
     return row - torch.where(is_first, row, 0).cummax(0).values
 
@@ -190,28 +188,30 @@ class ModelBuffer:
         self.feature, self.action, self.reward, self.next_feature, self.discount = self._columns(self._rows)
 
     @property
-    def tensors(self) -> Columns:
-        """The five columns, each (S, capacity, ...)."""
-        return self.feature, self.action, self.reward, self.next_feature, self.discount
+    def tensors(self) -> Transitions:
+        """All that it has room for, (S, capacity)."""
+        return Transitions(self.feature, self.action, self.reward, self.next_feature, self.discount)
 
-    def _columns(self, rows: Tensor) -> Columns:
+    def _columns(self, rows: Tensor) -> Transitions:
+        """Rows (..., 2 F + A + 2) as transitions (...), without a copy."""
         feature, action, reward, next_feature, discount = rows.split(self._widths, -1)
-        return feature, action, reward.squeeze(-1), next_feature, discount.squeeze(-1)
+        return Transitions(feature, action, reward.squeeze(-1), next_feature, discount.squeeze(-1))
 
-    def add(self, *columns: Tensor) -> None:
-        """Append n transitions per agent, columns (S, n, ...) in the order of `tensors`; n divides the capacity."""
-        count = columns[0].shape[1]
+    def add(self, transitions: Transitions) -> None:
+        """Append n transitions per agent, (S, n). Raises ValueError where n does not divide the capacity."""
+        count = transitions.feature.shape[1]
         if self.capacity % count:
             raise ValueError(f"{count} transitions do not divide the capacity {self.capacity}")
+        assert transitions.reward.shape == transitions.discount.shape == transitions.feature.shape[:2]  # (S, n)
         place = self.position + torch.arange(count, device=self.position.device)
-        parts = [part if part.dim() == 3 else part[..., None] for part in columns]
+        parts = [part if part.dim() == 3 else part[..., None] for part in transitions]
         self._rows.index_copy_(1, place, torch.cat(parts, -1))
         self.position.add_(count).remainder_(self.capacity)
         self.size.add_(count).clamp_(max=self.capacity)
         self.filled = True
 
-    def sample(self, batch: int, generator: torch.Generator) -> Columns:
-        """Uniform transitions (S, batch, ...), in the order of `tensors`."""
+    def sample(self, batch: int, generator: torch.Generator) -> Transitions:
+        """Uniform transitions (S, batch)."""
         stack = len(self._rows)
         # the remainder of a number so large is uniform, and asks for no number of the device
         large = torch.randint(2**62, (stack, batch), generator=generator, device=self._rows.device)
@@ -238,13 +238,15 @@ def mixed_batch(
     of the config's n. Returns columns (S, batch, ...).
     """
     index, view = dataset.draw((real.shape[0], real.shape[1]), generator)
-    columns: tuple[Tensor, ...] = dataset.transitions(index, view, dataset.whole if whole else dataset.target)
+    transitions = dataset.transitions(index, view, dataset.whole if whole else dataset.target)
     if buffer is not None:
+        # Both sources fill all rows, and `real` chooses: how many are whose differs from agent to agent of a stack.
         imagined = buffer.sample(real.shape[1], generator)
         chosen = real.bool()
-        columns = tuple(
-            torch.where(chosen.view(*chosen.shape, *[1] * (a.dim() - 2)), a, b)
-            for a, b in zip(columns, imagined, strict=True)
+        transitions = Transitions(
+            *(
+                torch.where(chosen.view(*chosen.shape, *[1] * (own.dim() - 2)), own, other)
+                for own, other in zip(transitions, imagined, strict=True)
+            )
         )
-    feature, action, reward, next_feature, discount = columns
-    return Batch(feature, action, reward, next_feature, discount, real)
+    return Batch.of(transitions, real)

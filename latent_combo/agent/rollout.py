@@ -1,10 +1,15 @@
-"""Branched rollouts in the world model (algorithm 1, line 4)."""
+"""Branched rollouts in the world model (algorithm 1, line 4).
+
+Symbols (docs/symbols.md): S, n, F, A, and the paper's h, mu.
+"""
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.batch import Transitions
+from latent_combo.agent.penalty import NO_PENALTY, Penalty
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer
 from latent_combo.world_model.base import WorldModel
 
@@ -18,11 +23,13 @@ def rollout(
     branches: int,
     horizon: int,
     generator: torch.Generator,
+    penalty: Penalty = NO_PENALTY,
 ) -> dict[str, Tensor]:
     """Imagine `horizon` steps from `branches` states of the dataset per agent, and add them to the buffer.
 
-    Actions are mu's, uniform or the agent's own. A branch that terminates goes on from a fresh state of the dataset, so
-    that every stored transition starts from a living state. Returns metrics (S,).
+    Actions are mu's, uniform or the agent's own; the steps are stored as `penalty` leaves them. A branch that
+    terminates goes on from a fresh state of the dataset, so that every stored transition starts from a living state
+    (two public re-implementations know no terminations here, which ruins hopper). Returns metrics (S,).
     """
     stack, uniform = agent.stack, agent.settings.mu_uniform[:, None, None]
     device = generator.device
@@ -33,14 +40,14 @@ def rollout(
         noise = torch.randn(shape, generator=generator, device=device)
         random = torch.rand(shape, generator=generator, device=device) * 2.0 - 1.0
         action = torch.where(uniform, random, agent.actor(feature).act(noise))
-        step = model.imagine_step(
-            rearrange(feature, "s n f -> (s n) f"), rearrange(action, "s n a -> (s n) a"), generator
-        )
+        states, actions = rearrange(feature, "s n f -> (s n) f"), rearrange(action, "s n a -> (s n) a")
+        step = penalty(model, states, actions, model.imagine_step(states, actions, generator))
         following = rearrange(step.feature, "(s n) f -> s n f", s=stack)
         reward = rearrange(step.reward, "(s n) -> s n", s=stack)
         chance = rearrange(step.terminal, "(s n) -> s n", s=stack)
         terminal = torch.rand(chance.shape, generator=generator, device=device) < chance
-        buffer.add(feature, action, reward, following, agent.config.discount * (~terminal).float())
+        discount = agent.config.discount * (~terminal).float()
+        buffer.add(Transitions(feature, action, reward, following, discount))
         total += reward.mean(-1) / horizon
         fresh = dataset.states(*dataset.draw((stack, branches), generator))
         feature = torch.where(terminal[..., None], fresh, following)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from combo_common.validation import require_not_negative, require_positive, require_share
+from latent_combo.agent.extraction import EXTRACTIONS
 from latent_combo.agent.networks import NetworkConfig
 
 RHO = ("model", "mix", "dataset")
 MU = ("uniform", "policy")
-EXTRACTION = ("value", "imitation")
 BACKUP = ("sample", "mode")
 
 Numbers = float | list[float]
@@ -108,8 +108,8 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         self._settle_stack()
-        if self.extraction not in EXTRACTION:
-            raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTION)}")
+        if self.extraction not in EXTRACTIONS:
+            raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTIONS)}")
         if self.backup not in BACKUP:
             raise ValueError(f"backup is {self.backup!r}; it is one of {', '.join(BACKUP)}")
         if self.backup == "mode" and self.entropy_in_target:
@@ -121,8 +121,11 @@ class AgentConfig:
             raise ValueError(f"policy_average is {self.policy_average}; it is at least 0 and less than 1")
         if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
             raise ValueError(f"trajectory_temperature is {self.trajectory_temperature}; it is more than 0, or null")
-        if self.extraction == "imitation" and self.entropy_in_target:
-            raise ValueError('entropy_in_target needs the temperature of extraction "value"; "imitation" has none')
+        extraction = EXTRACTIONS[self.extraction]
+        if self.entropy_in_target and not extraction.follows_values:
+            raise ValueError(
+                f'entropy_in_target needs the temperature of extraction "value"; "{self.extraction}" has none'
+            )
         if self._lists():
             self.members()  # each is checked by itself
             return
@@ -133,10 +136,8 @@ class AgentConfig:
         require_positive(self, "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
         require_not_negative(self, "beta", "anchor")
         assert not isinstance(self.f, list)
-        if self.extraction == "imitation" and self.anchor:
-            raise ValueError(
-                'anchor is a part of eq. 3, which bc (extraction "imitation") does not follow; set it 0 or use combo'
-            )
+        if self.anchor and not extraction.follows_values:
+            raise ValueError(f"anchor is a part of eq. 3, which {extraction} does not follow; set it 0 or use combo")
         if not 0.0 < self.f <= 1.0:
             raise ValueError(f"f is {self.f}; the dataset's share of a batch lies in (0, 1]")
         real = real_rows(self.f, self.batch)

@@ -1,6 +1,6 @@
 """The policy's distribution over actions: the tanh of a diagonal Gaussian.
 
-Symbols: S agents in a stack, B states, M of them, N actions per state, A action size.
+Symbols (docs/symbols.md): S, B, M, N, A.
 """
 
 import math

@@ -24,8 +24,9 @@ from data.formats.minari import is_minari
 from data.locate import default_data_dir, find, infer_split, infer_task
 from data.source import layout_of
 from envs.tasks import OBSERVATIONS, VARIED, get_task
+from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.fitted import COMPUTED, GROUPS, Recipe, read_recipe
-from latent_combo.config.schema import ALGORITHMS, Config
+from latent_combo.config.schema import Config
 from latent_combo.runtime.run_folder import config_file
 from latent_combo.runtime.settings_file import read_settings
 
@@ -66,7 +67,7 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
         run = _resumed_folder(arguments)
         return load_config(run), True
     layers = _layers(arguments)
-    settings = [f"--agent.{name}={value}" for name, value in ALGORITHMS[layers.algorithm].items()]
+    settings = [f"--agent.{name}={value}" for name, value in ALGORITHMS[layers.algorithm].settings.items()]
     files, single = _split_config(arguments)
     # What the command line says of the algorithm comes after a file; what a file says comes before its own settings.
     named = any(argument.split("=")[0] == "--algorithm" for argument in single)

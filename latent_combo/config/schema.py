@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from combo_common.validation import require_not_negative, require_positive
 from data.locate import default_data_dir
 from envs.tasks import LOOKS, OBSERVATIONS, Seen
+from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.diagnostics.held_out import ViewsConfig
@@ -18,25 +17,6 @@ from latent_combo.numerics.matmul import LIBRARIES
 from latent_combo.world_model.ensemble import EnsembleConfig
 from latent_combo.world_model.fit import FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig
-
-SOFT = {"extraction": "value", "beta": "0", "anchor": "0", "backup": "sample", "entropy_in_target": "true"}
-"""Soft actor-critic's."""
-ALGORITHMS: dict[str, dict[str, str]] = {
-    "combo": {"extraction": "value"},
-    "cql-mbpo": {"rho": "dataset", "extraction": "value"},
-    "mbpo": {"mu": "policy", **SOFT},
-    "cql": {"f": "1", "rho": "dataset", "extraction": "value"},
-    "sac": {"f": "1", "rho": "dataset", **SOFT},
-    "bc": {
-        "beta": "0",
-        "f": "1",
-        "rho": "dataset",
-        "anchor": "0",
-        "extraction": "imitation",
-        "entropy_in_target": "false",
-    },
-}
-"""What each algorithm sets of the agent. What it leaves open, the anchor of `combo` for one, is the preset's."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +30,7 @@ class Config:
     """A name below the data folder, a recording that comes with the repository, a path (of this project, of V-D4RL,
     DreamerV2, LOMPO, D4RL or Minari), one of D4RL's names (downloaded if it is not here), or a Minari id."""
     algorithm: str = "combo"
-    """One of combo, cql-mbpo, mbpo, cql, sac, bc."""
+    """One of combo, cql-mbpo, mbpo, cql, sac, bc, or of those that are registered (agent/algorithms.py)."""
     preset: str = "quickstart"
     """One of quickstart (minutes on two cores), small (an hour), gpu (images: the paper's sizes in minutes on a GPU),
     paper (the paper's sizes and settings, for a GPU)."""
@@ -124,8 +104,8 @@ class Config:
         ):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")
-        for name, needed in ALGORITHMS[self.algorithm].items():
-            if getattr(self.agent, name) != yaml.safe_load(needed):
+        for name, needed in ALGORITHMS[self.algorithm].settings.items():
+            if getattr(self.agent, name) != needed:
                 raise ValueError(
                     f"algorithm is {self.algorithm}, which has agent.{name} {needed}, but that is "
                     f"{getattr(self.agent, name)}; leave one of them out"

@@ -7,6 +7,7 @@ import torch
 
 from combo_common.seeding import generator
 from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.measures import held_out_metrics, regularisers, update_flops
 from latent_combo.agent.replay import EncodedDataset
@@ -47,7 +48,9 @@ def fit_agent(
     """
     config, device, seed = session.config.agent_fit, session.device, session.config.seed
     agent = build_agent(session.config, session.task, model.feature_dim, device)
-    fit = AgentFit(agent, model, dataset, config, generator(seed, device, "agent"), session.config.cuda_graphs)
+    penalty = ALGORITHMS[session.config.algorithm].penalty
+    draws, graphs = generator(seed, device, "agent"), session.config.cuda_graphs
+    fit = AgentFit(agent, model, dataset, config, draws, graphs, penalty=penalty)
     looks = Looks()
     if saved := session.restore(PHASE, fit):
         looks = Looks.read(saved["looks"])

@@ -1,7 +1,7 @@
 """What every world model offers to the code above it, and the shapes that they share.
 
-Symbols: B batch, L segment length, F feature size, A action size, K ensemble members. An observation is an image
-(H, W, 3) uint8 or a vector (S,) float32; nothing above this interface looks at which.
+Symbols (docs/symbols.md): B, L, N, F, A, K, Z, S. An observation is an image (H, W, 3) uint8 or a vector (S,) float32;
+nothing above this interface looks at which.
 """
 
 from abc import ABC, abstractmethod

@@ -4,8 +4,7 @@ Each of K networks predicts a normal distribution over the change of the state a
 (2018) and Janner et al. (2019), as in MOPO, on which COMBO's state experiments are built. The best E of them on
 held-out episodes, the elites, are what is imagined with.
 
-Symbols: K networks, E elites, S state size, A action size, D = S + 1 predicted numbers (the change of the state, and
-the reward).
+Symbols (docs/symbols.md): K, E, S, A, D = S + 1, B, L, N.
 """
 
 import math
@@ -65,7 +64,8 @@ class GaussianNetworks(nn.Module):
         layers = len(config.weight_decay)
         widths = [inputs, *[config.hidden] * (layers - 1), 2 * outputs]
         shapes = list(pairwise(widths))
-        # Truncated normal of std 1 / (2 sqrt(inputs)), drawn apart for every member: members that start alike stay so.
+        # Truncated normal of std 1 / (2 sqrt(inputs)), drawn apart for every member: members that start alike stay so
+        # (one public re-implementation has a single draw for all).
         self.weight = nn.ParameterList(
             nn.init.trunc_normal_(
                 torch.empty(config.members, a, b), std=0.5 / math.sqrt(a), a=-1.0 / math.sqrt(a), b=1.0 / math.sqrt(a)
@@ -131,19 +131,27 @@ class EnsembleWorldModel(WorldModel):
         transitions and dimensions and summed over networks, with the layers' weight decay and the distance of the
         log-variance bounds.
         """
+        # A K-th of the transitions for each network
         x, y = self._pairs(segment)
         count = len(x) // self.config.members
         if count == 0:
             raise ValueError(f"{len(x)} transitions are too few for {self.config.members} networks")
         parts = (self.config.members, count, -1)
         x, y = x[: count * parts[0]].view(parts), y[: count * parts[0]].view(parts)
+
+        # The negative log-likelihood of each network's own transitions
         mean, log_variance = self.networks(x)
+        assert mean.shape == log_variance.shape == y.shape  # (K, count, D)
         error = (mean - y).square()
-        nll = 0.5 * (error * (-log_variance).exp() + log_variance).mean((1, 2))  # (K,)
+        nll = 0.5 * (error * (-log_variance).exp() + log_variance).mean((1, 2))
+        assert nll.shape == (self.config.members,)
+
+        # The layers' weight decay, and the bounds of the log-variances drawn together (Chua et al., 2018)
         decay = torch.stack(
             [0.5 * d * w.square().sum() for d, w in zip(self.config.weight_decay, self.networks.weight, strict=True)]
         ).sum()
         bounds = self.config.bound_weight * (self.networks.highest - self.networks.lowest).sum((1, 2)).mean()
+
         total = 2.0 * nll.sum() + decay + bounds
         metrics = {
             "loss": total.detach(),
@@ -258,6 +266,7 @@ class EnsembleWorldModel(WorldModel):
         """Inputs (M, S + A) and standardised changes and rewards (M, D) of a segment's M = B (L - 1) transitions."""
         before, after = segment.observation[:, :-1], segment.observation[:, 1:]
         x = torch.cat([self._standardise(before), segment.action[:, 1:]], -1)
+        # the change of the state: one public re-implementation predicts absolute next states
         y = torch.cat([after - before, segment.reward[:, 1:, None]], -1)
         return x.flatten(0, 1), ((y - self.change_mean) / self.change_std).flatten(0, 1)
 

@@ -1,4 +1,7 @@
-"""The world model of images: encoder, RSSM, decoder, reward head and, on request, a discount head."""
+"""The world model of images: encoder, RSSM, decoder, reward head and, on request, a discount head.
+
+Symbols (docs/symbols.md): B, L, N, K, Z, E, F, A.
+"""
 
 from dataclasses import dataclass, field
 
@@ -71,30 +74,40 @@ class RecurrentWorldModel(WorldModel):
         batch, length = segment.action.shape[:2]
         device = segment.action.device
         image = to_unit_range(rearrange(segment.observation, "b l h w c -> (b l) h w c"))
+
+        # Inference: posteriors q(z_t | h_t, e_t) along the sequences, each from a sample of the one before
         embedding = rearrange(self.encoder(image), "(b l) e -> b l e", b=batch)
         noise = torch.randn(batch, length, self.config.rssm.stochastic, device=device, generator=generator)
         h, z, posterior = self.rssm.observe(embedding, segment.action, noise, self.initial(batch, device))
-        priors = self.rssm.priors(h)
-        member = torch.randint(self.config.rssm.members, (batch, length), device=device, generator=generator)
-        kl = kl_divergence(posterior, _pick_per_step(priors, member))  # (B, L)
-
         feature = torch.cat([h, z], -1)
         flat = rearrange(feature, "b l f -> (b l) f")
+
+        # Forward models: the prior p_k(z_t | h_t) of a member k that is drawn anew for every step of every sequence
+        # (B.1); LOMPO's published code draws one member, and one noise, for a whole batch.
+        priors = self.rssm.priors(h)  # (K, B, L, Z)
+        member = torch.randint(self.config.rssm.members, (batch, length), device=device, generator=generator)
+
+        # The terms of eq. 27: reconstruction, reward and KL
         losses = {
-            "image": half_squared_distance(self.decoder(flat), image),
-            "reward": 0.5 * (self.reward(flat) - segment.reward.flatten()).square(),
-            "kl": kl.flatten(),
+            "image": half_squared_distance(self.decoder(flat), image).view(batch, length),
+            "reward": 0.5 * (self.reward(flat).view(batch, length) - segment.reward).square(),
+            "kl": kl_divergence(posterior, _pick_per_step(priors, member)),
         }
-        weights = {"image": 1.0, "reward": self.config.reward_weight, "kl": self.config.kl_weight}
+        scales = {"image": 1.0, "reward": self.config.reward_weight, "kl": self.config.kl_weight}
+
+        # Terminations, which are not in the paper
         if self.terminal_head is not None:
-            logit = self.terminal_head(flat).squeeze(-1)
-            target = segment.terminal.flatten().float()
+            logit = self.terminal_head(flat).view(batch, length)
+            target = segment.terminal.float()
             losses["terminal"] = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
-            weights["terminal"] = 1.0
-        means = {name: value.mean() for name, value in losses.items()}
-        metrics = {name: value.detach() for name, value in means.items()}
-        means["kl"] = means["kl"].clamp(min=self.config.free_nats)
-        total = torch.stack([weights[name] * means[name] for name in means]).sum()
+            scales["terminal"] = 1.0
+
+        assert losses.keys() == scales.keys(), "a loss without a scale, or a scale without a loss"
+        assert all(loss.shape == (batch, length) for loss in losses.values())
+        means = {name: loss.mean() for name, loss in losses.items()}
+        metrics = {name: mean.detach() for name, mean in means.items()}
+        means["kl"] = means["kl"].clamp(min=self.config.free_nats)  # by default 0, as in the paper
+        total = torch.stack([scales[name] * means[name] for name in means]).sum()
         with torch.no_grad():
             metrics["loss"] = total.detach()
             metrics["posterior_std"] = posterior.std.mean()

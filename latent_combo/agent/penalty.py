@@ -1,0 +1,34 @@
+"""What an algorithm takes from the rewards of imagined steps.
+
+COMBO has no such penalty: its critics are conservative instead. There is room here for MOPO and LOMPO, which subtract
+the model's uncertainty from the reward, and for MOReL, which ends an episode where the ensemble's members disagree.
+
+Symbols (docs/symbols.md): N = S n states, K, F, A.
+"""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from latent_combo.world_model.base import Imagined, WorldModel
+
+
+class Penalty(Protocol):
+    """A change of imagined steps before they are stored; it reads nothing of the device, and draws no numbers."""
+
+    def __call__(self, model: WorldModel, feature: Tensor, action: Tensor, step: Imagined) -> Imagined:
+        """Return `step`, from states `feature` (N, F) by `action` (N, A), with other rewards or terminations (N,).
+
+        What the members disagree in is had by `model.step_members`.
+        """
+
+
+class NoPenalty:
+    """Steps are stored as the model imagines them."""
+
+    def __call__(self, model: WorldModel, feature: Tensor, action: Tensor, step: Imagined) -> Imagined:
+        """Return `step`."""
+        return step
+
+
+NO_PENALTY = NoPenalty()

@@ -1,0 +1,135 @@
+"""An algorithm is an entry: what it sets, how its policy is had, and what it takes from imagined rewards."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from small_agents import CPU, SMALL, draws
+from toy_algorithm import FILTERED, FilteredImitation, registered
+from toy_models import Drift
+
+from combo_common.errors import UserError
+from envs.tasks import get_task
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.algorithms import ALGORITHMS, Algorithm, register
+from latent_combo.agent.extraction import EXTRACTIONS
+from latent_combo.agent.fit import AgentFit, AgentFitConfig
+from latent_combo.agent.networks import NetworkConfig
+from latent_combo.agent.penalty import NO_PENALTY
+from latent_combo.agent.replay import EncodedDataset
+from latent_combo.agent.settings import AgentConfig
+from latent_combo.config.command_line import load_config, parse, save_config
+from latent_combo.pipeline import agent_phase
+
+
+@pytest.fixture
+def filtered() -> Iterator[Algorithm]:
+    with registered() as algorithm:
+        yield algorithm
+
+
+def drifting(config: AgentConfig) -> EncodedDataset:
+    """Steps of Drift's truth under uniform actions, each an episode of its own, whose reward grows with the action."""
+    g = draws(3)
+    start, action = torch.randn(400, 2, generator=g), torch.rand(400, 2, generator=g) - 0.5
+    rows = torch.stack([start, start + action], 1).flatten(0, 1)
+    is_first = torch.arange(800) % 2 == 0
+    actions = torch.stack([torch.zeros_like(action), action], 1).flatten(0, 1)
+    reward = torch.where(is_first, 0.0, rows[:, 0])
+    return EncodedDataset.from_rows(rows[None], actions, reward, (~is_first).float(), is_first, config)
+
+
+def trained(algorithm: Algorithm, updates: int) -> AgentFit:
+    """An agent of an algorithm on those steps."""
+    network = NetworkConfig(hidden=32, layers=2)
+    config = AgentConfig(
+        network=network, actor_network=network, batch=64, actions=2, critic_learning_rate=3e-3,
+        actor_learning_rate=3e-3, discount=0.0, **dict(algorithm.settings),  # type: ignore[arg-type]
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        agent = ConservativeActorCritic([config], 2, 2, CPU)
+    schedule = AgentFitConfig(updates=updates, branches=100, horizon=1, rollout_every=50)
+    fit = AgentFit(agent, Drift(), drifting(config), schedule, draws(), penalty=algorithm.penalty)
+    list(fit)
+    return fit
+
+
+def test_a_toy_algorithm_is_one_file_and_one_line(filtered: Algorithm, tmp_path: Path) -> None:
+    config, _ = parse(["--algorithm", "filtered-mbpo"])
+    assert (config.algorithm, config.agent.extraction) == ("filtered-mbpo", "filtered")
+    assert (config.agent.beta, config.agent.rho, config.agent.mu) == (0.0, "dataset", "policy")
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path).agent == config.agent
+    for option, told in (("rho=mix", "rho dataset"), ("extraction=value", "extraction filtered")):
+        with pytest.raises(UserError, match=f"algorithm is filtered-mbpo, which has agent.{told}"):
+            parse(["--algorithm", "filtered-mbpo", f"--agent.{option}"])
+
+
+def test_without_its_line_a_toy_algorithm_is_unknown() -> None:
+    with pytest.raises(UserError, match="unknown algorithm 'filtered-mbpo'; known: combo, cql-mbpo"):
+        parse(["--algorithm", "filtered-mbpo"])
+    assert FILTERED.extraction.name not in EXTRACTIONS
+
+
+def test_a_toy_algorithm_learns_by_its_own_extraction_and_penalty(filtered: Algorithm) -> None:
+    """The dataset's actions are uniform in +-0.5, and the first pays: bc has their mean, the filter the better half."""
+    fits = {algorithm.name: trained(algorithm, 100) for algorithm in (filtered, ALGORITHMS["bc"])}
+    state = torch.randn(1, 200, 2, generator=draws(4))
+    modes = {name: fit.agent.actor(state).mode.detach().mean((0, 1)) for name, fit in fits.items()}
+    assert abs(float(modes["bc"][0])) < 0.1 and float(modes["filtered-mbpo"][0]) > 0.3
+    assert all(abs(float(mode[1])) < 0.2 for mode in modes.values())
+    buffer = fits["filtered-mbpo"].buffer
+    assert fits["bc"].buffer is None and buffer is not None
+    # members push by 1, 1.1 and 1.2 times the action: their rewards have a standard deviation of a tenth of it
+    truth = buffer.feature[..., 0] + buffer.action[..., 0]
+    torch.testing.assert_close(buffer.reward, truth - 2.0 * 0.1 * buffer.action[..., 0].abs())
+
+
+class Begun(Exception):
+    """A fit would have begun."""
+
+
+def test_a_run_hands_rollouts_the_penalty_of_its_algorithm(
+    filtered: Algorithm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*given: object, penalty: object) -> None:
+        raise Begun(penalty)
+
+    monkeypatch.setattr(agent_phase, "AgentFit", begin)
+    for name, penalty in (("filtered-mbpo", filtered.penalty), ("combo", NO_PENALTY)):
+        config, _ = parse(["--algorithm", name])
+        session: Any = SimpleNamespace(config=config, task=get_task(config.task), device=CPU)
+        with pytest.raises(Begun) as begun:
+            agent_phase.fit_agent(session, Drift(), drifting(config.agent), drifting(config.agent), Any)  # type: ignore[arg-type]
+        assert begun.value.args == (penalty,)
+
+
+def test_what_an_algorithm_sets_is_typed_and_possible() -> None:
+    for name, algorithm in ALGORITHMS.items():
+        assert algorithm.name == name and algorithm.paper
+        config = AgentConfig(**dict(algorithm.settings))  # type: ignore[arg-type]
+        for setting, value in algorithm.settings.items():
+            assert type(getattr(config, setting)) is type(value), setting
+        assert EXTRACTIONS[config.extraction] is algorithm.extraction
+        assert algorithm.penalty is NO_PENALTY  # none of these has one
+    assert dataclasses.replace(SMALL, **dict(ALGORITHMS["combo"].settings)) == SMALL  # type: ignore[arg-type]
+
+
+def test_an_algorithm_that_is_wrong_is_refused(filtered: Algorithm) -> None:
+    with pytest.raises(ValueError, match="algorithm mine sets betta, which is no setting of AgentConfig"):
+        Algorithm("mine", "nobody's", {"betta": 1.0})
+    with pytest.raises(ValueError, match="sets extraction imitation, but has value; leave it out of settings"):
+        Algorithm("mine", "nobody's", {"extraction": "imitation"})
+    assert dataclasses.replace(filtered, name="mine").settings == filtered.settings
+    with pytest.raises(ValueError, match="there is an algorithm filtered-mbpo already; give yours another name"):
+        register(Algorithm("filtered-mbpo", "nobody's"))
+    with pytest.raises(ValueError, match="there is an extraction filtered already; give yours another name"):
+        register(Algorithm("mine", "nobody's", extraction=FilteredImitation()))
+    assert "mine" not in ALGORITHMS
+    with pytest.raises(TypeError):
+        ALGORITHMS["combo"].settings["beta"] = 0.0  # type: ignore[index]
