@@ -29,7 +29,8 @@ from combo_common.cli import run_cli
 from combo_common.errors import UserError
 from combo_common.versions import versions
 from data.episode import Episode
-from data.formats.d4rl import is_d4rl, write_d4rl
+from data.formats.d4rl import write_d4rl
+from data.formats.hdf5_file import is_hdf5
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
 from data.relabel import relabel
@@ -188,7 +189,7 @@ def _cut_replay(
 def check_out(out: Path) -> None:
     """Raise UserError where a dataset could not be written: better before the hours of training than after."""
     with writing(out):
-        if out.exists() and (is_d4rl(out) or not out.is_dir() or any(out.iterdir())):
+        if out.exists() and (is_hdf5(out) or not out.is_dir() or any(out.iterdir())):
             raise UserError(f"{out} exists already and is not an empty folder; remove it or name another")
         out.parent.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=out.parent).close()
@@ -257,7 +258,7 @@ def main() -> None:
         made_by = said if given.learners == 1 else {"learners": told}
     random_return = references.get("random_return", task.random_return)
     expert_return = references.get("expert_return", task.expert_return)
-    if is_d4rl(given.out):
+    if is_hdf5(given.out):
         _write_d4rl(given.out, episodes, task, given.split, given.seed, made_by, (random_return, expert_return))
         return
     described = describe(task, given.split, given.seed, made_by, random_return, expert_return)

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from combo_common.cli import run_cli
 from combo_common.errors import UserError
 from data.episode import Episode
+from data.formats.base import Named
+from data.formats.registry import format_named
 from data.locate import default_data_dir
-from data.source import LAYOUTS, Named, open_source
+from data.reference import resolve
 from data.staging import write_file, writing
 from envs.tasks import TASKS, get_task
 
@@ -241,7 +243,7 @@ def _score(report: Report) -> str:
 def _kind(about: dict[str, Any], layout: str) -> str:
     """What the episodes hold."""
     if "image_size" not in about:
-        return LAYOUTS[layout]
+        return format_named(layout).title
     drawn = f"{about['image_size']} pixels, {about['look']} look" if about["image_size"] else "recording, no images"
     return f"{drawn}; action repeat {about['action_repeat']}, camera {about['camera']}"
 
@@ -262,11 +264,11 @@ def main() -> None:
     parser.add_argument("--skip-corrupt", action="store_true", help="leave damaged files out, and say how many")
     options = parser.parse_args()
     task = get_task(options.task) if options.task else None
-    source = open_source(options.dataset, task, default_data_dir(), options.skip_corrupt)
+    source = resolve(options.dataset, task, default_data_dir()).open(task, options.skip_corrupt)
     if task is not None and source.dataset is not None and source.dataset.manifest.task != task.name:
         raise UserError(f"{source.where} is of {source.dataset.manifest.task}, not of {task.name}; leave --task out")
     sampled = Sampled()
-    report = inspect_dataset(source.about(), source.layout, source, sampled)
+    report = inspect_dataset(source.about(), source.format.name, source, sampled)
     print(json.dumps(asdict(report), indent=1) if options.json else format_report(report))
     if options.pictures is not None:
         for path in write_pictures(options.pictures, report, sampled):

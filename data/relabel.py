@@ -26,12 +26,13 @@ from combo_common.cli import run_cli
 from combo_common.errors import UserError
 from combo_common.versions import versions
 from data.episode import Episode
-from data.formats.d4rl import is_d4rl, write_d4rl
+from data.formats.d4rl import write_d4rl
+from data.formats.hdf5_file import is_hdf5
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
 from data.locate import default_data_dir
+from data.reference import resolve
 from data.simulate.workers import in_order, processes_for
-from data.source import open_source
 from envs.base import TaskEnv
 from envs.make import make
 from envs.tasks import Task, get_task
@@ -160,11 +161,12 @@ def main() -> None:
         raise UserError(f"{given.out} exists already; remove it or name another")
     if given.reward:
         load_reward(given.reward)  # before any work
-    source = open_source(given.source, get_task(given.of) if given.of else None, default_data_dir())
+    reference = resolve(given.source, get_task(given.of) if given.of else None, default_data_dir())
+    source = reference.open(get_task(given.of) if given.of else None)
     if source.task is None:
-        source = open_source(given.source, task, default_data_dir())
+        source = reference.open(task)
     check_same_robot(source.task or task, task, source.where)
-    if source.layout in ("dreamer", "vd4rl") or (source.dataset and source.dataset.manifest.kind == "pixels"):
+    if source.images:
         print(f"{source.where} has images; they are not in {given.out}, whose frames data.render draws")
     steps = source.dataset.manifest.transitions if source.dataset else WORTHWHILE
     processes = processes_for(given.processes, steps, WORTHWHILE)
@@ -175,7 +177,7 @@ def main() -> None:
     )  # fmt: skip
     seen = _Returns(made)
     reward = given.reward or task.reward
-    if is_d4rl(given.out):
+    if is_hdf5(given.out):
         metadata = {"task": task.name, "split": "relabelled", "reward": reward, "behaviour": json.dumps(said)}
         write_d4rl(given.out, seen, task, {**metadata, "versions": json.dumps(versions())})
     else:

@@ -14,7 +14,8 @@ from combo_common.errors import UserError
 from data.episode import Episode
 from data.formats.manifest import Description, Manifest, check_fits
 from data.formats.native import Dataset, write_dataset
-from data.locate import default_data_dir, resolve
+from data.locate import default_data_dir
+from data.reference import resolve
 from data.simulate.workers import in_order, processes_for
 from data.skipped import Skipped
 from envs.tasks import TASKS, get_task
@@ -176,7 +177,7 @@ def main() -> None:
     parser.add_argument("--look", default="fast", help="fast, or full: as dm_control draws it, 10 times slower")
     parser.add_argument("--processes", type=int, help="that draw (default: one a core)")
     options = parser.parse_args()
-    source = resolve(options.source, None, default_data_dir())
+    source = resolve(options.source, None, default_data_dir()).local
     manifest = render_dataset(source, options.out, options.size, options.look, processes=options.processes)
     print(f"{manifest.episodes} episodes, {manifest.transitions} transitions in {options.out}")
 

@@ -23,7 +23,7 @@ from data.collect import (
 from data.episode import Episode, validate
 from data.formats.d4rl import read_d4rl
 from data.formats.native import Dataset
-from data.locate import infer_task
+from data.reference import resolve
 from data.simulate.rollout import BehaviourPolicy, mean_return, play, played_episodes
 from data.simulate.sac import KEPT, train_behaviour
 from data.simulate.snapshot import Snapshot
@@ -338,6 +338,6 @@ def test_a_split_of_a_robot_is_written_in_d4rls_layout(
     env = make("hopper", "state")
     for row in (0, 3, int(read.starts[1]), int(read.lengths.sum()) - 1):
         np.testing.assert_allclose(env.observe_physics(read.physics[row]), read.observation[row], atol=1e-6)
-    assert infer_task(str(out), tmp_path) == "hopper"
+    assert resolve(str(out), None, tmp_path).task == "hopper"
     with pytest.raises(UserError, match="exists already"):
         collect.main()

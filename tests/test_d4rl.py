@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from data.formats.d4rl import read_d4rl, read_metadata, write_d4rl
+from data.formats.d4rl import read_d4rl, write_d4rl
+from data.formats.hdf5_file import read_metadata
 from data.inspect import Report, format_report, inspect_dataset
 from data.load import load_pixels, load_states
-from data.locate import find, infer_split, infer_task, resolve
+from data.reference import resolve
 from data.simulate.rollout import BehaviourPolicy, played_episodes
 from data.source import open_source
 from envs.tasks import get_task
@@ -118,9 +119,9 @@ def test_what_was_collected_is_what_is_read_and_says_whose_it_is(tmp_path: Path)
         ours = np.concatenate([episode.columns()[name] for episode in episodes])
         np.testing.assert_array_equal(getattr(read, "observation" if name == "state" else name), ours)
     assert read_metadata(path) == {"task": "hopper", "split": "random"}
-    assert infer_task(str(path), tmp_path) == "hopper"
-    assert infer_split(str(path), tmp_path) == "random"  # as it says, whatever it is called
-    assert find("mine", None, tmp_path) == path
+    assert resolve(str(path), None, tmp_path).task == "hopper"
+    assert resolve(str(path), None, tmp_path).split == "random"  # as it says, whatever it is called
+    assert resolve("mine", None, tmp_path).path == path
     with pytest.raises(UserError, match="exists already"):
         write_d4rl(path, episodes, HOPPER, {})
     with h5py.File(path) as file:  # the letter of the layout
@@ -250,7 +251,7 @@ def test_rewards_that_never_change_are_no_task_but_can_be_looked_at_and_relabell
 
 def inspected(path: Path, data_dir: Path) -> Report:
     source = open_source(str(path), None, data_dir)
-    return inspect_dataset(source.about(), source.layout, source)
+    return inspect_dataset(source.about(), source.format.name, source)
 
 
 def test_a_file_is_described(tmp_path: Path) -> None:
@@ -274,7 +275,7 @@ def test_a_file_is_described(tmp_path: Path) -> None:
 def test_an_unknown_name_is_answered_with_the_nearest_known_ones(tmp_path: Path) -> None:
     for wrong, near in (("hopper-medum-v2", "hopper-medium-v2"), ("halfcheeta-expert-v0", "halfcheetah-expert-v0")):
         with pytest.raises(UserError, match=near):
-            resolve(wrong, None, tmp_path)
+            resolve(wrong, None, tmp_path).open()
     with pytest.raises(UserError, match="there is no dataset 'missing.hdf5'"):
         load_states("missing.hdf5", HOPPER, tmp_path)
 
@@ -291,4 +292,4 @@ def test_an_unknown_name_is_answered_with_the_nearest_known_ones(tmp_path: Path)
     ],
 )
 def test_a_name_tells_the_task(name: str, task: str | None, tmp_path: Path) -> None:
-    assert infer_task(name, tmp_path) == task
+    assert resolve(name, None, tmp_path).task == task

@@ -19,8 +19,8 @@ from data import convert as convert_command
 from data.convert import convert
 from data.dataset import Decoded
 from data.episode import Episode
-from data.formats.d4rl import read_metadata
-from data.formats.manifest import NAME, describe
+from data.formats.hdf5_file import read_metadata
+from data.formats.manifest import MANIFEST_NAME, describe
 from data.formats.native import Dataset, write_dataset
 from data.load import load_pixels, load_states
 from data.simulate.rollout import BehaviourPolicy, play
@@ -278,7 +278,7 @@ def test_a_copy_holds_all_and_comes_back_the_same(to: str, own: Path, tmp_path: 
     count, lost = convert(open_source(str(own), None, tmp_path), out, to, progress=False)
     assert (count, lost) == (3, [] if to == "own" else [MANIFEST])
     copy = open_source(out, WALKER, tmp_path)
-    assert copy.layout == {"lompo": "dreamer"}.get(to, to)
+    assert copy.format.name == {"lompo": "dreamer"}.get(to, to)
     assert_same(list(copy.episodes()), expected)
     assert_same([episode for _, episode in copy], expected)  # a source can be read again
     if to in ("dreamer", "lompo"):
@@ -317,7 +317,7 @@ def test_vectors_go_to_d4rls_layout_and_back(tmp_path: Path) -> None:
         ends = [np.flatnonzero(file[key][()]).tolist() for key in ("terminals", "timeouts")]
     assert ends == [[6], [2, 11]]  # after 3, 4 and 5 transitions; what the task ended ran into no limit
     copy = open_source(str(out), None, tmp_path)
-    assert (copy.task, copy.split, copy.layout) == (HOPPER, "medium", "d4rl")
+    assert (copy.task, copy.split, copy.format.name) == (HOPPER, "medium", "d4rl")
     assert_same(list(copy.episodes()), episodes_of(HOPPER, image=False))
     for to, there in (("own", tmp_path / "back"), ("d4rl", again)):
         assert convert(copy, str(there), to, progress=False) == (3, [])
@@ -487,7 +487,7 @@ def test_a_folder_that_is_no_dataset_says_what_one_has(tmp_path: Path) -> None:
         ("d4rl", "copy", None, "copy is to be an HDF5 file; name it .*copy.hdf5"),
         ("d4rl", "copy.hdf5", None, "holds no vector observations"),
         pytest.param("minari", "copy", None, "is no id of Minari's, such as walker-walk/medium-v0", marks=needs_minari),
-        ("rlds", "copy", None, "unknown format 'rlds'; it is one of dreamer, lompo, d4rl, minari, own"),
+        ("rlds", "copy", None, "unknown format 'rlds'; it is one of own, minari, dreamer, lompo, d4rl"),
     ],
 )
 def test_a_copy_that_can_not_be_is_refused(to: str, out: str, look: str | None, reason: str, tmp_path: Path) -> None:
@@ -584,9 +584,9 @@ def test_what_was_left_out_is_said_each_time_and_read_once_it_is_mended(
     assert load().lengths.tolist() == [4, 6]
     path.write_bytes(whole)
     assert load().lengths.tolist() == [4, 5, 6]
-    manifest = json.loads((own / NAME).read_text())
+    manifest = json.loads((own / MANIFEST_NAME).read_text())
     manifest["files"]["episode-000000.npz"] = "0" * 64  # so it is this file that counts as damaged
-    (own / NAME).write_text(json.dumps(manifest))
+    (own / MANIFEST_NAME).write_text(json.dumps(manifest))
     assert load().lengths.tolist() == [5, 6]
 
 

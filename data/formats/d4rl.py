@@ -9,23 +9,29 @@ since what an episode ends in is no row of such a file, in `infos/final_qpos` an
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from data.d4rl_download import D4RLStore
 from data.dataset import Decoded
 from data.episode import Episode
+from data.formats.base import Contents, Format, Named, Source, other_discounts
+from data.formats.d4rl_rows import to_episodes
+from data.formats.hdf5_file import SUFFIXES, is_hdf5, read_metadata
+from data.formats.store import Store
 from data.safe.hdf5 import open_hdf5
+from data.skipped import Skipped
 from data.staging import write_file, writing
 from envs.tasks import Task
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
-SUFFIXES = (".hdf5", ".h5")
 ROUNDING = 1e-5
 """How far beyond 1 an action may be by rounding; it is clipped."""
 APART = 1e-3
@@ -36,9 +42,79 @@ ANT_ALONE, ANT_WITH_CONTACTS = 27, 111
 """Observations of the ant: gymnasium's v4, and D4RL's, whose other 84 numbers, contact forces, are all zero."""
 
 
-def is_d4rl(path: Path) -> bool:
-    """Whether a path is named like an HDF5 file."""
-    return path.suffix.lower() in SUFFIXES
+class D4RL(Format):
+    """One file, of vector observations."""
+
+    name: ClassVar[str] = "d4rl"
+    title: ClassVar[str] = "D4RL's HDF5"
+    suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    store: ClassVar[Store | None] = D4RLStore()
+    holds_images: ClassVar[bool] = False
+    writable: ClassVar[bool] = True
+
+    def matches(self, path: Path) -> bool:
+        """An HDF5 file; V-D4RL's, which look alike, are told before."""
+        return is_hdf5(path)
+
+    def says(self, path: Path) -> dict[str, Any]:
+        """What is below `metadata/`."""
+        return {**read_metadata(path)}
+
+    def open(self, path: Path, where: str, task: Task | None, split: str, skipped: Skipped | None) -> Source:
+        """Read the metadata."""
+        return Source(where, self, path, (path,), task, split, metadata=read_metadata(path))
+
+    def episodes(self, source: Source) -> Iterator[Named]:
+        """The episodes, once the whole file is read."""
+        for number, episode in enumerate(read_d4rl(source.path, source.known_task()).episodes()):
+            yield f"episode {number}", episode
+
+    def states(self, source: Source, task: Task) -> Decoded:
+        """The whole file. Raises UserError where it never pays, or always the same."""
+        decoded = read_d4rl(source.path, task)
+        paid = decoded.reward[~decoded.is_first]
+        if np.ptp(paid) == 0.0:
+            raise UserError(
+                f"{source.where}: `rewards` are {paid[0]:g} in every row, so there is nothing to learn; relabel it"
+            )
+        return decoded
+
+    def write(self, out: str, episodes: Iterator[Episode], source: Source, look: str | None) -> int:
+        """Write a file, with the source's metadata."""
+        if not is_hdf5(Path(out)):
+            raise UserError(f"{out} is to be an HDF5 file; name it {out}.hdf5")
+        task, count = source.known_task(), 0
+
+        def with_states() -> Iterator[Episode]:
+            nonlocal count
+            for episode in episodes:
+                count += 1
+                if episode.state is None:
+                    raise UserError(
+                        f"{source.where} holds no vector observations, which D4RL's layout is of; convert to another"
+                    )
+                yield episode
+
+        write_d4rl(Path(out), with_states(), task, {"task": task.name, "split": source.split} | source.metadata)
+        return count
+
+    def cannot_hold(self, contents: Contents) -> list[str]:
+        """It has vectors and flags alone; metadata are kept."""
+        lost = ["images"] if "image" in contents.keys else []
+        return [*lost, *other_discounts(contents), *super().cannot_hold(replace(contents, metadata=False))]
+
+    def unread(self, source: Source, keys: set[str]) -> list[str]:
+        """Columns that are no part of an episode, and observations that are not in the file."""
+        unread = []
+        with open_hdf5(source.path) as columns:
+            if "infos" in columns.names() and "physics" not in keys:
+                unread.append("what is below infos/, and numbers below metadata/")
+            if columns.dataset("next_observations") is None:
+                unread.append(
+                    "what episodes ended in, which the file does not tell (a time limit loses its last step, a "
+                    "terminal row repeats the observation before)"
+                )
+        return unread
 
 
 def read_d4rl(path: Path, task: Task) -> Decoded:
@@ -61,7 +137,7 @@ def read_d4rl(path: Path, task: Task) -> Decoded:
         apart = np.abs(following[:-1] - observation[1:]) > APART * (1.0 + np.abs(following[:-1]))
         end[:-1] |= apart.any(-1)  # what was cut out of the file ends an episode, too
     end[-1] = True
-    return _episodes(observation, action, reward, terminal, end, following, _physics(path, columns, task, end))
+    return to_episodes(observation, action, reward, terminal, end, following, _physics(path, columns, task, end))
 
 
 def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
@@ -167,55 +243,6 @@ def _physics(
     return before, final
 
 
-def _episodes(
-    observation: NDArray[np.float32],
-    action: NDArray[np.float32],
-    reward: NDArray[np.float32],
-    terminal: NDArray[np.bool_],
-    end: NDArray[np.bool_],
-    following: NDArray[np.float32] | None,
-    physics: tuple[NDArray[Any], ...] | None,
-) -> Decoded:
-    """Rows in Dreamer indexing: an episode of T transitions has T + 1, the last of them what it ended in.
-
-    Without `following`, that is unknown: a timeout then loses its last transition, and a terminal row, whose value
-    nobody asks for, repeats the last observation (`Decoded.endings_seen` says so).
-    """
-    ends = np.flatnonzero(end)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    kept = ends - starts + 1 - (np.zeros(len(ends), int) if following is not None else ~terminal[ends])
-    chosen = np.flatnonzero(kept > 0)
-    lengths = kept[chosen] + 1
-    rows = int(lengths.sum())
-    result: dict[str, Any] = {
-        "observation": np.empty((rows, observation.shape[1]), np.float32),
-        "action": np.zeros((rows, action.shape[1]), np.float32),
-        "reward": np.zeros(rows, np.float32),
-        "is_first": np.zeros(rows, bool),
-        "is_terminal": np.zeros(rows, bool),
-        "physics": None if physics is None else np.empty((rows, physics[0].shape[1])),
-    }
-    at = 0
-    for episode, length in zip(chosen, lengths, strict=True):
-        first, count = starts[episode], length - 1
-        here, last = slice(at, at + count), at + count
-        result["observation"][here] = observation[first : first + count]
-        if following is not None:
-            result["observation"][last] = following[first + count - 1]
-        else:
-            result["observation"][last] = observation[min(first + count, ends[episode])]
-        result["action"][at + 1 : last + 1] = action[first : first + count]
-        result["reward"][at + 1 : last + 1] = reward[first : first + count]
-        result["is_first"][at] = True
-        result["is_terminal"][last] = terminal[ends[episode]]
-        if physics is not None:
-            result["physics"][here] = physics[0][first : first + count]
-            result["physics"][last] = physics[1][episode]
-        at += length
-    unseen = following is None and bool(result["is_terminal"].any())
-    return Decoded(**result, lengths=lengths.astype(np.int64), endings_seen=not unseen)
-
-
 def write_d4rl(path: Path, episodes: Iterable[Episode], task: Task, metadata: dict[str, str]) -> int:
     """Write episodes that have states, in D4RL's layout of version 2; returns the number of transitions.
 
@@ -255,15 +282,3 @@ def write_d4rl(path: Path, episodes: Iterable[Episode], task: Task, metadata: di
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, buffer.getvalue())
     return sum(len(part) for part in columns["rewards"])
-
-
-def check_hdf5(path: Path) -> None:
-    """Raise UserError where a file cannot be read as HDF5 at all."""
-    with open_hdf5(path):
-        pass
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The scalars of text below `metadata/`; empty for a file without any. Raises UserError for a damaged file."""
-    with open_hdf5(path) as file:
-        return file.texts("metadata")

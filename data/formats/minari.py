@@ -4,6 +4,7 @@ An observation is a vector, an image (H, W, 3), or a dictionary of both (`state`
 simulator's states of datasets that were converted here.
 """
 
+import itertools
 import json
 import re
 import shutil
@@ -11,13 +12,15 @@ import warnings
 from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from data.episode import Episode, validate
+from data.formats.base import Contents, Format, Named, Source, other_discounts
+from data.formats.store import Store
 from data.safe.hdf5 import open_hdf5
 from data.safe.reason import reason
 from envs.tasks import Task
@@ -37,6 +40,59 @@ MOST_NUMBERS = 1 << 23
 IMAGES = ("image", "pixels", "rgb")
 VECTORS = ("state", "observation", "vector")
 """Names under which a dictionary of observations holds them."""
+
+
+class MinariStore(Store):
+    """Minari's ids, in its library's own folder or on the network."""
+
+    by_name: ClassVar[bool] = True
+
+    def has(self, name: str) -> bool:
+        """Whether it is an id."""
+        return is_minari(name)
+
+    def may_hold_images(self, name: str) -> bool:
+        """Those of gymnasium's robots are vectors."""
+        return not name.startswith("mujoco/")
+
+    def fetch(self, name: str, data_dir: Path) -> Path:
+        """The folder, fetched by minari, which says where it is."""
+        return locate_minari(name)
+
+
+class Minari(Format):
+    """A folder of Minari's, read by its library."""
+
+    name: ClassVar[str] = "minari"
+    title: ClassVar[str] = "Minari"
+    store: ClassVar[Store | None] = MinariStore()
+    writable: ClassVar[bool] = True
+
+    def matches(self, path: Path) -> bool:
+        """A folder with Minari's two files."""
+        return minari_folder(path) is not None
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files of the folder."""
+        return tuple(sorted(part for part in (minari_folder(path) or path).rglob("*") if part.is_file()))
+
+    def episodes(self, source: Source) -> Iterator[Named]:
+        """The episodes as the library gives them."""
+        return minari_episodes(source.path)
+
+    def write(self, out: str, episodes: Iterator[Episode], source: Source, look: str | None) -> int:
+        """Write into Minari's store; `out` is an id."""
+        task = source.known_task()
+        said = f"{task.name}{f', {source.split}' if source.split else ''}: {task.reward}"
+        return write_minari(out, episodes, task, f"{said} (converted by latent-combo)")
+
+    def cannot_hold(self, contents: Contents) -> list[str]:
+        """Endings are flags."""
+        return [*other_discounts(contents), *super().cannot_hold(contents)]
+
+    def unread(self, source: Source, keys: set[str]) -> list[str]:
+        """What Minari knows beside the episodes."""
+        return ["Minari's metadata (description, authors, references) and infos but for the physics"]
 
 
 def is_minari(name: str) -> bool:
@@ -210,7 +266,7 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
 
     def buffers() -> Iterator[Any]:
         nonlocal count
-        for number, episode in enumerate(_chained(first, following)):
+        for number, episode in enumerate(itertools.chain([first], following)):
             ends = np.arange(1, episode.length + 1) == episode.length
             terminations = episode.is_terminal[1:]
             count += 1
@@ -241,11 +297,6 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
         shutil.rmtree(there, ignore_errors=True)
         raise
     return count
-
-
-def _chained(first: Episode, following: Iterator[Episode]) -> Iterator[Episode]:
-    yield first
-    yield from following
 
 
 def _observations(episode: Episode) -> dict[str, NDArray[Any]] | NDArray[Any] | None:

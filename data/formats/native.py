@@ -16,7 +16,7 @@ from tqdm import tqdm
 from combo_common.errors import UserError
 from combo_common.versions import versions
 from data.episode import DTYPES, OPTIONAL, Episode, validate
-from data.formats.manifest import FORMAT_VERSION, NAME, Description, Manifest, read_manifest
+from data.formats.manifest import FORMAT_VERSION, MANIFEST_NAME, Description, Manifest, read_manifest
 from data.safe.npz import Npz, open_npz
 from data.staging import staged_folder, write_file, writing
 
@@ -95,7 +95,7 @@ def write_dataset(
             files=files,
         )
         with writing(folder):
-            write_file(partial / NAME, manifest.to_json().encode())
+            write_file(partial / MANIFEST_NAME, manifest.to_json().encode())
     return manifest
 
 
