@@ -88,7 +88,8 @@ class DatasetReference:
         told = task or (None if self.task is None else get_task(self.task))
         where = self.name if self.store is not None and self.store.by_name else str(self.local)
         skipped = Skipped() if skip_corrupt else None
-        return format_of(self.local).open(self.local, where, told, self.split, skipped)
+        form = self.format if self.path == self.local and self.format is not None else format_of(self.local)
+        return form.open(self.local, where, told, self.split, skipped)
 
 
 def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> DatasetReference:

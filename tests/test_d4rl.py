@@ -1,5 +1,6 @@
 """D4RL's files, read by the letter of their layout, and written so that others can read them."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from combo_common.errors import UserError
 from data.formats.d4rl import read_d4rl, write_d4rl
 from data.formats.hdf5_file import read_metadata
 from data.inspect import Report, format_report, inspect_dataset
-from data.load import load_pixels, load_states
+from data.load import load, load_pixels, load_states
 from data.reference import resolve
 from data.simulate.rollout import BehaviourPolicy, played_episodes
 from data.source import open_source
 from envs.tasks import get_task
+from latent_combo.config.command_line import parse, settings_files
 from latent_combo.diagnostics.held_out import HeldOut
 from latent_combo.latents.segments import SegmentSampler
 from latent_combo.pipeline.model_phase import scales_of
@@ -230,6 +232,57 @@ def test_images_are_not_asked_of_a_file_of_states(tmp_path: Path) -> None:
     path = write(tmp_path / "walker-walk.hdf5", columns())
     with pytest.raises(UserError, match="use --obs state"):
         load_pixels(str(path), get_task("walker-walk"), "fast", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["hopper-medium-v2", "medium-v2"])
+def test_flags_and_loading_hash_a_file_once(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "hopper_medium-v2.hdf5", columns())
+    hashed, sha256 = [0], hashlib.sha256
+
+    class Counting:
+        """SHA-256 that counts what it is given."""
+
+        def __init__(self, content: bytes = b"") -> None:
+            self._digest = sha256()
+            self.update(content)
+
+        def update(self, content: bytes) -> None:
+            hashed[0] += len(content)
+            self._digest.update(content)
+
+        def hexdigest(self) -> str:
+            return self._digest.hexdigest()
+
+    monkeypatch.setattr(hashlib, "sha256", Counting)
+    arguments = ["--obs", "state", "--preset", "small", "--task", "hopper", "--dataset", name]
+    arguments += ["--data-dir", str(tmp_path)]
+    config, _ = parse(arguments)
+    assert settings_files(arguments)[0].stem == "hopper-medium"
+    assert hashed == [0]  # flags are parsed at once, however large the file
+    assert load(config.dataset, HOPPER, config.seen, config.data_folder).lengths.tolist() == [5, 5, 3, 3]
+    assert hashed == [path.stat().st_size]
+
+
+def test_flags_fetch_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for fetch in ("data.d4rl_download.download", "data.formats.minari.locate_minari"):
+        monkeypatch.setattr(fetch, lambda *_: pytest.fail("fetched"))
+    for name in ("hopper-medium-v2", "mujoco/hopper/medium-v0"):
+        assert parse(["--obs", "state", "--data-dir", str(tmp_path), "--dataset", name])[0].task == "hopper"
+        reference = resolve(name, None, tmp_path)
+        assert (reference.path, reference.task, reference.split) == (None, "hopper", "medium")
+        assert reference.format is not None and reference.format.store is reference.store
+
+
+def test_a_reference_looks_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "hopper-medium.hdf5", columns())
+    reference = resolve(str(path), None, tmp_path)
+    assert (reference.task, reference.split, reference.local) == ("hopper", "medium", path)
+    first = reference.fingerprint
+    assert first == open_source(str(path), None, tmp_path).fingerprint()
+    path.write_bytes(path.read_bytes() + b"more")
+    assert reference.fingerprint == first
+    assert resolve(str(path), None, tmp_path).fingerprint != first
 
 
 def test_nothing_is_fetched_for_images_that_no_one_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

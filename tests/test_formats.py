@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from same_episodes import assert_same
+from toy_format import Toy
 
 from combo_common.errors import UserError
 from data import convert as convert_command
@@ -22,10 +23,13 @@ from data.episode import Episode
 from data.formats.hdf5_file import read_metadata
 from data.formats.manifest import MANIFEST_NAME, describe
 from data.formats.native import Dataset, write_dataset
+from data.formats.registry import FORMATS, format_named
 from data.load import load_pixels, load_states
+from data.reference import resolve
 from data.simulate.rollout import BehaviourPolicy, play
 from data.source import open_source
 from envs.tasks import Task, get_task
+from latent_combo.config.command_line import parse
 from latent_combo.latents.segments import SegmentSampler
 
 WALKER, HOPPER = get_task("walker-walk"), get_task("hopper")
@@ -396,6 +400,34 @@ def test_the_command_converts_and_says_what_is_not_in_it(
     assert name.startswith("20000101T000001-")  # as DreamerV2 names them, in the order of the episodes
     with np.load(sorted(out.iterdir())[1]) as file:
         assert file["image"].shape == (5, SIZE, SIZE, 3) and file["is_terminal"].tolist() == [False] * 4 + [True]
+
+
+def test_a_new_format_is_a_file_and_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.formats.registry.FORMATS", [*FORMATS, Toy()])  # the line; `toy_format` is the file
+    expected = [replace(episode, physics=None) for episode in episodes_of(HOPPER, image=False)]
+    alive = [replace(episode, is_terminal=episode.is_first & False, discount=np.ones_like(episode.discount))
+             for episode in expected]  # fmt: skip
+    write_dataset(tmp_path / "own", expected, describe(HOPPER, "medium", 0, {}), progress=False)
+    out = tmp_path / "hopper-medium.toy"
+    arguments = [str(tmp_path / "own"), str(out), "--to", "toy"]
+    monkeypatch.setattr(sys, "argv", ["convert", *arguments])
+    convert_command.main()
+    reference = resolve("hopper-medium", None, tmp_path)  # by its name in the data folder
+    assert (reference.path, reference.task, reference.split) == (out, "hopper", "medium")
+    assert reference.format is format_named("toy")
+    copy = reference.open()
+    assert_same(list(copy.episodes()), alive)
+    assert load_states("hopper-medium", HOPPER, tmp_path, progress=False).lengths.tolist() == [4, 5, 6]
+    assert parse(["--obs", "state", "--dataset", str(out)])[0].task == "hopper"
+    with pytest.raises(UserError, match="holds states and no images; use --obs state"):
+        load_pixels(str(out), HOPPER, "fast", tmp_path)
+    _, lost = convert(copy, str(tmp_path / "back"), "own", progress=False)
+    assert lost == [] and Dataset(tmp_path / "back").manifest.behaviour["layout"] == "lines of text"
+
+
+def test_what_can_be_read_only_is_not_written(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="V-D4RL's HDF5 shards can be read only; convert to another format"):
+        convert(open_source(str(own), None, tmp_path), str(tmp_path / "copy.hdf5"), "vd4rl", progress=False)
 
 
 # What is refused
