@@ -27,6 +27,8 @@ from tqdm import tqdm
 
 from combo_common.cli import run_cli
 from combo_common.errors import UserError
+from combo_common.files import writing
+from combo_common.spacing import evenly_spaced
 from combo_common.versions import versions
 from data.episode import Episode
 from data.formats.d4rl import write_d4rl
@@ -37,7 +39,6 @@ from data.relabel import relabel
 from data.simulate.rollout import BehaviourPolicy, check_script, mean_return, played_episodes
 from data.simulate.sac import NOISES, STATE, measure, measure_script, read_replay, train_behaviour
 from data.simulate.workers import processes_for
-from data.staging import writing
 from envs.tasks import Task, get_task
 
 SCRIPT = "Meta-World's scripted policy with Gaussian noise"
@@ -64,11 +65,6 @@ def medium_snapshot(measured: dict[str, Any], share: float) -> str:
 def first_episode(seed: int, policy: str) -> int:
     """The number of a policy's first episode: no two policies or seeds share any, nor are they what is scored later."""
     return seed * FROM["seed"] + FROM[policy]
-
-
-def evenly_spaced(count: int, wanted: int) -> NDArray[np.int64]:
-    """`wanted` indices below `count`, evenly spaced from the first to the last."""
-    return np.linspace(0, count - 1, wanted).round().astype(np.int64)
 
 
 def replay_indices(available: int, until_medium: int, episodes: int, whole: int) -> NDArray[np.int64]:

@@ -17,8 +17,8 @@ from data.formats.base import Contents, Source
 from data.formats.registry import format_named, writable_names
 from data.load import check_sizes
 from data.locate import default_data_dir
-from data.reference import resolve
 from data.render import observe_episodes
+from data.source import open_source
 from envs.tasks import LOOKS, Task, get_task
 
 
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--skip-corrupt", action="store_true", help="leave damaged files out, and say how many")
     given = parser.parse_args()
     task = get_task(given.task) if given.task else None
-    source = resolve(given.source, task, default_data_dir()).open(task, given.skip_corrupt)
+    source = open_source(given.source, task, default_data_dir(), given.skip_corrupt)
     count, lost = convert(source, given.out, given.to, given.look)
     print("; ".join([f"{count} episodes in {given.out}", *(f"not in it: {what}" for what in lost)]))
 

@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 
 from combo_common.cli import run_cli
 from combo_common.errors import UserError
+from combo_common.files import write_atomically
+from combo_common.spacing import evenly_spaced
 from data.episode import Episode
 from data.formats.base import Named
 from data.formats.registry import format_named
 from data.locate import default_data_dir
-from data.reference import resolve
-from data.staging import write_file, writing
+from data.source import open_source
+from envs.pixels import BLACK
 from envs.tasks import TASKS, get_task
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 AT_BOUND = 0.99
 """Actions of at least this size count as being at a bound."""
-BLACK = 8
-"""A frame whose brightest value is below this counts as black."""
 BINS = 10
 ACTION_BINS = 20
 """Of each dimension of the actions, over [-1, 1]."""
@@ -96,7 +96,7 @@ class Sampled:
     def add(self, caption: str, episode: Episode) -> None:
         """Look at the next one; memory holds some frames of at most twice as many episodes as are wanted."""
         if self.seen % self.stride == 0:
-            rows = np.linspace(0, episode.length, FRAMES).round().astype(int)
+            rows = evenly_spaced(episode.length + 1, FRAMES)
             parts = {key: column[rows] for key, column in episode.columns().items()}
             self.kept.append((caption, Episode(**parts)))
             if len(self.kept) > 2 * self.most:
@@ -106,7 +106,7 @@ class Sampled:
     def chosen(self) -> list[tuple[str, Episode]]:
         """The wanted number of them, or fewer."""
         count = min(self.most, len(self.kept))
-        return [self.kept[index] for index in np.linspace(0, len(self.kept) - 1, count).round().astype(int)]
+        return [self.kept[index] for index in evenly_spaced(len(self.kept), count)]
 
 
 def inspect_dataset(
@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--skip-corrupt", action="store_true", help="leave damaged files out, and say how many")
     options = parser.parse_args()
     task = get_task(options.task) if options.task else None
-    source = resolve(options.dataset, task, default_data_dir()).open(task, options.skip_corrupt)
+    source = open_source(options.dataset, task, default_data_dir(), options.skip_corrupt)
     if task is not None and source.dataset is not None and source.dataset.manifest.task != task.name:
         raise UserError(f"{source.where} is of {source.dataset.manifest.task}, not of {task.name}; leave --task out")
     sampled = Sampled()
@@ -294,11 +294,9 @@ def write_pictures(folder: Path, report: Report, sampled: Sampled) -> list[Path]
     if rows := [(caption, images) for caption, images in frames if images is not None]:
         drawn["frames"] = draw_frames(rows)
     paths = []
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in drawn.items():
-            write_file(folder / f"{name}.png", content)
-            paths.append(folder / f"{name}.png")
+    for name, content in drawn.items():
+        write_atomically(folder / f"{name}.png", content)
+        paths.append(folder / f"{name}.png")
     return paths
 
 

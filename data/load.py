@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from einops import rearrange
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from combo_common.errors import UserError
+from combo_common.files import staged_folder, write_atomically, writing
 from combo_common.memory import free_memory
 from data.dataset import Decoded
 from data.episode import DTYPES, OPTIONAL, Episode
@@ -27,8 +27,8 @@ from data.formats.base import Source
 from data.formats.manifest import check_fits
 from data.reference import resolve
 from data.render import observe_episodes, render_episodes
-from data.staging import staged_folder, write_file, writing
-from envs.tasks import COARSEST, VIEWPOINTS, Seen, Task
+from envs.pixels import averaged, drawn_size
+from envs.tasks import VIEWPOINTS, Seen, Task
 
 Storage = Literal["auto", "memory", "memmap"]
 """Where images are while they are trained on; auto: in memory where they leave room for the rest."""
@@ -182,13 +182,10 @@ def resized(where: str, images: NDArray[np.uint8], size: int) -> NDArray[np.uint
     height, width = images.shape[1:3]
     if height == width == size:
         return images
-    drawn_at = size * -(-COARSEST // size)
-    if not height == width == drawn_at:
+    if not height == width == drawn_size(size):
         remedy = f"set --world_model.conv for images of {height} (docs/data.md)" if height == width else "cut squares"
         raise UserError(f"{where}: images are of {height} by {width} pixels, not {size} square; {remedy}")
-    blocks = rearrange(images, "t (h y) (w x) c -> t h w c (y x)", h=size, w=size)
-    averaged: NDArray[np.uint8] = blocks.mean(-1).round().astype(np.uint8)
-    return averaged
+    return averaged(images, size)
 
 
 def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
@@ -218,7 +215,7 @@ def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
             file.seek(0)
             write_array_header_1_0(file, {**headers[name], "shape": (sum(lengths), *headers[name]["shape"][1:])})
         opened.close()
-        write_file(partial / ROWS, json.dumps(lengths).encode())
+        write_atomically(partial / ROWS, json.dumps(lengths).encode())
 
 
 def _open(folder: Path, storage: Storage) -> Decoded:

@@ -31,8 +31,8 @@ from data.formats.hdf5_file import is_hdf5
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
 from data.locate import default_data_dir
-from data.reference import resolve
 from data.simulate.workers import in_order, processes_for
+from data.source import open_source
 from envs.base import TaskEnv
 from envs.make import make
 from envs.tasks import Task, get_task
@@ -161,10 +161,9 @@ def main() -> None:
         raise UserError(f"{given.out} exists already; remove it or name another")
     if given.reward:
         load_reward(given.reward)  # before any work
-    reference = resolve(given.source, get_task(given.of) if given.of else None, default_data_dir())
-    source = reference.open(get_task(given.of) if given.of else None)
+    source = open_source(given.source, get_task(given.of) if given.of else None, default_data_dir())
     if source.task is None:
-        source = reference.open(task)
+        source = open_source(given.source, task, default_data_dir())
     check_same_robot(source.task or task, task, source.where)
     if source.images:
         print(f"{source.where} has images; they are not in {given.out}, whose frames data.render draws")

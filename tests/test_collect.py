@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from combo_common.errors import UserError
+from combo_common.spacing import evenly_spaced
 from data import collect
 from data.collect import (
     Behaviour,
     cut,
-    evenly_spaced,
     first_episode,
     medium_snapshot,
     replay_indices,

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from combo_common.files import write_atomically
 from data.d4rl_download import D4RLStore
 from data.dataset import Decoded
 from data.episode import Episode
@@ -28,7 +29,6 @@ from data.formats.hdf5_file import SUFFIXES, is_hdf5, read_metadata
 from data.formats.store import Store
 from data.safe.hdf5 import open_hdf5
 from data.skipped import Skipped
-from data.staging import write_file, writing
 from envs.tasks import Task
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
@@ -278,7 +278,5 @@ def write_d4rl(path: Path, episodes: Iterable[Episode], task: Task, metadata: di
             file.create_dataset(key, data=np.concatenate(parts), compression="gzip", shuffle=True)
         for key, text in metadata.items():
             file[f"metadata/{key}"] = text
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
     return sum(len(part) for part in columns["rewards"])

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from combo_common.files import staged_folder, write_atomically
 from data.episode import DTYPES, NDIMS, Episode, validate
 from data.formats.base import Named, Source
 from data.formats.file_by_file import FileByFile
 from data.safe.npz import open_npz
 from data.skipped import Skipped
-from data.staging import staged_folder, write_file, writing
 from envs.tasks import Task
 
 NEEDED = ("action", "reward")
@@ -160,8 +160,7 @@ def write_episodes(folder: Path, episodes: Iterable[Episode], flags: bool) -> in
             np.savez_compressed(buffer, **kept)
             time = (EPOCH + datetime.timedelta(seconds=count - 1)).strftime("%Y%m%dT%H%M%S")
             identifier = hashlib.sha256(buffer.getvalue()).hexdigest()[:32]
-            with writing(folder):
-                write_file(partial / f"{time}-{identifier}-{episode.length + 1}.npz", buffer.getvalue())
+            write_atomically(partial / f"{time}-{identifier}-{episode.length + 1}.npz", buffer.getvalue())
         if not count:
             raise UserError(f"there are no episodes to write to {folder}")
     return count
