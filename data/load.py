@@ -26,7 +26,7 @@ from data.episode import DTYPES, OPTIONAL, Episode
 from data.formats.base import Source
 from data.formats.manifest import check_fits
 from data.reference import resolve
-from data.render import observe_episodes, render_episodes
+from data.simulate.rendering import observe_episodes, render_episodes
 from envs.pixels import averaged, drawn_size
 from envs.tasks import VIEWPOINTS, Seen, Task
 

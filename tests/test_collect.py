@@ -11,7 +11,14 @@ from safetensors.torch import load_file, save_file
 from combo_common.errors import UserError
 from combo_common.spacing import evenly_spaced
 from data import collect
-from data.collect import (
+from data.episode import Episode, validate
+from data.formats.d4rl import read_d4rl
+from data.formats.native import Dataset
+from data.reference import resolve
+from data.simulate.rollout import BehaviourPolicy, mean_return, play, played_episodes
+from data.simulate.sac import KEPT, train_behaviour
+from data.simulate.snapshot import Snapshot
+from data.simulate.splits import (
     Behaviour,
     cut,
     first_episode,
@@ -20,13 +27,6 @@ from data.collect import (
     shared_out,
     thinned,
 )
-from data.episode import Episode, validate
-from data.formats.d4rl import read_d4rl
-from data.formats.native import Dataset
-from data.reference import resolve
-from data.simulate.rollout import BehaviourPolicy, mean_return, play, played_episodes
-from data.simulate.sac import KEPT, train_behaviour
-from data.simulate.snapshot import Snapshot
 from envs.make import make
 from envs.tasks import get_task
 from latent_combo.evaluation.evaluator import ScoreConfig

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from combo_common.errors import UserError
 from data.formats.d4rl import read_d4rl, write_d4rl
 from data.formats.hdf5_file import read_metadata
-from data.inspect import Report, format_report, inspect_dataset
+from data.inspection import Report, inspect_dataset
+from data.inspection_report import format_report
 from data.load import load, load_pixels, load_states
 from data.reference import resolve
 from data.simulate.rollout import BehaviourPolicy, played_episodes

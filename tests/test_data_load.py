@@ -12,10 +12,11 @@ from data.dataset import Decoded
 from data.episode import Episode
 from data.formats.manifest import describe
 from data.formats.native import Dataset, write_dataset
-from data.inspect import format_report, inspect_dataset
+from data.inspection import inspect_dataset
+from data.inspection_report import format_report
 from data.load import Storage, load_pixels, load_states
 from data.reference import resolve
-from data.render import render_dataset
+from data.simulate.rendering import render_dataset
 from data.source import open_source
 from data.split import split_episodes
 from envs.make import make

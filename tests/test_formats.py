@@ -17,7 +17,7 @@ from toy_format import Toy
 
 from combo_common.errors import UserError
 from data import convert as convert_command
-from data.convert import convert
+from data.conversion import convert
 from data.dataset import Decoded
 from data.episode import Episode
 from data.formats.hdf5_file import read_metadata

@@ -24,6 +24,7 @@ from data.d4rl_download import D4RLStore
 from data.dataset import Decoded
 from data.episode import Episode
 from data.formats.base import Contents, Format, Named, Source, other_discounts
+from data.formats.d4rl_columns import PHYSICS, checked, flags, read_columns, vectors
 from data.formats.d4rl_rows import to_episodes
 from data.formats.hdf5_file import SUFFIXES, is_hdf5, read_metadata
 from data.formats.store import Store
@@ -31,15 +32,8 @@ from data.safe.hdf5 import open_hdf5
 from data.skipped import Skipped
 from envs.tasks import Task
 
-REQUIRED = ("observations", "actions", "rewards", "terminals")
-ROUNDING = 1e-5
-"""How far beyond 1 an action may be by rounding; it is clipped."""
 APART = 1e-3
 """Share by which an observation differs from what the row before says follows, if they are of two episodes."""
-WIDEST = 4096
-"""Numbers of a row."""
-ANT_ALONE, ANT_WITH_CONTACTS = 27, 111
-"""Observations of the ant: gymnasium's v4, and D4RL's, whose other 84 numbers, contact forces, are all zero."""
 
 
 class D4RL(Format):
@@ -119,14 +113,14 @@ class D4RL(Format):
 
 def read_d4rl(path: Path, task: Task) -> Decoded:
     """Read a whole file. Raises UserError naming the file, the key and what is wrong with it."""
-    columns = _read_columns(path)
-    observation, action, reward, terminal = _checked(path, columns, task)
+    columns = read_columns(path)
+    observation, action, reward, terminal = checked(path, columns, task)
     following = columns.get("next_observations")
     if following is not None:
-        following = _vectors(path, "next_observations", following, task.state_dim, task)
+        following = vectors(path, "next_observations", following, task.state_dim, task)
     timeout = columns.get("timeouts")
     if timeout is not None:
-        timeout = _flags(path, "timeouts", timeout)
+        timeout = flags(path, "timeouts", timeout)
     elif following is None:
         raise UserError(
             f"{path}: without `timeouts` and `next_observations` no one can tell where its episodes end; "
@@ -138,91 +132,6 @@ def read_d4rl(path: Path, task: Task) -> Decoded:
         end[:-1] |= apart.any(-1)  # what was cut out of the file ends an episode, too
     end[-1] = True
     return to_episodes(observation, action, reward, terminal, end, following, _physics(path, columns, task, end))
-
-
-def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns that are known here, of one length. Raises UserError where the file is none, or is not sound."""
-    wanted = (*REQUIRED, "timeouts", "next_observations", *(f"infos/{name}" for name in PHYSICS))
-    with open_hdf5(path) as file:
-        found = {key: dataset for key in wanted if (dataset := file.dataset(key)) is not None}
-        if lacking := [key for key in REQUIRED if key not in found]:
-            raise UserError(
-                f"{path} lacks {', '.join(f'`{key}`' for key in lacking)}; D4RL's layout has {', '.join(REQUIRED)}"
-            )
-        for key, dataset in found.items():
-            if not dataset.shape:
-                raise UserError(f"{path}: `{key}` is one number, not a column; it is not D4RL's layout")
-            if len(dataset.shape) > 2 or max(dataset.shape[1:], default=1) > WIDEST:
-                raise UserError(
-                    f"{path}: `{key}` of shape {dataset.shape} is no column of D4RL's layout; fetch it again"
-                )
-            if "infos/" not in key:
-                _same_length(path, key, dataset, len(found["observations"]))
-        return {key: dataset[()] for key, dataset in found.items()}
-
-
-PHYSICS = ("qpos", "qvel", "final_qpos", "final_qvel")
-
-
-def _checked(
-    path: Path, columns: dict[str, NDArray[Any]], task: Task
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """The four required columns. Raises UserError where one of them can't be right."""
-    observation = _vectors(path, "observations", columns["observations"], task.state_dim, task)
-    action = _vectors(path, "actions", columns["actions"], task.action_dim, task)
-    reward = columns["rewards"]
-    if reward.ndim == 2 and reward.shape[1] == 1:
-        reward = reward[:, 0]
-    with np.errstate(over="ignore"):  # what is too large is told below
-        reward = reward.astype(np.float32)
-    if reward.ndim != 1:
-        raise UserError(f"{path}: `rewards` of shape {reward.shape} must be one number a row")
-    if not (finite := np.isfinite(reward)).all():
-        raise UserError(f"{path}: `rewards` hold a NaN or Inf, first in row {int(finite.argmin())}; mend or remove it")
-    terminal = _flags(path, "terminals", columns["terminals"])
-    if len(observation) < 2:
-        raise UserError(f"{path} has {len(observation)} rows; there is nothing to train on")
-    beyond = np.abs(action).max(-1)
-    if (worst := int(beyond.argmax())) >= 0 and beyond[worst] > 1.0 + ROUNDING:
-        raise UserError(
-            f"{path}: `actions` leave [-1, 1], first in row {int((beyond > 1.0 + ROUNDING).argmax())} "
-            f"(by most {beyond[worst]:.3g}); scale them to [-1, 1]"
-        )
-    return observation, action.clip(-1.0, 1.0), reward, terminal
-
-
-def _vectors(path: Path, key: str, column: NDArray[Any], size: int, task: Task) -> NDArray[np.float32]:
-    """A column of finite vectors of the task's size, as float32."""
-    if column.ndim != 2 or column.dtype.kind != "f":
-        raise UserError(f"{path}: `{key}` is {column.dtype} of shape {column.shape}, not vectors of floats")
-    contacts = column.shape[1] == ANT_WITH_CONTACTS and size == ANT_ALONE
-    if contacts and not column[:, ANT_ALONE:].any():
-        column = column[:, :ANT_ALONE]
-    if column.shape[1] != size:
-        hint = "; its contact forces are not all zero, and the task observes none" if contacts else ""
-        raise UserError(
-            f"{path}: `{key}` has {column.shape[1]} numbers a row, but {task.name} has {size}{hint}; "
-            "name the --task that it is of"
-        )
-    with np.errstate(over="ignore"):
-        column = column.astype(np.float32)
-    if not (finite := np.isfinite(column).all(-1)).all():
-        raise UserError(f"{path}: `{key}` holds a NaN or Inf, first in row {int(finite.argmin())}; mend or remove it")
-    return column
-
-
-def _flags(path: Path, key: str, column: NDArray[Any]) -> NDArray[np.bool_]:
-    """A column of yes and no, whatever type of number it has."""
-    if column.ndim == 2 and column.shape[1] == 1:
-        column = column[:, 0]
-    if column.ndim != 1 or not np.isin(column, (0, 1)).all():
-        raise UserError(f"{path}: `{key}` of shape {column.shape} must be one 0 or 1 a row")
-    return column.astype(bool)
-
-
-def _same_length(path: Path, key: str, column: h5py.Dataset, rows: int) -> None:
-    if len(column) != rows:
-        raise UserError(f"{path}: `{key}` has {len(column)} rows where `observations` has {rows}; fetch it again")
 
 
 def _physics(
