@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data.formats.manifest import describe
 from data.formats.native import Dataset, write_dataset
-from data.render import render_dataset, render_episodes
+from data.simulate.rendering import render_dataset, render_episodes
 from data.simulate.rollout import BehaviourPolicy, played_episodes
 from data.simulate.workers import default_processes
 from envs.tasks import get_task

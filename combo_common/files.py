@@ -1,6 +1,7 @@
-"""Writing files whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +10,60 @@ from combo_common.errors import UserError
 
 
 @contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turn what the operating system refuses while writing to `place` into a UserError that says so."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write to {place}: {reason}; choose another folder, or free some space") from error
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, of the same suffix; what the body leaves there is flushed and renamed to `path`.
 
     If the body fails, the temporary file is removed and an earlier file stays as it was. Raises UserError for OSError.
     """
-    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
+    with _renamed(path, path.with_name(f"{path.stem}.tmp{path.suffix}")) as temporary:
+        yield temporary
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write bytes under a temporary name, flush to the disk, and rename. Raises UserError where it can't.
+
+    The temporary name ends in .tmp: whoever lists a folder's files by suffix does not find it after a power cut.
+    """
+    with _renamed(path, path.with_name(f"{path.name}.tmp")) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def staged_folder(folder: Path) -> Iterator[Path]:
+    """Give a new folder beside `folder` to write to, which takes its name if all goes well and is removed otherwise.
+
+    Raises UserError when `folder` holds anything already, or cannot be written.
+    """
+    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+    with writing(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} exists and is not an empty folder; remove it or name another")
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
     try:
+        yield partial
+        with writing(folder):
+            if folder.exists():
+                folder.rmdir()
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _renamed(path: Path, temporary: Path) -> Iterator[Path]:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -25,12 +73,3 @@ def replacing(path: Path) -> Iterator[Path]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"can not write {path}: {reason}; choose another folder or free some space") from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write bytes under a temporary name, flush to the disk, and rename. Raises UserError where it can't."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)

@@ -9,15 +9,17 @@ import re
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import ClassVar
 
 from tqdm import tqdm
 
 from combo_common.errors import UserError
+from data.formats.store import Store
 
 ROBOTS = ("halfcheetah", "hopper", "walker2d", "ant")
 SPLITS = ("random", "medium", "medium-replay", "medium-expert", "expert")
 VERSIONS = ("v0", "v2")
-NAME = re.compile(rf"({'|'.join(ROBOTS)})-({'|'.join(SPLITS)})-({'|'.join(VERSIONS)})")
+D4RL_NAME_PATTERN = re.compile(rf"({'|'.join(ROBOTS)})-({'|'.join(SPLITS)})-({'|'.join(VERSIONS)})")
 SOURCES = {
     "v2": (
         "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/{file}",
@@ -40,7 +42,7 @@ def published_names() -> list[str]:
 
 def file_name(name: str) -> str:
     """What D4RL's file of a dataset is called. Raises ValueError for a name that is none of D4RL's."""
-    match = NAME.fullmatch(name)
+    match = D4RL_NAME_PATTERN.fullmatch(name)
     if match is None:
         raise ValueError(f"{name} is none of D4RL's names")
     robot, split, version = match.groups()
@@ -51,17 +53,35 @@ def file_name(name: str) -> str:
     return f"{stem}.hdf5" if version == "v0" else f"{stem}-{version}.hdf5"
 
 
-def find_published(name: str, data_dir: Path) -> Path | None:
-    """The file of one of D4RL's names in the data folder or in D4RL's own; None where it is in neither.
+class D4RLStore(Store):
+    """D4RL's names: in the data folder, in D4RL's own, or on the network."""
 
-    Raises UserError if it is not what it was when it was first seen.
-    """
-    for folder in (data_dir, Path.home() / D4RL_FOLDER):
-        path = folder / file_name(name)
-        if path.is_file():
-            check_sum(path, data_dir)
-            return path
-    return None
+    by_name: ClassVar[bool] = False
+
+    def has(self, name: str) -> bool:
+        """Whether it is robot-split-version."""
+        return D4RL_NAME_PATTERN.fullmatch(name) is not None
+
+    def may_hold_images(self, name: str) -> bool:
+        """None does."""
+        return False
+
+    def find(self, name: str, data_dir: Path) -> Path | None:
+        """The file in the data folder or in D4RL's own, unread."""
+        folders = (data_dir, Path.home() / D4RL_FOLDER)
+        return next((path for folder in folders if (path := folder / file_name(name)).is_file()), None)
+
+    def fetch(self, name: str, data_dir: Path) -> Path:
+        """The file, held against its SHA-256 of when it was first seen."""
+        path = self.find(name, data_dir)
+        if path is None:
+            return download(name, data_dir)
+        check_sum(path, data_dir)
+        return path
+
+    def known(self) -> list[str]:
+        """All of D4RL's names that are known here."""
+        return published_names()
 
 
 def check_sum(path: Path, data_dir: Path) -> None:

@@ -14,23 +14,21 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from einops import rearrange
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from combo_common.errors import UserError
+from combo_common.files import staged_folder, write_atomically, writing
 from combo_common.memory import free_memory
-from data import d4rl_download as published
 from data.dataset import Decoded
 from data.episode import DTYPES, OPTIONAL, Episode
-from data.formats.d4rl import read_d4rl
+from data.formats.base import Source
 from data.formats.manifest import check_fits
-from data.locate import find
-from data.render import observe_episodes, render_episodes
-from data.source import LAYOUTS, Source, open_source
-from data.staging import staged_folder, write_file, writing
-from envs.tasks import COARSEST, VIEWPOINTS, Seen, Task
+from data.reference import resolve
+from data.simulate.rendering import observe_episodes, render_episodes
+from envs.pixels import averaged, drawn_size
+from envs.tasks import VIEWPOINTS, Seen, Task
 
 Storage = Literal["auto", "memory", "memmap"]
 """Where images are while they are trained on; auto: in memory where they leave room for the rest."""
@@ -65,14 +63,8 @@ def load_states(
     Those of a recording that has none are observed in its simulator. Raises UserError when there is no such dataset, or
     it does not fit the task.
     """
-    source = open_source(name_or_path, task, data_dir, skip_corrupt)
-    if source.layout == "d4rl":
-        decoded = read_d4rl(source.files[0], task)
-        paid = decoded.reward[~decoded.is_first]
-        if np.ptp(paid) == 0.0:
-            raise UserError(
-                f"{source.where}: `rewards` are {paid[0]:g} in every row, so there is nothing to learn; relabel it"
-            )
+    source = resolve(name_or_path, task, data_dir).open(task, skip_corrupt)
+    if (decoded := source.format.states(source, task)) is not None:
         return decoded
     if source.dataset is not None:
         check_fits(source.dataset.manifest, task, None, source.where)
@@ -130,17 +122,17 @@ def load_pixels(
     it does not fit the task, look or size, one of its files was altered, or `data_dir` cannot be written.
     """
     size = image_size or task.image_size
-    only_states = published.NAME.fullmatch(name_or_path) or name_or_path.startswith("mujoco/")
-    if only_states and find(name_or_path, task, data_dir) is None:  # nothing is fetched in vain
-        raise UserError(f"{name_or_path} holds states and no images; use --obs state")
-    source = open_source(name_or_path, task, data_dir, skip_corrupt)
-    if source.layout == "d4rl":
+    reference = resolve(name_or_path, task, data_dir)
+    if reference.path is None and reference.store is not None and not reference.store.may_hold_images(name_or_path):
+        raise UserError(f"{name_or_path} holds states and no images; use --obs state")  # nothing is fetched in vain
+    source = reference.open(task, skip_corrupt)
+    if not source.format.holds_images:
         raise UserError(f"{source.where} holds states and no images; use --obs state")
     if source.dataset is not None:
         check_fits(source.dataset.manifest, task, (look, size), source.where)
-    if source.dataset is None:
-        layout = LAYOUTS[source.layout]
-        print(f"{source.where} ({layout}) does not say how its images were drawn: taken as --look {look}", flush=True)
+    if not source.format.tells_look:
+        told = f"{source.where} ({source.format.title})"
+        print(f"{told} does not say how its images were drawn: taken as --look {look}", flush=True)
     skipping = "-skipping" if skip_corrupt else ""
     drawn = hashlib.sha256(
         f"{DECODED_VERSION} {task.name} {VIEWPOINTS.get(task.camera, task.camera)}".encode()
@@ -190,13 +182,10 @@ def resized(where: str, images: NDArray[np.uint8], size: int) -> NDArray[np.uint
     height, width = images.shape[1:3]
     if height == width == size:
         return images
-    drawn_at = size * -(-COARSEST // size)
-    if not height == width == drawn_at:
+    if not height == width == drawn_size(size):
         remedy = f"set --world_model.conv for images of {height} (docs/data.md)" if height == width else "cut squares"
         raise UserError(f"{where}: images are of {height} by {width} pixels, not {size} square; {remedy}")
-    blocks = rearrange(images, "t (h y) (w x) c -> t h w c (y x)", h=size, w=size)
-    averaged: NDArray[np.uint8] = blocks.mean(-1).round().astype(np.uint8)
-    return averaged
+    return averaged(images, size)
 
 
 def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
@@ -226,7 +215,7 @@ def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
             file.seek(0)
             write_array_header_1_0(file, {**headers[name], "shape": (sum(lengths), *headers[name]["shape"][1:])})
         opened.close()
-        write_file(partial / ROWS, json.dumps(lengths).encode())
+        write_atomically(partial / ROWS, json.dumps(lengths).encode())
 
 
 def _open(folder: Path, storage: Storage) -> Decoded:

@@ -1,17 +1,15 @@
-"""Where datasets are: the ones that come with the program, the user's data folder, D4RL's own, and any path."""
+"""Where datasets are: the ones that come with the program, the user's data folder, and what their names tell."""
 
 import difflib
-import json
 import os
 import shlex
 from pathlib import Path
 
 from combo_common.errors import UserError
 from data import d4rl_download as published
-from data.formats.d4rl import SUFFIXES, is_d4rl, read_metadata
-from data.formats.manifest import NAME
-from data.formats.minari import is_minari
-from envs.tasks import TASKS, Task
+from data.formats.manifest import MANIFEST_NAME
+from data.formats.registry import file_suffixes, format_that_keeps, stores
+from envs.tasks import TASKS
 
 ABOVE = 3
 """How many parts of a foreign folder's path may tell its task and split."""
@@ -30,44 +28,20 @@ def known_names(data_dir: Path) -> dict[str, Path]:
     """Datasets that can be named: those that come with the program, then those in `data_dir`."""
     known: dict[str, Path] = {}
     for parent in (data_dir, EMBEDDED):
-        known |= {manifest.parent.name: manifest.parent for manifest in sorted(parent.glob(f"*/{NAME}"))}
-        known |= {file.stem: file for suffix in SUFFIXES for file in sorted(parent.glob(f"*{suffix}"))}
+        known |= {manifest.parent.name: manifest.parent for manifest in sorted(parent.glob(f"*/{MANIFEST_NAME}"))}
+        known |= {file.stem: file for suffix in file_suffixes() for file in sorted(parent.glob(f"*{suffix}"))}
     return known
 
 
-def find(name_or_path: str, task: Task | None, data_dir: Path) -> Path | None:
-    """The folder or file of a dataset on this machine; None where there is none.
-
-    A name is looked for in what comes with the program and in `data_dir`, D4RL's also in D4RL's own folder; with a
-    task, "medium-replay" will do for "walker-walk-medium-replay".
-    """
-    names = known_names(data_dir)
-    short = [f"{task.name}-{name_or_path}"] if task is not None else []
-    for name in (name_or_path, *short):
-        if name in names:
-            return names[name]
-        if published.NAME.fullmatch(name) and (found := published.find_published(name, data_dir)):
-            return found
-    path = Path(name_or_path).expanduser()
-    return path if path.is_dir() or (is_d4rl(path) and path.is_file()) else None
-
-
-def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> Path:
-    """`find`, or download where it is one of D4RL's names.
-
-    Raises UserError, with the nearest known names, if there is no such dataset.
-    """
-    if (path := find(name_or_path, task, data_dir)) is not None:
-        return path
-    if published.NAME.fullmatch(name_or_path):
-        return published.download(name_or_path, data_dir)
-    names = [*known_names(data_dir), *published.published_names()]
-    nearest = difflib.get_close_matches(name_or_path, names, n=3, cutoff=0.3)
+def unknown(name: str, data_dir: Path) -> UserError:
+    """The error for a name that no dataset has: the nearest known ones, and how one of this name could be made."""
+    names = [*known_names(data_dir), *(known for store in stores() for known in store.known())]
+    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
     known = f"; known names: {', '.join(nearest)}" if nearest else ""
-    raise UserError(
-        f"there is no dataset {name_or_path!r}, neither as a folder or file nor by name in {data_dir}{known}; "
+    return UserError(
+        f"there is no dataset {name!r}, neither as a folder or file nor by name in {data_dir}{known}; "
         "give the path of a dataset of this project, of V-D4RL, DreamerV2, LOMPO, D4RL or Minari"
-        f"{_how_to_collect(name_or_path, data_dir)}"
+        f"{_how_to_collect(name, data_dir)}"
     )
 
 
@@ -82,22 +56,20 @@ def _how_to_collect(name: str, data_dir: Path) -> str:
     return ""
 
 
-def infer_task(name_or_path: str, data_dir: Path) -> str | None:
-    """The task that a dataset is of, by what it says of itself or by its name; None where neither tells."""
-    if (said := _said(name_or_path, data_dir, "task")) in TASKS:
-        return said
-    words = f"-{_words(name_or_path)}-"
-    return next((task for task in sorted(TASKS, key=len, reverse=True) if f"-{task}-" in words), None)
+def task_by_name(name_or_path: str) -> str | None:
+    """The task that a dataset's name tells; None where it tells none."""
+    return _longest(list(TASKS), name_or_path)
 
 
-def infer_split(name_or_path: str, data_dir: Path) -> str:
-    """Which of D4RL's splits a dataset is, by what it says of itself or by its name; empty where it is none of them."""
-    said = _said(name_or_path, data_dir, "split")
-    if said is not None:
-        return said if said in published.SPLITS else ""
-    # the longest first: some names hold another's
-    words = f"-{_words(name_or_path)}-"
-    return next((split for split in sorted(published.SPLITS, key=len, reverse=True) if f"-{split}-" in words), "")
+def split_by_name(name_or_path: str) -> str:
+    """Which of D4RL's splits a dataset's name tells; empty where it tells none."""
+    return _longest(published.SPLITS, name_or_path) or ""
+
+
+def _longest(words: list[str] | tuple[str, ...], name_or_path: str) -> str | None:
+    """The longest of some words that a name has: some hold another."""
+    said = f"-{_words(name_or_path)}-"
+    return next((word for word in sorted(words, key=len, reverse=True) if f"-{word}-" in said), None)
 
 
 def _words(name_or_path: str) -> str:
@@ -106,19 +78,10 @@ def _words(name_or_path: str) -> str:
     Of a folder that does not say what it is, such as V-D4RL's walker_walk/medium/64px, those above tell.
     """
     path = Path(name_or_path)
-    unsaid = path.is_dir() and not (path / NAME).exists()
-    name = name_or_path if is_minari(name_or_path) else "/".join(path.parts[-ABOVE:]) if unsaid else path.name
-    return name.lower().removesuffix(".hdf5").removesuffix(".h5").replace("_", "-").replace("/", "-")
-
-
-def _said(name_or_path: str, data_dir: Path, key: str) -> str | None:
-    """What the manifest or the metadata of a dataset on this machine has under a key; None where there is nothing."""
-    path = find(name_or_path, None, data_dir)
-    if path is None:
-        return None
-    try:
-        known = json.loads((path / NAME).read_text()) if path.is_dir() else read_metadata(path)
-        said = known.get(key)
-    except (OSError, ValueError, AttributeError, RecursionError, UserError):
-        return None  # reading it for training says what is wrong with it
-    return said if isinstance(said, str) else None
+    unsaid = path.is_dir() and not (path / MANIFEST_NAME).exists()
+    stored = format_that_keeps(name_or_path) is not None
+    name = name_or_path if stored else "/".join(path.parts[-ABOVE:]) if unsaid else path.name
+    name = name.lower()
+    for suffix in file_suffixes():
+        name = name.removesuffix(suffix)
+    return name.replace("_", "-").replace("/", "-")

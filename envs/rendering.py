@@ -5,12 +5,12 @@ import weakref
 from typing import Any
 
 import numpy as np
-from einops import rearrange
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from envs import gl
-from envs.tasks import COARSEST, VIEWPOINTS
+from envs.pixels import BLACK, averaged, drawn_size
+from envs.tasks import VIEWPOINTS
 
 BACKEND = gl.choose()  # mujoco decides by it when it is imported
 
@@ -20,9 +20,6 @@ except (ImportError, AttributeError, RuntimeError) as error:  # as PyOpenGL and 
     raise UserError(
         f"MUJOCO_GL is {BACKEND}, which does not work here ({error}); unset it, and see `python -m envs.doctor`"
     ) from error
-
-BLACK = 8
-"""A frame whose brightest value is below this was not drawn."""
 
 
 def _placed(camera: str) -> "str | mujoco.MjvCamera":
@@ -39,13 +36,12 @@ class Renderer:
     """Draws square pictures of one model from one camera, (size, size, 3) uint8."""
 
     def __init__(self, model: mujoco.MjModel, size: int, look: str, camera: str) -> None:
-        self._look = look
-        self._blocks = -(-COARSEST // size)
+        self._look, self._size = look, size
         self._camera = _placed(camera)
         self._option = mujoco.MjvOption()
         # Read when the context is made, and only then: the caller's model is left as it was.
         screen, samples = model.vis.global_, model.vis.quality.offsamples
-        pixels, room = size * self._blocks, (screen.offwidth, screen.offheight)
+        pixels, room = drawn_size(size), (screen.offwidth, screen.offheight)
         screen.offwidth, screen.offheight = max(room[0], pixels), max(room[1], pixels)
         if look == "fast":
             model.vis.quality.offsamples = 0
@@ -72,11 +68,7 @@ class Renderer:
                 "the renderer drew a black frame, as it does after another GL context was closed; "
                 "run again in a fresh process, and see `python -m envs.doctor`"
             )
-        if self._blocks == 1:
-            return frame
-        blocks = rearrange(frame, "(h y) (w x) c -> h w c (y x)", y=self._blocks, x=self._blocks)
-        averaged: NDArray[np.uint8] = blocks.mean(-1).round().astype(np.uint8)
-        return averaged
+        return frame if len(frame) == self._size else averaged(frame, self._size)
 
     def close(self) -> None:
         """Free the GL context; a second call does nothing."""

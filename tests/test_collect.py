@@ -9,24 +9,24 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from combo_common.errors import UserError
+from combo_common.spacing import evenly_spaced
 from data import collect
-from data.collect import (
+from data.episode import Episode, validate
+from data.formats.d4rl import read_d4rl
+from data.formats.native import Dataset
+from data.reference import resolve
+from data.simulate.rollout import BehaviourPolicy, mean_return, play, played_episodes
+from data.simulate.sac import KEPT, train_behaviour
+from data.simulate.snapshot import Snapshot
+from data.simulate.splits import (
     Behaviour,
     cut,
-    evenly_spaced,
     first_episode,
     medium_snapshot,
     replay_indices,
     shared_out,
     thinned,
 )
-from data.episode import Episode, validate
-from data.formats.d4rl import read_d4rl
-from data.formats.native import Dataset
-from data.locate import infer_task
-from data.simulate.rollout import BehaviourPolicy, mean_return, play, played_episodes
-from data.simulate.sac import KEPT, train_behaviour
-from data.simulate.snapshot import Snapshot
 from envs.make import make
 from envs.tasks import get_task
 from latent_combo.evaluation.evaluator import ScoreConfig
@@ -338,6 +338,6 @@ def test_a_split_of_a_robot_is_written_in_d4rls_layout(
     env = make("hopper", "state")
     for row in (0, 3, int(read.starts[1]), int(read.lengths.sum()) - 1):
         np.testing.assert_allclose(env.observe_physics(read.physics[row]), read.observation[row], atol=1e-6)
-    assert infer_task(str(out), tmp_path) == "hopper"
+    assert resolve(str(out), None, tmp_path).task == "hopper"
     with pytest.raises(UserError, match="exists already"):
         collect.main()

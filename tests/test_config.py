@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from combo_common.errors import UserError
-from data.locate import resolve
+from data.reference import resolve
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.command_line import load_config, parse, save_config, settings_files
 from latent_combo.config.schema import Config
@@ -249,7 +249,7 @@ def test_a_task_needs_data_of_it_and_data_a_task(tmp_path: Path) -> None:
         parse(["--obs", "state", "--dataset", str(some)])
     assert parse(["--obs", "state", "--dataset", str(some), "--task", "ant"])[0].task == "ant"
     with pytest.raises(UserError, match="or collect it: python -m data.collect walker2d medium .*walker2d-medium.hdf5"):
-        resolve("walker2d-medium", None, tmp_path)
+        resolve("walker2d-medium", None, tmp_path).open()
 
 
 def test_other_programs_images_are_taken_as_the_full_look_unless_it_is_said(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """D4RL's files, read by the letter of their layout, and written so that others can read them."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from data.formats.d4rl import read_d4rl, read_metadata, write_d4rl
-from data.inspect import Report, format_report, inspect_dataset
-from data.load import load_pixels, load_states
-from data.locate import find, infer_split, infer_task, resolve
+from data.formats.d4rl import read_d4rl, write_d4rl
+from data.formats.hdf5_file import read_metadata
+from data.inspection import Report, inspect_dataset
+from data.inspection_report import format_report
+from data.load import load, load_pixels, load_states
+from data.reference import resolve
 from data.simulate.rollout import BehaviourPolicy, played_episodes
 from data.source import open_source
 from envs.tasks import get_task
+from latent_combo.config.command_line import parse, settings_files
 from latent_combo.diagnostics.held_out import HeldOut
 from latent_combo.latents.segments import SegmentSampler
 from latent_combo.pipeline.model_phase import scales_of
@@ -118,9 +122,9 @@ def test_what_was_collected_is_what_is_read_and_says_whose_it_is(tmp_path: Path)
         ours = np.concatenate([episode.columns()[name] for episode in episodes])
         np.testing.assert_array_equal(getattr(read, "observation" if name == "state" else name), ours)
     assert read_metadata(path) == {"task": "hopper", "split": "random"}
-    assert infer_task(str(path), tmp_path) == "hopper"
-    assert infer_split(str(path), tmp_path) == "random"  # as it says, whatever it is called
-    assert find("mine", None, tmp_path) == path
+    assert resolve(str(path), None, tmp_path).task == "hopper"
+    assert resolve(str(path), None, tmp_path).split == "random"  # as it says, whatever it is called
+    assert resolve("mine", None, tmp_path).path == path
     with pytest.raises(UserError, match="exists already"):
         write_d4rl(path, episodes, HOPPER, {})
     with h5py.File(path) as file:  # the letter of the layout
@@ -231,6 +235,57 @@ def test_images_are_not_asked_of_a_file_of_states(tmp_path: Path) -> None:
         load_pixels(str(path), get_task("walker-walk"), "fast", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["hopper-medium-v2", "medium-v2"])
+def test_flags_and_loading_hash_a_file_once(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "hopper_medium-v2.hdf5", columns())
+    hashed, sha256 = [0], hashlib.sha256
+
+    class Counting:
+        """SHA-256 that counts what it is given."""
+
+        def __init__(self, content: bytes = b"") -> None:
+            self._digest = sha256()
+            self.update(content)
+
+        def update(self, content: bytes) -> None:
+            hashed[0] += len(content)
+            self._digest.update(content)
+
+        def hexdigest(self) -> str:
+            return self._digest.hexdigest()
+
+    monkeypatch.setattr(hashlib, "sha256", Counting)
+    arguments = ["--obs", "state", "--preset", "small", "--task", "hopper", "--dataset", name]
+    arguments += ["--data-dir", str(tmp_path)]
+    config, _ = parse(arguments)
+    assert settings_files(arguments)[0].stem == "hopper-medium"
+    assert hashed == [0]  # flags are parsed at once, however large the file
+    assert load(config.dataset, HOPPER, config.seen, config.data_folder).lengths.tolist() == [5, 5, 3, 3]
+    assert hashed == [path.stat().st_size]
+
+
+def test_flags_fetch_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for fetch in ("data.d4rl_download.download", "data.formats.minari.locate_minari"):
+        monkeypatch.setattr(fetch, lambda *_: pytest.fail("fetched"))
+    for name in ("hopper-medium-v2", "mujoco/hopper/medium-v0"):
+        assert parse(["--obs", "state", "--data-dir", str(tmp_path), "--dataset", name])[0].task == "hopper"
+        reference = resolve(name, None, tmp_path)
+        assert (reference.path, reference.task, reference.split) == (None, "hopper", "medium")
+        assert reference.format is not None and reference.format.store is reference.store
+
+
+def test_a_reference_looks_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "hopper-medium.hdf5", columns())
+    reference = resolve(str(path), None, tmp_path)
+    assert (reference.task, reference.split, reference.local) == ("hopper", "medium", path)
+    first = reference.fingerprint
+    assert first == open_source(str(path), None, tmp_path).fingerprint()
+    path.write_bytes(path.read_bytes() + b"more")
+    assert reference.fingerprint == first
+    assert resolve(str(path), None, tmp_path).fingerprint != first
+
+
 def test_nothing_is_fetched_for_images_that_no_one_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data.d4rl_download.download", lambda *_: pytest.fail("fetched"))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -250,7 +305,7 @@ def test_rewards_that_never_change_are_no_task_but_can_be_looked_at_and_relabell
 
 def inspected(path: Path, data_dir: Path) -> Report:
     source = open_source(str(path), None, data_dir)
-    return inspect_dataset(source.about(), source.layout, source)
+    return inspect_dataset(source.about(), source.format.name, source)
 
 
 def test_a_file_is_described(tmp_path: Path) -> None:
@@ -274,7 +329,7 @@ def test_a_file_is_described(tmp_path: Path) -> None:
 def test_an_unknown_name_is_answered_with_the_nearest_known_ones(tmp_path: Path) -> None:
     for wrong, near in (("hopper-medum-v2", "hopper-medium-v2"), ("halfcheeta-expert-v0", "halfcheetah-expert-v0")):
         with pytest.raises(UserError, match=near):
-            resolve(wrong, None, tmp_path)
+            resolve(wrong, None, tmp_path).open()
     with pytest.raises(UserError, match="there is no dataset 'missing.hdf5'"):
         load_states("missing.hdf5", HOPPER, tmp_path)
 
@@ -291,4 +346,4 @@ def test_an_unknown_name_is_answered_with_the_nearest_known_ones(tmp_path: Path)
     ],
 )
 def test_a_name_tells_the_task(name: str, task: str | None, tmp_path: Path) -> None:
-    assert infer_task(name, tmp_path) == task
+    assert resolve(name, None, tmp_path).task == task

@@ -12,10 +12,11 @@ from data.dataset import Decoded
 from data.episode import Episode
 from data.formats.manifest import describe
 from data.formats.native import Dataset, write_dataset
-from data.inspect import format_report, inspect_dataset
+from data.inspection import inspect_dataset
+from data.inspection_report import format_report
 from data.load import Storage, load_pixels, load_states
-from data.locate import resolve
-from data.render import render_dataset
+from data.reference import resolve
+from data.simulate.rendering import render_dataset
 from data.source import open_source
 from data.split import split_episodes
 from envs.make import make
@@ -160,11 +161,11 @@ def test_rendering_to_a_folder_and_loading_it_is_loading_the_recording(recording
 def test_names_are_looked_up_and_nearest_ones_offered(pixels: Path, tmp_path: Path) -> None:
     named = tmp_path / "walker-walk-medium"
     pixels.rename(named)
-    assert resolve("walker-walk-medium", None, tmp_path) == named
-    assert resolve("medium", TASK, tmp_path) == named
-    assert resolve(str(named), None, tmp_path / "elsewhere") == named
+    assert resolve("walker-walk-medium", None, tmp_path).local == named
+    assert resolve("medium", TASK, tmp_path).local == named
+    assert resolve(str(named), None, tmp_path / "elsewhere").local == named
     with pytest.raises(UserError, match="no dataset 'walker-walk-medum'.*walker-walk-medium"):
-        resolve("walker-walk-medum", None, tmp_path)
+        resolve("walker-walk-medum", None, tmp_path).open()
 
 
 def test_segments_never_cross_episodes_and_start_anywhere(pixels: Path, tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_the_report_counts_and_points_at_what_is_odd(tmp_path: Path) -> None:
     )
     write_dataset(tmp_path / "odd", [still, numbered_episode(0, 4)], description, progress=False)
     source = open_source(str(tmp_path / "odd"), None, tmp_path)
-    report = inspect_dataset(source.about(), source.layout, source)
+    report = inspect_dataset(source.about(), source.format.name, source)
     assert (report.episodes, report.transitions, report.return_mean, report.normalised_mean) == (
         2,
         8,

@@ -10,7 +10,7 @@ import pytest
 
 from combo_common.errors import UserError
 from data.episode import Episode, validate
-from data.formats.manifest import NAME, Description, check_fits, describe, read_manifest
+from data.formats.manifest import MANIFEST_NAME, Description, check_fits, describe, read_manifest
 from data.formats.native import Dataset, write_dataset
 from envs.tasks import Task, get_task
 
@@ -116,7 +116,7 @@ def test_what_is_read_is_what_was_written(written: Path) -> None:
     assert (manifest.kind, manifest.episodes, manifest.transitions) == ("recording", 3, 15)
     assert (manifest.return_mean, manifest.return_max) == pytest.approx((np.mean(returns), max(returns)))
     assert (manifest.action_dim, manifest.state_dim, manifest.physics_dim) == (6, 24, 18)
-    assert json.loads((written / NAME).read_text())["kind"] == "recording"
+    assert json.loads((written / MANIFEST_NAME).read_text())["kind"] == "recording"
 
 
 def test_the_same_episodes_give_the_same_files(written: Path, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_missing_file_is_named(written: Path) -> None:
     ],
 )
 def test_an_unsound_manifest_is_refused(written: Path, key: str, value: object, reason: str) -> None:
-    path = written / NAME
+    path = written / MANIFEST_NAME
     content = json.loads(path.read_text())
     content[key] = value
     if value is None:

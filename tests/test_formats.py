@@ -13,19 +13,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from same_episodes import assert_same
+from toy_format import Toy
 
 from combo_common.errors import UserError
 from data import convert as convert_command
-from data.convert import convert
+from data.conversion import convert
 from data.dataset import Decoded
 from data.episode import Episode
-from data.formats.d4rl import read_metadata
-from data.formats.manifest import NAME, describe
+from data.formats.hdf5_file import read_metadata
+from data.formats.manifest import MANIFEST_NAME, describe
 from data.formats.native import Dataset, write_dataset
+from data.formats.registry import FORMATS, format_named
 from data.load import load_pixels, load_states
+from data.reference import resolve
 from data.simulate.rollout import BehaviourPolicy, play
 from data.source import open_source
 from envs.tasks import Task, get_task
+from latent_combo.config.command_line import parse
 from latent_combo.latents.segments import SegmentSampler
 
 WALKER, HOPPER = get_task("walker-walk"), get_task("hopper")
@@ -278,7 +282,7 @@ def test_a_copy_holds_all_and_comes_back_the_same(to: str, own: Path, tmp_path: 
     count, lost = convert(open_source(str(own), None, tmp_path), out, to, progress=False)
     assert (count, lost) == (3, [] if to == "own" else [MANIFEST])
     copy = open_source(out, WALKER, tmp_path)
-    assert copy.layout == {"lompo": "dreamer"}.get(to, to)
+    assert copy.format.name == {"lompo": "dreamer"}.get(to, to)
     assert_same(list(copy.episodes()), expected)
     assert_same([episode for _, episode in copy], expected)  # a source can be read again
     if to in ("dreamer", "lompo"):
@@ -317,7 +321,7 @@ def test_vectors_go_to_d4rls_layout_and_back(tmp_path: Path) -> None:
         ends = [np.flatnonzero(file[key][()]).tolist() for key in ("terminals", "timeouts")]
     assert ends == [[6], [2, 11]]  # after 3, 4 and 5 transitions; what the task ended ran into no limit
     copy = open_source(str(out), None, tmp_path)
-    assert (copy.task, copy.split, copy.layout) == (HOPPER, "medium", "d4rl")
+    assert (copy.task, copy.split, copy.format.name) == (HOPPER, "medium", "d4rl")
     assert_same(list(copy.episodes()), episodes_of(HOPPER, image=False))
     for to, there in (("own", tmp_path / "back"), ("d4rl", again)):
         assert convert(copy, str(there), to, progress=False) == (3, [])
@@ -396,6 +400,34 @@ def test_the_command_converts_and_says_what_is_not_in_it(
     assert name.startswith("20000101T000001-")  # as DreamerV2 names them, in the order of the episodes
     with np.load(sorted(out.iterdir())[1]) as file:
         assert file["image"].shape == (5, SIZE, SIZE, 3) and file["is_terminal"].tolist() == [False] * 4 + [True]
+
+
+def test_a_new_format_is_a_file_and_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.formats.registry.FORMATS", [*FORMATS, Toy()])  # the line; `toy_format` is the file
+    expected = [replace(episode, physics=None) for episode in episodes_of(HOPPER, image=False)]
+    alive = [replace(episode, is_terminal=episode.is_first & False, discount=np.ones_like(episode.discount))
+             for episode in expected]  # fmt: skip
+    write_dataset(tmp_path / "own", expected, describe(HOPPER, "medium", 0, {}), progress=False)
+    out = tmp_path / "hopper-medium.toy"
+    arguments = [str(tmp_path / "own"), str(out), "--to", "toy"]
+    monkeypatch.setattr(sys, "argv", ["convert", *arguments])
+    convert_command.main()
+    reference = resolve("hopper-medium", None, tmp_path)  # by its name in the data folder
+    assert (reference.path, reference.task, reference.split) == (out, "hopper", "medium")
+    assert reference.format is format_named("toy")
+    copy = reference.open()
+    assert_same(list(copy.episodes()), alive)
+    assert load_states("hopper-medium", HOPPER, tmp_path, progress=False).lengths.tolist() == [4, 5, 6]
+    assert parse(["--obs", "state", "--dataset", str(out)])[0].task == "hopper"
+    with pytest.raises(UserError, match="holds states and no images; use --obs state"):
+        load_pixels(str(out), HOPPER, "fast", tmp_path)
+    _, lost = convert(copy, str(tmp_path / "back"), "own", progress=False)
+    assert lost == [] and Dataset(tmp_path / "back").manifest.behaviour["layout"] == "lines of text"
+
+
+def test_what_can_be_read_only_is_not_written(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="V-D4RL's HDF5 shards can be read only; convert to another format"):
+        convert(open_source(str(own), None, tmp_path), str(tmp_path / "copy.hdf5"), "vd4rl", progress=False)
 
 
 # What is refused
@@ -487,7 +519,7 @@ def test_a_folder_that_is_no_dataset_says_what_one_has(tmp_path: Path) -> None:
         ("d4rl", "copy", None, "copy is to be an HDF5 file; name it .*copy.hdf5"),
         ("d4rl", "copy.hdf5", None, "holds no vector observations"),
         pytest.param("minari", "copy", None, "is no id of Minari's, such as walker-walk/medium-v0", marks=needs_minari),
-        ("rlds", "copy", None, "unknown format 'rlds'; it is one of dreamer, lompo, d4rl, minari, own"),
+        ("rlds", "copy", None, "unknown format 'rlds'; it is one of own, minari, dreamer, lompo, d4rl"),
     ],
 )
 def test_a_copy_that_can_not_be_is_refused(to: str, out: str, look: str | None, reason: str, tmp_path: Path) -> None:
@@ -584,9 +616,9 @@ def test_what_was_left_out_is_said_each_time_and_read_once_it_is_mended(
     assert load().lengths.tolist() == [4, 6]
     path.write_bytes(whole)
     assert load().lengths.tolist() == [4, 5, 6]
-    manifest = json.loads((own / NAME).read_text())
+    manifest = json.loads((own / MANIFEST_NAME).read_text())
     manifest["files"]["episode-000000.npz"] = "0" * 64  # so it is this file that counts as damaged
-    (own / NAME).write_text(json.dumps(manifest))
+    (own / MANIFEST_NAME).write_text(json.dumps(manifest))
     assert load().lengths.tolist() == [5, 6]
 
 

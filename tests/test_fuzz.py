@@ -32,9 +32,10 @@ from damaged_files import (
 
 from combo_common.errors import UserError
 from data.episode import Episode, validate
-from data.formats.d4rl import read_d4rl, read_metadata
+from data.formats.d4rl import read_d4rl
 from data.formats.dreamer import read_episode
-from data.formats.manifest import NAME, read_manifest
+from data.formats.hdf5_file import read_metadata
+from data.formats.manifest import MANIFEST_NAME, read_manifest
 from data.formats.minari import minari_episodes
 from data.formats.native import Dataset
 from data.formats.vd4rl import read_shard
@@ -207,7 +208,7 @@ def test_a_manifest(tmp_path: Path) -> None:
         read_manifest(folder)
         return ()
 
-    fuzz("manifest", 2000, folder / NAME, [(folder / NAME).read_bytes()], read)
+    fuzz("manifest", 2000, folder / MANIFEST_NAME, [(folder / MANIFEST_NAME).read_bytes()], read)
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,10 @@ from damaged_files import (
 )
 
 from combo_common.errors import UserError
-from data.formats.d4rl import read_d4rl, read_metadata
+from data.formats.d4rl import read_d4rl
 from data.formats.dreamer import read_episode
-from data.formats.manifest import NAME, read_manifest
+from data.formats.hdf5_file import read_metadata
+from data.formats.manifest import MANIFEST_NAME, read_manifest
 from data.formats.minari import minari_episodes
 from data.formats.native import Dataset
 from data.formats.vd4rl import read_shard
@@ -403,7 +404,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     ],
 )
 def test_a_manifest_that_lies(key: str, value: object, reason: str, tmp_path: Path) -> None:
-    path = own_folder(tmp_path / "own") / NAME
+    path = own_folder(tmp_path / "own") / MANIFEST_NAME
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     refused(lambda: Dataset(path.parent), path, reason)
     with pytest.raises(UserError, match=reason):
@@ -415,8 +416,8 @@ def test_a_manifest_that_lies(key: str, value: object, reason: str, tmp_path: Pa
     [b"", b"[]", b"nan", b"\xff\xfe", b"{", b'"' + b"\\u0000" * 1000, b"9" * 5000, b"[" * 100_000, b'{"a":' * 100_000],
 )
 def test_a_manifest_that_is_none(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / NAME).write_bytes(content)
-    refused(lambda: read_manifest(tmp_path), tmp_path / NAME, "restore it or make the dataset again")
+    (tmp_path / MANIFEST_NAME).write_bytes(content)
+    refused(lambda: read_manifest(tmp_path), tmp_path / MANIFEST_NAME, "restore it or make the dataset again")
 
 
 # HDF5

@@ -12,7 +12,8 @@ import pytest
 from data import inspect as command
 from data.episode import Episode
 from data.formats.dreamer import write_episodes
-from data.inspect import Sampled, format_report, inspect_dataset
+from data.inspection import Sampled, inspect_dataset
+from data.inspection_report import format_report
 from envs.tasks import get_task
 
 DOOR = get_task("sawyer-door")

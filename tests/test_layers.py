@@ -54,8 +54,8 @@ ENVIRONMENT_MAKERS = {
     "latent_combo.evaluation.evaluator",
     "data.simulate.sac",
     "data.simulate.rollout",
-    "data.relabel",
-    "data.render",
+    "data.simulate.relabelling",
+    "data.simulate.rendering",
 }
 FORBIDDEN = ("pickle.load", "pickle.loads", "np.random.seed", "random.seed")
 SAFE = {"np.load": ("allow_pickle", "False"), "torch.load": ("weights_only", "True")}  # the libraries' defaults, too

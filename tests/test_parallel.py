@@ -16,7 +16,7 @@ from combo_common.errors import UserError
 from data.episode import Episode
 from data.formats.manifest import describe
 from data.formats.native import Dataset, write_dataset
-from data.render import render_episodes
+from data.simulate.rendering import render_episodes
 from data.simulate.rollout import BehaviourPolicy, play
 from data.simulate.workers import AHEAD, in_order
 from data.skipped import Skipped

@@ -9,7 +9,7 @@ import pytest
 
 from combo_common.errors import UserError
 from data import d4rl_download as published
-from data.locate import resolve
+from data.reference import resolve
 
 CONTENT = bytes(range(256)) * 40
 
@@ -74,12 +74,12 @@ def test_d4rls_own_folder_is_looked_into_and_a_changed_file_is_noticed(tmp_path:
     folder.mkdir(parents=True)
     file = folder / "hopper_medium-v2.hdf5"
     file.write_bytes(b"first")
-    assert resolve("hopper-medium-v2", None, tmp_path) == file
-    assert resolve("hopper-medium-v2", None, tmp_path) == file
+    assert resolve("hopper-medium-v2", None, tmp_path).local == file
+    assert resolve("hopper-medium-v2", None, tmp_path).local == file
     assert (tmp_path / "hopper_medium-v2.hdf5.sha256").read_text().split()[1] == "hopper_medium-v2.hdf5"
     file.write_bytes(b"second")
     with pytest.raises(UserError, match="not what it was"):
-        resolve("hopper-medium-v2", None, tmp_path)
+        resolve("hopper-medium-v2", None, tmp_path).open()
 
 
 def test_what_was_cut_off_is_gone_on_with(address: str, tmp_path: Path) -> None:

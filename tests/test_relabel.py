@@ -11,7 +11,8 @@ import pytest
 from combo_common.errors import UserError
 from data import relabel as command
 from data.formats.d4rl import read_d4rl, write_d4rl
-from data.relabel import relabel
+from data.simulate import relabelling
+from data.simulate.relabelling import relabel
 from data.simulate.rollout import BehaviourPolicy, played_episodes
 from envs.make import make
 from envs.tasks import get_task
@@ -110,7 +111,7 @@ def test_what_goes_on_after_a_new_ending_is_an_episode_of_its_own() -> None:
             return None, float(self.steps), self.steps in (3, 8), False, {}
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(command, "make", lambda *given: Ends())
+        patched.setattr(relabelling, "make", lambda *given: Ends())
         made = list(relabel(iter([recorded]), CHEETAH))
     assert [episode.length for episode in made] == [3, 5, 992]
     assert [bool(episode.is_terminal[-1]) for episode in made] == [True, True, False]

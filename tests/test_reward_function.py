@@ -15,7 +15,7 @@ from data import relabel as relabel_command
 from data.episode import Episode
 from data.formats.d4rl import write_d4rl
 from data.formats.native import Dataset
-from data.relabel import load_reward, relabel
+from data.simulate.relabelling import load_reward, relabel
 from data.simulate.rollout import BehaviourPolicy, play
 from envs.tasks import get_task
 

@@ -9,7 +9,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from data.formats.d4rl import read_d4rl, write_d4rl
-from data.relabel import relabel
+from data.simulate.relabelling import relabel
 from envs.make import make
 from envs.tasks import TASKS, get_task
 

@@ -55,7 +55,7 @@ def test_a_failure_leaves_the_earlier_file_and_nothing_half_written(
 )
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, write: Callable[[Path], None]) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
-    with pytest.raises(UserError, match="can not write .*taken/out.mp4.*choose another folder"):
+    with pytest.raises(UserError, match="cannot write to .*taken/out.mp4.*choose another folder"):
         write(tmp_path / "taken" / "out.mp4")
 
 

@@ -22,8 +22,8 @@ from toy_runs import HORIZON, toy
 
 from combo_common.cli import run_cli
 from combo_common.errors import UserError
-from data.convert import convert
-from data.render import render_dataset
+from data.conversion import convert
+from data.simulate.rendering import render_dataset
 from data.source import open_source
 from envs.tasks import get_task
 from latent_combo.config.command_line import parse

@@ -9,48 +9,118 @@ since what an episode ends in is no row of such a file, in `infos/final_qpos` an
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from combo_common.files import write_atomically
+from data.d4rl_download import D4RLStore
 from data.dataset import Decoded
 from data.episode import Episode
+from data.formats.base import Contents, Format, Named, Source, other_discounts
+from data.formats.d4rl_columns import PHYSICS, checked, flags, read_columns, vectors
+from data.formats.d4rl_rows import to_episodes
+from data.formats.hdf5_file import SUFFIXES, is_hdf5, read_metadata
+from data.formats.store import Store
 from data.safe.hdf5 import open_hdf5
-from data.staging import write_file, writing
+from data.skipped import Skipped
 from envs.tasks import Task
 
-REQUIRED = ("observations", "actions", "rewards", "terminals")
-SUFFIXES = (".hdf5", ".h5")
-ROUNDING = 1e-5
-"""How far beyond 1 an action may be by rounding; it is clipped."""
 APART = 1e-3
 """Share by which an observation differs from what the row before says follows, if they are of two episodes."""
-WIDEST = 4096
-"""Numbers of a row."""
-ANT_ALONE, ANT_WITH_CONTACTS = 27, 111
-"""Observations of the ant: gymnasium's v4, and D4RL's, whose other 84 numbers, contact forces, are all zero."""
 
 
-def is_d4rl(path: Path) -> bool:
-    """Whether a path is named like an HDF5 file."""
-    return path.suffix.lower() in SUFFIXES
+class D4RL(Format):
+    """One file, of vector observations."""
+
+    name: ClassVar[str] = "d4rl"
+    title: ClassVar[str] = "D4RL's HDF5"
+    suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    store: ClassVar[Store | None] = D4RLStore()
+    holds_images: ClassVar[bool] = False
+    writable: ClassVar[bool] = True
+
+    def matches(self, path: Path) -> bool:
+        """An HDF5 file; V-D4RL's, which look alike, are told before."""
+        return is_hdf5(path)
+
+    def says(self, path: Path) -> dict[str, Any]:
+        """What is below `metadata/`."""
+        return {**read_metadata(path)}
+
+    def open(self, path: Path, where: str, task: Task | None, split: str, skipped: Skipped | None) -> Source:
+        """Read the metadata."""
+        return Source(where, self, path, (path,), task, split, metadata=read_metadata(path))
+
+    def episodes(self, source: Source) -> Iterator[Named]:
+        """The episodes, once the whole file is read."""
+        for number, episode in enumerate(read_d4rl(source.path, source.known_task()).episodes()):
+            yield f"episode {number}", episode
+
+    def states(self, source: Source, task: Task) -> Decoded:
+        """The whole file. Raises UserError where it never pays, or always the same."""
+        decoded = read_d4rl(source.path, task)
+        paid = decoded.reward[~decoded.is_first]
+        if np.ptp(paid) == 0.0:
+            raise UserError(
+                f"{source.where}: `rewards` are {paid[0]:g} in every row, so there is nothing to learn; relabel it"
+            )
+        return decoded
+
+    def write(self, out: str, episodes: Iterator[Episode], source: Source, look: str | None) -> int:
+        """Write a file, with the source's metadata."""
+        if not is_hdf5(Path(out)):
+            raise UserError(f"{out} is to be an HDF5 file; name it {out}.hdf5")
+        task, count = source.known_task(), 0
+
+        def with_states() -> Iterator[Episode]:
+            nonlocal count
+            for episode in episodes:
+                count += 1
+                if episode.state is None:
+                    raise UserError(
+                        f"{source.where} holds no vector observations, which D4RL's layout is of; convert to another"
+                    )
+                yield episode
+
+        write_d4rl(Path(out), with_states(), task, {"task": task.name, "split": source.split} | source.metadata)
+        return count
+
+    def cannot_hold(self, contents: Contents) -> list[str]:
+        """It has vectors and flags alone; metadata are kept."""
+        lost = ["images"] if "image" in contents.keys else []
+        return [*lost, *other_discounts(contents), *super().cannot_hold(replace(contents, metadata=False))]
+
+    def unread(self, source: Source, keys: set[str]) -> list[str]:
+        """Columns that are no part of an episode, and observations that are not in the file."""
+        unread = []
+        with open_hdf5(source.path) as columns:
+            if "infos" in columns.names() and "physics" not in keys:
+                unread.append("what is below infos/, and numbers below metadata/")
+            if columns.dataset("next_observations") is None:
+                unread.append(
+                    "what episodes ended in, which the file does not tell (a time limit loses its last step, a "
+                    "terminal row repeats the observation before)"
+                )
+        return unread
 
 
 def read_d4rl(path: Path, task: Task) -> Decoded:
     """Read a whole file. Raises UserError naming the file, the key and what is wrong with it."""
-    columns = _read_columns(path)
-    observation, action, reward, terminal = _checked(path, columns, task)
+    columns = read_columns(path)
+    observation, action, reward, terminal = checked(path, columns, task)
     following = columns.get("next_observations")
     if following is not None:
-        following = _vectors(path, "next_observations", following, task.state_dim, task)
+        following = vectors(path, "next_observations", following, task.state_dim, task)
     timeout = columns.get("timeouts")
     if timeout is not None:
-        timeout = _flags(path, "timeouts", timeout)
+        timeout = flags(path, "timeouts", timeout)
     elif following is None:
         raise UserError(
             f"{path}: without `timeouts` and `next_observations` no one can tell where its episodes end; "
@@ -61,92 +131,7 @@ def read_d4rl(path: Path, task: Task) -> Decoded:
         apart = np.abs(following[:-1] - observation[1:]) > APART * (1.0 + np.abs(following[:-1]))
         end[:-1] |= apart.any(-1)  # what was cut out of the file ends an episode, too
     end[-1] = True
-    return _episodes(observation, action, reward, terminal, end, following, _physics(path, columns, task, end))
-
-
-def _read_columns(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns that are known here, of one length. Raises UserError where the file is none, or is not sound."""
-    wanted = (*REQUIRED, "timeouts", "next_observations", *(f"infos/{name}" for name in PHYSICS))
-    with open_hdf5(path) as file:
-        found = {key: dataset for key in wanted if (dataset := file.dataset(key)) is not None}
-        if lacking := [key for key in REQUIRED if key not in found]:
-            raise UserError(
-                f"{path} lacks {', '.join(f'`{key}`' for key in lacking)}; D4RL's layout has {', '.join(REQUIRED)}"
-            )
-        for key, dataset in found.items():
-            if not dataset.shape:
-                raise UserError(f"{path}: `{key}` is one number, not a column; it is not D4RL's layout")
-            if len(dataset.shape) > 2 or max(dataset.shape[1:], default=1) > WIDEST:
-                raise UserError(
-                    f"{path}: `{key}` of shape {dataset.shape} is no column of D4RL's layout; fetch it again"
-                )
-            if "infos/" not in key:
-                _same_length(path, key, dataset, len(found["observations"]))
-        return {key: dataset[()] for key, dataset in found.items()}
-
-
-PHYSICS = ("qpos", "qvel", "final_qpos", "final_qvel")
-
-
-def _checked(
-    path: Path, columns: dict[str, NDArray[Any]], task: Task
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """The four required columns. Raises UserError where one of them can't be right."""
-    observation = _vectors(path, "observations", columns["observations"], task.state_dim, task)
-    action = _vectors(path, "actions", columns["actions"], task.action_dim, task)
-    reward = columns["rewards"]
-    if reward.ndim == 2 and reward.shape[1] == 1:
-        reward = reward[:, 0]
-    with np.errstate(over="ignore"):  # what is too large is told below
-        reward = reward.astype(np.float32)
-    if reward.ndim != 1:
-        raise UserError(f"{path}: `rewards` of shape {reward.shape} must be one number a row")
-    if not (finite := np.isfinite(reward)).all():
-        raise UserError(f"{path}: `rewards` hold a NaN or Inf, first in row {int(finite.argmin())}; mend or remove it")
-    terminal = _flags(path, "terminals", columns["terminals"])
-    if len(observation) < 2:
-        raise UserError(f"{path} has {len(observation)} rows; there is nothing to train on")
-    beyond = np.abs(action).max(-1)
-    if (worst := int(beyond.argmax())) >= 0 and beyond[worst] > 1.0 + ROUNDING:
-        raise UserError(
-            f"{path}: `actions` leave [-1, 1], first in row {int((beyond > 1.0 + ROUNDING).argmax())} "
-            f"(by most {beyond[worst]:.3g}); scale them to [-1, 1]"
-        )
-    return observation, action.clip(-1.0, 1.0), reward, terminal
-
-
-def _vectors(path: Path, key: str, column: NDArray[Any], size: int, task: Task) -> NDArray[np.float32]:
-    """A column of finite vectors of the task's size, as float32."""
-    if column.ndim != 2 or column.dtype.kind != "f":
-        raise UserError(f"{path}: `{key}` is {column.dtype} of shape {column.shape}, not vectors of floats")
-    contacts = column.shape[1] == ANT_WITH_CONTACTS and size == ANT_ALONE
-    if contacts and not column[:, ANT_ALONE:].any():
-        column = column[:, :ANT_ALONE]
-    if column.shape[1] != size:
-        hint = "; its contact forces are not all zero, and the task observes none" if contacts else ""
-        raise UserError(
-            f"{path}: `{key}` has {column.shape[1]} numbers a row, but {task.name} has {size}{hint}; "
-            "name the --task that it is of"
-        )
-    with np.errstate(over="ignore"):
-        column = column.astype(np.float32)
-    if not (finite := np.isfinite(column).all(-1)).all():
-        raise UserError(f"{path}: `{key}` holds a NaN or Inf, first in row {int(finite.argmin())}; mend or remove it")
-    return column
-
-
-def _flags(path: Path, key: str, column: NDArray[Any]) -> NDArray[np.bool_]:
-    """A column of yes and no, whatever type of number it has."""
-    if column.ndim == 2 and column.shape[1] == 1:
-        column = column[:, 0]
-    if column.ndim != 1 or not np.isin(column, (0, 1)).all():
-        raise UserError(f"{path}: `{key}` of shape {column.shape} must be one 0 or 1 a row")
-    return column.astype(bool)
-
-
-def _same_length(path: Path, key: str, column: h5py.Dataset, rows: int) -> None:
-    if len(column) != rows:
-        raise UserError(f"{path}: `{key}` has {len(column)} rows where `observations` has {rows}; fetch it again")
+    return to_episodes(observation, action, reward, terminal, end, following, _physics(path, columns, task, end))
 
 
 def _physics(
@@ -165,55 +150,6 @@ def _physics(
     if not (np.isfinite(before).all() and np.isfinite(final).all()):
         raise UserError(f"{path}: `infos` has simulator's states with a NaN or Inf; mend or remove them")
     return before, final
-
-
-def _episodes(
-    observation: NDArray[np.float32],
-    action: NDArray[np.float32],
-    reward: NDArray[np.float32],
-    terminal: NDArray[np.bool_],
-    end: NDArray[np.bool_],
-    following: NDArray[np.float32] | None,
-    physics: tuple[NDArray[Any], ...] | None,
-) -> Decoded:
-    """Rows in Dreamer indexing: an episode of T transitions has T + 1, the last of them what it ended in.
-
-    Without `following`, that is unknown: a timeout then loses its last transition, and a terminal row, whose value
-    nobody asks for, repeats the last observation (`Decoded.endings_seen` says so).
-    """
-    ends = np.flatnonzero(end)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    kept = ends - starts + 1 - (np.zeros(len(ends), int) if following is not None else ~terminal[ends])
-    chosen = np.flatnonzero(kept > 0)
-    lengths = kept[chosen] + 1
-    rows = int(lengths.sum())
-    result: dict[str, Any] = {
-        "observation": np.empty((rows, observation.shape[1]), np.float32),
-        "action": np.zeros((rows, action.shape[1]), np.float32),
-        "reward": np.zeros(rows, np.float32),
-        "is_first": np.zeros(rows, bool),
-        "is_terminal": np.zeros(rows, bool),
-        "physics": None if physics is None else np.empty((rows, physics[0].shape[1])),
-    }
-    at = 0
-    for episode, length in zip(chosen, lengths, strict=True):
-        first, count = starts[episode], length - 1
-        here, last = slice(at, at + count), at + count
-        result["observation"][here] = observation[first : first + count]
-        if following is not None:
-            result["observation"][last] = following[first + count - 1]
-        else:
-            result["observation"][last] = observation[min(first + count, ends[episode])]
-        result["action"][at + 1 : last + 1] = action[first : first + count]
-        result["reward"][at + 1 : last + 1] = reward[first : first + count]
-        result["is_first"][at] = True
-        result["is_terminal"][last] = terminal[ends[episode]]
-        if physics is not None:
-            result["physics"][here] = physics[0][first : first + count]
-            result["physics"][last] = physics[1][episode]
-        at += length
-    unseen = following is None and bool(result["is_terminal"].any())
-    return Decoded(**result, lengths=lengths.astype(np.int64), endings_seen=not unseen)
 
 
 def write_d4rl(path: Path, episodes: Iterable[Episode], task: Task, metadata: dict[str, str]) -> int:
@@ -251,19 +187,5 @@ def write_d4rl(path: Path, episodes: Iterable[Episode], task: Task, metadata: di
             file.create_dataset(key, data=np.concatenate(parts), compression="gzip", shuffle=True)
         for key, text in metadata.items():
             file[f"metadata/{key}"] = text
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
     return sum(len(part) for part in columns["rewards"])
-
-
-def check_hdf5(path: Path) -> None:
-    """Raise UserError where a file cannot be read as HDF5 at all."""
-    with open_hdf5(path):
-        pass
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The scalars of text below `metadata/`; empty for a file without any. Raises UserError for a damaged file."""
-    with open_hdf5(path) as file:
-        return file.texts("metadata")

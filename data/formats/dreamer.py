@@ -9,17 +9,22 @@ numbers are left alone, and this project's `physics` is one that their readers l
 import datetime
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from combo_common.files import staged_folder, write_atomically
 from data.episode import DTYPES, NDIMS, Episode, validate
+from data.formats.base import Named, Source
+from data.formats.file_by_file import FileByFile
 from data.safe.npz import open_npz
-from data.staging import staged_folder, write_file, writing
+from data.skipped import Skipped
+from envs.tasks import Task
 
 NEEDED = ("action", "reward")
 ROUNDING = 1e-5
@@ -31,6 +36,43 @@ SINGLE = ("reward", "discount", *FLAGS)
 """Of which there is one number a row."""
 EPOCH = datetime.datetime(2000, 1, 1)
 """The time in the name of the first file; each has a second more, so that names sort as the episodes follow."""
+
+
+class Dreamer(FileByFile):
+    """A folder of npz files, one an episode, with flags."""
+
+    name: ClassVar[str] = "dreamer"
+    title: ClassVar[str] = "npz episodes as of DreamerV2, V-D4RL or LOMPO"
+    writable: ClassVar[bool] = True
+
+    def matches(self, path: Path) -> bool:
+        """A folder with npz files."""
+        return path.is_dir() and bool(episode_files(path))
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The npz files in the order of their names."""
+        return tuple(episode_files(path))
+
+    def open(self, path: Path, where: str, task: Task | None, split: str, skipped: Skipped | None) -> Source:
+        """A folder has as many episodes as files."""
+        files = self.files(path)
+        return Source(where, self, path, files, task, split, images=True, count=len(files), skipped=skipped)
+
+    def read(self, file: Path, source: Source) -> Iterable[Named]:
+        """The episode of a file."""
+        return [(str(file), read_episode(file))]
+
+    def write(self, out: str, episodes: Iterator[Episode], source: Source, look: str | None) -> int:
+        """Write a folder of one file an episode."""
+        return write_episodes(Path(out), episodes, flags=True)
+
+    def unread(self, source: Source, keys: set[str]) -> list[str]:
+        """Keys that an episode has not here."""
+        other: set[str] = set()
+        for file in source.files:
+            with suppress(UserError), open_npz(file, str(file)) as npz:  # damaged ones were left out
+                other |= set(npz.headers) - set(DTYPES)
+        return [f"the keys {', '.join(sorted(other))}"] if other else []
 
 
 def episode_files(folder: Path) -> list[Path]:
@@ -118,8 +160,7 @@ def write_episodes(folder: Path, episodes: Iterable[Episode], flags: bool) -> in
             np.savez_compressed(buffer, **kept)
             time = (EPOCH + datetime.timedelta(seconds=count - 1)).strftime("%Y%m%dT%H%M%S")
             identifier = hashlib.sha256(buffer.getvalue()).hexdigest()[:32]
-            with writing(folder):
-                write_file(partial / f"{time}-{identifier}-{episode.length + 1}.npz", buffer.getvalue())
+            write_atomically(partial / f"{time}-{identifier}-{episode.length + 1}.npz", buffer.getvalue())
         if not count:
             raise UserError(f"there are no episodes to write to {folder}")
     return count

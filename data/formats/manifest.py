@@ -12,7 +12,7 @@ from combo_common.errors import UserError
 from envs.tasks import Task
 
 FORMAT_VERSION = 1
-NAME = "manifest.json"
+MANIFEST_NAME = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,12 @@ def describe(
 
 def read_manifest(folder: Path) -> Manifest:
     """Read and check `manifest.json`. Raises UserError naming the file and what is wrong with it."""
-    path = folder / NAME
+    path = folder / MANIFEST_NAME
     try:
         content = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
-            f"{folder} is no dataset: it has no {NAME}; make one with data.collect or data.render"
+            f"{folder} is no dataset: it has no {MANIFEST_NAME}; make one with data.collect or data.render"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it or make the dataset again") from error

@@ -4,21 +4,22 @@ An observation is a vector, an image (H, W, 3), or a dictionary of both (`state`
 simulator's states of datasets that were converted here.
 """
 
-import json
+import itertools
 import re
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator
-from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from data.episode import Episode, validate
-from data.safe.hdf5 import open_hdf5
+from data.formats.base import Contents, Format, Named, Source, other_discounts
+from data.formats.store import Store
+from data.safe.minari import HDF5, METADATA, check_minari
 from data.safe.reason import reason
 from envs.tasks import Task
 
@@ -26,17 +27,62 @@ if TYPE_CHECKING:
     import gymnasium  # which minari imports, where it is used
 
 ID = re.compile(r"[\w-]+(/[\w-]+)+-v\d+")
-METADATA, HDF5 = "metadata.json", "main_data.hdf5"
-NUMBERS = {
-    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
-    *(f"float{bits}" for bits in (16, 32, 64)),
-}
-"""Types of spaces whose arrays are made."""
-MOST_NUMBERS = 1 << 23
-"""In an observation or action."""
 IMAGES = ("image", "pixels", "rgb")
 VECTORS = ("state", "observation", "vector")
 """Names under which a dictionary of observations holds them."""
+
+
+class MinariStore(Store):
+    """Minari's ids, in its library's own folder or on the network."""
+
+    by_name: ClassVar[bool] = True
+
+    def has(self, name: str) -> bool:
+        """Whether it is an id."""
+        return is_minari(name)
+
+    def may_hold_images(self, name: str) -> bool:
+        """Those of gymnasium's robots are vectors."""
+        return not name.startswith("mujoco/")
+
+    def fetch(self, name: str, data_dir: Path) -> Path:
+        """The folder, fetched by minari, which says where it is."""
+        return locate_minari(name)
+
+
+class Minari(Format):
+    """A folder of Minari's, read by its library."""
+
+    name: ClassVar[str] = "minari"
+    title: ClassVar[str] = "Minari"
+    store: ClassVar[Store | None] = MinariStore()
+    writable: ClassVar[bool] = True
+
+    def matches(self, path: Path) -> bool:
+        """A folder with Minari's two files."""
+        return minari_folder(path) is not None
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files of the folder."""
+        return tuple(sorted(part for part in (minari_folder(path) or path).rglob("*") if part.is_file()))
+
+    def episodes(self, source: Source) -> Iterator[Named]:
+        """The episodes as the library gives them."""
+        return minari_episodes(source.path)
+
+    def write(self, out: str, episodes: Iterator[Episode], source: Source, look: str | None) -> int:
+        """Write into Minari's store; `out` is an id."""
+        task = source.known_task()
+        said = f"{task.name}{f', {source.split}' if source.split else ''}: {task.reward}"
+        return write_minari(out, episodes, task, f"{said} (converted by latent-combo)")
+
+    def cannot_hold(self, contents: Contents) -> list[str]:
+        """Endings are flags."""
+        return [*other_discounts(contents), *super().cannot_hold(contents)]
+
+    def unread(self, source: Source, keys: set[str]) -> list[str]:
+        """What Minari knows beside the episodes."""
+        return ["Minari's metadata (description, authors, references) and infos but for the physics"]
 
 
 def is_minari(name: str) -> bool:
@@ -83,56 +129,11 @@ def open_minari(path: Path) -> Any:
     folder = minari_folder(path)
     if folder is None:
         raise UserError(f"{path} is no dataset of Minari's: it has no {METADATA}")
-    _check(folder)
+    check_minari(folder)
     try:
         return minari.MinariDataset(folder)
     except Exception as error:  # whatever minari does not expect of a file
         raise UserError(f"Minari cannot read {path} ({reason(error)}); fetch it again") from error
-
-
-def _check(folder: Path) -> None:
-    """Raise UserError for files that lead out of themselves, or whose spaces only an environment would tell."""
-    try:
-        metadata = json.loads((folder / METADATA).read_text())
-        told = all(isinstance(metadata.get(f"{of}_space"), str) for of in ("observation", "action"))
-        images = (
-            [image for of in ("observation", "action") for image in _spaces(metadata[f"{of}_space"])] if told else []
-        )
-        count = metadata["total_episodes"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{folder / METADATA} is damaged ({reason(error)}); fetch the dataset again") from error
-    if not told:  # minari would make the environment that the file names, whatever that runs
-        raise UserError(f"{folder / METADATA} tells no spaces; fetch the dataset again, or convert it by minari itself")
-    if metadata.get("data_format", "hdf5") != "hdf5":
-        raise UserError(f"{folder / METADATA} says its data are no HDF5 file; fetch the dataset in that format")
-    with open_hdf5(folder / HDF5) as file:
-        file.check()
-        if images and metadata.get("jpeg_encoding", True):
-            file.check_jpegs(images)
-        if not isinstance(count, int) or not 0 <= count <= len(file.names()):
-            raise UserError(f"{folder / METADATA} counts {count!r:.80} episodes, not those of {HDF5}; fetch it again")
-
-
-def _spaces(serialised: str) -> list[tuple[int, ...]]:
-    """The shapes of the images in a space. Raises ValueError for a space whose arrays are too large or no numbers."""
-    shapes = []
-    waiting = [json.loads(serialised)]
-    while waiting:
-        space = waiting.pop()
-        if not isinstance(space, dict):
-            raise ValueError("a space is no object")
-        inner = space.get("subspaces", [])
-        waiting += list(inner.values()) if isinstance(inner, dict) else list(inner)
-        if space.get("type") != "Box":
-            continue
-        if space.get("dtype") not in NUMBERS:
-            raise ValueError(f"a space is of type {str(space.get('dtype'))[:40]}")
-        shape = tuple(int(size) for size in space["shape"])
-        if min(shape, default=1) < 1 or prod(shape) > MOST_NUMBERS:
-            raise ValueError(f"a space is of shape {shape}")
-        if space["dtype"] == "uint8" and len(shape) in (2, 3):
-            shapes.append(shape)
-    return shapes
 
 
 def minari_episodes(path: Path) -> Iterator[tuple[str, Episode]]:
@@ -210,7 +211,7 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
 
     def buffers() -> Iterator[Any]:
         nonlocal count
-        for number, episode in enumerate(_chained(first, following)):
+        for number, episode in enumerate(itertools.chain([first], following)):
             ends = np.arange(1, episode.length + 1) == episode.length
             terminations = episode.is_terminal[1:]
             count += 1
@@ -241,11 +242,6 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
         shutil.rmtree(there, ignore_errors=True)
         raise
     return count
-
-
-def _chained(first: Episode, following: Iterator[Episode]) -> Iterator[Episode]:
-    yield first
-    yield from following
 
 
 def _observations(episode: Episode) -> dict[str, NDArray[Any]] | NDArray[Any] | None:

@@ -14,11 +14,11 @@ import numpy as np
 from tqdm import tqdm
 
 from combo_common.errors import UserError
+from combo_common.files import staged_folder, write_atomically
 from combo_common.versions import versions
 from data.episode import DTYPES, OPTIONAL, Episode, validate
-from data.formats.manifest import FORMAT_VERSION, NAME, Description, Manifest, read_manifest
+from data.formats.manifest import FORMAT_VERSION, MANIFEST_NAME, Description, Manifest, read_manifest
 from data.safe.npz import Npz, open_npz
-from data.staging import staged_folder, write_file, writing
 
 MOST_ROWS = 100_000
 """Of an episode, whatever its horizon is said to be."""
@@ -71,8 +71,7 @@ def write_dataset(
             buffer = io.BytesIO()
             columns: dict[str, Any] = {**episode.columns()}
             np.savez_compressed(buffer, **columns)
-            with writing(folder):
-                write_file(partial / name, buffer.getvalue())
+            write_atomically(partial / name, buffer.getvalue())
             files[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
             returns.append(episode.episode_return)
             transitions += episode.length
@@ -94,8 +93,7 @@ def write_dataset(
             versions=versions(),
             files=files,
         )
-        with writing(folder):
-            write_file(partial / NAME, manifest.to_json().encode())
+        write_atomically(partial / MANIFEST_NAME, manifest.to_json().encode())
     return manifest
 
 

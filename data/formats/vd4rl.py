@@ -5,9 +5,11 @@ which an episode starts, 1, and 2 in its last (as dm_env counts). Rows are in Dr
 images are in memory at a time.
 """
 
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -16,12 +18,49 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from data.episode import Episode, validate
+from data.formats.base import Named, Source
+from data.formats.file_by_file import FileByFile
+from data.formats.hdf5_file import SUFFIXES, is_hdf5, read_metadata
 from data.safe.hdf5 import open_hdf5
 
 KEYS = ("observation", "action", "reward", "discount", "step_type")
 WIDEST = 4096
 """Pixels of a side, or numbers of a vector."""
 FIRST, MIDDLE, LAST = 0, 1, 2
+
+
+class VD4RL(FileByFile):
+    """A folder of shards, or one of them alone."""
+
+    name: ClassVar[str] = "vd4rl"
+    title: ClassVar[str] = "V-D4RL's HDF5 shards"
+    suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+
+    def matches(self, path: Path) -> bool:
+        """A file that is a shard, or a folder with HDF5 files."""
+        return is_shard(path) if is_hdf5(path) else bool(_shards(path))
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The shards in the order of their numbers."""
+        return (path,) if path.is_file() else tuple(sorted(_shards(path), key=_number))
+
+    def says(self, path: Path) -> dict[str, Any]:
+        """What a shard alone has as metadata."""
+        return {**read_metadata(path)} if path.is_file() else {}
+
+    def read(self, file: Path, source: Source) -> Iterable[Named]:
+        """The episodes of a shard."""
+        return read_shard(file)
+
+
+def _shards(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if is_hdf5(file) and file.is_file()] if folder.is_dir() else []
+
+
+def _number(path: Path) -> tuple[int, str]:
+    """Shards are numbered, as 10 or shard_10_reward_964, and 10 comes after 9."""
+    number = re.search(r"\d+", path.stem)
+    return int(number[0]) if number else sys.maxsize, path.name
 
 
 def is_shard(path: Path) -> bool:

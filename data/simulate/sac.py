@@ -20,10 +20,10 @@ from safetensors.numpy import save as pack
 from tqdm import tqdm
 
 from combo_common.errors import UserError
+from combo_common.files import write_atomically, writing
 from data.episode import Episode
 from data.safe.npz import read_npz
 from data.simulate.rollout import BehaviourPolicy, mean_return
-from data.staging import write_file, writing
 from envs.base import TaskEnv
 from envs.make import make
 from envs.tasks import Task
@@ -78,14 +78,14 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, reward, terminated, truncated, info
 
 
-def episode_files(folder: Path) -> list[Path]:
+def replay_files(folder: Path) -> list[Path]:
     """The replay's files, in order of collection."""
     return sorted(folder.glob("episodes-*.npz"))
 
 
 def read_replay(folder: Path) -> list[Episode]:
     """Every whole episode of a behaviour policy's replay, in order of collection."""
-    files = episode_files(folder)
+    files = replay_files(folder)
     if not files:
         raise UserError(f"{folder} holds no episodes-*.npz; let data.collect train the behaviour policy first")
     return [episode for file in files for episode in _read_episodes(file)]
@@ -108,7 +108,7 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
     """
     each = min(STEPS_A_FILE, task.learns_within)
     total = -(-steps // each) * each
-    done = len(episode_files(folder)) * each
+    done = len(replay_files(folder)) * each
     _check_same_learner(folder, {"task": task.name, "seed": seed})
     if done >= total:
         return
@@ -147,8 +147,7 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
             model.learn(each, callback=Progress(), reset_num_timesteps=False)
             done += each
             if done % (SNAPSHOT_EVERY * each) == 0 or done >= total:
-                with writing(folder):
-                    write_file(folder / f"actor-{done:07d}.safetensors", pack(actor_weights(model)))
+                write_atomically(folder / f"actor-{done:07d}.safetensors", pack(actor_weights(model)))
             _save(model, env.episodes, folder, done)
             env.episodes.clear()
 
@@ -172,10 +171,8 @@ def _check_same_learner(folder: Path, learner: dict[str, Any]) -> None:
                 raise UserError(
                     f"{folder} was trained with {name} {value}, not {learner[name]}; name another --behaviour folder"
                 )
-    elif not episode_files(folder):
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_file(path, json.dumps(learner, indent=2).encode())
+    elif not replay_files(folder):
+        write_atomically(path, json.dumps(learner, indent=2).encode())
 
 
 def _networks(model: Any) -> dict[str, Any]:
@@ -190,9 +187,8 @@ def _save(model: Any, episodes: list[Episode], folder: Path, done: int) -> None:
     replay = io.BytesIO()
     columns: dict[str, Any] = {name: np.concatenate([episode.columns()[name] for episode in episodes]) for name in KEPT}
     np.savez_compressed(replay, **columns)
-    with writing(folder):
-        write_file(folder / STATE, to_bytes(_networks(model)))
-        write_file(folder / f"episodes-{done:07d}.npz", replay.getvalue())
+    write_atomically(folder / STATE, to_bytes(_networks(model)))
+    write_atomically(folder / f"episodes-{done:07d}.npz", replay.getvalue())
 
 
 def _restore(model: Any, folder: Path, steps: int) -> None:
@@ -240,8 +236,7 @@ def measure(
         known["expert_return"] = mean_return(task, last, reference_episodes, 20_000, processes)
         known["random_return"] = mean_return(task, BehaviourPolicy(), reference_episodes, 20_000, processes)
         known["reference_episodes"] = reference_episodes
-    with writing(folder):
-        write_file(path, json.dumps(known, indent=2).encode())
+    write_atomically(path, json.dumps(known, indent=2).encode())
     return known
 
 

@@ -19,10 +19,8 @@ import yaml
 
 from combo_common.errors import UserError
 from combo_common.versions import named
-from data.formats.d4rl import check_hdf5, is_d4rl
-from data.formats.minari import is_minari
-from data.locate import default_data_dir, find, infer_split, infer_task
-from data.source import layout_of
+from data.locate import default_data_dir
+from data.reference import DatasetReference, resolve
 from envs.tasks import OBSERVATIONS, VARIED, get_task
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.fitted import COMPUTED, GROUPS, Recipe, read_recipe
@@ -132,7 +130,8 @@ def _layers(arguments: list[str]) -> Layers:
     own = None if recipe is None else recipe.dataset
     if own is not None:
         default, dataset = own, "" if dataset == own else dataset
-    told = infer_task(dataset or default, folder)
+    reference = resolve(dataset or default, None, folder)
+    told = reference.task
     if task:
         get_task(task)
     if recipe is not None:
@@ -144,16 +143,13 @@ def _layers(arguments: list[str]) -> Layers:
             f"task is {task}, but the dataset of preset {chosen} is {default}, which is of {told}; "
             f"name a --dataset of {task}"
         )
-    if dataset and not task and told is None and (path := find(dataset, None, folder)) is not None:
-        if is_d4rl(path):
-            check_hdf5(path)
-        raise UserError(f"{dataset} does not say which task it is of; name it with --task")
-    if is_minari(dataset) and not task and told is None:
+    if dataset and not task and told is None and reference.format is not None:
         raise UserError(f"{dataset} does not say which task it is of; name it with --task")
     task = task or told or Config.task
-    published = paper_settings(obs, task, dataset or default, folder)
+    published = paper_settings(obs, task, reference.split)
     files = (preset,) if published is None else (published, preset)
-    return Layers(obs, task, algorithm, files, obs == "pixels" and _is_foreign(dataset, folder), fitted, recipe)
+    foreign = obs == "pixels" and bool(dataset) and _is_foreign(reference)
+    return Layers(obs, task, algorithm, files, foreign, fitted, recipe)
 
 
 def _told(line: str) -> str:
@@ -243,13 +239,10 @@ def _require_same(name: str, value: object, own: object, fitted: str) -> None:
         raise UserError(f"{name} is {value}, but the world model of {fitted} has {own}; {remedy}, or another model")
 
 
-def _is_foreign(dataset: str, data_dir: Path) -> bool:
-    """Whether a dataset is there, or at Minari's, in a layout that does not say how images were drawn."""
-    path = find(dataset, None, data_dir) if dataset else None
-    if path is None:
-        return is_minari(dataset)
+def _is_foreign(dataset: DatasetReference) -> bool:
+    """Whether a dataset is there, or where its store keeps it, in a format that does not say how images were drawn."""
     try:
-        return layout_of(path) != "own"
+        return dataset.format is not None and not dataset.format.tells_look
     except UserError:
         return False  # loading it says what is wrong
 
@@ -264,13 +257,13 @@ def _preset(obs: str, name: str) -> Path:
     return path
 
 
-def paper_settings(obs: str, task: str, dataset: str, data_dir: Path) -> Path | None:
-    """The file of what the paper sets for a dataset; None for a task that it has not.
+def paper_settings(obs: str, task: str, split: str) -> Path | None:
+    """The file of what the paper sets for a dataset of a task and split; None for a task that it has not.
 
-    D4RL's splits are told by what a file says of itself, or else by its name. What is none of them follows the nearest:
-    of states, experts' data are as narrow as medium-expert, anything else is taken to be as diverse as medium-replay.
+    What is none of D4RL's splits (an empty one) follows the nearest: of states, experts' data are as narrow as
+    medium-expert, anything else is taken to be as diverse as medium-replay.
     """
-    folder, split = PAPER if obs == "state" else PAPER / "pixels", infer_split(dataset, data_dir)
+    folder = PAPER if obs == "state" else PAPER / "pixels"
     settings = SETTINGS_OF.get(split, split) if obs == "state" else split
     of = task.removesuffix(VARIED)
     return next((path for name in (f"{of}-{settings}", of) if (path := folder / f"{name}.yaml").exists()), None)

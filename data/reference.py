@@ -1,0 +1,114 @@
+"""A dataset's name, resolved once: where it is, its format, and what it says of itself."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from combo_common.errors import UserError
+from data import d4rl_download as published
+from data.formats.base import Format, Source
+from data.formats.registry import format_of, format_that_keeps, is_file_of_data
+from data.formats.store import Store
+from data.locate import known_names, split_by_name, task_by_name, unknown
+from data.skipped import Skipped
+from envs.tasks import TASKS, Task, get_task
+
+
+@dataclass(frozen=True)
+class DatasetReference:
+    """A dataset that was asked for by its name or path, here or not; whatever is found out of it is found out once.
+
+    Until `local`, `open` or `fingerprint` is asked for, no file is read but for what it says of itself.
+    """
+
+    name: str
+    """As it was asked for."""
+    data_dir: Path
+    path: Path | None
+    """Its folder or file; None where it is not on this machine, or only its store can tell where."""
+    store: Store | None = field(default=None, repr=False)
+    """What keeps it, and fetches it if it is not here; None for any other folder or file."""
+    stored_as: str = ""
+    """Its name there."""
+
+    @cached_property
+    def format(self) -> Format | None:
+        """Its format; None for what is neither here nor of a known store.
+
+        Raises UserError for a folder or file of no known format.
+        """
+        return format_that_keeps(self.name) if self.path is None else format_of(self.path)
+
+    @cached_property
+    def says(self) -> dict[str, Any]:
+        """What it says of itself; empty where it is not here or cannot be read: opening it tells what is wrong."""
+        try:
+            return {} if self.path is None or self.format is None else self.format.says(self.path)
+        except (OSError, ValueError, RecursionError, UserError):
+            return {}
+
+    @cached_property
+    def task(self) -> str | None:
+        """The task that it is of, by what it says of itself or by its name; None where neither tells."""
+        said = self.says.get("task")
+        return said if isinstance(said, str) and said in TASKS else task_by_name(self.name)
+
+    @cached_property
+    def split(self) -> str:
+        """Which of D4RL's splits it is, by what it says or by its name; empty where it is none of them."""
+        said = self.says.get("split")
+        if isinstance(said, str):
+            return said if said in published.SPLITS else ""
+        return split_by_name(self.name)
+
+    @cached_property
+    def local(self) -> Path:
+        """Its folder or file on this machine: fetched if need be, and a store's files checked, which reads them whole.
+
+        Raises UserError, with the nearest known names, if there is no such dataset, and as its store does.
+        """
+        if self.store is not None:
+            return self.store.fetch(self.stored_as, self.data_dir)
+        if self.path is None:
+            raise unknown(self.name, self.data_dir)
+        return self.path
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of its content, which is read whole. Raises UserError as `open` does."""
+        return self.open().fingerprint()
+
+    def open(self, task: Task | None = None, skip_corrupt: bool = False) -> Source:
+        """Open it for reading, fetched if need be; nothing of size is read yet, but where `local` has it checked.
+
+        `task` is what it is said to be of, None to have it told. With `skip_corrupt` damaged files of a folder are left
+        out, counted and reported. Raises UserError where there is no such dataset, or its format is not known.
+        """
+        told = task or (None if self.task is None else get_task(self.task))
+        where = self.name if self.store is not None and self.store.by_name else str(self.local)
+        skipped = Skipped() if skip_corrupt else None
+        form = self.format if self.path == self.local and self.format is not None else format_of(self.local)
+        return form.open(self.local, where, told, self.split, skipped)
+
+
+def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> DatasetReference:
+    """Find a dataset; no file is read whole, and nothing fetched.
+
+    A name is looked for in what comes with the program and in `data_dir`, then in the stores of formats, such as D4RL's
+    own folder; with a task, "medium-replay" will do for "walker-walk-medium-replay".
+    """
+    names = known_names(data_dir)
+    short = [f"{task.name}-{name_or_path}"] if task is not None else []
+    for name in (name_or_path, *short):
+        if name in names:
+            return DatasetReference(name_or_path, data_dir, names[name])
+        keeper = format_that_keeps(name)
+        if keeper is not None and keeper.store is not None and (found := keeper.store.find(name, data_dir)) is not None:
+            return DatasetReference(name_or_path, data_dir, found, keeper.store, name)
+    path = Path(name_or_path).expanduser()
+    if path.is_dir() or (is_file_of_data(path) and path.is_file()):
+        return DatasetReference(name_or_path, data_dir, path)
+    keeper = format_that_keeps(name_or_path)
+    store = None if keeper is None else keeper.store
+    return DatasetReference(name_or_path, data_dir, None, store, name_or_path)

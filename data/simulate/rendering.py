@@ -1,0 +1,164 @@
+"""Pictures and vector observations out of recorded physics."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from combo_common.errors import UserError
+from data.episode import Episode
+from data.formats.manifest import Description, Manifest, check_fits
+from data.formats.native import Dataset, write_dataset
+from data.simulate.workers import in_order, processes_for
+from data.skipped import Skipped
+from envs.tasks import TASKS, get_task
+
+WORTHWHILE = 5_000
+"""Frames below which starting processes takes longer than drawing."""
+SIZES = range(16, 641)
+"""Image sizes that MuJoCo's off-screen buffer has room for."""
+
+
+@dataclass(frozen=True)
+class Easel:
+    """What makes a painter, in whichever process."""
+
+    recording: Dataset
+    size: int
+    look: str
+
+    def __call__(self) -> "Painter":
+        """Make the environment, and with it the GL context, here."""
+        return Painter(self.recording, self.size, self.look)
+
+
+class Painter:
+    """Draws episodes of a recording, each by the name of its file."""
+
+    def __init__(self, recording: Dataset, size: int, look: str) -> None:
+        # Imported here because it loads the simulator and a GL library, which datasets of images do without.
+        from envs.make import make
+
+        self._recording, self._size = recording, size
+        self._env = make(recording.manifest.task, "state", look, size)
+
+    def __call__(self, name: str) -> Episode | str:
+        """The episode with its images, and with states if it had none; or what is wrong with its file.
+
+        Raises UserError for a black frame.
+        """
+        try:
+            episode = self._recording.read(name)
+        except UserError as error:
+            return str(error)
+        assert episode.physics is not None  # the manifest says so, and reading has checked it
+        images = np.empty((episode.length + 1, self._size, self._size, 3), np.uint8)
+        for image, physics in zip(images, episode.physics, strict=True):
+            image[:] = self._env.render_physics(physics)
+        state = episode.state
+        if state is None:
+            state = np.stack([self._env.observe_physics(physics) for physics in episode.physics])
+        return replace(episode, image=images, state=state)
+
+    def close(self) -> None:
+        """Free the GL context."""
+        self._env.close()
+
+
+def render_episodes(
+    recording: Dataset,
+    size: int,
+    look: str,
+    progress: bool = True,
+    processes: int | None = None,
+    skipped: Skipped | None = None,
+) -> Iterator[Episode]:
+    """Yield the episodes of a recording with `image` (T+1, size, size, 3), and `state` if they had none.
+
+    `processes` is one a core if it is left open and there is much to draw. The episodes are the same whatever their
+    number; memory holds a few of them a process at a time. `skipped` has damaged files left out, counted and reported.
+    Raises UserError when the recording does not fit its task or holds no physics, and when a frame cannot be drawn or
+    is black.
+    """
+    manifest = recording.manifest
+    task = get_task(manifest.task)
+    check_fits(manifest, task, (look, size), str(recording.folder))
+    if manifest.physics_dim is None:
+        raise UserError(f"{recording.folder} holds no physics to draw from; collect it again with data.collect")
+    if size not in SIZES:
+        raise UserError(f"images of {size} pixels cannot be drawn; choose a size of {SIZES[0]} to {SIZES[-1]}")
+    frames = manifest.transitions + manifest.episodes
+    count = processes_for(processes, frames, WORTHWHILE)
+    with tqdm(total=frames, desc=f"drawing {recording.folder.name}", unit="frame", disable=not progress) as bar:
+        for episode in in_order(Easel(recording, size, look), manifest.files, min(count, manifest.episodes)):
+            if isinstance(episode, str):
+                if skipped is None:
+                    raise UserError(episode)
+                skipped.reasons.append(episode)
+                continue
+            bar.update(episode.length + 1)
+            yield episode
+            if skipped is not None:
+                skipped.read += 1
+    if skipped is not None:
+        skipped.report(str(recording.folder))
+
+
+def images_of(episode: Episode, task: str) -> NDArray[np.uint8] | None:
+    """What an episode's rows look like, (T+1, H, W, 3): its images, or else its physics drawn; None without either.
+
+    Without a GL library there are no pictures of physics, either.
+    """
+    if episode.image is not None or episode.physics is None or task not in TASKS:
+        return episode.image
+    if episode.physics.shape[1] != TASKS[task].physics_dim:
+        return None
+    try:
+        from envs.make import make
+
+        env = make(task, "state")
+        images = np.stack([env.render_physics(physics) for physics in episode.physics])
+        env.close()
+    except UserError:
+        return None
+    return images
+
+
+def observe_episodes(dataset: Dataset, episodes: Iterator[Episode]) -> Iterator[Episode]:
+    """Yield episodes of a dataset with `state` (T+1, S), observed in the simulator where they had none.
+
+    Raises UserError when a dataset has neither states nor physics.
+    """
+    manifest = dataset.manifest
+    if manifest.state_dim is not None:
+        yield from episodes
+        return
+    if manifest.physics_dim is None:
+        raise UserError(f"{dataset.folder} holds neither states nor physics to observe them from; use another dataset")
+    from envs.make import make
+
+    env = make(manifest.task, "state")
+    for episode in episodes:
+        assert episode.physics is not None  # the manifest says so, and reading has checked it
+        yield replace(episode, state=np.stack([env.observe_physics(physics) for physics in episode.physics]))
+
+
+def render_dataset(
+    source: Path, out: Path, size: int | None, look: str, progress: bool = True, processes: int | None = None
+) -> Manifest:
+    """Make a dataset of images, `size` pixels square (None: the task's), out of a recording.
+
+    Raises UserError as `render_episodes` and `write_dataset` do, and when `source` has images already.
+    """
+    recording = Dataset(source)
+    manifest = recording.manifest
+    if manifest.kind != "recording":
+        raise UserError(f"{source} holds images already; render the recording that it was made from")
+    size = get_task(manifest.task).image_size if size is None else size
+    known = {field.name: getattr(manifest, field.name) for field in fields(Description)}
+    description = Description(**{**known, "image_size": size, "look": look})
+    episodes = render_episodes(recording, size, look, progress, processes)
+    return write_dataset(out, episodes, description, total=len(recording), progress=False)
