@@ -5,6 +5,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -283,6 +284,16 @@ def main() -> None:
     result = train(config, resume)
     print(describe(result, config.out))
 
+
+class _CallableModule(ModuleType):
+    """A module that is called as its function of the same name, however `latent_combo.train` was reached."""
+
+    def __call__(self, config: Config, resume: bool = False) -> dict[str, Any]:
+        """See `train`."""
+        return train(config, resume)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     run_cli(main)
