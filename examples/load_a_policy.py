@@ -29,7 +29,7 @@ def main(run_folder: str, file: str, steps: int = 1000) -> None:
 
     policy.reset()
     observations = np.stack([env.reset(seed=number)[0] for number, env in enumerate(environments)])
-    print("first actions in three environments:", policy.act(observations).round(2).tolist())
+    print("first actions in three environments:", policy.act(observations))
 
 
 if __name__ == "__main__":
