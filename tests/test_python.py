@@ -1,6 +1,8 @@
 """What `import latent_combo` offers: it is there at once, and does what the program itself does."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -28,7 +30,7 @@ from latent_combo.config.command_line import parse
 from latent_combo.evaluation.evaluator import Scorer
 from latent_combo.evaluation.policy import Policy
 
-CPU = torch.device("cpu")
+ROOT = Path(__file__).parent.parent
 STEPS = 5
 AT_ONCE = """
 import json, sys
@@ -65,6 +67,21 @@ def test_names_are_there_and_others_are_not() -> None:
         assert getattr(latent_combo, name) is not None
     with pytest.raises(AttributeError, match="latent_combo' has no attribute 'trian'"):
         latent_combo.trian  # noqa: B018
+
+
+def test_checkers_and_the_docs_know_the_same_names() -> None:
+    tree = ast.parse(Path(latent_combo.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    places = {
+        alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert places.pop("train") == "latent_combo.train"
+    assert places == latent_combo._PLACES
+    assert {*places, "train", "__version__"} == set(latent_combo.__all__)
+    docs = (ROOT / "docs" / "python.md").read_text()
+    assert set(re.findall(r"latent_combo\.([a-z_]+)\(", docs)) <= set(latent_combo.__all__)
+    assert all(name in docs for name in latent_combo.__all__ if name not in ("NumpyPolicy", "__version__"))
+    assert set(re.findall(r"`(\w+\.py)`", docs)) == {file.name for file in (ROOT / "examples").glob("*.py")}
 
 
 def test_train_is_the_function_however_it_was_reached(monkeypatch: pytest.MonkeyPatch) -> None:
