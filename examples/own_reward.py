@@ -7,14 +7,17 @@
 import sys
 from itertools import islice
 
+from numpy.typing import NDArray
+
 import latent_combo
 from data.locate import default_data_dir
 from data.relabel import relabel
 from data.source import open_source
+from envs.base import TaskEnv
 from envs.tasks import get_task
 
 
-def paid(before, action, after, env):
+def paid(before: NDArray, action: NDArray, after: NDArray, env: TaskEnv) -> float:
     """Pay for standing upright and still: physics are x, height, pitch and joints, then their velocities."""
     height, pitch, speed = after[1], after[2], after[6]
     return height - abs(pitch) - abs(speed)

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from combo_common.errors import UserError
     from data.dataset import Decoded
     from data.episode import Episode
     from latent_combo.api.datasets import episodes_from_arrays, load_dataset, make_episode, save_dataset
@@ -28,6 +29,7 @@ __all__ = [
     "NumpyPolicy",
     "Rollout",
     "Run",
+    "UserError",
     "__version__",
     "decode",
     "encode",
@@ -51,6 +53,7 @@ _PLACES = {
     "NumpyPolicy": "latent_combo.api.policy",
     "Rollout": "latent_combo.api.latents",
     "Run": "latent_combo.api.run",
+    "UserError": "combo_common.errors",
     "decode": "latent_combo.api.latents",
     "encode": "latent_combo.api.latents",
     "episodes_from_arrays": "latent_combo.api.datasets",

@@ -3,8 +3,10 @@
 import ast
 import json
 import re
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from latent_combo.api.policy_file import METADATA
 from latent_combo.config.command_line import parse
 from latent_combo.evaluation.evaluator import Scorer
 from latent_combo.evaluation.policy import Policy
+from latent_combo.runtime.interrupt import Interrupt
 
 ROOT = Path(__file__).parent.parent
 STEPS = 5
@@ -350,3 +353,18 @@ def test_a_run_without_agents_says_so(run: latent_combo.Run) -> None:
     alone = replace(run, trained=replace(run.trained, agent=None))
     with pytest.raises(UserError, match="has no agent yet"):
         alone.policy()
+
+
+def test_ctrl_c_is_heard_in_the_main_thread_only() -> None:
+    """So that a run may be trained in another one, as programs with windows do."""
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt():
+        assert signal.getsignal(signal.SIGINT) is not before
+    with ThreadPoolExecutor(1) as worker:
+        assert worker.submit(_interruptible).result() is before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def _interruptible() -> object:
+    with Interrupt():
+        return signal.getsignal(signal.SIGINT)

@@ -1,6 +1,6 @@
 """A run from Python: its settings, its world model, its agents, and what it came to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,10 @@ class Run:
     """A finished run, or one on its way, with its trained weights."""
 
     folder: Path
-    config: Config
-    task: Task
-    world_model: WorldModel
-    trained: pipeline.Run
+    config: Config = field(repr=False)
+    task: Task = field(repr=False)
+    world_model: WorldModel = field(repr=False)
+    trained: pipeline.Run = field(repr=False)
 
     @property
     def device(self) -> torch.device:
