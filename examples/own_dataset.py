@@ -19,10 +19,10 @@ def main(folder: str, out: str, **settings: object) -> None:
         observation, _ = env.reset(seed=number)
         observations, actions, rewards, ended, terminated = [observation], [], [], False, False
         while not ended:
-            actions.append(rng.uniform(-1.0, 1.0, env.task.action_dim))
+            actions.append(rng.uniform(-1.0, 1.0, env.task.action_dim).astype(np.float32))
             observation, reward, terminated, truncated, _ = env.step(actions[-1])
             observations.append(observation)  # of pixels, these would be images (H, W, 3) uint8
-            rewards.append(reward)
+            rewards.append(float(reward))
             ended = terminated or truncated
         episodes.append(latent_combo.make_episode(observations, actions, rewards, terminated))
     dataset = latent_combo.save_dataset(folder, episodes, task="cartpole-balance")

@@ -7,7 +7,7 @@
 import sys
 from itertools import islice
 
-from numpy.typing import NDArray
+import numpy as np
 
 import latent_combo
 from data.locate import default_data_dir
@@ -17,10 +17,10 @@ from envs.base import TaskEnv
 from envs.tasks import get_task
 
 
-def paid(before: NDArray, action: NDArray, after: NDArray, env: TaskEnv) -> float:
+def paid(before: np.ndarray, action: np.ndarray, after: np.ndarray, env: TaskEnv) -> float:
     """Pay for standing upright and still: physics are x, height, pitch and joints, then their velocities."""
     height, pitch, speed = after[1], after[2], after[6]
-    return height - abs(pitch) - abs(speed)
+    return float(height - abs(pitch) - abs(speed))
 
 
 def main(out: str, most: int | None = None) -> None:

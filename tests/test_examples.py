@@ -16,6 +16,7 @@ from data.formats.d4rl import read_d4rl
 from envs.make import make
 from envs.tasks import get_task
 from latent_combo.diagnostics import own_views
+from latent_combo.diagnostics.page import write_report
 from latent_combo.runtime.media import Gallery
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -136,3 +137,7 @@ def test_own_view(run: Path, monkeypatch: pytest.MonkeyPatch, no_views_after: No
     assert (run / "views" / "foreseen_rewards.png").stat().st_size > 1000
     page = (run / "report.html").read_text()
     assert "Rewards, one step ahead" in page and "Points on the line" in page
+    own_views.OWN_VIEWS.clear()  # as in another process, which knows of it by what was kept beside the picture
+    assert "Rewards, one step ahead" in write_report(run)
+    (run / "views" / "damaged.npz").write_bytes(b"no archive")
+    assert "Points on the line" in write_report(run)

@@ -121,7 +121,7 @@ class ModelViews:
     def own(self, model: WorldModel, step: int) -> None:
         """Draw the views that somebody added."""
         for name, added in OWN_VIEWS.items():
-            self._picture(name, step, partial(to_png, added.draw(model, self.pieces.measured)), True)
+            self._picture(name, step, partial(to_png, added.draw(model, self.pieces.measured)), True, added.words())
 
     def clips(self, model: WorldModel, step: int, keep: bool) -> None:
         """The composite clip of each held-out episode that is shown."""

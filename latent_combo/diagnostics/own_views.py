@@ -1,8 +1,14 @@
 """Views of one's own: a function with `@view` above it is drawn with the others, and stands in the report."""
 
+import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from latent_combo.world_model.base import Segment, WorldModel
 
@@ -22,6 +28,10 @@ class OwnView:
     """How to read it, in a sentence or two."""
     draw: Draw
 
+    def words(self) -> dict[str, NDArray[Any]]:
+        """What is kept beside the picture, so that whoever writes the report later knows it."""
+        return {"title": np.array(self.title), "reading": np.array(self.reading)}
+
 
 OWN_VIEWS: dict[str, OwnView] = {}
 """By the names of their functions, which are those of their pictures, too."""
@@ -35,3 +45,12 @@ def view(title: str, reading: str) -> Callable[[Draw], Draw]:
         return draw
 
     return add
+
+
+def words_of(pictures: Path) -> dict[str, tuple[str, str]]:
+    """Title and reading of each view that somebody added: in this process, or when the pictures of a run were drawn."""
+    found = {name: (own.title, own.reading) for name, own in OWN_VIEWS.items()}
+    for file in sorted(pictures.glob("*.npz")):
+        with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(file, allow_pickle=False) as kept:
+            found.setdefault(file.stem, (str(kept["title"]), str(kept["reading"])))
+    return found
