@@ -195,7 +195,7 @@ def _fill(network: nn.Module, weights: Weights, needed: set[str], device: torch.
     if weights.keys() != needed:
         odd = min(weights.keys() ^ needed)
         raise _unfit(path, f"{odd} is {'one weight too many' if odd in weights else 'not there'}")
-    for name, tensor in weights.items():
+    for name, tensor in sorted(weights.items()):  # a file's order is not said
         due = network.get_parameter(name) if name in dict(network.named_parameters()) else network.get_buffer(name)
         if (tensor.shape, tensor.dtype) != (due.shape, due.dtype):
             raise _unfit(path, f"{name} is {tuple(tensor.shape)} of {tensor.dtype}, not {tuple(due.shape)}")
