@@ -13,12 +13,16 @@ ROOT = Path(__file__).parents[1]
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on, and the commit of a checkout."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
+    found |= {package: version_of(package) for package in PACKAGES}
     return found if (made := commit(ROOT)) is None else {**found, "commit": made}
+
+
+def version_of(package: str) -> str:
+    """The version of an installed package, or "not installed"."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 @functools.cache

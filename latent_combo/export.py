@@ -1,4 +1,7 @@
-"""`python -m latent_combo.export RUN OUT.safetensors`: a run's fitted world model as one file, with its recipe."""
+"""`python -m latent_combo.export RUN OUT.safetensors`: a run's fitted world model as one file, with its recipe.
+
+With --policy it is one agent's policy instead, which `latent_combo.load_policy` reads without the run.
+"""
 
 import argparse
 from pathlib import Path
@@ -6,6 +9,8 @@ from pathlib import Path
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError
+from latent_combo.api.policy_file import export_policy
+from latent_combo.api.run import load_run
 from latent_combo.config.fitted import read_fitted, write_fitted
 from latent_combo.runtime.run_folder import config_file
 
@@ -24,13 +29,24 @@ def export(run: Path, out: Path) -> str:
     return f"{out}: {count:,} numbers, {size:.1f} MB; use it with: {command('train', '--world_model', out)}"
 
 
+def export_agent(run: Path, out: Path, agent: int) -> str:
+    """Write the file of one agent's policy, and say in a line how it is read.
+
+    Raises UserError for a run without agents, for one that is not there, and for a file that is there already.
+    """
+    export_policy(load_run(run), out, agent)
+    return f"{out}: {out.stat().st_size / 1e6:.1f} MB; read it with: latent_combo.load_policy({str(out)!r})"
+
+
 def main() -> None:
     """Read the command line and export."""
     parser = argparse.ArgumentParser(prog="python -m latent_combo.export", description=__doc__)
+    parser.add_argument("--policy", action="store_true", help="write a policy instead of the world model")
+    parser.add_argument("--agent", type=int, default=0, help="whose policy, of a stack (default: the first's)")
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("out", type=Path, help="the file, which must not be there yet")
     given = parser.parse_args()
-    print(export(given.run, given.out))
+    print(export_agent(given.run, given.out, given.agent) if given.policy else export(given.run, given.out))
 
 
 if __name__ == "__main__":

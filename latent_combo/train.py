@@ -6,6 +6,7 @@ import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from combo_common.cli import run_cli
@@ -219,6 +220,16 @@ def main() -> None:
     result = train(config, resume)
     print(describe(result, config.out))
 
+
+class _CallableModule(ModuleType):
+    """A module that is called as its function of the same name, however `latent_combo.train` was reached."""
+
+    def __call__(self, config: Config, resume: bool = False) -> dict[str, Any]:
+        """See `train`."""
+        return train(config, resume)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     run_cli(main)

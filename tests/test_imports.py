@@ -17,6 +17,7 @@ WITHOUT = {
     "data.render": NEVER | DRAWING | {"torch"},
     "data.convert": NEVER | DRAWING | {"torch"},
     "data.collect": NEVER | DRAWING | {"torch"},
+    "latent_combo.api.policy_file": NEVER | DRAWING | {"jsonargparse"},
     "latent_combo.config.command_line": NEVER | DRAWING,
     "latent_combo.export": NEVER | DRAWING,
     "latent_combo.evaluate": NEVER | DRAWING - {"imageio"},

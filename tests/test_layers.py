@@ -22,6 +22,7 @@ ORDER = (
     "latent_combo.diagnostics",
     "latent_combo.config",
     "latent_combo.pipeline",
+    "latent_combo.api",
     "latent_combo",
 )
 """Packages and rooms from the ground up: each imports from those before it only. The last are the commands."""
@@ -36,6 +37,8 @@ ALLOWED = {
     ),
 }
 """What some of them are narrower in."""
+TOP = "latent_combo"
+"""The package that people import by its name alone."""
 DRAWN_FROM_TENSORS = ("gymnasium", "mujoco", "dm_control", "pathlib", "os", "data", "envs")
 OUTSIDE_OF_THE_MODELS = (
     "gymnasium",
@@ -119,10 +122,21 @@ def test_a_room_imports_nothing_else(layer: str) -> None:
         assert not above, f"{name} imports {sorted(above)}"
 
 
-@pytest.mark.parametrize("package", sorted(ROOMS))
+@pytest.mark.parametrize("package", sorted(ROOMS - {TOP}))
 def test_a_package_is_a_docstring(package: str) -> None:
     (only,) = SOURCES[package].body
     assert isinstance(only, ast.Expr) and ast.get_docstring(SOURCES[package])
+
+
+def test_the_top_package_imports_nothing_before_it_is_asked() -> None:
+    """It offers names from all rooms, and takes no longer to import than an empty file."""
+    body = SOURCES[TOP].body
+    at_once = set[str]().union(*(imports(ast.Module([node], [])) for node in body if not _for_checkers(node)))
+    assert {name.split(".")[0] for name in at_once} <= {"importlib", "typing"}
+
+
+def _for_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 @pytest.mark.parametrize("layer", ["latent_combo.world_model", "latent_combo.agent"])
@@ -169,7 +183,7 @@ def test_weights_of_world_models_from_elsewhere_are_read_in_one_place() -> None:
     known = {name for name, tree in SOURCES.items() if any(within(i, ("safetensors",)) for i in imports(tree))}
     here = {name for name in known if within(name, ("latent_combo",))}
     assert here == {
-        "latent_combo.config.fitted",
+        "latent_combo.runtime.weights_file",
         "latent_combo.pipeline.session",
     }  # which writes bad batches, and reads none
 

@@ -130,6 +130,8 @@ def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
         if isinstance(node, ast.Attribute) and node.attr in ("pixels", "obs") and name.startswith("latent_combo")
     }
     assert asking == {
+        "latent_combo.api.policy_file",
+        "latent_combo.api.run",
         "latent_combo.config.command_line",
         "latent_combo.config.schema",
         "latent_combo.pipeline.build",

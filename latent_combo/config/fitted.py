@@ -10,33 +10,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from combo_common.commands import command
 from combo_common.errors import UserError
-from combo_common.files import replacing
 from combo_common.versions import versions
 from latent_combo.evaluation.result import read_result
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.run_folder import SETTINGS, WORLD_MODEL
 from latent_combo.runtime.settings_file import read_settings
+from latent_combo.runtime.weights_file import SUFFIX, Weights, read_metadata, read_weights, write_weights
 
 FORMAT = 1
 """Version of what the recipe holds."""
 METADATA = "recipe"
 """Where the recipe stands in a file's metadata."""
-SUFFIX = ".safetensors"
 GROUPS = {"pixels": "world_model", "state": "ensemble"}
 """The settings of a world model, by what it observes."""
 COMPUTED = ("conv.ways", "conv.bfloat16")
 """Settings that say how a machine computes a world model, not what the model is."""
 NAMED = 3
 """Tensors that an error names."""
-
-Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -142,7 +137,7 @@ def read_recipe(path: Path) -> Recipe | None:
     if (path / SETTINGS).is_file():
         return _recipe_of_run(path, _checkpoint(path))
     files = _files(path)
-    said = {file: text for file in files if (text := _metadata(file).get(METADATA)) is not None}
+    said = {file: text for file in files if (text := read_metadata(file).get(METADATA)) is not None}
     if said and path.is_dir():
         raise UserError(f"{next(iter(said))} says what it is; name it instead of its folder")
     return Recipe.from_json(said[path], path) if said else None
@@ -155,7 +150,7 @@ def read_fitted(path: Path) -> tuple[Recipe | None, Weights]:
         return _recipe_of_run(path, state), state["fit"]["model"]
     recipe, weights = read_recipe(path), Weights()
     for file in _files(path):
-        found = _tensors(file)
+        found = read_weights(file)
         if twice := weights.keys() & found.keys():
             raise UserError(f"{file} holds {min(twice)}, and so does another file of {path}; name the right file")
         weights |= found
@@ -164,14 +159,7 @@ def read_fitted(path: Path) -> tuple[Recipe | None, Weights]:
 
 def write_fitted(path: Path, recipe: Recipe, weights: Weights) -> None:
     """Write both as one file, whole or not at all. Raises UserError where the file is there, or can't be written."""
-    if path.suffix != SUFFIX:
-        raise UserError(f"{path} does not end in {SUFFIX}; name the file so")
-    if path.exists():
-        raise UserError(f"{path} is there already; choose another name, or remove it")
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    content = safetensors.torch.save(plain, {METADATA: recipe.to_json()})
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    write_weights(path, weights, {METADATA: recipe.to_json()})
 
 
 def require_fit(weights: Weights, model: nn.Module, path: Path, settings: str) -> None:
@@ -249,22 +237,3 @@ def _files(path: Path) -> list[Path]:
     if not files:
         raise UserError(f"{path} has no world model: it is no run (no config.yaml) and holds no *{SUFFIX}")
     return files
-
-
-def _metadata(file: Path) -> dict[str, str]:
-    try:
-        with safetensors.safe_open(file, "pt") as opened:
-            return dict(opened.metadata() or {})
-    except (OSError, safetensors.SafetensorError) as error:
-        raise _unreadable(file, error) from error
-
-
-def _tensors(file: Path) -> Weights:
-    try:
-        return safetensors.torch.load(file.read_bytes())
-    except (OSError, safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(file: Path, error: Exception) -> UserError:
-    return UserError(f"{file} can not be read as safetensors: {' '.join(str(error).split())}")

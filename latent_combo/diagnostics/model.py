@@ -13,6 +13,7 @@ from combo_common.seeding import generator
 from data.dataset import Decoded
 from envs.tasks import Task
 from latent_combo.diagnostics.held_out import CONTEXT, HeldOut, ViewsConfig
+from latent_combo.diagnostics.own_views import OWN_VIEWS
 from latent_combo.diagnostics.panels.belief import believe
 from latent_combo.diagnostics.panels.composite import composite_clip
 from latent_combo.diagnostics.panels.dreams import draw_dreams, dream_apart, dreams_clip
@@ -114,7 +115,13 @@ class ModelViews:
         draws = self.exhibits.draws("told apart")
         sides = (*self._followed(model, train, draws), *self._followed(model, held_out, draws))
         self.figures["told_apart"] = told_apart(*sides)
+        self.own(model, step)
         return quality
+
+    def own(self, model: WorldModel, step: int) -> None:
+        """Draw the views that somebody added."""
+        for name, added in OWN_VIEWS.items():
+            self._picture(name, step, partial(to_png, added.draw(model, self.pieces.measured)), True, added.words())
 
     def clips(self, model: WorldModel, step: int, keep: bool) -> None:
         """The composite clip of each held-out episode that is shown."""

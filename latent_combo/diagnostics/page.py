@@ -13,6 +13,7 @@ from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.versions import versions
 from latent_combo.diagnostics.curves import draw_curves, read_series
+from latent_combo.diagnostics.own_views import words_of
 from latent_combo.evaluation.result import RESULT, read_result
 from latent_combo.runtime.run_folder import CLIPS, METRICS, PICTURES, config_file
 from latent_combo.runtime.settings_file import read_settings
@@ -127,7 +128,7 @@ def find_views(run: Path, states: bool) -> tuple[dict[str, list[Shown]], list[st
     """Inline what a run has, by section; and list the titles of what it has not."""
     found: dict[str, list[Shown]] = {}
     missing = []
-    for section, views in VIEWS.items():
+    for section, views in {**VIEWS, "Your own": own_views(run)}.items():
         for view in views:
             pattern = view.file if view.of_states is None or not states else view.of_states
             if not pattern:
@@ -139,6 +140,12 @@ def find_views(run: Path, states: bool) -> tuple[dict[str, list[Shown]], list[st
             else:
                 missing.append(view.title)
     return found, missing
+
+
+def own_views(run: Path) -> tuple[View, ...]:
+    """The views that somebody added to this run, or in this process."""
+    added = words_of(run / PICTURES).items()
+    return tuple(View(f"{PICTURES}/{name}.png", title, reading) for name, (title, reading) in added)
 
 
 def inline(path: Path) -> str:

@@ -32,3 +32,8 @@ class Policy:
         action: Tensor = self.actor(rearrange(self._feature, "(s e) f -> s e f", s=self.stack)).mode
         self._action = rearrange(action, "s e a -> (s e) a")
         return action.cpu()
+
+    def restart(self, ended: Tensor) -> None:
+        """Begin anew those of the E episodes where `ended` (E,) is true, for every agent; the others go on."""
+        kept = (~ended).float().repeat(self.stack)[:, None].to(self.generator.device)
+        self._feature, self._action = self._feature * kept, self._action * kept

@@ -1,0 +1,1 @@
+"""What `import latent_combo` offers to Python: runs, policies, settings, datasets, features and imagination."""

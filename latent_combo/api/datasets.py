@@ -1,0 +1,176 @@
+"""Datasets from Python: read by their names, or made of arrays and written where training finds them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from combo_common.errors import UserError
+from data.dataset import Decoded
+from data.episode import Episode, validate
+from data.formats.d4rl import is_d4rl, write_d4rl
+from data.formats.manifest import describe
+from data.formats.native import write_dataset
+from data.load import check_length, check_sizes, load
+from data.locate import default_data_dir, infer_task
+from envs.tasks import LOOKS, OBSERVATIONS, Seen, Task, get_task
+
+IMAGE_AXES = 4
+"""Of images (T, H, W, 3); vectors (T, S) have two."""
+
+
+def load_dataset(
+    name: str | Path,
+    obs: str = "pixels",
+    task: str | None = None,
+    look: str = "fast",
+    image_size: int | None = None,
+    data_dir: str | Path | None = None,
+    skip_corrupt: bool = False,
+) -> Decoded:
+    """Read a dataset as training does: rows of all episodes end to end.
+
+    `name` is whatever the setting `dataset` takes; `task` is needed only where it does not tell. Images are
+    `image_size` pixels square (None: the task's); a recording is drawn the first time. Raises UserError where there is
+    no such dataset, or it does not fit.
+    """
+    _require("obs", obs, OBSERVATIONS)
+    _require("look", look, LOOKS)
+    folder = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    told = task or infer_task(str(name), folder)
+    if told is None:
+        raise UserError(f"{name} does not say which task it is of; give its task")
+    return load(str(name), get_task(told), Seen(obs, look, image_size), folder, skip_corrupt=skip_corrupt)
+
+
+def make_episode(
+    observations: ArrayLike,
+    actions: ArrayLike,
+    rewards: ArrayLike,
+    terminated: bool = False,
+    physics: ArrayLike | None = None,
+) -> Episode:
+    """Make an episode of T steps from T + 1 observations, T actions (T, A) in [-1, 1] and T rewards.
+
+    Observations are images (T+1, H, W, 3) uint8 or vectors (T+1, S); `actions[t]` led from `observations[t]` to the
+    next. `terminated` says that the task ended the episode, not a time limit; `physics` (T+1, P) are the simulator's
+    states, which views and rewards of one's own use. Raises UserError where arrays do not go together.
+    """
+    seen, action, reward = np.asarray(observations), np.asarray(actions), np.asarray(rewards)
+    if action.ndim != 2 or reward.shape != (len(action),) or len(seen) != len(action) + 1:
+        raise UserError(
+            f"an episode of T steps has T + 1 observations, actions (T, A) and rewards (T,), but these are of shapes "
+            f"{seen.shape}, {action.shape} and {reward.shape}"
+        )
+    images = seen.ndim == IMAGE_AXES
+    episode = Episode.from_transitions(
+        action,
+        reward,
+        None if physics is None else np.asarray(physics),
+        state=None if images else seen,
+        image=seen if images else None,
+        terminal=terminated,
+    )
+    validate(episode, "the episode")
+    return episode
+
+
+def episodes_from_arrays(
+    observations: ArrayLike,
+    actions: ArrayLike,
+    rewards: ArrayLike,
+    terminals: ArrayLike,
+    timeouts: ArrayLike,
+    next_observations: ArrayLike | None = None,
+) -> list[Episode]:
+    """Cut columns of N steps, as D4RL has them, into episodes.
+
+    Row t is an observation (N, ...), the action (N, A) taken there, what it paid (N,), and whether the episode ended
+    with it: by the task (`terminals`) or for another reason (`timeouts`). The last row ends an episode, too. Without
+    `next_observations` nobody knows what the last step of an episode led to, so that step is left out. Raises UserError
+    where columns do not go together, and for `terminals` without `next_observations`.
+    """
+    seen, action, reward = np.asarray(observations), np.asarray(actions), np.asarray(rewards)
+    following = None if next_observations is None else np.asarray(next_observations)
+    terminal, timeout = np.asarray(terminals, bool), np.asarray(timeouts, bool)
+    columns = {"actions": action, "rewards": reward, "terminals": terminal, "timeouts": timeout}
+    columns |= {} if following is None else {"next_observations": following}
+    for name, column in columns.items():
+        if len(column) != len(seen):
+            raise UserError(f"{name} has {len(column)} rows where observations has {len(seen)}")
+    if following is None and terminal.any():
+        raise UserError(
+            "some rows are terminal, and what was observed after them is not given; give next_observations, "
+            "or make_episode each episode with its last observation"
+        )
+    made = []
+    for rows in _between(terminal | timeout):
+        if following is not None:
+            whole = np.concatenate([seen[rows], following[rows.stop - 1 : rows.stop]])
+            made.append(make_episode(whole, action[rows], reward[rows], bool(terminal[rows.stop - 1])))
+        elif rows.stop - rows.start > 1:
+            steps = slice(rows.start, rows.stop - 1)
+            made.append(make_episode(seen[rows], action[steps], reward[steps]))
+    return made
+
+
+def save_dataset(
+    path: str | Path, episodes: Sequence[Episode], task: str, look: str = "fast", split: str = "own"
+) -> str:
+    """Write episodes where training finds them, and return the path, which the setting `dataset` takes.
+
+    A path that ends in .hdf5 is one file of vectors in D4RL's layout; any other is a folder in the project's own, of
+    images or vectors. `look` says how images were drawn; policies are scored on images that are drawn so. Raises
+    UserError where the path is taken, and for episodes that do not fit the task.
+    """
+    out, of = Path(path).expanduser(), get_task(task)
+    _require("look", look, LOOKS)
+    if not episodes:
+        raise UserError(f"there are no episodes to write to {out}")
+    for number, episode in enumerate(episodes):
+        _check_fits(f"episode {number}", episode, of)
+    if is_d4rl(out):
+        write_d4rl(out, episodes, of, {"task": task, "split": split})
+        return str(out)
+    image = episodes[0].image
+    described = describe(of, split, seed=0, behaviour={})
+    if image is not None:
+        described = replace(described, image_size=image.shape[1], look=look)
+    write_dataset(out, episodes, described, progress=False)
+    return str(out)
+
+
+def decoded(episodes: Sequence[Episode]) -> Decoded:
+    """Episodes as rows end to end. Raises UserError where some have images and others vectors only."""
+    images = [episode.image for episode in episodes if episode.image is not None]
+    if not images:
+        return Decoded.of_states(list(episodes))
+    if len(images) != len(episodes):
+        raise UserError(f"{len(images)} of {len(episodes)} episodes have images; give episodes of one kind")
+    bare = [replace(episode, state=np.zeros((episode.length + 1, 1), np.float32)) for episode in episodes]
+    return replace(Decoded.of_states(bare), observation=np.concatenate(images))
+
+
+def _check_fits(where: str, episode: Episode, task: Task) -> None:
+    vectors = {} if episode.state is None else {"state": episode.state}
+    check_sizes(where, task, action=episode.action, **vectors)
+    check_length(where, episode, task)
+
+
+def _require(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+
+
+def _between(end: NDArray[np.bool_]) -> Iterator[slice]:
+    """The rows of each episode, the last of which are ends (N,)."""
+    stops: list[Any] = (np.flatnonzero(end) + 1).tolist()
+    if not stops or stops[-1] != len(end):
+        stops.append(len(end))
+    start = 0
+    for stop in stops:
+        yield slice(start, stop)
+        start = stop

@@ -1,0 +1,214 @@
+"""A policy as one file: the world model's filter, one agent's actor, and the settings to build both.
+
+Reading it needs neither the run nor a simulator, and runs nothing of the file. What a policy does not need, the rest of
+the world model and the critics, is left out.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from combo_common.errors import UserError
+from combo_common.seeding import generator
+from combo_common.versions import versions
+from latent_combo.agent.networks import Actor, NetworkConfig
+from latent_combo.api.policy import NumpyPolicy
+from latent_combo.evaluation.policy import Policy
+from latent_combo.runtime.weights_file import Weights, read_metadata, read_weights, write_weights
+from latent_combo.world_model.base import WorldModel
+from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
+from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
+
+if TYPE_CHECKING:  # a policy is read without runs and simulators
+    from latent_combo.api.run import Run
+
+FORMAT = 1
+"""Version of what the settings hold."""
+METADATA = "policy"
+"""Where the settings stand in a file's metadata."""
+MODEL, ACTOR = "world_model.", "actor."
+"""How the names of the two parts' weights begin."""
+FILTERS = {"pixels": ("encoder.", "rssm."), "state": ("observation_mean", "observation_std")}
+"""The weights that a world model filters by, as their names begin, by what it observes."""
+PRIOR = "rssm.prior."
+"""Of these the ones that predict, which filtering does without."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """What a policy is, and where it comes from."""
+
+    obs: str
+    """pixels or state."""
+    task: str
+    action_repeat: int
+    """Control steps of the simulator in one step of the policy."""
+    look: str
+    """How images are drawn."""
+    observation_shape: list[int]
+    """[H, W, 3] or [S]."""
+    action_dim: int
+    model: dict[str, Any]
+    """All settings of the world model, nested."""
+    actor: dict[str, Any]
+    """Sizes of the policy's network."""
+    sample: bool
+    """Whether the filter's latents are sampled, or their means."""
+    seed: int
+    """Of the latents' noise."""
+    algorithm: str
+    dataset: str
+    agent: int
+    """Which one of its stack."""
+    updates: int
+    versions: dict[str, str]
+
+    @property
+    def images(self) -> bool:
+        """Whether the policy sees images."""
+        return self.obs == "pixels"
+
+    def to_json(self) -> str:
+        """All of it on a line, with the version of the format."""
+        return json.dumps({"format": FORMAT, **asdict(self)})
+
+
+def export_policy(run: "Run", path: str | Path, agent: int = 0) -> Path:
+    """Write one agent's policy as a file, which `load_policy` reads. Returns its path.
+
+    Raises UserError where the file is there already or can't be written, and for an agent that is not there.
+    """
+    config, out = run.config, Path(path).expanduser()
+    parts = FILTERS[config.obs]
+    known = run.world_model.state_dict().items()
+    weights = {f"{MODEL}{name}": tensor for name, tensor in known if _filters(name, parts)}
+    weights |= {f"{ACTOR}{name}": tensor for name, tensor in run.actor(agent).state_dict().items()}
+    settings = PolicySettings(
+        **{name: getattr(config, name) for name in ("obs", "look", "seed", "algorithm", "dataset")},
+        task=run.task.name,
+        action_repeat=run.task.action_repeat,
+        observation_shape=list(run.observation_shape),
+        action_dim=run.world_model.action_dim,
+        model=asdict(config.world_model if config.obs == "pixels" else config.ensemble),
+        actor=asdict(config.agent.actor_network),
+        sample=config.encode.sample,
+        agent=agent,
+        updates=run.trained.agent_step,
+        versions=versions(),
+    )
+    write_weights(out, weights, {METADATA: settings.to_json()})
+    return out
+
+
+def load_policy(path: str | Path, device: str = "cpu", seed: int | None = None) -> NumpyPolicy:
+    """Read the policy of a file that `export_policy` wrote.
+
+    `seed` is of the latents' noise (None: that of the run). Raises UserError for any other file, and for weights that
+    are not of the sizes that the settings say.
+    """
+    file, where = Path(path).expanduser(), torch.device(device)
+    settings = read_policy_settings(file)
+    try:
+        with torch.device("meta"):  # whatever sizes the settings name, no memory is taken before the weights have them
+            model, actor = _world_model(settings), _actor(settings)
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        raise _unfit(file, f"its settings do not go together ({error})") from error
+    weights = read_weights(file)
+    parts = FILTERS[settings.obs]
+    for network, prefix, needed in (
+        (model, MODEL, {name for name in model.state_dict() if _filters(name, parts)}),
+        (actor, ACTOR, set(actor.state_dict())),
+    ):
+        own = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+        _fill(network, own, needed, where, file)
+    draws = generator(settings.seed if seed is None else seed, where, "policy")
+    return NumpyPolicy(Policy(model, actor, 1, draws, settings.sample), tuple(settings.observation_shape))
+
+
+def read_policy_settings(path: Path) -> PolicySettings:
+    """What a file of a policy says of itself. Raises UserError where it says nothing, or of another format."""
+    text = read_metadata(path).get(METADATA)
+    if text is None:
+        raise _unfit(path, "it holds no policy")
+    try:
+        said = json.loads(text)
+        if said.pop("format") != FORMAT:
+            raise _unfit(path, f"its format is not {FORMAT}")
+        settings = PolicySettings(**said)
+        kinds = (("obs", str), ("observation_shape", list), ("action_dim", int), ("sample", bool), ("seed", int))
+        for name, kind in kinds:
+            if not isinstance(said[name], kind):
+                raise TypeError(f"{name} is {said[name]!r}")
+        if settings.obs not in FILTERS:
+            raise ValueError(f"obs is {settings.obs!r}")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise _unfit(path, f"its settings can not be read ({error})") from error
+    return settings
+
+
+def _filters(name: str, parts: tuple[str, ...]) -> bool:
+    """Whether the filter needs a weight of the world model."""
+    return name.startswith(parts) and not name.startswith(PRIOR)
+
+
+def _world_model(settings: PolicySettings) -> WorldModel:
+    """The world model of which the filter is a part; the rest of it, never used, is as small as can be."""
+    if settings.images:
+        config = _built(RecurrentConfig, settings.model)
+        side = config.conv.image_size
+        if settings.observation_shape != [side, side, 3]:
+            raise ValueError(f"observation_shape is {settings.observation_shape}, image_size {side}")
+        single = replace(config, rssm=replace(config.rssm, members=1))
+        return RecurrentWorldModel(single, settings.action_dim)
+    ensemble = replace(_built(EnsembleConfig, settings.model), members=1, elites=1)
+    (state_dim,) = settings.observation_shape
+    return EnsembleWorldModel(ensemble, state_dim, settings.action_dim, "none")
+
+
+def _actor(settings: PolicySettings) -> Actor:
+    rssm = settings.model["rssm"] if settings.images else {}
+    feature_dim = rssm["deterministic"] + rssm["stochastic"] if settings.images else settings.observation_shape[0]
+    return Actor(1, _built(NetworkConfig, settings.actor), feature_dim, settings.action_dim)
+
+
+def _built(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A config of plain values, as JSON has them: nested objects become its configs, lists its tuples."""
+    hints = get_type_hints(kind)
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if is_dataclass(hint) and isinstance(hint, type):
+            given[name] = _built(hint, value)
+        else:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**given)
+
+
+def _fill(network: nn.Module, weights: Weights, needed: set[str], device: torch.device, path: Path) -> None:
+    """Give a network on the meta device the weights that it needs. Raises UserError for others."""
+    if weights.keys() != needed:
+        odd = min(weights.keys() ^ needed)
+        raise _unfit(path, f"{odd} is {'one weight too many' if odd in weights else 'not there'}")
+    for name, tensor in sorted(weights.items()):  # a file's order is not said
+        due = network.get_parameter(name) if name in dict(network.named_parameters()) else network.get_buffer(name)
+        if (tensor.shape, tensor.dtype) != (due.shape, due.dtype):
+            raise _unfit(path, f"{name} is {tuple(tensor.shape)} of {tensor.dtype}, not {tuple(due.shape)}")
+        if not bool(tensor.isfinite().all()):
+            raise _unfit(path, f"{name} is not finite")
+    network.load_state_dict({name: _laid_out(tensor).to(device) for name, tensor in weights.items()}, False, True)
+    network.requires_grad_(False)
+
+
+def _laid_out(tensor: Tensor) -> Tensor:
+    """Weights of convolutions channels-last, as they are trained, and as fast; on a CPU equal to the last bit."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+
+
+def _unfit(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} is no policy that this version can read: {reason}; export it anew")

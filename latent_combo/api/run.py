@@ -1,0 +1,105 @@
+"""A run from Python: its settings, its world model, its agents, and what it came to."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from combo_common.errors import UserError
+from combo_common.seeding import generator
+from data.dataset import Decoded
+from data.load import load
+from data.split import split_episodes
+from envs.tasks import Task
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.networks import Actor
+from latent_combo.api.policy import NumpyPolicy
+from latent_combo.config.schema import Config
+from latent_combo.evaluation.policy import Policy
+from latent_combo.evaluation.result import read_result
+from latent_combo.pipeline import load_run as pipeline
+from latent_combo.world_model.base import WorldModel
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, or one on its way, with its trained weights."""
+
+    folder: Path
+    config: Config = field(repr=False)
+    task: Task = field(repr=False)
+    world_model: WorldModel = field(repr=False)
+    trained: pipeline.Run = field(repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.world_model.parameters()).device
+
+    @property
+    def agents(self) -> ConservativeActorCritic:
+        """The stack of agents. Raises UserError if none was trained yet."""
+        self.trained.policy(self.config.seed)  # which raises, with the remedy
+        assert self.trained.agent is not None
+        return self.trained.agent
+
+    @property
+    def result(self) -> Any:
+        """What `result.json` holds; None before the run's end. Raises UserError where it can't be read."""
+        return read_result(self.folder)
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """(H, W, 3) of images, or (S,) of vectors."""
+        if self.config.seen.pixels:
+            side = self.config.world_model.conv.image_size
+            return side, side, 3
+        return (self.task.state_dim,)
+
+    def policy(self, agent: int = 0, seed: int | None = None) -> NumpyPolicy:
+        """The policy of one agent of the stack, for environments.
+
+        `seed` is of the latents' noise (None: the run's own, as evaluation has it). Raises UserError for a run without
+        agents, and for an agent that is not there.
+        """
+        draws = generator(self.config.seed if seed is None else seed, self.device, "policy")
+        single = Policy(self.world_model, self.actor(agent), 1, draws, self.config.encode.sample)
+        return NumpyPolicy(single, self.observation_shape)
+
+    def actor(self, agent: int = 0) -> Actor:
+        """The network of one agent's policy, on features (1, B, F). Raises UserError for one that is not there."""
+        stack = self.agents
+        if not 0 <= agent < stack.stack:
+            raise UserError(f"agent is {agent}, but {self.folder} has agents 0 to {stack.stack - 1}")
+        weights = {name: tensor[agent : agent + 1] for name, tensor in stack.acting.state_dict().items()}
+        with torch.device("meta"):
+            actor = Actor(1, stack.config.actor_network, self.world_model.feature_dim, stack.action_dim)
+        actor.load_state_dict(weights, assign=True)
+        return actor.requires_grad_(False)
+
+    def action(self, feature: Tensor, agent: int = 0) -> Tensor:
+        """The agent's most likely actions (N, A) in features (N, F)."""
+        mode: Tensor = self.actor(agent)(feature[None]).mode[0]
+        return mode
+
+    def dataset(self) -> Decoded:
+        """The dataset that the run was trained on. Raises UserError where it is not here any more."""
+        config = self.config
+        return load(
+            config.dataset, self.task, config.seen, config.data_folder, "memmap", skip_corrupt=config.skip_corrupt
+        )
+
+    def held_out(self, dataset: Decoded) -> NDArray[np.int64]:
+        """Which episodes of its dataset the run was not trained on."""
+        return split_episodes(len(dataset.lengths), self.config.held_out, self.config.seed_of_split)[1]
+
+
+def load_run(path: str | Path) -> Run:
+    """Read a run's folder. Raises UserError where it is no run, or has no world model yet."""
+    folder = Path(path)
+    trained = pipeline.load_run(folder)
+    return Run(folder, trained.config, trained.task, trained.world_model, trained)

@@ -1,0 +1,49 @@
+"""Weights in a safetensors file, with one JSON string that says what they are; reading it runs nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from combo_common.errors import UserError
+from combo_common.files import replacing
+
+SUFFIX = ".safetensors"
+
+Weights = dict[str, Tensor]
+"""Tensors by name."""
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write one file, whole or not at all. Raises UserError where the file is there, or can't be written."""
+    if path.suffix != SUFFIX:
+        raise UserError(f"{path} does not end in {SUFFIX}; name the file so")
+    if path.exists():
+        raise UserError(f"{path} is there already; choose another name, or remove it")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    content = safetensors.torch.save(plain, metadata)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The strings of a file's header. Raises UserError where it is not safetensors."""
+    try:
+        with safetensors.safe_open(path, "pt") as opened:
+            return dict(opened.metadata() or {})
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_weights(path: Path) -> Weights:
+    """The tensors of a file, on the CPU. Raises UserError where it is not safetensors."""
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except (OSError, safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} can not be read as safetensors: {' '.join(str(error).split())}")
