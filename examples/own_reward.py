@@ -11,7 +11,7 @@ import numpy as np
 
 import latent_combo
 from data.locate import default_data_dir
-from data.relabel import relabel
+from data.simulate.relabelling import relabel
 from data.source import open_source
 from envs.base import TaskEnv
 from envs.tasks import get_task

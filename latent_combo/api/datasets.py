@@ -11,11 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from combo_common.errors import UserError
 from data.dataset import Decoded
 from data.episode import Episode, validate
-from data.formats.d4rl import is_d4rl, write_d4rl
+from data.formats.d4rl import write_d4rl
+from data.formats.hdf5_file import is_hdf5
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
 from data.load import check_length, check_sizes, load
-from data.locate import default_data_dir, infer_task
+from data.locate import default_data_dir
+from data.reference import resolve
 from envs.tasks import LOOKS, OBSERVATIONS, Seen, Task, get_task
 
 IMAGE_AXES = 4
@@ -40,7 +42,7 @@ def load_dataset(
     _require("obs", obs, OBSERVATIONS)
     _require("look", look, LOOKS)
     folder = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
-    told = task or infer_task(str(name), folder)
+    told = task or resolve(str(name), None, folder).task
     if told is None:
         raise UserError(f"{name} does not say which task it is of; give its task")
     return load(str(name), get_task(told), Seen(obs, look, image_size), folder, skip_corrupt=skip_corrupt)
@@ -132,7 +134,7 @@ def save_dataset(
         raise UserError(f"there are no episodes to write to {out}")
     for number, episode in enumerate(episodes):
         _check_fits(f"episode {number}", episode, of)
-    if is_d4rl(out):
+    if is_hdf5(out):
         write_d4rl(out, episodes, of, {"task": task, "split": split})
         return str(out)
     image = episodes[0].image
