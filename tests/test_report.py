@@ -5,11 +5,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from combo_common.errors import UserError
 from combo_common.versions import versions
 from latent_combo.config.command_line import unreadable
+from latent_combo.diagnostics.curves import Panels
 from latent_combo.diagnostics.page import VIEWS, find_views, write_report
 
 
@@ -19,9 +22,9 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
-def curves(run: Path) -> bytes:
+def curves(run: Path) -> Panels:
     """Its learning curves as they were drawn, which takes a second, for pages of which they are no matter."""
-    return (run / "curves.png").read_bytes()
+    return [np.asarray(Image.open(run / "curves.png"))]
 
 
 def test_a_finished_run_has_everything_on_its_page(run: Path) -> None:
@@ -31,7 +34,7 @@ def test_a_finished_run_has_everything_on_its_page(run: Path) -> None:
     for views in VIEWS.values():
         for view in views:
             assert html.escape(view.title, quote=True).replace("&#x27;", "&#39;") in page
-    assert page.count("data:video/mp4") == 3 and page.count("data:image/png") == 8
+    assert page.count("data:video/mp4") == 4 and page.count("data:image/png") == 14
     assert "http://" not in page and "https://" not in page
     assert "kl_weight: 0.01" in page
 
@@ -44,7 +47,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(run: Path) -> N
     assert f"python -m latent_combo.train --resume {run}" in page
     assert f"python -m latent_combo.visualise {run}" in page
     _, missing = find_views(run, states=False)
-    assert len(missing) == 4 and all(title.replace("'", "&#39;") in page for title in missing)
+    assert len(missing) == 5 and all(title.replace("'", "&#39;") in page for title in missing)
 
 
 def test_another_version_is_said(run: Path) -> None:

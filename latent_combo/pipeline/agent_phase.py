@@ -13,7 +13,7 @@ from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.replay import EncodedDataset, mixed_batch, real_share
 from latent_combo.diagnostics.agent import show_values
-from latent_combo.evaluation.evaluator import Score, Scorer
+from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.policy import Policy
 from latent_combo.numerics.flops import count_flops
 from latent_combo.pipeline.load_run import build_agent
@@ -49,7 +49,7 @@ class Looks:
 
 
 def fit_agent(
-    session: Session, model: WorldModel, dataset: EncodedDataset, held_out: EncodedDataset, scorer: Scorer
+    session: Session, model: WorldModel, dataset: EncodedDataset, held_out: EncodedDataset, evaluator: Evaluator
 ) -> tuple[ConservativeActorCritic, Meter, Looks]:
     """Train, or go on where a checkpoint stands. Returns the agents, their speed, and the looks on the way."""
     config, device, seed = session.config.agent_fit, session.device, session.config.seed
@@ -81,7 +81,7 @@ def fit_agent(
                     show_values(session.log.board, agent, model, dataset, config.horizon, fit.step, draws)
             if fit.step in due:
                 with session.timer.section("looks"):
-                    score = play(session, model, agent, scorer, look=True)
+                    score = evaluator.interim(policy_of(session, model, agent), last=fit.step == config.updates)
                 looks.steps.append(fit.step)
                 looks.returns.append(score.returns.mean(1).tolist())
                 session.log.write(PHASE, fit.step, {"score": torch.from_numpy(score.returns.mean(1))})
@@ -100,17 +100,9 @@ def look_steps(updates: int, looks: int) -> set[int]:
     return {int(step) for step in np.concatenate([early, late])} - {0}
 
 
-def play(
-    session: Session, model: WorldModel, agent: ConservativeActorCritic, scorer: Scorer, look: bool = False
-) -> Score:
-    """Score all agents, for the result or as a look during training; the result's first episodes are kept for views."""
-    config = session.config.score
-    seed, episodes = (
-        (config.seed_during_training, config.episodes_during_training) if look else (config.seed, config.episodes)
-    )
-    draws = generator(session.config.seed, session.device, "policy")
-    policy = Policy(model, agent.acting, agent.stack, draws, session.config.encode.sample)
-    return scorer.score(policy, seed, episodes, record=0 if look else session.config.views.episodes)
+def policy_of(session: Session, model: WorldModel, agent: ConservativeActorCritic) -> Policy:
+    """The agents' policies, as they are at the moment and go on to be trained."""
+    return Policy(model, agent.acting, agent.stack, session.config.seed, session.config.encode.sample)
 
 
 @torch.no_grad()

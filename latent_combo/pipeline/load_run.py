@@ -8,7 +8,7 @@ from torch import nn
 
 from combo_common.commands import command
 from combo_common.errors import UserError
-from combo_common.seeding import generator, initial_weights
+from combo_common.seeding import initial_weights
 from envs.tasks import Task, get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.config.command_line import load_config, settings_of
@@ -144,9 +144,7 @@ class Run:
             raise UserError(
                 f"{self.config.out} has no agent yet; finish it with: {command('train', '--resume', self.config.out)}"
             )
-        device = next(self.world_model.parameters()).device
-        draws = generator(seed, device, "policy")
-        return Policy(self.world_model, self.agent.acting, self.agent.stack, draws, self.config.encode.sample)
+        return Policy(self.world_model, self.agent.acting, self.agent.stack, seed, self.config.encode.sample)
 
 
 def load_run(folder: Path) -> Run:
