@@ -31,7 +31,7 @@ def test_a_run_is_drawn_as_far_as_it_is(whole: bool, tmp_path: Path) -> None:
     write(tmp_path, *rows)
     (tmp_path / "curves.png").write_bytes(joined(draw_curves(tmp_path)))
     picture = Image.open(tmp_path / "curves.png")
-    assert picture.size == (640, 6 * 480)
+    assert picture.size == (540, 6 * 480)
     assert len(picture.convert("RGB").getcolors(maxcolors=100_000) or []) > 10
 
 

@@ -29,7 +29,7 @@ from latent_combo.evaluation.result import Result
 from latent_combo.runtime.run_folder import HEADER, METRICS
 
 CURVES = "curves.png"
-PANEL = (6.4, 4.8)
+PANEL = (5.4, 4.8)
 """Inches of a panel: on a phone's 360 pixels its text is still read."""
 Panels = list[Frame]
 """Pictures (H, W, 3) of one size; the one of returns comes first."""

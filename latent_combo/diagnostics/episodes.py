@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from latent_combo.diagnostics.style import BLACK, BLUE, GREY, VERMILION, Frame, finish, new_figure, to_frame
 from latent_combo.evaluation.result import Result
 
-WIDTH, ROW, REST = 6.4, 0.55, 2.3
+WIDTH, ROW, REST = 5.4, 0.6, 2.4
 """Inches: of the picture, of an agent's row, and of all that is not rows."""
 SPREAD = 0.28
 """How far points lie above and below the middle of their row, in rows."""
