@@ -24,9 +24,7 @@ class Adder(PartialWorldModel):
 
     feature_dim, action_dim, noise_dim = 4, A, 1
 
-    def filter_step(
-        self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None
-    ) -> Tensor:
+    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
         seen = observation.float().mean((-3, -2, -1))[:, None]
         drawn = torch.zeros(len(action), 1) if noise is None else noise
         return torch.cat([feature[:, :1] + seen, action, drawn], 1)

@@ -227,7 +227,7 @@ def test_the_worst_episodes_are_told_apart() -> None:
     assert found["q_below_return"] == pytest.approx((outcome.value <= outcome.discounted_return).mean())
     legend = draw_conservatism(Values(*[np.arange(3, dtype=np.float32)] * 3), outcome).axes[1].get_legend()
     labels = [text.get_text() for text in legend.get_texts()] if legend is not None else []
-    assert "1 worst episodes: Q below in 0%" in labels
+    assert "4 states of the 1 with the least return" in labels
 
 
 def test_an_episode_that_the_task_ended_has_no_future_beyond() -> None:

@@ -41,10 +41,15 @@ def draw_episodes(result: Result) -> Frame:
         mean = "mean of the agent" if first else None
         axes.plot([agent.return_mean] * 2, [row - 0.4, row + 0.4], color=VERMILION, linewidth=2, label=mean)
     draw_references(axes, result, upright=True)
-    axes.set_yticks(range(len(agents)), [f"agent {agent.label or row}" for row, agent in enumerate(agents)])
+    axes.set_yticks(range(len(agents)), [named(row, agent.label) for row, agent in enumerate(agents)])
     axes.set_ylim(len(agents) - 0.5, -0.5)
     finish(axes, f"Every one of {result.episodes} scored episodes", "return", "")
     return to_frame(figure)
+
+
+def named(row: int, label: str) -> str:
+    """An agent's name, a line for each setting that it alone has."""
+    return f"agent {label or row}".replace(", ", "\n")
 
 
 def offsets(count: int) -> NDArray[np.float64]:

@@ -112,7 +112,7 @@ VIEWS = {
             "Conservatism",
             "Left: uniform actions should be worth least. Middle: below the dashed line the critic promises less than "
             "was achieved, as it should, or has not learnt it yet: see whether the values still rise in the curves; "
-            "triangles are of the worst quarter of the episodes. "
+            "triangles are of the quarter of the episodes that got least. "
             "Right: above the line, the model promises more than the environment gives.",
         ),
     ),

@@ -70,8 +70,8 @@ class Achieved:
 
     @property
     def worst(self) -> str:
-        """How often the value is below the return in the worst episodes."""
-        return f"{number_of_worst(self.episodes)} worst episodes: Q below in {self.below[self.of_worst].mean():.0%}"
+        """What states of the worst episodes there are."""
+        return f"{int(self.of_worst.sum())} states of the {number_of_worst(self.episodes)} with the least return"
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Every number, by name, to be saved."""
@@ -205,7 +205,7 @@ def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
             against.scatter(x, y, s=22, color=VERMILION, marker="v", linewidths=0, label=outcome.worst, zorder=3)
         finish(
             against,
-            f"Q below the return in {found['q_below_return']:.0%}; mean difference {found['q_minus_return']:+.1f}",
+            _below(found),
             "discounted return achieved from there",
             "Q of the action taken",
         )
@@ -221,6 +221,13 @@ def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
             "in the model, from the same state",
         )
     return figure
+
+
+def _below(found: dict[str, float]) -> str:
+    """How often Q is below the return, in the failures first, and the mean difference."""
+    worst = f"{found['q_below_return_in_worst']:.0%} of the worst, " if "q_below_return_in_worst" in found else ""
+    below = f"Q below the return in {worst}{found['q_below_return']:.0%} of all"
+    return f"{below}; mean difference {found['q_minus_return']:+.1f}"
 
 
 def _nothing(axes: Axes, title: str) -> None:
