@@ -68,13 +68,8 @@ def summarise(
 def setting_of(config: Config) -> Setting:
     """What the result says of the settings."""
     return Setting(
-        obs=config.obs,
-        dataset=config.dataset,
-        algorithm=config.algorithm,
-        preset=config.preset,
-        seed=config.seed,
+        **{name: getattr(config, name) for name in ("obs", "dataset", "algorithm", "preset", "seed", "fitted")},
         agent={name: getattr(config.agent, name) for name in AGENT_SETTINGS},
-        fitted=config.fitted,
     )
 
 

@@ -80,7 +80,8 @@ class Achieved:
     def figures(self) -> dict[str, float]:
         """The mean of value less return, the share of values below it, and dreamed over true return.
 
-        The first two for all episodes and, with `_in_worst`, for the worst ones. Left out are those for which no episode was long enough, or no return positive.
+        The first two for all episodes and, with `_in_worst`, for the worst ones. Left out are those for which no
+        episode was long enough, or no return positive.
         """
         figures = {}
         if len(self.value):
