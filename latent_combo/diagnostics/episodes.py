@@ -2,9 +2,10 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from latent_combo.diagnostics.style import BLACK, BLUE, GREY, VERMILION, Frame, finish, new_figure, to_frame
+from latent_combo.diagnostics.style import BLACK, BLUE, GREY, VERMILION, finish, new_figure
 from latent_combo.evaluation.result import Result
 
 WIDTH, ROW, REST = 5.4, 0.6, 2.4
@@ -21,7 +22,7 @@ def draw_references(axes: Axes, result: Result, upright: bool = False) -> None:
     line(result.random_return, color=GREY, linestyle=":", label="random policy")
 
 
-def draw_episodes(result: Result) -> Frame:
+def draw_episodes(result: Result) -> Figure:
     """A row for each agent: every episode's return, in order of the seeds from top to bottom, and their mean."""
     agents = result.agents
     figure = new_figure(WIDTH, REST + ROW * len(agents))
@@ -44,7 +45,7 @@ def draw_episodes(result: Result) -> Frame:
     axes.set_yticks(range(len(agents)), [named(row, agent.label) for row, agent in enumerate(agents)])
     axes.set_ylim(len(agents) - 0.5, -0.5)
     finish(axes, f"Every one of {result.episodes} scored episodes", "return", "")
-    return to_frame(figure)
+    return figure
 
 
 def named(row: int, label: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import jinja2
+from matplotlib.figure import Figure
 
 from combo_common.commands import command
 from combo_common.errors import UserError
@@ -153,8 +154,8 @@ def inline(path: Path) -> str:
     return data_uri(path.read_bytes(), "video/mp4" if path.suffix == ".mp4" else "image/png")
 
 
-def png_uri(picture: Frame) -> str:
-    """A picture (H, W, 3) uint8 as a data URI."""
+def png_uri(picture: Frame | Figure) -> str:
+    """A figure, or a picture (H, W, 3) uint8, as a data URI."""
     return data_uri(to_png(picture), "image/png")
 
 

@@ -193,7 +193,7 @@ def _rows_within(length: int, discount: float) -> int:
 
 def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
     """Draw the values' distributions, and both comparisons where the agent has played."""
-    figure = new_figure(14.0, 4.4)
+    figure = new_figure(14.0, 4.8)
     distributions, against, dreams = figure.subplots(1, 3)
     _distributions(distributions, values)
     found = outcome.figures() if outcome is not None else {}
@@ -227,8 +227,8 @@ def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
 def _below(found: dict[str, float]) -> str:
     """How often Q is below the return, in the failures first, and the mean difference."""
     worst = f"{found['q_below_return_in_worst']:.0%} of the worst, " if "q_below_return_in_worst" in found else ""
-    below = f"Q below the return in {worst}{found['q_below_return']:.0%} of all"
-    return f"{below}; mean difference {found['q_minus_return']:+.1f}"
+    below = f"Q below the return: {worst}{found['q_below_return']:.0%} of all"
+    return f"{below}\nmean difference {found['q_minus_return']:+.1f}"
 
 
 def _nothing(axes: Axes, title: str) -> None:
