@@ -29,7 +29,7 @@ def main(folder: str, out: str, **settings: object) -> None:
 
     config = latent_combo.make_config(obs="state", dataset=dataset, out=out, **settings)
     result = latent_combo.train(config)
-    print(f"the policy returns {result['return_mean']:.0f}, random actions {result['dataset_return_mean']:.0f}")
+    print(f"the policy returns {result.return_mean:.0f}, random actions {result.dataset_return_mean:.0f}")
 
 
 if __name__ == "__main__":

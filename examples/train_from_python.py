@@ -12,7 +12,7 @@ def main(out: str, **settings: object) -> None:
     """Train the quickstart's agent from states, and compare it with the data."""
     config = latent_combo.make_config(preset="quickstart", obs="state", out=out, **settings)
     result = latent_combo.train(config)
-    print(f"the policy returns {result['return_mean']:.0f}, the dataset's {result['dataset_return_mean']:.0f}")
+    print(f"the policy returns {result.return_mean:.0f}, the dataset's {result.dataset_return_mean:.0f}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
 """`python -m latent_combo.evaluate RUN`: score a trained policy in its environment."""
 
 import argparse
+from contextlib import closing
 from pathlib import Path
-
-import numpy as np
 
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError
-from latent_combo.evaluation.evaluator import Scorer, film
-from latent_combo.evaluation.result import read_result
-from latent_combo.pipeline.load_run import load_run
+from latent_combo.evaluation.evaluator import Evaluator
+from latent_combo.evaluation.film import film
+from latent_combo.evaluation.result import Result
+from latent_combo.evaluation.score import Score
+from latent_combo.pipeline.load_run import Run, load_run
 from latent_combo.runtime.video import write_mp4
 
 
@@ -29,22 +30,28 @@ def main() -> None:
     if run.agent_step < (updates := run.config.agent_fit.updates):
         going_on = command("train", "--resume", given.run)
         print(f"unfinished: the agent is at update {run.agent_step} of {updates}; go on with: {going_on}")
-    scorer = Scorer(run.task, run.config.seen, policy.stack, given.episodes, run.config.score.processes)
-    score = scorer.score(policy, run.config.score.seed if given.seed is None else given.seed)
-    scorer.close()
-    task, mean = run.task, float(score.returns.mean())
-    for label, returns in zip(run.config.agent.labels(), score.returns, strict=True):
-        print(
-            f"agent {label}: return {returns.mean():.1f} +- {returns.std():.1f} over {len(returns)} episodes "
-            f"({', '.join(f'{r:.0f}' for r in returns)}), normalised {task.normalised_score(float(returns.mean())):.1f}"
-        )
-    print(f"all: return {mean:.1f} +- {np.std(score.returns):.1f}, normalised {task.normalised_score(mean):.1f}")
-    if (result := read_result(given.run)) is not None:
-        print(f"dataset {result['dataset_return_mean']:.1f} ({run.config.dataset})")
-    print(f"random policy {task.random_return:.1f}, expert {task.expert_return:.1f}; from: {task.references}")
+    first = run.config.score.seed if given.seed is None else given.seed
+    with closing(Evaluator(run.task, run.config.seen, policy.stack, run.config.score)) as evaluator:
+        score = evaluator.play(policy, first, given.episodes)
+    print(scores(run, score, Result.read(given.run)))
     if given.video:
-        write_mp4(given.video, *film(task, run.config.look, score.physics))
+        write_mp4(given.video, *film(run.task, run.config.look, score.physics))
         print(f"video in {given.video}")
+
+
+def scores(run: Run, score: Score, result: Result | None) -> str:
+    """Each agent's returns and score, and what they are to be compared with, in lines for people."""
+    task, mean = run.task, float(score.returns.mean())
+    lines = [
+        f"agent {label}: return {returns.mean():.1f} +- {returns.std():.1f} over {len(returns)} episodes "
+        f"({', '.join(f'{r:.0f}' for r in returns)}), normalised {task.normalised_score(float(returns.mean())):.1f}"
+        for label, returns in zip(run.config.agent.labels(), score.returns, strict=True)
+    ]
+    lines.append(f"all: return {mean:.1f} +- {score.returns.std():.1f}, normalised {task.normalised_score(mean):.1f}")
+    if result is not None:
+        lines.append(f"dataset {result.dataset_return_mean:.1f} ({run.config.dataset})")
+    lines.append(f"random policy {task.random_return:.1f}, expert {task.expert_return:.1f}; from: {task.references}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

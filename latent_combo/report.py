@@ -6,7 +6,8 @@ from pathlib import Path
 from combo_common.cli import run_cli
 from combo_common.files import write_atomically
 from latent_combo.config.command_line import unreadable
-from latent_combo.diagnostics.page import REPORT, write_report
+from latent_combo.diagnostics.page import write_report
+from latent_combo.runtime.run_folder import REPORT
 
 
 def main() -> None:

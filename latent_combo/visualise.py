@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import time
+from contextlib import closing
 from pathlib import Path
 
 from combo_common.cli import run_cli
@@ -14,16 +15,17 @@ from data.dataset import Decoded
 from data.load import load
 from data.split import split_episodes
 from latent_combo.config.command_line import unreadable
-from latent_combo.diagnostics.agent import AgentViews, show_film
-from latent_combo.diagnostics.curves import draw_curves
+from latent_combo.diagnostics.agent import MEDIAN, WORST, AgentViews, show_films
+from latent_combo.diagnostics.curves import CURVES, Panels, draw_curves, joined
 from latent_combo.diagnostics.model import PROBED, Exhibits, ModelViews, spread
-from latent_combo.diagnostics.page import REPORT, write_report
+from latent_combo.diagnostics.page import write_report
 from latent_combo.diagnostics.style import EXACT
-from latent_combo.evaluation.evaluator import Score, Scorer
+from latent_combo.evaluation.evaluator import Evaluator
+from latent_combo.evaluation.score import Score
 from latent_combo.latents.encode import encode_dataset
 from latent_combo.pipeline.load_run import Run, load_run
 from latent_combo.runtime.media import Gallery
-from latent_combo.runtime.run_folder import CLIPS, PICTURES, TENSORBOARD, config_file
+from latent_combo.runtime.run_folder import CLIPS, PICTURES, REPORT, TENSORBOARD, config_file
 from latent_combo.runtime.tensorboard import Board
 
 EVENTS = ".visualise"
@@ -39,8 +41,8 @@ def visualise(folder: Path, run: Run, seed: int) -> None:
             print(f"{len(data.lengths)} episodes of {run.config.dataset}; drawing", flush=True)
             _views(run, data, gallery, seed)
         elif run.agent is not None:
-            score = _play(run, seed, run.config.views.episodes)
-            show_film(gallery, run.task, run.config.look, score, run.agent_step)
+            score = _play(run, seed)
+            show_films(gallery, run.task, run.config.look, score, run.agent_step)
     finally:
         gallery.close()
         gallery.board.close()
@@ -66,25 +68,24 @@ def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
     ModelViews(exhibits).after(model, run.model_step)
     if run.agent is None:
         return
-    score = _play(run, seed, config.views.episodes)
+    score = _play(run, seed)
     once = dataclasses.replace(config.encode, views=1)
     draws = generator(seed, device, "latents")
     encoded = encode_dataset(model, data, spread(exhibits.train, PROBED), once, config.agent, draws)
     views = AgentViews(exhibits, model, run.agent, config.seen)
     views.after(encoded, config.agent_fit.horizon, score.recorded, run.agent_step)
-    if seed or not (gallery.run / CLIPS / "policy.mp4").exists():  # training's own is of more episodes
-        show_film(gallery, run.task, config.look, score, run.agent_step)
+    if seed or not all((gallery.run / CLIPS / f"{name}.mp4").exists() for name in (MEDIAN, WORST)):
+        show_films(gallery, run.task, config.look, score, run.agent_step)
 
 
-def _play(run: Run, seed: int, episodes: int) -> Score:
-    policy = run.policy(run.config.seed)
-    scorer = Scorer(run.task, run.config.seen, policy.stack, episodes)
-    score = scorer.score(policy, run.config.score.seed + seed, record=episodes)
-    scorer.close()
-    return score
+def _play(run: Run, seed: int) -> Score:
+    """As many episodes as the run's final score has, which they are for seed 0."""
+    policy, config = run.policy(run.config.seed), run.config.score
+    with closing(Evaluator(run.task, run.config.seen, policy.stack, config)) as evaluator:
+        return evaluator.play(policy, config.seed + seed, config.episodes, record=run.config.views.episodes)
 
 
-def _curves(folder: Path) -> bytes | None:
+def _curves(folder: Path) -> Panels | None:
     """The learning curves, or None, with a line, where the log can't be read."""
     try:
         return draw_curves(folder)
@@ -108,7 +109,7 @@ def main() -> None:
     write_atomically(folder / REPORT, page.encode())
     visualise(folder, load_run(folder), given.seed)
     if curves is not None:
-        write_atomically(folder / "curves.png", curves)
+        write_atomically(folder / CURVES, joined(curves))
     write_atomically(folder / REPORT, write_report(folder, curves).encode())
     print(f"{folder}/{REPORT}, {folder}/{CLIPS}, {folder}/{PICTURES}; {time.perf_counter() - started:.0f} s")
 

@@ -1,13 +1,12 @@
-import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from toy_results import a_result
 
 from combo_common.errors import UserError
-from latent_combo.diagnostics.curves import _model_loss, _returns, draw_curves, read_series
+from latent_combo.diagnostics.curves import _model_loss, _returns, draw_curves, joined, read_series
 from latent_combo.diagnostics.style import new_figure
-from latent_combo.evaluation.result import READ
 from latent_combo.runtime.run_folder import HEADER
 
 
@@ -28,13 +27,11 @@ def test_a_run_is_drawn_as_far_as_it_is(whole: bool, tmp_path: Path) -> None:
     rows: list[tuple[str, int, str, float]] = [("world_model", 1, "loss", 9.0), ("world_model", 2, "loss", 4.0)]
     if whole:
         rows += [("agent", step, f"{name}/{i}", 1.0) for step in (1, 2) for name in ("score", "q_data") for i in (0, 1)]
-        figures = {"dataset_return_mean": 2.0, "random_return": 1.0, "expert_return": 4.0, "episodes": 6}
-        result = {**dict.fromkeys(READ), **figures, "agents": [{"return_mean": 3.0}] * 2}
-        (tmp_path / "result.json").write_text(json.dumps(result))
+        a_result().write(tmp_path)
     write(tmp_path, *rows)
-    (tmp_path / "curves.png").write_bytes(draw_curves(tmp_path))
+    (tmp_path / "curves.png").write_bytes(joined(draw_curves(tmp_path)))
     picture = Image.open(tmp_path / "curves.png")
-    assert picture.size == (1300, 720)
+    assert picture.size == (540, 6 * 480)
     assert len(picture.convert("RGB").getcolors(maxcolors=100_000) or []) > 10
 
 
@@ -47,6 +44,6 @@ def test_an_empty_panel_says_why() -> None:
     axes = new_figure(2.0, 2.0).subplots(1, 3)
     _model_loss(axes[0], {})
     _model_loss(axes[1], {("agent", "q_data"): [(1, 2.0)]})
-    _returns(axes[2], {}, {"agents": []})
+    _returns(axes[2], {}, a_result())
     said = [one.texts[0].get_text() for one in axes]
     assert said == ["nothing logged yet", "fitted in another run", "no interim evaluations"]

@@ -148,7 +148,7 @@ def test_a_machine_without_gl_is_told_what_to_install(monkeypatch: pytest.Monkey
 
 def test_a_command_without_gl_ends_in_one_line_and_exit_code_2() -> None:
     code = (
-        "import data.collect, latent_combo.evaluation.evaluator; from envs.make import make; "
+        "import data.collect, latent_combo.evaluation.film; from envs.make import make; "
         "from combo_common.cli import run_cli; run_cli(lambda: make('walker-walk'))"
     )
     broken = {**os.environ, "MUJOCO_GL": "nonsense"}

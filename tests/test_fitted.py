@@ -229,8 +229,9 @@ def test_agents_are_trained_on_it_and_the_file_may_go(
     assert resume and (resumed.fitted, resumed.seed, resumed.split_seed) == (str(file), 5, 0)
     result = train(resumed, resume)
     assert json.loads((out / "result.json").read_text())["fitted"] == str(file)
-    assert result["rates"]["model_frames_per_s"] is None and result["rates"]["agent_updates_per_s"] > 0.0
-    assert result["world_model"]["open_loop_psnr"].keys() == {1, 5, 15, 50} and "world_model" not in result["seconds"]
+    assert result.rates["model_frames_per_s"] is None and (result.rates["agent_updates_per_s"] or 0.0) > 0.0
+    assert result.world_model.open_loop["open_loop_psnr"].keys() == {1, 5, 15, 50}
+    assert "world_model" not in result.seconds
     assert (out / "report.html").exists() and (out / "curves.png").exists()
     run = load_run(out)
     assert_same(run.world_model.state_dict(), expected)
@@ -250,7 +251,7 @@ def test_one_of_states_is_used_by_its_run_its_file_and_its_bare_weights(
     assert (config.obs, config.task, config.split_seed) == ("state", "toy-pendulum", 3)
     assert config.ensemble.weight_decay == (1e-5, 2.5e-5)
     result = train(config)
-    assert result["fitted"] == str(pendulum) and "explained" in result["world_model"]
+    assert result.fitted == str(pendulum) and "explained" in result.world_model.one_step
     assert_same(weights(tmp_path / "on"), weights(pendulum))  # their scales, too
 
     tensors, bare = weights(pendulum), tmp_path / "bare"

@@ -18,8 +18,10 @@ from envs.tasks import Seen, get_task
 from envs.vector_env import DealtCopies, side_by_side
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.diagnostics.held_out import CLIP, CONTEXT, HeldOut, mean_reward
-from latent_combo.evaluation.evaluator import Branches, Score, Scorer, median_episode
+from latent_combo.evaluation.branches import Branches
+from latent_combo.evaluation.evaluator import Evaluator, ScoreConfig
 from latent_combo.evaluation.policy import Policy
+from latent_combo.evaluation.score import Score, median_episode
 
 TASK = get_task("walker-walk")
 CPU = torch.device("cpu")
@@ -79,9 +81,9 @@ class Blind(Policy):
 
     def __init__(self) -> None:
         actor = Actor(2, NetworkConfig(hidden=4, layers=1), 1, TASK.action_dim)
-        super().__init__(PartialWorldModel(), actor, 2, torch.Generator(), False)
+        super().__init__(PartialWorldModel(), actor, 2, 0, False)
 
-    def reset(self, episodes: int) -> None:
+    def reset(self, episodes: int, first: int = 0) -> None:
         self.step = 0
 
     def act(self, observation: torch.Tensor) -> torch.Tensor:
@@ -115,8 +117,8 @@ class Countdown:
 def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     countdowns = iter([Countdown(steps) for steps in (2, 4, 3, 3)])
     monkeypatch.setattr("envs.vector_env.make", lambda *given: next(countdowns))
-    scorer = Scorer(TASK, Seen("pixels", "fast", 4), 2, 2)
-    score = scorer.score(Blind(), seed=0, record=2)
+    config = ScoreConfig(episodes=2, episodes_during_training=1)
+    score = Evaluator(TASK, Seen("pixels", "fast", 4), 2, config).play(Blind(), 0, 2, record=2)
     played = score.recorded
     assert score.returns.tolist() == [[3.0, 10.0], [6.0, 6.0]] and played is not None
     assert played.terminal.tolist() == [[False, False, True, False, False], [False, False, False, False, True]]
@@ -124,6 +126,7 @@ def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.Mon
     assert played.observation[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 2, 2], [0, 1, 2, 3, 4]]
     assert score.last_rewards.tolist() == [[2.0, 4.0], [3.0, 3.0]]
     assert score.physics[:, 0].tolist() == [0.0, 1.0, 2.0, 2.0, 2.0]  # the lower of the two is the median
+    assert np.array_equal(score.worst_physics, score.physics) and score.filmed_worst == "return 3, worst of 2"
 
 
 def test_episodes_dealt_out_to_processes_are_the_same() -> None:
@@ -153,14 +156,16 @@ def test_the_film_is_of_the_median_episode() -> None:
     assert median_episode(np.array([5.0])) == 0
     assert median_episode(np.array([9.0, 2.0])) == 1
     assert median_episode(np.array([9.0, 2.0, 5.0])) == 2
-    score = Score(np.array([[900.0, 200.0, 500.0], [1.0, 2.0, 3.0]]), np.zeros((2, 18)), np.zeros((2, 3)))
+    states = np.zeros((2, 18))
+    score = Score(np.array([[900.0, 200.0, 500.0], [1.0, 2.0, 3.0]]), states, states, np.zeros((2, 3)))
     assert score.filmed == "return 500, median of 3"
+    assert score.filmed_worst == "return 200, worst of 3"
 
 
 def test_what_is_recorded_is_what_the_first_agent_saw_did_and_got() -> None:
     brief = replace(TASK, horizon=60)
-    scorer = Scorer(brief, SEEN, 2, 2)
-    score = scorer.score(Blind(), seed=5, record=1)
+    evaluator = Evaluator(brief, SEEN, 2, ScoreConfig())
+    score = evaluator.play(Blind(), 5, 2, record=1)
     played = score.recorded
     assert played is not None and played.observation.shape == (1, brief.horizon + 1, SIZE, SIZE, 3)
     assert float(played.reward.sum()) == pytest.approx(score.returns[0, 0], rel=1e-4)
@@ -174,6 +179,6 @@ def test_what_is_recorded_is_what_the_first_agent_saw_did_and_got() -> None:
     assert np.array_equal(played.observation[0, 1].numpy(), second)
     assert float(played.reward[0, 1]) == pytest.approx(reward)
     assert played.is_first[0].tolist() == [True, *[False] * brief.horizon] and not played.terminal.any()
-    assert scorer.score(Blind(), seed=5).recorded is None
+    assert evaluator.play(Blind(), 5, 2).recorded is None
     env.close()
-    scorer.close()
+    evaluator.close()

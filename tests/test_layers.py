@@ -54,7 +54,8 @@ OUTSIDE_OF_THE_MODELS = (
     "io",
 )
 ENVIRONMENT_MAKERS = {
-    "latent_combo.evaluation.evaluator",
+    "latent_combo.evaluation.branches",
+    "latent_combo.evaluation.film",
     "data.simulate.sac",
     "data.simulate.rollout",
     "data.simulate.relabelling",

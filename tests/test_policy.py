@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from toy_models import PartialWorldModel
 
+from combo_common.seeding import stream_seed
 from data.load import Decoded
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.agent.settings import AgentConfig
@@ -12,6 +13,8 @@ from latent_combo.evaluation.policy import Policy
 from latent_combo.latents.encode import EncodeConfig, encode_dataset
 
 A = 2
+FIRST = 8
+"""Number of the first of three episodes: the last is in another block."""
 LENGTHS = (5, 3, 7)
 """Rows of three episodes."""
 
@@ -19,19 +22,18 @@ LENGTHS = (5, 3, 7)
 class Adder(PartialWorldModel):
     """A feature is the running sum of pixels, the last action, and a random number."""
 
-    feature_dim, action_dim = 4, A
+    feature_dim, action_dim, noise_dim = 4, A, 1
 
-    def filter_step(
-        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
+    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
         seen = observation.float().mean((-3, -2, -1))[:, None]
-        drawn = torch.zeros(len(action), 1) if generator is None else torch.rand(len(action), 1, generator=generator)
+        drawn = torch.zeros(len(action), 1) if noise is None else noise
         return torch.cat([feature[:, :1] + seen, action, drawn], 1)
 
     def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
         feature, features = torch.zeros(len(action), self.feature_dim), []
         for t in range(action.shape[1]):
-            feature = self.filter_step(feature, observation[:, t], action[:, t], generator)
+            noise = None if generator is None else torch.randn(len(action), 1, generator=generator)
+            feature = self.filter_step(feature, observation[:, t], action[:, t], noise)
             features.append(feature)
         return torch.stack(features, 1)
 
@@ -88,12 +90,12 @@ def test_an_acting_policy_sees_the_features_that_encoding_gives() -> None:
     config = AgentConfig(actor_network=NetworkConfig(hidden=8, layers=2))
     torch.manual_seed(0)
     actor = Actor(stack, config.actor_network, Adder.feature_dim, A)
-    policy = Policy(Adder(), actor, stack, torch.Generator().manual_seed(0), sample=True)
+    policy = Policy(Adder(), actor, stack, seed=0, sample=True)
     observations = torch.randint(
         256, (steps, stack, episodes, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
     )
     for _ in range(2):  # a second score begins anew
-        policy.reset(episodes)
+        policy.reset(episodes, FIRST)
         taken = torch.stack([policy.act(seen) for seen in observations])  # (T, S, E, A)
     led = torch.cat([torch.zeros(1, stack, episodes, A), taken[:-1]])  # Dreamer indexing
     for agent in range(stack):
@@ -103,7 +105,7 @@ def test_an_acting_policy_sees_the_features_that_encoding_gives() -> None:
             )[0]
             own = Actor(1, config.actor_network, Adder.feature_dim, A)
             own.load_state_dict({name: value[agent : agent + 1] for name, value in actor.state_dict().items()})
-            expected = own(with_noise_of(policy, feature, agent, episode)[None]).mode[0]
+            expected = own(with_noise_of(feature, agent, episode)[None]).mode[0]
             torch.testing.assert_close(taken[:, agent, episode], expected)
 
 
@@ -112,16 +114,15 @@ def test_without_samples_encoding_and_acting_take_the_mean() -> None:
         Adder(), decoded(), np.array([0, 2]), EncodeConfig(sample=False), AgentConfig(), torch.Generator()
     )
     assert not bool(data.feature[..., 3].any()) and bool(data.feature[..., 0].any())
-    policy = Policy(Adder(), Actor(1, NetworkConfig(hidden=8), 4, A), 1, torch.Generator(), sample=False)
+    policy = Policy(Adder(), Actor(1, NetworkConfig(hidden=8), 4, A), 1, seed=0, sample=False)
     policy.reset(2)
     policy.act(torch.ones(1, 2, 8, 8, 3, dtype=torch.uint8))
-    assert not bool(policy._feature[:, 3].any()) and bool(policy._feature[:, 0].all())
+    (block,) = policy._blocks
+    assert not bool(block.feature[:, 3].any()) and bool(block.feature[block.places, 0].all())
 
 
-def with_noise_of(policy: Policy, feature: Tensor, agent: int, episode: int) -> Tensor:
-    """The feature with the random numbers that the policy's second score drew."""
-    steps, count = len(feature), 6
-    g = torch.Generator().manual_seed(0)
-    noise = [torch.rand(count, 1, generator=g) for _ in range(2 * steps)][steps:]
-    drawn = torch.stack([each[agent * 3 + episode] for each in noise])
+def with_noise_of(feature: Tensor, agent: int, episode: int) -> Tensor:
+    """The feature with the random numbers of an episode's own stream."""
+    stream = torch.Generator().manual_seed(stream_seed(0, f"policy {agent}, {FIRST + episode}"))
+    drawn = torch.stack([torch.randn(1, generator=stream) for _ in feature])
     return torch.cat([feature[:, :3], drawn], 1)

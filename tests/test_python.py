@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from toy_runs import short_episodes
 
 import latent_combo
 from combo_common.errors import UserError
-from combo_common.seeding import generator
 from data.episode import Episode
 from envs.make import make
 from envs.tasks import get_task
@@ -29,7 +29,7 @@ from latent_combo import export
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.api.policy_file import METADATA
 from latent_combo.config.command_line import parse
-from latent_combo.evaluation.evaluator import Scorer
+from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.policy import Policy
 from latent_combo.runtime.interrupt import Interrupt
 
@@ -115,13 +115,13 @@ def test_a_policy_of_a_file_is_the_runs_own(run: latent_combo.Run, file: Path) -
 
 def test_a_policy_acts_as_in_evaluation(run: latent_combo.Run, short: None) -> None:
     task, seen = get_task("walker-walk"), run.config.seen
-    draws = generator(run.config.seed, run.device, "policy")
-    scorer = Scorer(task, seen, 1, 2)
-    score = scorer.score(Policy(run.world_model, run.actor(1), 1, draws, run.config.encode.sample), seed=7)
-    scorer.close()
+    one = Policy(run.world_model, run.actor(1), 1, run.config.seed, run.config.encode.sample, first_agent=1)
+    with closing(Evaluator(task, seen, 1, run.config.score)) as evaluator:
+        score = evaluator.play(one, seed=7, episodes=2)
     copies = [make(task.name, seen.observation, seen.look, seen.image_size) for _ in range(2)]
     copies[1].draw_with(copies[0])
     policy, returns = run.policy(agent=1), np.zeros(2)
+    policy.reset(first=7)
     observation = np.stack([env.reset(seed=7 + number)[0] for number, env in enumerate(copies)])
     for _ in range(task.horizon):
         steps = [env.step(action) for env, action in zip(copies, policy.act(observation), strict=True)]
@@ -133,11 +133,8 @@ def test_a_policy_acts_as_in_evaluation(run: latent_combo.Run, short: None) -> N
 
 def test_each_agent_is_its_own_among_all(run: latent_combo.Run) -> None:
     together = run.trained.policy(seed=0)
-    together.sample = False  # noise of two agents is not that of one
     together.reset(3)
     apart = [run.policy(agent) for agent in range(2)]
-    for policy in apart:
-        policy._policy.sample = False
     for seen in images(3):
         both = together.act(torch.from_numpy(np.stack([seen, seen]))).numpy()
         np.testing.assert_allclose([policy.act(seen) for policy in apart], both, atol=1e-5)
@@ -151,7 +148,7 @@ def adder() -> latent_combo.NumpyPolicy:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         actor = Actor(1, NetworkConfig(hidden=8), Adder.feature_dim, Adder.action_dim)
-    return latent_combo.NumpyPolicy(Policy(Adder(), actor, 1, torch.Generator(), sample=False), (8, 8, 3))
+    return latent_combo.NumpyPolicy(Policy(Adder(), actor, 1, seed=0, sample=False), (8, 8, 3))
 
 
 def test_one_environment_and_many() -> None:

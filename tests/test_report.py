@@ -5,12 +5,18 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from toy_results import a_result
 
 from combo_common.errors import UserError
 from combo_common.versions import versions
 from latent_combo.config.command_line import unreadable
+from latent_combo.diagnostics.curves import Panels
+from latent_combo.diagnostics.episodes import draw_episodes, named
 from latent_combo.diagnostics.page import VIEWS, find_views, write_report
+from latent_combo.diagnostics.style import to_frame
 
 
 @pytest.fixture
@@ -19,9 +25,9 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
-def curves(run: Path) -> bytes:
+def curves(run: Path) -> Panels:
     """Its learning curves as they were drawn, which takes a second, for pages of which they are no matter."""
-    return (run / "curves.png").read_bytes()
+    return [np.asarray(Image.open(run / "curves.png"))]
 
 
 def test_a_finished_run_has_everything_on_its_page(run: Path) -> None:
@@ -31,7 +37,7 @@ def test_a_finished_run_has_everything_on_its_page(run: Path) -> None:
     for views in VIEWS.values():
         for view in views:
             assert html.escape(view.title, quote=True).replace("&#x27;", "&#39;") in page
-    assert page.count("data:video/mp4") == 3 and page.count("data:image/png") == 8
+    assert page.count("data:video/mp4") == 4 and page.count("data:image/png") == 14
     assert "http://" not in page and "https://" not in page
     assert "kl_weight: 0.01" in page
 
@@ -44,7 +50,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(run: Path) -> N
     assert f"python -m latent_combo.train --resume {run}" in page
     assert f"python -m latent_combo.visualise {run}" in page
     _, missing = find_views(run, states=False)
-    assert len(missing) == 4 and all(title.replace("'", "&#39;") in page for title in missing)
+    assert len(missing) == 5 and all(title.replace("'", "&#39;") in page for title in missing)
 
 
 def test_another_version_is_said(run: Path) -> None:
@@ -93,3 +99,33 @@ def test_folders_that_are_no_runs_are_named(tmp_path: Path) -> None:
         write_report(tmp_path / "nowhere")
     (tmp_path / "config.yaml").write_bytes(b"\xff\xfe\x00")
     assert "is not a YAML file of settings" in write_report(tmp_path)
+
+
+def test_no_failure_hides_in_a_mean() -> None:
+    (axes,) = draw_episodes(a_result()).axes
+    for agent, points in zip(a_result().agents, axes.collections, strict=True):
+        assert np.asarray(points.get_offsets())[:, 0].tolist() == agent.returns
+        heights = np.asarray(points.get_offsets())[:, 1]
+        assert len(set(heights)) == len(heights)  # equal returns do not lie on one another
+    drawn = {str(line.get_label()): np.asarray(line.get_xdata())[0] for line in axes.lines}
+    assert drawn["mean of the dataset"] == 300.0 and drawn["random policy"] == a_result().random_return
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["agent 0", "agent 1"]
+    assert named(1, "1, beta 0.5, mu policy") == "agent 1\nbeta 0.5\nmu policy"
+
+
+def test_legends_lie_below_their_axes() -> None:
+    figure = draw_episodes(a_result())
+    to_frame(figure)  # which lays it out
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None and legend.get_window_extent().y1 < axes.get_window_extent().y0
+    assert legend.get_window_extent().y0 >= 0.0  # and within the picture
+
+
+def test_a_page_is_for_phones_too(run: Path) -> None:
+    page = write_report(run, curves(run))
+    assert 'name="viewport"' in page and "@media (max-width: 600px)" in page
+    assert page.index("An episode of the first agent") < page.index("Its worst episode")
+    result = json.loads((run / "result.json").read_text())
+    for name in ("dataset", "random", "expert"):
+        assert f">{result[f'{name}_normalised_score']:.1f}</td>" in page

@@ -93,7 +93,8 @@ def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
     assert result["normalised_score"] == pytest.approx(TASK.normalised_score(result["return_mean"]))
     kept = ("horizon", "latent_kl", "probes", "calibration_1", "calibration_5", "conservatism", "counterfactual")
     for name in (
-        *("config.yaml", "curves.png", "report.html", "videos/policy.mp4", "videos/dreams.mp4", "videos/dreams.npz"),
+        *("config.yaml", "curves.png", "report.html"),
+        *(f"videos/{name}" for name in ("policy.mp4", "worst.mp4", "dreams.mp4", "dreams.npz")),
         *(f"videos/held_out_0.{kind}" for kind in ("mp4", "npz")),
         *(f"views/{name}.png" for name in kept),
     ):
@@ -203,8 +204,8 @@ def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(preset: str, data_di
         --agent_fit.warm_up {int(preset == "gpu")} --agent_fit.looks 0 --score.episodes 1 --held_out 0.3 --views.clips 1
         --views.segments 8"""
     result = train(parse(arguments.split())[0])
-    assert result["episodes"] == agents and np.isfinite(result["return_mean"])
-    assert result["agent"] == {
+    assert result.episodes == agents and np.isfinite(result.return_mean)
+    assert result.agent == {
         "beta": 1.0 if preset == "paper" else 0.5,
         "f": 0.5,
         "rho": "mix",

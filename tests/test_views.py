@@ -214,6 +214,22 @@ def test_states_after_an_end_are_not_compared() -> None:
     assert len(outcome.true_return) == 1 + 4
 
 
+def test_the_worst_episodes_are_told_apart() -> None:
+    agent, data = agents(), drifting(batch=5, length=40)
+    agent.config = dataclasses.replace(SMALL, discount=0.5)
+    reward = data.reward.clone()
+    reward[3] = -1e6  # whatever its value is, it is above that
+    failed = dataclasses.replace(data, reward=reward)
+    outcome = achieved(agent, Drift(), data.observation, failed, steps=8, context=3, generator=draws())
+    assert outcome.of_worst.tolist() == [False] * 12 + [True] * 4 + [False] * 4  # one of five, its four rows
+    found = outcome.figures()
+    assert found["q_below_return_in_worst"] == 0.0 and found["q_minus_return_in_worst"] > 1e5
+    assert found["q_below_return"] == pytest.approx((outcome.value <= outcome.discounted_return).mean())
+    legend = draw_conservatism(Values(*[np.arange(3, dtype=np.float32)] * 3), outcome).axes[1].get_legend()
+    labels = [text.get_text() for text in legend.get_texts()] if legend is not None else []
+    assert "4 states of the 1 with the least return" in labels
+
+
 def test_an_episode_that_the_task_ended_has_no_future_beyond() -> None:
     agent, data = agents(), drifting(batch=2, length=40)
     agent.config = dataclasses.replace(SMALL, discount=0.99)  # a fiftieth lies beyond 390 steps

@@ -15,9 +15,7 @@ class PartialWorldModel(WorldModel):
     def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         raise AssertionError("not fitted here")
 
-    def filter_step(
-        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
+    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
         raise AssertionError("not filtered here")
 
     def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -62,9 +60,7 @@ class Drift(PartialWorldModel):
         std[..., 0] = 0.5 + torch.arange(self.members).float()[:, None]
         return MemberSteps(following, following[..., 0], torch.zeros(following.shape[:2]), Gaussian(following, std))
 
-    def filter_step(
-        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
+    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
         return observation
 
     def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:

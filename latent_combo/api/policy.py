@@ -21,19 +21,22 @@ class NumpyPolicy:
         """Wrap the policy of a single agent; observations are (H, W, 3) uint8 or (S,) float32."""
         self._policy, self.observation_shape = policy, observation_shape
         self._count: int | None = None
+        self._first = 0
 
     @property
     def action_dim(self) -> int:
         """A, numbers of an action."""
         return self._policy.model.action_dim
 
-    def reset(self, ended: NDArray[np.bool_] | None = None) -> None:
+    def reset(self, ended: NDArray[np.bool_] | None = None, first: int = 0) -> None:
         """Begin episodes: in all environments, however many there will be, or only where `ended` (N,) is true.
 
-        Raises UserError for an `ended` of another size than the observations before.
+        Where all begin, they are numbered from `first` on. An episode's number decides the noise of its latents, and
+        evaluation numbers an episode by the seed of its environment. Raises UserError for an `ended` of another size
+        than the observations before.
         """
         if ended is None:
-            self._count = None
+            self._count, self._first = None, first
             return
         if self._count is None or np.shape(ended) != (self._count,):
             raise UserError(f"ended has shape {np.shape(ended)}, but there are {self._count or 'no'} environments yet")
@@ -49,7 +52,7 @@ class NumpyPolicy:
         batch = self._checked(seen[None] if alone else seen)
         if self._count is None:
             self._count = len(batch)
-            self._policy.reset(self._count)
+            self._policy.reset(self._count, self._first)
         if len(batch) != self._count:
             raise UserError(f"there are {len(batch)} observations, but there were {self._count}; call reset between")
         action = self._policy.act(torch.from_numpy(batch)[None])[0].numpy()

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from combo_common.errors import UserError
-from combo_common.seeding import generator
 from combo_common.versions import versions
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.api.policy import NumpyPolicy
@@ -127,8 +126,9 @@ def load_policy(path: str | Path, device: str = "cpu", seed: int | None = None) 
     ):
         own = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
         _fill(network, own, needed, where, file)
-    draws = generator(settings.seed if seed is None else seed, where, "policy")
-    return NumpyPolicy(Policy(model, actor, 1, draws, settings.sample), tuple(settings.observation_shape))
+    of = settings.seed if seed is None else seed
+    policy = Policy(model, actor, 1, of, settings.sample, first_agent=settings.agent)
+    return NumpyPolicy(policy, tuple(settings.observation_shape))
 
 
 def read_policy_settings(path: Path) -> PolicySettings:

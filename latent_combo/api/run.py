@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from combo_common.errors import UserError
-from combo_common.seeding import generator
 from data.dataset import Decoded
 from data.load import load
 from data.split import split_episodes
@@ -20,7 +18,7 @@ from latent_combo.agent.networks import Actor
 from latent_combo.api.policy import NumpyPolicy
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.policy import Policy
-from latent_combo.evaluation.result import read_result
+from latent_combo.evaluation.result import Result
 from latent_combo.pipeline import load_run as pipeline
 from latent_combo.world_model.base import WorldModel
 
@@ -48,9 +46,9 @@ class Run:
         return self.trained.agent
 
     @property
-    def result(self) -> Any:
-        """What `result.json` holds; None before the run's end. Raises UserError where it can't be read."""
-        return read_result(self.folder)
+    def result(self) -> Result | None:
+        """What the run came to; None before the run's end. Raises UserError where it can't be read."""
+        return Result.read(self.folder)
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -66,8 +64,8 @@ class Run:
         `seed` is of the latents' noise (None: the run's own, as evaluation has it). Raises UserError for a run without
         agents, and for an agent that is not there.
         """
-        draws = generator(self.config.seed if seed is None else seed, self.device, "policy")
-        single = Policy(self.world_model, self.actor(agent), 1, draws, self.config.encode.sample)
+        actor, of = self.actor(agent), self.config.seed if seed is None else seed
+        single = Policy(self.world_model, actor, 1, of, self.config.encode.sample, first_agent=agent)
         return NumpyPolicy(single, self.observation_shape)
 
     def actor(self, agent: int = 0) -> Actor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.versions import versions
-from latent_combo.evaluation.result import read_result
+from latent_combo.evaluation.result import Result
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.run_folder import SETTINGS, WORLD_MODEL
 from latent_combo.runtime.settings_file import read_settings
@@ -211,17 +211,17 @@ def _recipe_of_run(run: Path, state: dict[str, Any]) -> Recipe:
         return Recipe.from_json(str(state["recipe"]), run / WORLD_MODEL)
     settings = read_settings(run / SETTINGS)
     try:
-        result = read_result(run) or {}
+        result = Result.read(run)
     except UserError:  # which says nothing of the model itself
-        result = {}
+        result = None
     try:
         return Recipe.of_settings(
             settings,
             dataset=settings["dataset"],
             steps=state["fit"]["step"],
             fit=settings["fit"],
-            versions=result.get("versions", versions()),
-            quality=result.get("world_model"),
+            versions=versions() if result is None else result.versions,
+            quality=None if result is None else result.world_model.to_json() or None,
         )
     except (LookupError, TypeError) as error:
         raise UserError(f"{run / SETTINGS} is not of this version of the program: it lacks {error}") from error

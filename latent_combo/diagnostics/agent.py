@@ -15,8 +15,10 @@ from latent_combo.diagnostics.panels.acting import imagine_policy
 from latent_combo.diagnostics.panels.calibration import Calibration, agreements, calibrate, draw_calibration
 from latent_combo.diagnostics.panels.conservatism import Values, achieved, draw_conservatism, sample_values
 from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_paths, draw_strip
-from latent_combo.diagnostics.style import titled, to_png
-from latent_combo.evaluation.evaluator import Branches, Score, film
+from latent_combo.diagnostics.style import Frames, titled, to_png
+from latent_combo.evaluation.branches import Branches
+from latent_combo.evaluation.film import film
+from latent_combo.evaluation.score import Score
 from latent_combo.runtime.media import Gallery
 from latent_combo.runtime.tensorboard import Board
 from latent_combo.world_model.base import Segment, WorldModel
@@ -25,6 +27,10 @@ COMPARED = 50
 """Steps of a dream that is compared with what the policy got."""
 BRANCHED = 15
 """Steps of the counterfactual strip."""
+MEDIAN, WORST = "policy", "worst"
+"""The names of the clips of the first agent's episodes of median and of least return."""
+PREVIEWED = 60
+"""Frames of a clip in TensorBoard."""
 CALIBRATED = (1, 5)
 """Steps ahead at which disagreement is held against the true error."""
 
@@ -45,18 +51,26 @@ def show_values(
     return values
 
 
-def show_film(gallery: Gallery, task: Task, look: str, score: Score, step: int) -> None:
-    """Show the first agent's episode of median return: the whole as mp4, its beginning in TensorBoard.
+def show_films(gallery: Gallery, task: Task, look: str, score: Score, step: int) -> None:
+    """Show the first agent's episodes of median and of least return: whole as mp4, their beginnings in TensorBoard.
 
     Where nothing can be drawn, as on a machine without a GL library, a line says so.
     """
-    try:
-        frames, rate = film(task, look, score.physics)
-    except UserError as error:
-        print(f"no film of the policy: {error}")
-        return
-    frames = titled(frames, score.filmed)
-    gallery.clip("agent/policy", step, lambda: frames, rate, "policy", preview=lambda whole: whole[:60])
+    for name, physics, title in (
+        (MEDIAN, score.physics, score.filmed),
+        (WORST, score.worst_physics, score.filmed_worst),
+    ):
+        try:
+            frames, rate = film(task, look, physics)
+        except UserError as error:
+            print(f"no film of the policy: {error}")
+            return
+        show_clip(gallery, name, titled(frames, title), rate, step)
+
+
+def show_clip(gallery: Gallery, name: str, frames: Frames, rate: int, step: int) -> None:
+    """Keep frames (T, H, W, 3) as a clip of the agent, and show the first of them in TensorBoard."""
+    gallery.clip(f"agent/{name}", step, lambda: frames, rate, name, preview=lambda whole: whole[:PREVIEWED])
 
 
 class AgentViews:

@@ -2,16 +2,37 @@
 
 import csv
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from combo_common.errors import UserError
-from latent_combo.diagnostics.style import BLACK, BLUE, GREY, ORANGE, SKY, VERMILION, finish, new_figure, to_png
-from latent_combo.evaluation.result import read_result
+from latent_combo.diagnostics.episodes import draw_references
+from latent_combo.diagnostics.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORANGE,
+    SKY,
+    VERMILION,
+    Frame,
+    finish,
+    new_figure,
+    to_frame,
+    to_png,
+)
+from latent_combo.evaluation.result import Result
 from latent_combo.runtime.run_folder import HEADER, METRICS
 
+CURVES = "curves.png"
+PANEL = (5.4, 4.8)
+"""Inches of a panel: on a phone's 360 pixels its text is still read."""
+Panels = list[Frame]
+"""Pictures (H, W, 3) of one size; the one of returns comes first."""
 Series = dict[tuple[str, str], list[tuple[int, float]]]
 """(phase, name) to (step, value) in order of time; series of a stack end in "/0", "/1" and so on."""
 
@@ -36,25 +57,31 @@ def read_series(path: Path) -> Series:
     return series
 
 
-def draw_curves(run: Path) -> bytes:
-    """Draw what a run has logged so far, as PNG; panels without anything to show say so.
+def draw_curves(run: Path) -> Panels:
+    """Draw what a run has logged so far; panels without anything to show say so.
 
     A result that can't be read is left out. Raises UserError where the log is missing or damaged.
     """
     series = read_series(run / METRICS)
     try:
-        result = read_result(run)
+        result = Result.read(run)
     except UserError:
         result = None
-    figure = new_figure(13.0, 7.2)
-    panels: Any = figure.subplots(2, 3)
-    _model_loss(panels[0, 0], series)
-    _open_loop(panels[0, 1], series)
-    _returns(panels[0, 2], series, result)
-    _values(panels[1, 0], series)
-    _conservatism(panels[1, 1], series)
-    _policy(panels[1, 2], series)
-    return to_png(figure)
+    return [
+        _panel(lambda axes: _returns(axes, series, result)),
+        *(_panel(partial(draw, series=series)) for draw in (_values, _conservatism, _policy, _model_loss, _open_loop)),
+    ]
+
+
+def joined(panels: Panels) -> bytes:
+    """All panels in one PNG, one below the other: as wide as one, so that a phone shows them legibly."""
+    return to_png(np.concatenate(panels))
+
+
+def _panel(draw: Callable[[Axes], None]) -> Frame:
+    figure = new_figure(*PANEL)
+    draw(figure.subplots())
+    return to_frame(figure)
 
 
 def _plot(axes: Axes, series: Series, phase: str, name: str, label: str, **style: Any) -> None:
@@ -98,22 +125,20 @@ def _open_loop(axes: Axes, series: Series) -> None:
     finish(axes, "Open-loop prediction, held-out episodes", "steps ahead", "PSNR, dB (higher is better)")
 
 
-def _returns(axes: Axes, series: Series, result: dict[str, Any] | None) -> None:
+def _returns(axes: Axes, series: Series, result: Result | None) -> None:
     scores = [key for key in series if key[0] == "agent" and key[1].startswith("score/")]
-    agents = sorted(scores, key=lambda key: int(key[1].rpartition("/")[2]))
-    for index, key in enumerate(agents):
-        points = series[key]
-        own = result["agents"][index].get("label", str(index)) if result and index < len(result["agents"]) else index
-        (line,) = axes.plot([s for s, _ in points], [v for _, v in points], marker=".", label=f"agent {own}: interim")
-        if result is not None and index < len(result["agents"]):
-            final = result["agents"][index]["return_mean"]
-            label = f"final score, {result['episodes'] // len(result['agents'])} episodes" if index == 0 else None
-            at = [points[-1][0] * 1.03]
-            axes.plot(at, [final], marker="*", markersize=12, color=line.get_color(), label=label, linestyle="")
-    if result is not None and agents:
-        axes.axhline(result["expert_return"], color=GREY, linestyle="-.", label="expert")
-        axes.axhline(result["dataset_return_mean"], color=BLACK, linestyle="--", label="mean of the dataset")
-        axes.axhline(result["random_return"], color=GREY, linestyle=":", label="random policy")
+    keys = sorted(scores, key=lambda key: int(key[1].rpartition("/")[2]))
+    agents = [] if result is None else result.agents
+    for index, key in enumerate(keys):
+        points, own = series[key], agents[index] if index < len(agents) else None
+        label = f"agent {own.label if own and own.label else index}: interim"
+        (line,) = axes.plot([s for s, _ in points], [v for _, v in points], marker=".", label=label)
+        if own is not None:
+            label = f"final score, {len(own.returns)} episodes" if index == 0 else ""
+            star: Any = {"marker": "*", "markersize": 12, "linestyle": ""}
+            axes.plot([points[-1][0] * 1.03], [own.return_mean], color=line.get_color(), label=label or None, **star)
+    if result is not None and keys:
+        draw_references(axes, result)
     empty = "no interim evaluations" if result is not None else "nothing logged yet"
     finish(axes, "Return", "update", "return", empty)
 

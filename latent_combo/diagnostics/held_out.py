@@ -33,8 +33,9 @@ class ViewsConfig:
     """Held-out episodes that have a clip."""
     segments: int = 64
     """Held-out segments that prediction and calibration are measured on, or as many as there are."""
-    episodes: int = 4
-    """Scored episodes of the first agent, at most, that its values and dreams are held against."""
+    episodes: int = 20
+    """Scored episodes of the first agent, at most, that its values and dreams are held against: all that presets
+    score. Their images stay in memory."""
 
     def __post_init__(self) -> None:
         require_not_negative(self, "every")

@@ -5,20 +5,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jinja2
+from matplotlib.figure import Figure
 
 from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.versions import versions
-from latent_combo.diagnostics.curves import draw_curves, read_series
+from latent_combo.diagnostics.curves import Panels, draw_curves, read_series
+from latent_combo.diagnostics.episodes import draw_episodes
 from latent_combo.diagnostics.own_views import words_of
-from latent_combo.evaluation.result import RESULT, read_result
+from latent_combo.diagnostics.style import Frame, to_png
+from latent_combo.evaluation.result import RESULT, Result
 from latent_combo.runtime.run_folder import CLIPS, METRICS, PICTURES, config_file
 from latent_combo.runtime.settings_file import read_settings
 
-REPORT = "report.html"
 TEMPLATE = "report.html.jinja"
 PHASES = ("world_model", "agent")
 T = TypeVar("T")
@@ -42,6 +44,11 @@ VIEWS = {
             f"{CLIPS}/policy.mp4",
             "An episode of the first agent",
             "The one of median return of those that were played, which is written into it.",
+        ),
+        View(
+            f"{CLIPS}/worst.mp4",
+            "Its worst episode",
+            "The one of least return: how the policy fails, if it does.",
         ),
     ),
     "What the model predicts": (
@@ -106,7 +113,8 @@ VIEWS = {
             f"{PICTURES}/conservatism.png",
             "Conservatism",
             "Left: uniform actions should be worth least. Middle: below the dashed line the critic promises less than "
-            "was achieved, as it should, or has not learnt it yet: see whether the values still rise in the curves. "
+            "was achieved, as it should, or has not learnt it yet: see whether the values still rise in the curves; "
+            "triangles are of the quarter of the episodes that got least. "
             "Right: above the line, the model promises more than the environment gives.",
         ),
     ),
@@ -153,6 +161,11 @@ def inline(path: Path) -> str:
     return data_uri(path.read_bytes(), "video/mp4" if path.suffix == ".mp4" else "image/png")
 
 
+def png_uri(picture: Frame | Figure) -> str:
+    """A figure, or a picture (H, W, 3) uint8, as a data URI."""
+    return data_uri(to_png(picture), "image/png")
+
+
 def data_uri(content: bytes, kind: str) -> str:
     """Bytes as a data URI of a media type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
@@ -165,10 +178,10 @@ def reached(run: Path) -> str:
     return f"step {steps['world_model']} of the world model, update {steps['agent']} of the agent"
 
 
-def notices(run: Path, result: dict[str, Any] | None, missing: list[str]) -> list[str]:
+def notices(run: Path, result: Result | None, missing: list[str]) -> list[str]:
     """What a reader of the page should know first: another version, an unfinished run, views that are missing."""
     said = []
-    made, here = (result or {}).get("versions", {}).get("latent-combo"), versions()["latent-combo"]
+    made, here = result and result.versions.get("latent-combo"), versions()["latent-combo"]
     if made not in (None, here):
         said.append(f"This run was made with latent-combo {made}; this page with {here}.")
     if not (run / RESULT).exists():
@@ -179,15 +192,15 @@ def notices(run: Path, result: dict[str, Any] | None, missing: list[str]) -> lis
     return said
 
 
-def write_report(run: Path, curves: bytes | None = None, known: Sequence[str] = ()) -> str:
+def write_report(run: Path, curves: Panels | None = None, known: Sequence[str] = ()) -> str:
     """The page; what can't be read is left out, and said. Raises UserError where the folder is no run.
 
-    `curves` are the learning curves as a PNG, where they have been drawn already; `known` is what else to say.
+    `curves` are the learning curves, where they have been drawn already; `known` is what else to say.
     """
     config = config_file(run)
     said = list(known)
     settings = _attempt(lambda _: read_settings(config), run, said)
-    result = _attempt(read_result, run, said)
+    result = _attempt(Result.read, run, said)
     curves = curves or _attempt(draw_curves, run, said)
     shown, missing = find_views(run, settings is not None and settings.get("obs") == "state")
     said += notices(run, result, missing)
@@ -199,7 +212,8 @@ def write_report(run: Path, curves: bytes | None = None, known: Sequence[str] = 
         run=run.resolve().name,
         result=result,
         notices=said,
-        curves=None if curves is None else data_uri(curves, "image/png"),
+        episodes=png_uri(draw_episodes(result)) if result is not None and result.agents else None,
+        curves=[png_uri(panel) for panel in curves or []],
         sections=shown,
         config=config.read_text(errors="replace"),
     )

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -36,6 +37,8 @@ EXACT = tuple(
 )
 """The colours that a GIF of such pictures must keep."""
 DPI = 100
+TICKS, LABELS = 0.3, 0.5
+"""Inches below the axes that the numbers take, and those with a label."""
 MOST_DIMENSIONS = 4
 """Numbers of a vector that are drawn."""
 
@@ -60,15 +63,25 @@ def to_png(figure: Figure | Frame) -> bytes:
     return buffer.getvalue()
 
 
-def finish(axes: Axes, title: str, x: str, y: str, empty: str = "nothing logged yet", **legend: Any) -> None:
-    """Title, labels, grid and legend; a panel without anything says why instead of staying blank."""
+def finish(axes: Axes, title: str, x: str, y: str, empty: str = "nothing logged yet") -> None:
+    """Title, labels, grid and legend, which lies below the axes; a panel without anything says why it is blank."""
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(**{"fontsize": "small", **legend})
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        below = ScaledTranslation(0.0, -LABELS if x else -TICKS, figure.dpi_scale_trans)
+        axes.legend(
+            fontsize="small",
+            loc="upper center",
+            frameon=False,
+            borderaxespad=0.0,
+            bbox_to_anchor=(0.5, 0.0),
+            bbox_transform=axes.transAxes + below,
+        )
     elif not axes.has_data():
         axes.text(0.5, 0.5, empty, ha="center", transform=axes.transAxes)
 

@@ -8,16 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from combo_common.validation import require_not_negative, require_positive
-from envs.make import make
 from envs.tasks import Seen, Task
-from envs.vector_env import side_by_side
+from envs.vector_env import Copies, DealtCopies, side_by_side
 from latent_combo.evaluation.policy import Policy
+from latent_combo.evaluation.score import Score, median_episode
 from latent_combo.world_model.base import Segment
-
-FILM_SIZE = 256
-"""Pixels of a film for people, whatever the policy sees."""
-FILM_RATE = 25.0
-"""Frames a second that a film has, or somewhat fewer or more."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +22,8 @@ class ScoreConfig:
     episodes: int = 10
     """Episodes of the final score, per agent."""
     episodes_during_training: int = 3
-    """Episodes of each look during training, per agent."""
+    """Episodes of each look during training, per agent; the last look plays as many as the final score, if those are
+    more."""
     processes: int = 1
     """Processes that the episodes are dealt out to; 1 plays them in the run's own."""
     seed: int = 50_000
@@ -35,137 +31,125 @@ class ScoreConfig:
     seed_during_training: int = 2_000
     """The same for the looks during training, which play other episodes than the final score."""
 
+    @property
+    def most_episodes(self) -> int:
+        """Episodes per agent of the longest of a run's evaluations: of the final score, and of the last look."""
+        return max(self.episodes, self.episodes_during_training)
+
     def __post_init__(self) -> None:
         require_positive(self, "episodes", "episodes_during_training", "processes")
         require_not_negative(self, "seed", "seed_during_training")
         apart = abs(self.seed - self.seed_during_training)
-        if apart < (self.episodes if self.seed < self.seed_during_training else self.episodes_during_training):
+        if apart < (self.episodes if self.seed < self.seed_during_training else self.most_episodes):
             raise ValueError(
                 f"the final score plays episodes from seed {self.seed} on, the looks from {self.seed_during_training}, "
                 "and some are the same; set them further apart"
             )
 
 
-@dataclass(frozen=True)
-class Score:
-    """What E episodes of each of S agents gave."""
+class Evaluator:
+    """Plays seeded episodes with a policy, all agents and episodes in lockstep.
 
-    returns: NDArray[np.float64]
-    """(S, E) undiscounted returns."""
-    physics: NDArray[np.float64]
-    """(T, P), the simulator's states in the first agent's episode of median return: neither its best nor its worst."""
+    The environments are made when they are first needed, and kept. What an episode gives depends on the policy and on
+    the episode's seed, and not on the number that are played side by side (`Policy`).
+    """
 
-    last_rewards: NDArray[np.float64]
-    """(S, E): the reward of each episode's last step, which tells success where the reward is that."""
-    recorded: Segment | None = None
-    """The first agent's first episodes, if asked for: what it saw, did and got, (B, T+1, ...) in Dreamer indexing."""
+    def __init__(self, task: Task, seen: Seen, stack: int, config: ScoreConfig) -> None:
+        self.task, self.seen, self.stack, self.config = task, seen, stack, config
+        self._copies: Copies | DealtCopies | None = None
+        self._room = 0
 
-    @property
-    def filmed(self) -> str:
-        """What that episode is."""
-        returns = self.returns[0]
-        return f"return {returns[median_episode(returns)]:.0f}, median of {len(returns)}"
+    def interim(self, policy: Policy, last: bool = False) -> Score:
+        """Score as during training, on other episodes than the final score's.
 
-
-def median_episode(returns: NDArray[np.float64]) -> int:
-    """Which of E returns (E,) is the median, the lower one of an even number."""
-    return int(np.argsort(returns)[(len(returns) - 1) // 2])
-
-
-class Scorer:
-    """Plays seeded episodes with a policy, all agents and episodes in lockstep; the environments are made once."""
-
-    def __init__(self, task: Task, seen: Seen, stack: int, episodes: int, processes: int = 1) -> None:
-        self.task, self.stack, self.episodes = task, stack, episodes
-        self.copies = side_by_side(task, seen, stack * episodes, processes)
-
-    def score(self, policy: Policy, seed: int, episodes: int | None = None, record: int = 0) -> Score:
-        """Play `episodes` (at most, and by default, those that the scorer was made for) with each agent.
-
-        The first `record` of the first agent's are kept.
+        The last look, at the weights that the final score is of, plays as many as that: the two should agree.
         """
-        number = episodes or self.episodes
-        count = self.stack * number
-        # Every agent meets the same starts.
-        observation, physics = self.copies.reset([seed + i % number for i in range(count)])
-        states = [physics[:number]]
-        policy.reset(number)
+        config = self.config
+        episodes = config.most_episodes if last else config.episodes_during_training
+        return self.play(policy, config.seed_during_training, episodes)
+
+    def final(self, policy: Policy, record: int = 0) -> Score:
+        """Score as a run's result is, and keep the first `record` episodes of the first agent."""
+        return self.play(policy, self.config.seed, self.config.episodes, record)
+
+    def play(self, policy: Policy, seed: int, episodes: int, record: int = 0) -> Score:
+        """Play the episodes `seed`, `seed` + 1, ... with each agent; the first `record` of the first agent's are kept.
+
+        Every agent meets the same starts.
+        """
+        count, recorder = self.stack * episodes, _Recorder(min(record, episodes))
+        copies = self._environments(count)
+        observation, physics = copies.reset([seed + i % episodes for i in range(count)])
+        states = [physics[:episodes]]
+        policy.reset(episodes, seed)
+        recorder.begin(observation)
         returns, last, alive = np.zeros(count), np.zeros(count), np.ones(count, bool)
-        record = min(record, number)
-        seen = [observation[:record].copy()] if record else []
-        steps: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]] = []
         for _ in range(self.task.horizon):
-            actions = policy.act(torch.from_numpy(observation).unflatten(0, (self.stack, number))).flatten(0, 1).numpy()
-            stepped, reward, terminated, physics = self.copies.step(actions)
+            seen = torch.from_numpy(observation).unflatten(0, (self.stack, episodes))
+            actions = policy.act(seen).flatten(0, 1).numpy()
+            stepped, reward, terminated, physics = copies.step(actions)
             # An episode that has ended stays as it was; what its copy goes on to do counts for nothing.
             moved = alive.reshape(-1, *[1] * (observation.ndim - 1))
             observation = np.where(moved, stepped, observation)
             returns += reward * alive
             last = np.where(alive, reward, last)
-            states.append(np.where(alive[:number, None], physics[:number], states[-1]))
-            ended = alive & terminated
+            states.append(np.where(alive[:episodes, None], physics[:episodes], states[-1]))
+            recorder.note(observation, actions, reward * alive, alive & terminated)
             alive &= ~terminated
-            if record:
-                seen.append(observation[:record].copy())
-                lived = alive | ended
-                steps.append((actions[:record], (reward * lived)[:record].astype(np.float32), ended[:record]))
             if not alive.any():
                 break
-        by_agent = returns.reshape(self.stack, number)
-        recorded = _recorded(seen, steps) if record else None
-        states_of_median = np.stack(states, 1)[median_episode(by_agent[0])]
-        return Score(by_agent, states_of_median, last.reshape(by_agent.shape), recorded)
+        by_agent = returns.reshape(self.stack, episodes)
+        told = np.stack(states, 1)
+        median, worst = median_episode(by_agent[0]), int(by_agent[0].argmin())
+        return Score(by_agent, told[median], told[worst], last.reshape(by_agent.shape), recorder.segment())
+
+    def _environments(self, count: int) -> Copies | DealtCopies:
+        """At least `count` copies, and as many as the run's longest evaluation takes."""
+        if self._copies is None or self._room < count:
+            self.close()
+            self._room = max(count, self.stack * self.config.most_episodes)
+            self._copies = side_by_side(self.task, self.seen, self._room, self.config.processes)
+        return self._copies
 
     def close(self) -> None:
         """Free all environments."""
-        self.copies.close()
+        if self._copies is not None:
+            self._copies.close()
+            self._copies = None
 
 
-def _recorded(
-    seen: list[NDArray[Any]], steps: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]]
-) -> Segment:
-    """Observations of T+1 rows and (actions, rewards, endings) of T steps, as episodes in Dreamer indexing."""
-    columns = [torch.from_numpy(np.stack(column, 1)) for column in zip(*steps, strict=True)]
-    action, reward, terminal = (torch.cat([torch.zeros_like(column[:, :1]), column], 1) for column in columns)
-    is_first = torch.zeros_like(terminal)
-    is_first[:, 0] = True
-    return Segment(torch.from_numpy(np.stack(seen, 1)), action, reward, is_first, terminal)
+class _Recorder:
+    """Keeps what the first few of all episodes saw, did and got."""
 
+    def __init__(self, episodes: int) -> None:
+        self.episodes = episodes
+        self.seen: list[NDArray[Any]] = []
+        self.steps: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]] = []
 
-class Branches:
-    """The environment set back to recorded states, to see what other actions would have led to."""
+    def begin(self, observation: NDArray[Any]) -> None:
+        """Note the observations (N, ...) before the first step."""
+        if self.episodes:
+            self.seen.append(observation[: self.episodes].copy())
 
-    def __init__(self, task: Task, seen: Seen) -> None:
-        self.env = make(task.name, seen.observation, seen.look, seen.image_size)
+    def note(
+        self,
+        observation: NDArray[Any],
+        action: NDArray[np.float32],
+        reward: NDArray[np.float64],
+        ended: NDArray[np.bool_],
+    ) -> None:
+        """Note a step of all N episodes; those that ended before have a reward of 0."""
+        if self.episodes:
+            kept = slice(self.episodes)
+            self.seen.append(observation[kept].copy())
+            self.steps.append((action[kept], reward[kept].astype(np.float32), ended[kept]))
 
-    def follow(
-        self, physics: NDArray[np.float64], action: NDArray[np.float32]
-    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """From each of N states (N, P) take T actions (N, T, A): observations (N, T, ...) and rewards (N, T)."""
-        observations, rewards = [], np.zeros(action.shape[:2], np.float32)
-        for n, (state, path) in enumerate(zip(physics, action, strict=True)):
-            self.env.reset(seed=0)  # so that its clock has room for the path
-            self.env.set_physics(state)
-            seen = []
-            for t, now in enumerate(path):
-                observation, reward, _, _, _ = self.env.step(now)
-                seen.append(observation)
-                rewards[n, t] = reward
-            observations.append(np.stack(seen))
-        return np.stack(observations), rewards
-
-    def close(self) -> None:
-        """Free the GL context."""
-        self.env.close()
-
-
-def film(task: Task, look: str, physics: NDArray[np.float64]) -> tuple[NDArray[np.uint8], int]:
-    """Draw an episode's states (T, P) for people: (T', 256, 256, 3), and the frames a second that are real time.
-
-    Of a task of many steps a second every n-th is drawn. Raises UserError where nothing can be drawn.
-    """
-    every = max(1, round(task.fps / FILM_RATE))
-    env = make(task.name, "pixels", look, FILM_SIZE)
-    frames = np.stack([env.render_physics(state) for state in physics[::every]])
-    env.close()
-    return frames, round(task.fps / every)
+    def segment(self) -> Segment | None:
+        """The episodes in Dreamer indexing (B, T+1, ...); None where none were to be kept."""
+        if not self.episodes:
+            return None
+        columns = [torch.from_numpy(np.stack(column, 1)) for column in zip(*self.steps, strict=True)]
+        action, reward, terminal = (torch.cat([torch.zeros_like(column[:, :1]), column], 1) for column in columns)
+        is_first = torch.zeros_like(terminal)
+        is_first[:, 0] = True
+        return Segment(torch.from_numpy(np.stack(self.seen, 1)), action, reward, is_first, terminal)

@@ -10,18 +10,19 @@ LAST_FIFTH = 0.8
 """Looks after this share of the updates tell whether the policy is stable."""
 
 
-@dataclass
-class Looks:
-    """Scores during training; they are for people, and nothing of them reaches training."""
+@dataclass(frozen=True, kw_only=True)
+class InterimScores:
+    """Scores during training, on other episodes than the final score's."""
 
     steps: list[int] = field(default_factory=list)
+    """Updates of the agent at which policies were scored."""
     returns: list[list[float]] = field(default_factory=list)
-    """Mean return of each agent, one list (S,) a look."""
+    """Mean return of each agent, one list (S,) per step."""
 
     @classmethod
-    def read(cls, saved: Mapping[str, Any]) -> "Looks":
+    def read(cls, saved: Mapping[str, Any]) -> "InterimScores":
         """From a checkpoint, which has the two by their names."""
-        return cls(list(saved["steps"]), list(saved["returns"]))
+        return cls(steps=list(saved["steps"]), returns=list(saved["returns"]))
 
     def add(self, step: int, returns: list[float]) -> None:
         """Note the mean returns (S,) after `step` updates."""

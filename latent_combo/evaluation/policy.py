@@ -1,39 +1,111 @@
 """A policy that can act: the world model's filter, and the actors on top of it."""
 
+from dataclasses import dataclass
+
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from combo_common.seeding import stream_seed
 from latent_combo.agent.networks import Actor
 from latent_combo.world_model.base import WorldModel
 
+BLOCK = 10
+"""Episodes that are computed together, filled up with empty ones.
+
+Products differ in their last bits with the number of rows, and elementwise functions with a row's place. An episode has
+its place in a block of this size by its number alone, so that it is the same to the last bit whatever is played beside
+it. The presets score 10 or 20 episodes, which are whole blocks.
+"""
+
 
 class Policy:
-    """S agents, each playing E episodes side by side: filters what it sees, and acts by the policy's mode."""
+    """S agents, each playing E episodes side by side: filters what it sees, and acts by the policy's mode.
 
-    def __init__(self, model: WorldModel, actor: Actor, stack: int, generator: torch.Generator, sample: bool) -> None:
-        """Act on samples of the latent, or on its mean: as the actor was trained (`EncodeConfig.sample`)."""
-        self.model, self.actor, self.stack, self.generator, self.sample = model, actor, stack, generator, sample
-        self._feature = torch.empty(0)
-        self._action = torch.empty(0)
+    An episode depends on the weights, the seed, its agent and its number alone, and not on how many are played at once.
+    """
 
-    def reset(self, episodes: int) -> None:
-        """Begin E episodes for each agent."""
-        device, count = self.generator.device, self.stack * episodes
-        self._feature = torch.zeros(count, self.model.feature_dim, device=device)
-        self._action = torch.zeros(count, self.model.action_dim, device=device)
+    def __init__(
+        self, model: WorldModel, actor: Actor, stack: int, seed: int, sample: bool, first_agent: int = 0
+    ) -> None:
+        """Act on samples of the latent, or on its mean: as the actor was trained (`EncodeConfig.sample`).
+
+        Each episode draws its samples from a stream of its own, which `seed`, agent and number decide. The actor's
+        agents are numbered from `first_agent` on, where they are some of a larger stack.
+        """
+        self.model, self.actor, self.stack, self.seed, self.sample = model, actor, stack, seed, sample
+        self.agents = range(first_agent, first_agent + stack)
+        self.device = next(actor.parameters()).device
+        self._blocks: list[_Block] = []
+
+    def reset(self, episodes: int, first: int = 0) -> None:
+        """Begin E episodes for each agent, which are numbered from `first` on."""
+        numbers = range(first, first + episodes)
+        self._blocks = [
+            self._begin([number for number in numbers if number // BLOCK == block])
+            for block in range(first // BLOCK, numbers[-1] // BLOCK + 1)
+        ]
+
+    def _begin(self, numbers: list[int]) -> "_Block":
+        rows, model = self.stack * BLOCK, self.model
+        streams = [
+            [torch.Generator().manual_seed(stream_seed(self.seed, f"policy {agent}, {number}")) for number in numbers]
+            for agent in self.agents
+        ]
+        place = numbers[0] % BLOCK
+        return _Block(
+            slice(place, place + len(numbers)),
+            streams if self.sample else [],
+            torch.zeros(rows, model.feature_dim, device=self.device),
+            torch.zeros(rows, model.action_dim, device=self.device),
+        )
 
     @torch.no_grad()
     def act(self, observation: Tensor) -> Tensor:
-        """Observations (S, E, ...) to actions (S, E, A) in (-1, 1)."""
-        flat = rearrange(observation, "s e ... -> (s e) ...").to(self.generator.device)
-        draws = self.generator if self.sample else None
-        self._feature = self.model.filter_step(self._feature, flat, self._action, draws)
-        action: Tensor = self.actor(rearrange(self._feature, "(s e) f -> s e f", s=self.stack)).mode
-        self._action = rearrange(action, "s e a -> (s e) a")
-        return action.cpu()
+        """Observations (S, E, ...) to actions (S, E, A) in (-1, 1), on the CPU."""
+        parts = observation.split([block.places.stop - block.places.start for block in self._blocks], dim=1)
+        return torch.cat([self._act(block, part) for block, part in zip(self._blocks, parts, strict=True)], 1)
 
     def restart(self, ended: Tensor) -> None:
-        """Begin anew those of the E episodes where `ended` (E,) is true, for every agent; the others go on."""
-        kept = (~ended).float().repeat(self.stack)[:, None].to(self.generator.device)
-        self._feature, self._action = self._feature * kept, self._action * kept
+        """Begin anew those of the E episodes where `ended` (E,) is true, for every agent; the others go on.
+
+        Its stream of random numbers goes on, too.
+        """
+        parts = ended.split([block.places.stop - block.places.start for block in self._blocks])
+        for block, part in zip(self._blocks, parts, strict=True):
+            kept = torch.ones(self.stack, BLOCK, 1)
+            kept[:, block.places] = (~part).float()[:, None]
+            kept = kept.flatten(0, 1).to(self.device)
+            block.feature, block.action = block.feature * kept, block.action * kept
+
+    def _act(self, block: "_Block", observation: Tensor) -> Tensor:
+        """The same for the episodes of one block."""
+        rows = observation.new_zeros(self.stack, BLOCK, *observation.shape[2:])
+        rows[:, block.places] = observation
+        flat = rearrange(rows, "s e ... -> (s e) ...").to(self.device)
+        noise = block.draw(self.model.noise_dim).to(self.device) if self.sample else None
+        block.feature = self.model.filter_step(block.feature, flat, block.action, noise)
+        action: Tensor = self.actor(rearrange(block.feature, "(s e) f -> s e f", s=self.stack)).mode
+        block.action = rearrange(action, "s e a -> (s e) a")
+        return action[:, block.places].cpu()
+
+
+@dataclass
+class _Block:
+    """What is known of the episodes of one block, (S * BLOCK, ...)."""
+
+    places: slice
+    """Those of the BLOCK places that are played; the others are empty."""
+    streams: list[list[torch.Generator]]
+    """Random numbers of each agent's episodes; on the CPU, so that they are the same on every device."""
+    feature: Tensor
+    action: Tensor
+    """The last one taken."""
+
+    def draw(self, size: int) -> Tensor:
+        """Standard normal numbers (S * BLOCK, size), zeros in empty places."""
+        noise = torch.zeros(len(self.streams), BLOCK, size)
+        for agent, streams in enumerate(self.streams):
+            for place, stream in enumerate(streams, self.places.start):
+                noise[agent, place] = torch.randn(size, generator=stream)
+        return noise.flatten(0, 1)

@@ -1,7 +1,7 @@
 """The second phase: training the stack of agents in the latents (algorithm 1)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -11,8 +11,9 @@ from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.measures import held_out_metrics, regularisers, update_flops
 from latent_combo.agent.replay import EncodedDataset
-from latent_combo.evaluation.evaluator import Score
-from latent_combo.evaluation.interim import Looks, look_steps
+from latent_combo.evaluation.evaluator import Evaluator
+from latent_combo.evaluation.interim import InterimScores, look_steps
+from latent_combo.evaluation.policy import Policy
 from latent_combo.pipeline.build import build_agent
 from latent_combo.pipeline.loop import Callback, Phase, train_phase
 from latent_combo.pipeline.session import Session
@@ -29,7 +30,7 @@ class Trained:
     agent: ConservativeActorCritic
     meter: Meter
     """Its speed."""
-    looks: Looks
+    looks: InterimScores
     regularisers: list[float | None]
     """What each agent ended with; see `measures.regularisers`."""
 
@@ -39,24 +40,25 @@ def fit_agent(
     model: WorldModel,
     dataset: EncodedDataset,
     held_out: EncodedDataset,
-    score: Callable[..., Score],
+    evaluator: Evaluator,
     callbacks: Sequence[Callback[ConservativeActorCritic]] = (),
 ) -> Trained:
     """Train, or go on where a checkpoint stands.
 
-    `score(agent, look=True)` plays interim episodes, which are for people only. Raises what `train_phase` does.
+    The evaluator plays interim episodes, which are for people only. Raises what `train_phase` does.
     """
     config, device, seed = session.config.agent_fit, session.device, session.config.seed
     agent = build_agent(session.config, session.task, model.feature_dim, device)
     penalty = ALGORITHMS[session.config.algorithm].penalty
     draws, graphs = generator(seed, device, "agent"), session.config.cuda_graphs
     fit = AgentFit(agent, model, dataset, config, draws, graphs, penalty=penalty)
-    looks = Looks()
+    looks = InterimScores()
     if saved := session.restore(PHASE, fit):
-        looks = Looks.read(saved["looks"])
+        looks = InterimScores.read(saved["looks"])
 
     def look(agent: ConservativeActorCritic, step: int) -> None:
-        looks.add(step, score(agent, look=True).returns.mean(1).tolist())
+        score = evaluator.interim(policy_of(session, model, agent), last=step == config.updates)
+        looks.add(step, score.returns.mean(1).tolist())
         session.log.write(PHASE, step, {"score": torch.tensor(looks.returns[-1])})
 
     due = look_steps(config.updates, config.looks)
@@ -73,9 +75,14 @@ def fit_agent(
             "q_data",
             [*callbacks, Callback(due.__contains__, look, "looks")],
             measure=lambda: held_out_metrics(agent, held_out, seed),
-            state=lambda: {"looks": vars(looks)},
+            state=lambda: {"looks": asdict(looks)},
         ),
     )
     trained = Trained(agent, meter, looks, regularisers(fit))
     fit.close()
     return trained
+
+
+def policy_of(session: Session, model: WorldModel, agent: ConservativeActorCritic) -> Policy:
+    """The agents' policies, as they are at the moment and go on to be trained."""
+    return Policy(model, agent.acting, agent.stack, session.config.seed, session.config.encode.sample)

@@ -8,7 +8,6 @@ from torch import nn
 
 from combo_common.commands import command
 from combo_common.errors import UserError
-from combo_common.seeding import generator
 from envs.tasks import Task, get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.config.command_line import load_config
@@ -40,9 +39,7 @@ class Run:
             raise UserError(
                 f"{self.config.out} has no agent yet; finish it with: {command('train', '--resume', self.config.out)}"
             )
-        device = next(self.world_model.parameters()).device
-        draws = generator(seed, device, "policy")
-        return Policy(self.world_model, self.agent.acting, self.agent.stack, draws, self.config.encode.sample)
+        return Policy(self.world_model, self.agent.acting, self.agent.stack, seed, self.config.encode.sample)
 
 
 def load_run(folder: Path) -> Run:

@@ -1,7 +1,5 @@
 """What a run measures and draws of its model and its agents, in callbacks of its phases and after them."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,16 +10,17 @@ from data.dataset import Decoded
 from data.split import Split
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.replay import EncodedDataset
-from latent_combo.diagnostics.agent import AgentViews, show_film, show_values
-from latent_combo.diagnostics.curves import draw_curves
+from latent_combo.diagnostics.agent import AgentViews, show_films, show_values
+from latent_combo.diagnostics.curves import CURVES, draw_curves, joined
 from latent_combo.diagnostics.model import Exhibits, ModelViews
-from latent_combo.diagnostics.page import REPORT, write_report
-from latent_combo.evaluation.evaluator import Score, Scorer
-from latent_combo.evaluation.policy import Policy
+from latent_combo.diagnostics.page import write_report
+from latent_combo.evaluation.result_parts import WorldModelResult
+from latent_combo.evaluation.score import Score
 from latent_combo.latents.segments import SegmentSampler
 from latent_combo.pipeline.loop import Callback
 from latent_combo.pipeline.session import Session
 from latent_combo.runtime.clocks import Every
+from latent_combo.runtime.run_folder import REPORT
 from latent_combo.world_model.base import Segment, WorldModel
 from latent_combo.world_model.open_loop import OpenLoop
 
@@ -65,13 +64,13 @@ def agent_callbacks(
 
 def measure_model(
     session: Session, views: ModelViews, model: WorldModel, steps: int, data: Decoded, split: Split
-) -> dict[str, Any]:
+) -> WorldModelResult:
     """Draw a fitted world model, and return how well it predicts held-out episodes."""
     with session.timer.section("views"):
         predictions = views.after(model, steps)
         log_open_loop(session, predictions, steps)
         one_step = model.quality(lambda: transitions(data, split.held_out, session.config.seed, session.device))
-    return {**vars(predictions), **one_step, **views.figures}
+    return WorldModelResult(open_loop=vars(predictions), one_step=one_step, features=views.figures)
 
 
 def show(
@@ -87,7 +86,7 @@ def show(
     with session.timer.section("views"):
         views = AgentViews(shown, model, agent, config.seen)
         found = views.after(dataset, config.agent_fit.horizon, score.recorded, updates)
-        show_film(session.gallery, session.task, config.look, score, updates)
+        show_films(session.gallery, session.task, config.look, score, updates)
         session.gallery.wait()
     return found
 
@@ -95,7 +94,7 @@ def show(
 def write_pages(session: Session) -> None:
     """Write the learning curves and the report of a run whose result is written."""
     curves = draw_curves(session.out)
-    write_atomically(session.out / "curves.png", curves)
+    write_atomically(session.out / CURVES, joined(curves))
     write_atomically(session.out / REPORT, write_report(session.out, curves).encode())
 
 
@@ -109,23 +108,3 @@ def log_open_loop(session: Session, quality: OpenLoop, step: int) -> None:
     """Log how well the model predicts, a value for each figure and horizon."""
     figures = {f"{name}_{k}": value for name, values in vars(quality).items() for k, value in values.items()}
     session.log.write("open_loop", step, figures)
-
-
-def scorer_of(session: Session) -> Scorer:
-    """The environments that a run's agents are scored in; close it."""
-    config = session.config
-    most = max(config.score.episodes, config.score.episodes_during_training)
-    return Scorer(session.task, config.seen, config.agent.stack, most, config.score.processes)
-
-
-def play(
-    session: Session, model: WorldModel, scorer: Scorer, agent: ConservativeActorCritic, look: bool = False
-) -> Score:
-    """Score all agents, for the result or as a look during training; the result's first episodes are kept for views."""
-    config = session.config.score
-    seed, episodes = (
-        (config.seed_during_training, config.episodes_during_training) if look else (config.seed, config.episodes)
-    )
-    draws = generator(session.config.seed, session.device, "policy")
-    policy = Policy(model, agent.acting, agent.stack, draws, session.config.encode.sample)
-    return scorer.score(policy, seed, episodes, record=0 if look else session.config.views.episodes)

@@ -12,6 +12,8 @@ HEADER = ("phase", "step", "name", "value")
 """Its columns."""
 TENSORBOARD = "tensorboard"
 """The folder of the events."""
+REPORT = "report.html"
+"""All of a run on one page."""
 CLIPS, PICTURES = "videos", "views"
 """The folders of what is drawn."""
 

@@ -86,19 +86,19 @@ class WorldModel(nn.Module, ABC):
     action_dim: int
     members: int
     """K, forward models of the ensemble that predictions are made with."""
+    noise_dim: int = 0
+    """Normal numbers that a step of the filter takes to sample its latent state; 0 where nothing is sampled."""
 
     @abstractmethod
     def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         """Return the scalar training loss of a segment and its parts."""
 
     @abstractmethod
-    def filter_step(
-        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
+    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
         """Update the belief `feature` (N, F) by `action` (N, A) and the `observation` (N, ...) that it led to.
 
-        An episode starts from zeros for both `feature` and `action`. With a generator the latent state is sampled,
-        without one it is the mean. Returns (N, F).
+        An episode starts from zeros for both `feature` and `action`. With standard normal `noise` (N, `noise_dim`) the
+        latent state is sampled, without it is the mean. Returns (N, F).
         """
 
     @abstractmethod

@@ -226,9 +226,7 @@ class EnsembleWorldModel(WorldModel):
         """See `WorldModel.encode`."""
         return self._standardise(observation)
 
-    def filter_step(
-        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
+    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
         """See `WorldModel.filter_step`: states need no memory."""
         return self._standardise(observation)
 

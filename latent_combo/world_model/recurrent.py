@@ -60,6 +60,7 @@ class RecurrentWorldModel(WorldModel):
         self.feature_dim = self.rssm.feature_dim
         self.action_dim = action_dim
         self.members = config.rssm.members
+        self.noise_dim = config.rssm.stochastic
         self.decoder = Decoder(config.conv, self.feature_dim)
         choose_ways(config.conv, self.encoder, self.decoder)
         self.reward_head = head(self.feature_dim, config.head_hidden)
@@ -159,13 +160,11 @@ class RecurrentWorldModel(WorldModel):
         """See `WorldModel.encode`."""
         return self.observe(observation, action, generator)[0]
 
-    def filter_step(
-        self, feature: Tensor, observation: Tensor, action: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
+    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
         """See `WorldModel.filter_step`."""
-        noise = self._noise((len(action), 1), action, generator)
+        drawn = self._noise((len(action), 1), action, None) if noise is None else noise[:, None]
         embedding = self.embed(observation)[:, None]
-        h, z, _ = self.rssm.observe(embedding, action[:, None], noise, feature)
+        h, z, _ = self.rssm.observe(embedding, action[:, None], drawn, feature)
         return torch.cat([h, z], -1).squeeze(1)
 
     def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:

@@ -160,7 +160,7 @@ def draw_calibration(points: Mapping[str, Calibration], steps: int, source: str)
             x, y = _all(points, measure), _all(points, error)
             found = agreement(x, y)
             _scatter(axes, points, measure, error, found)
-            finish(axes, "", f"{title}, {_range(x)}", f"{error_title}, {_range(y)}", loc="upper center")
+            finish(axes, "", f"{title}, {_range(x)}", f"{error_title}, {_range(y)}")
             axes.set_title(f"{title}\nR² {found.r_squared:.2f}, rank correlation {found.rank_correlation:.2f}")
     return figure
 
@@ -175,5 +175,4 @@ def _scatter(axes: Axes, points: Mapping[str, Calibration], measure: str, error:
     ends_of_line = np.array([0.0, 1.0])
     axes.plot(ends_of_line, found.intercept + found.slope * ends_of_line, color=BLACK, label="linear fit")
     axes.set_xlim(-0.03, 1.03)
-    axes.set_ylim(-0.03, 1.45)  # room for the legend
-    axes.set_yticks(np.linspace(0.0, 1.0, 6))
+    axes.set_ylim(-0.03, 1.03)

@@ -1,7 +1,7 @@
 """Whether the critic is conservative where it should be: its values by kind of pair, and against what was achieved."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ DRAWN = 1024
 """Pairs of each kind."""
 TAIL = 0.02
 """A return is compared with a value where at most this share of the discounted future lies beyond the episode's end."""
+WORST = 0.25
+"""Share of the episodes, those of least return, that are shown apart: a mean hides how a policy fails."""
 EVERY = 10
 """Steps of an episode between states that are compared."""
 
@@ -53,11 +55,23 @@ class Achieved:
     """(J,): sum of those that it got there."""
     steps: int
     episodes: int
+    of_worst: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    """(M,): whether the episode of a value is one of the worst, by its return; none are where it is empty."""
 
     @property
     def span(self) -> str:
         """Where those states are."""
         return f"of {self.episodes} episodes, their future seen"
+
+    @property
+    def below(self) -> NDArray[np.bool_]:
+        """(M,): where the value is at most what was achieved."""
+        return np.asarray(self.value <= self.discounted_return)
+
+    @property
+    def worst(self) -> str:
+        """What states of the worst episodes there are."""
+        return f"{int(self.of_worst.sum())} states of the {number_of_worst(self.episodes)} with the least return"
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Every number, by name, to be saved."""
@@ -66,12 +80,16 @@ class Achieved:
     def figures(self) -> dict[str, float]:
         """The mean of value less return, the share of values below it, and dreamed over true return.
 
-        Left out are those for which no episode was long enough, or no return positive.
+        The first two for all episodes and, with `_in_worst`, for the worst ones. Left out are those for which no
+        episode was long enough, or no return positive.
         """
         figures = {}
         if len(self.value):
             figures["q_minus_return"] = float((self.value - self.discounted_return).mean())
-            figures["q_below_return"] = float((self.value <= self.discounted_return).mean())
+            figures["q_below_return"] = float(self.below.mean())
+        if self.of_worst.any():
+            figures["q_minus_return_in_worst"] = float((self.value - self.discounted_return)[self.of_worst].mean())
+            figures["q_below_return_in_worst"] = float(self.below[self.of_worst].mean())
         if self.true_return.sum() > 0.0:
             figures["dream_over_true_return"] = float(self.dream_return.sum() / self.true_return.sum())
         return figures
@@ -137,20 +155,33 @@ def achieved(
     rows = torch.arange(0, length - 1, EVERY)
     value = q(agent, feature[:, rows].flatten(0, 1), played.action[:, rows + 1].flatten(0, 1))
     seen = whole[:, None] | (rows < within).to(whole.device)
-    compared = (alive[:, rows] & seen).flatten()
+    compared = alive[:, rows] & seen
     starts = list(range(context, length - steps, steps)) or [0]
     begun = feature[:, starts].flatten(0, 1).repeat(repeats, 1)
     dreamed = imagine_policy(model, agent.acting, agent.stack, begun, steps, generator).reward.sum(1)
     true = torch.stack([played.reward[:, t + 1 : t + 1 + steps].sum(1) for t in starts], 1).flatten()
     lived = alive[:, starts].flatten()
     return Achieved(
-        value=value[compared].cpu().numpy(),
-        discounted_return=returns[:, rows].flatten()[compared].cpu().numpy(),
+        value=value[compared.flatten()].cpu().numpy(),
+        discounted_return=returns[:, rows][compared].cpu().numpy(),
         dream_return=dreamed.unflatten(0, (repeats, -1)).mean(0)[lived].cpu().numpy(),
         true_return=true[lived].cpu().numpy(),
         steps=steps,
         episodes=len(played.action),
+        of_worst=worst_episodes(played.reward)[:, None].expand_as(compared)[compared].cpu().numpy(),
     )
+
+
+def number_of_worst(episodes: int) -> int:
+    """How many of some episodes count as the worst."""
+    return max(1, int(WORST * episodes))
+
+
+def worst_episodes(reward: Tensor) -> Tensor:
+    """Which of B episodes (B,) have the least sums of their rewards (B, L); bool."""
+    worst = torch.zeros(len(reward), dtype=torch.bool, device=reward.device)
+    worst[reward.sum(1).argsort(stable=True)[: number_of_worst(len(reward))]] = True
+    return worst
 
 
 def _rows_within(length: int, discount: float) -> int:
@@ -162,7 +193,7 @@ def _rows_within(length: int, discount: float) -> int:
 
 def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
     """Draw the values' distributions, and both comparisons where the agent has played."""
-    figure = new_figure(14.0, 4.4)
+    figure = new_figure(14.0, 4.8)
     distributions, against, dreams = figure.subplots(1, 3)
     _distributions(distributions, values)
     found = outcome.figures() if outcome is not None else {}
@@ -170,9 +201,12 @@ def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
         _nothing(against, "Value against return")
     else:
         _against(against, outcome.discounted_return, outcome.value, BLUE, f"{len(outcome.value)} states {outcome.span}")
+        if outcome.of_worst.any():
+            x, y = outcome.discounted_return[outcome.of_worst], outcome.value[outcome.of_worst]
+            against.scatter(x, y, s=22, color=VERMILION, marker="v", linewidths=0, label=outcome.worst, zorder=3)
         finish(
             against,
-            f"Q below the return in {found['q_below_return']:.0%}; mean difference {found['q_minus_return']:+.1f}",
+            _below(found),
             "discounted return achieved from there",
             "Q of the action taken",
         )
@@ -188,6 +222,13 @@ def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
             "in the model, from the same state",
         )
     return figure
+
+
+def _below(found: dict[str, float]) -> str:
+    """How often Q is below the return, in the failures first, and the mean difference."""
+    worst = f"{found['q_below_return_in_worst']:.0%} of the worst, " if "q_below_return_in_worst" in found else ""
+    below = f"Q below the return: {worst}{found['q_below_return']:.0%} of all"
+    return f"{below}\nmean difference {found['q_minus_return']:+.1f}"
 
 
 def _nothing(axes: Axes, title: str) -> None:

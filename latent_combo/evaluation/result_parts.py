@@ -1,0 +1,125 @@
+"""The parts of a run's result, each typed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.tasks import Task
+from latent_combo.evaluation.fields import FieldError
+
+FEATURES = ("told_apart", "probes")
+"""Figures of a world model's features, among all that `result.json` has of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a run was asked for, as far as its result says it; config.yaml has all."""
+
+    obs: str
+    """pixels or state."""
+    dataset: str
+    """The dataset, as the run was given it."""
+    algorithm: str
+    """One of `config.schema.ALGORITHMS`."""
+    preset: str
+    """The preset that the settings started from."""
+    seed: int
+    """The run's seed."""
+    agent: dict[str, Any]
+    """The agent's settings that tell algorithms apart."""
+    fitted: str | None
+    """Where the world model came from; None for the run's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetReturns:
+    """Undiscounted returns of the episodes of a dataset."""
+
+    mean: float
+    """Mean over all episodes."""
+    most: float
+    """The best episode's."""
+    drawn: float
+    """Mean over the training episodes, weighted as the agent draws their rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentResult:
+    """What one agent of the stack came to."""
+
+    label: str = ""
+    """Its number, and the settings that it alone has."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The settings in which it differs from other agents of the stack."""
+    returns: list[float] = field(default_factory=list)
+    """The undiscounted return of every scored episode, in order of their seeds."""
+    return_mean: float
+    """Mean over its episodes."""
+    return_std: float = 0.0
+    """Standard deviation over its episodes."""
+    normalised_score: float
+    """0 is a random policy, 100 an expert."""
+    last_fifth_std_over_mean: float | None = None
+    """Coefficient of variation of its interim scores in the last fifth of training; None for fewer than two."""
+    regulariser: float | None = None
+    """E_rho[Q(s, a)], a of the policy, less E_D[Q] (B.2); None without conservatism."""
+
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        returns: NDArray[np.float64],
+        label: str,
+        settings: dict[str, Any],
+        swing: float | None,
+        regulariser: float | None,
+    ) -> "AgentResult":
+        """From its E returns (E,); for the rest see the fields."""
+        return cls(
+            label=label,
+            settings=settings,
+            returns=[float(value) for value in returns],
+            return_mean=float(returns.mean()),
+            return_std=float(returns.std()),
+            normalised_score=task.normalised_score(float(returns.mean())),
+            last_fifth_std_over_mean=swing,
+            regulariser=regulariser,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldModelResult:
+    """How well the world model predicts held-out episodes."""
+
+    open_loop: dict[str, dict[int, float]] = field(default_factory=dict)
+    """The fields of `OpenLoop`: each figure's name to its values, by steps ahead."""
+    one_step: dict[str, Any] = field(default_factory=dict)
+    """`WorldModel.quality`: figures of single steps, for a model that is fitted to those."""
+    features: dict[str, Any] = field(default_factory=dict)
+    """What the views found of its features: `told_apart`, and the R² of `probes` by the names of what they read."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures by their names, on one level; steps ahead are strings, as JSON has them."""
+        by_steps = {name: {str(k): value for k, value in some.items()} for name, some in self.open_loop.items()}
+        return {**by_steps, **self.one_step, **self.features}
+
+    @classmethod
+    def from_json(cls, said: Any) -> "WorldModelResult":
+        """Sort the figures of `to_json` into their groups. Raises FieldError for anything else."""
+        if not isinstance(said, Mapping):
+            raise FieldError(f"has {said!r} for world_model")
+        features = {name: value for name, value in said.items() if name in FEATURES}
+        rest = {name: value for name, value in said.items() if name not in FEATURES}
+        open_loop = {name: value for name, value in rest.items() if isinstance(value, dict)}
+        try:
+            by_steps = {name: {int(k): float(v) for k, v in some.items()} for name, some in open_loop.items()}
+        except (TypeError, ValueError) as error:
+            raise FieldError("has figures of world_model that are none") from error
+        return cls(
+            open_loop=by_steps,
+            one_step={name: value for name, value in rest.items() if name not in open_loop},
+            features=features,
+        )

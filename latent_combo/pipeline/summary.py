@@ -1,0 +1,93 @@
+"""What a run came to, put together from what its phases gave."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.dataset import Decoded
+from latent_combo.agent.replay import weighted_return
+from latent_combo.config.command_line import flat_settings
+from latent_combo.config.schema import Config
+from latent_combo.evaluation.result import Result
+from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult
+from latent_combo.evaluation.score import Score
+from latent_combo.pipeline.agent_phase import Trained
+from latent_combo.pipeline.session import Session
+from latent_combo.runtime.metrics import MetricsLog
+from latent_combo.runtime.speed import Meter
+
+AGENT_SETTINGS = (
+    *("beta", "f", "rho", "mu", "extraction", "anchor", "backup"),
+    *("trajectory_temperature", "from_first", "bfloat16"),
+)
+"""The agent's settings that a result says."""
+
+
+def summarise(
+    session: Session,
+    dataset: DatasetReturns,
+    world_model: WorldModelResult,
+    score: Score,
+    trained: Trained,
+    model_meter: Meter | None,
+) -> Result:
+    """A run's result but for what the last views find.
+
+    `model_meter` is the speed of the first phase, None for a world model that was fitted elsewhere.
+    """
+    config, looks, agent_meter = session.config, trained.looks, trained.meter
+    agents = zip(
+        score.returns,
+        config.agent.labels(),
+        config.agent.differences(),
+        looks.swing(config.agent_fit.updates, len(score.returns)),
+        trained.regularisers,
+        strict=True,
+    )
+    return Result.of(
+        session.task,
+        setting_of(config),
+        score,
+        [AgentResult.of(session.task, *agent) for agent in agents],
+        dataset,
+        looks=looks,
+        world_model=world_model,
+        rates={
+            "model_frames_per_s": None if model_meter is None else model_meter.rate,
+            "agent_updates_per_s": agent_meter.rate,
+        },
+        share_of_matmul={
+            "world_model": None if model_meter is None else model_meter.share,
+            "agent": agent_meter.share,
+        },
+        seconds=seconds_of(session),
+    )
+
+
+def setting_of(config: Config) -> Setting:
+    """What the result says of the settings."""
+    return Setting(
+        **{name: getattr(config, name) for name in ("obs", "dataset", "algorithm", "preset", "seed", "fitted")},
+        agent={name: getattr(config.agent, name) for name in AGENT_SETTINGS},
+    )
+
+
+def dataset_returns(data: Decoded, train: NDArray[np.int64], config: Config) -> DatasetReturns:
+    """Returns of all episodes, and of the training ones as the agent draws their rows."""
+    returns = data.episode_returns
+    drawn = weighted_return(returns[train], data.lengths[train] - 1, config.agent)
+    return DatasetReturns(mean=float(returns.mean()), most=float(returns.max()), drawn=drawn)
+
+
+def seconds_of(session: Session) -> dict[str, float]:
+    """The time that was spent so far, by part of the run; pictures are drawn beside it."""
+    return {**session.timer.seconds, "views_in_background": session.gallery.seconds}
+
+
+def log_result(log: MetricsLog, config: Config, result: Result) -> None:
+    """Put the final figures into the log, and with the settings into TensorBoard's HParams tab."""
+    scores = result.scores()
+    log.write("result", config.agent_fit.updates, scores)
+    settings: dict[str, Any] = flat_settings(config)
+    log.board.hyperparameters(settings, {f"result/{name}": value for name, value in scores.items()})
