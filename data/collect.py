@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from combo_common.cli import run_cli
+import combo_common.own_packages  # noqa: F401
+from combo_common.cli import Parser, run_cli
 from combo_common.errors import UserError
 from combo_common.versions import versions
 from data.episode import Episode
@@ -196,9 +197,7 @@ def check_out(out: Path) -> None:
 
 def main() -> None:
     """Read the command line, train or continue the behaviour policy, and write the split."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data.collect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("data.collect", __doc__)
     parser.add_argument("task", help="for example walker-walk")
     parser.add_argument("split", choices=SPLITS)
     parser.add_argument("out", type=Path, help="the folder or .hdf5 file to write, which must not be there yet")

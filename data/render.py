@@ -1,6 +1,5 @@
 """Draw a recording: `python -m data.render SRC OUT` makes a dataset of images out of recorded physics."""
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -9,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from combo_common.cli import run_cli
+import combo_common.own_packages  # noqa: F401
+from combo_common.cli import Parser, run_cli
 from combo_common.errors import UserError
 from data.episode import Episode
 from data.formats.manifest import Description, Manifest, check_fits
 from data.formats.native import Dataset, write_dataset
-from data.locate import default_data_dir, resolve
+from data.locate import resolve
+from data.options import add_data_dir
 from data.simulate.workers import in_order, processes_for
 from data.skipped import Skipped
 from envs.tasks import TASKS, get_task
@@ -169,14 +170,15 @@ def render_dataset(
 
 def main() -> None:
     """Read the command line and make the dataset."""
-    parser = argparse.ArgumentParser(prog="python -m data.render", description=__doc__)
+    parser = Parser("data.render", __doc__)
     parser.add_argument("source", help="a recording: its folder or its name")
     parser.add_argument("out", type=Path, help="the folder to make")
     parser.add_argument("--size", type=int, help="pixels of the square images (default: the task's)")
     parser.add_argument("--look", default="fast", help="fast, or full: as dm_control draws it, 10 times slower")
     parser.add_argument("--processes", type=int, help="that draw (default: one a core)")
+    add_data_dir(parser)
     options = parser.parse_args()
-    source = resolve(options.source, None, default_data_dir())
+    source = resolve(options.source, None, options.data_dir)
     manifest = render_dataset(source, options.out, options.size, options.look, processes=options.processes)
     print(f"{manifest.episodes} episodes, {manifest.transitions} transitions in {options.out}")
 

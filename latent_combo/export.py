@@ -1,11 +1,12 @@
 """`python -m latent_combo.export RUN OUT.safetensors`: a run's fitted world model as one file, with its recipe."""
 
-import argparse
 from pathlib import Path
 
+import latent_combo.own_packages  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError
+from latent_combo.config import options
 from latent_combo.config.fitted import read_fitted, write_fitted
 from latent_combo.runtime.run_folder import config_file
 
@@ -26,10 +27,7 @@ def export(run: Path, out: Path) -> str:
 
 def main() -> None:
     """Read the command line and export."""
-    parser = argparse.ArgumentParser(prog="python -m latent_combo.export", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("out", type=Path, help="the file, which must not be there yet")
-    given = parser.parse_args()
+    given = options.export().parse_args()
     print(export(given.run, given.out))
 
 

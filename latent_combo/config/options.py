@@ -1,0 +1,41 @@
+"""The options of the commands that read a run: apart from the commands, whose imports take seconds."""
+
+from pathlib import Path
+
+from combo_common.cli import Parser
+
+
+def evaluate() -> Parser:
+    """Those of `latent_combo.evaluate`."""
+    parser = Parser("latent_combo.evaluate", "Score a trained policy in its environment.")
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("--episodes", type=int, default=10, help="episodes for each agent (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="the first episode's seed (default: the run's own)")
+    parser.add_argument("--video", type=Path, help="write the first agent's episode of median return to this mp4")
+    return parser
+
+
+def visualise() -> Parser:
+    """Those of `latent_combo.visualise`."""
+    text = "Draw what a run's model predicts, what its agent values, and what it does."
+    parser = Parser("latent_combo.visualise", text)
+    parser.add_argument("run", type=Path, help="a run's folder")
+    shown = "which held-out segments, and which episodes, are shown (default: %(default)s)"
+    parser.add_argument("--seed", type=int, default=0, help=shown)
+    return parser
+
+
+def report() -> Parser:
+    """Those of `latent_combo.report`."""
+    parser = Parser("latent_combo.report", "Put a run on one self-contained HTML page, to be sent to a colleague.")
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder)")
+    return parser
+
+
+def export() -> Parser:
+    """Those of `latent_combo.export`."""
+    parser = Parser("latent_combo.export", "Write a run's fitted world model as one file, with its recipe.")
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("out", type=Path, help="the file to write (.safetensors), which must not be there yet")
+    return parser
