@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from combo_common.commands import program
 from combo_common.errors import UserError
-from combo_common.suggest import did_you_mean
+from combo_common.suggest import did_you_mean, nearest
 from combo_common.versions import named
 
 BROKEN_PIPE = 141
@@ -82,9 +82,10 @@ class Parser(argparse.ArgumentParser):
 
     def _meant(self, message: str) -> str:
         if unknown := re.match(r"unrecognized arguments: (--[\w-]+)", message):
-            return did_you_mean(unknown[1], self._option_string_actions)
+            return did_you_mean(nearest(unknown[1], self._option_string_actions))
         if wrong := re.search(r"invalid choice: '([^']*)'", message):
-            return did_you_mean(wrong[1], {str(choice) for action in self._actions for choice in action.choices or ()})
+            choices = {str(choice) for action in self._actions for choice in action.choices or ()}
+            return did_you_mean(nearest(wrong[1], choices))
         return ""
 
 

@@ -10,7 +10,7 @@ import latent_combo.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
 from combo_common.commands import SCRIPT
 from combo_common.errors import UserError
-from combo_common.suggest import did_you_mean
+from combo_common.suggest import did_you_mean, nearest_by_last_word
 from combo_common.versions import named
 from latent_combo.config import options
 
@@ -63,7 +63,8 @@ def run(arguments: list[str]) -> None:
     elif words[-1] == "--version":
         print(named())
     else:
-        raise UserError(f"there is no command {name!r}{_meant(name)} ({SCRIPT} --help lists all commands)")
+        meant = nearest_by_last_word(name, COMMANDS, " ")
+        raise UserError(f"there is no command {name!r}{did_you_mean(meant)} ({SCRIPT} --help lists all commands)")
 
 
 def overview(first: str = "") -> str:
@@ -94,14 +95,6 @@ def _run(name: str, arguments: list[str]) -> None:
     if not {"-h", "--help"} & set(arguments) or name == "train":
         print(f"{named()}: {name}", file=sys.stderr, flush=True)
     importlib.import_module(command.module).main()
-
-
-def _meant(name: str) -> str:
-    """A question with the sub-command that was perhaps meant: by its name, or by its last word."""
-    last = {known.rpartition(" ")[2]: known for known in COMMANDS}
-    if (nearest := did_you_mean(name, COMMANDS)) or name.startswith(f"{GROUP} "):
-        return nearest or did_you_mean(name.partition(" ")[2], last)
-    return next((f"; did you mean {last[word]}?" for word in last if did_you_mean(name, [word])), "")
 
 
 if __name__ == "__main__":

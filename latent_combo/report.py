@@ -4,7 +4,7 @@ import latent_combo.own_packages  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.files import write_atomically
 from latent_combo.config import options
-from latent_combo.config.command_line import unreadable
+from latent_combo.config.saved import unreadable
 from latent_combo.diagnostics.page import REPORT, write_report
 
 

@@ -23,8 +23,9 @@ from data.load import Storage, load
 from data.split import split_episodes
 from envs.tasks import Task
 from latent_combo.agent.replay import weighted_return
-from latent_combo.config.command_line import flat_settings, parse, settings_files
+from latent_combo.config.command_line import parse, settings_files
 from latent_combo.config.fitted import Recipe
+from latent_combo.config.saved import flat_settings
 from latent_combo.config.schema import Config
 from latent_combo.diagnostics.agent import AgentViews, show_film
 from latent_combo.diagnostics.curves import draw_curves

@@ -14,7 +14,7 @@ from data.dataset import Decoded
 from data.load import load
 from data.split import split_episodes
 from latent_combo.config import options
-from latent_combo.config.command_line import unreadable
+from latent_combo.config.saved import unreadable
 from latent_combo.diagnostics.agent import AgentViews, show_film
 from latent_combo.diagnostics.curves import draw_curves
 from latent_combo.diagnostics.model import PROBED, Exhibits, ModelViews, spread

@@ -6,7 +6,8 @@ import yaml
 
 from combo_common.errors import UserError
 from data.locate import resolve
-from latent_combo.config.command_line import load_config, parse, save_config, settings_files
+from latent_combo.config.command_line import parse, settings_files
+from latent_combo.config.saved import load_config, save_config
 from latent_combo.config.schema import ALGORITHMS, Config
 
 

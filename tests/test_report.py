@@ -9,7 +9,7 @@ import pytest
 
 from combo_common.errors import UserError
 from combo_common.versions import versions
-from latent_combo.config.command_line import unreadable
+from latent_combo.config.saved import unreadable
 from latent_combo.diagnostics.page import VIEWS, find_views, write_report
 
 

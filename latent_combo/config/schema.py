@@ -2,19 +2,18 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
-from combo_common.validation import require_not_negative, require_positive
+from combo_common.validation import require_choices, require_not_negative, require_positive
 from data.locate import default_data_dir
-from envs.tasks import LOOKS, OBSERVATIONS, Seen
+from envs.tasks import Seen
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.diagnostics.held_out import ViewsConfig
 from latent_combo.evaluation.evaluator import ScoreConfig
 from latent_combo.latents.encode import EncodeConfig
-from latent_combo.numerics.capture import GRAPHS
-from latent_combo.numerics.matmul import LIBRARIES
 from latent_combo.world_model.ensemble import EnsembleConfig
 from latent_combo.world_model.fit import FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig
@@ -43,7 +42,7 @@ ALGORITHMS: dict[str, dict[str, str]] = {
 class Config:
     """Everything that decides what a run does."""
 
-    obs: str = "pixels"
+    obs: Literal["pixels", "state"] = "pixels"
     """What the policy sees: pixels, or state (vectors)."""
     task: str = "cartpole-balance"
     dataset: str = "cartpole-balance-mini"
@@ -59,17 +58,17 @@ class Config:
     """The run's folder."""
     data_dir: str | None = None
     """Where datasets and caches live (default: $LATENT_COMBO_DATA, else ~/.cache/latent-combo)."""
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto, cpu or cuda."""
-    cuda_graphs: str = "auto"
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
     """Run training steps as CUDA graphs: auto (where there is a GPU and it works), on (or end with an error), off; in a
     file in quotes. Results are the same, but for the algorithms that cuDNN chooses."""
-    products: str = "auto"
+    products: Literal["auto", "mkl", "onednn"] = "auto"
     """The library that multiplies float32 matrices on a CPU: mkl or onednn; auto measures once which is faster here,
     and writes it into the run's settings."""
     tf32: bool = True
     """On a GPU, multiply float32 matrices by tensor cores, their entries rounded to 10 bits; sums stay float32."""
-    look: str = "fast"
+    look: Literal["fast", "full"] = "fast"
     """How observations are drawn: fast, or the suite's full look, which other programs' images have unless this says
     otherwise."""
     fitted: str | None = None
@@ -114,16 +113,9 @@ class Config:
         return Path(self.data_dir).expanduser() if self.data_dir else default_data_dir()
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("obs", self.obs, OBSERVATIONS),
-            ("algorithm", self.algorithm, tuple(ALGORITHMS)),
-            ("look", self.look, LOOKS),
-            ("device", self.device, ("auto", "cpu", "cuda")),
-            ("cuda_graphs", self.cuda_graphs, GRAPHS),
-            ("products", self.products, ("auto", *LIBRARIES)),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+        require_choices(self)
+        if self.algorithm not in ALGORITHMS:  # which are open to more, and so no Literal
+            raise ValueError(f"algorithm is {self.algorithm!r}; it is one of {', '.join(ALGORITHMS)}")
         for name, needed in ALGORITHMS[self.algorithm].items():
             if getattr(self.agent, name) != yaml.safe_load(needed):
                 raise ValueError(

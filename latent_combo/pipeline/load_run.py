@@ -11,8 +11,8 @@ from combo_common.errors import UserError
 from combo_common.seeding import generator, initial_weights
 from envs.tasks import Task, get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.config.command_line import load_config, settings_of
 from latent_combo.config.fitted import Recipe, read_fitted, require_fit
+from latent_combo.config.saved import load_config, settings_of
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.policy import Policy
 from latent_combo.numerics.choices import Choices

@@ -1,0 +1,118 @@
+"""What lies beneath a command line's own settings: what the paper sets, a preset, a fitted world model."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from combo_common.errors import UserError
+from combo_common.suggest import did_you_mean, nearest
+from data.formats.d4rl import check_hdf5, is_d4rl
+from data.formats.minari import is_minari
+from data.locate import default_data_dir, find, infer_task
+from data.source import layout_of
+from envs.tasks import OBSERVATIONS, get_task
+from latent_combo.config.arguments import peek, split_config
+from latent_combo.config.fitted import Recipe, read_recipe
+from latent_combo.config.presets import paper_settings, preset_file
+from latent_combo.config.schema import ALGORITHMS, Config
+from latent_combo.runtime.settings_file import read_settings
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What lies beneath a command line's own settings."""
+
+    obs: str
+    task: str
+    algorithm: str
+    files: tuple[Path, ...]
+    """The paper's settings for the dataset, if there are any, and the preset, in the order in which they apply."""
+    foreign_images: bool = False
+    """Whether the dataset is another program's, of images."""
+    fitted: str = ""
+    """Where the fitted world model is that agents are to be trained on; empty where one is to be fitted."""
+    recipe: Recipe | None = None
+    """What it says of itself; its settings lie above all of these."""
+
+    @classmethod
+    def of(cls, arguments: list[str]) -> "Layers":
+        """Those of a command line, spelt as `with_fitted` and `with_underscores` return it.
+
+        Raises UserError for unknown names, and for a task, dataset and world model that do not go together.
+        """
+        obs, chosen, algorithm = (
+            peek(arguments, name, getattr(Config, name)) for name in ("obs", "preset", "algorithm")
+        )
+        fitted, recipe = _fitted(arguments)
+        if recipe is not None:
+            obs = peek(arguments, "obs", recipe.obs)
+            require_same("obs", obs, recipe.obs, fitted)
+        _require_known("obs is", obs, OBSERVATIONS)
+        _require_known("unknown algorithm", algorithm, ALGORITHMS)
+        preset = preset_file(obs, chosen)
+        folder = Path(peek(arguments, "data_dir", str(default_data_dir()))).expanduser()
+        usual, dataset = str(read_settings(preset).get("dataset", Config.dataset)), peek(arguments, "dataset", "")
+        own = None if recipe is None else recipe.dataset
+        if own is not None:
+            usual, dataset = own, "" if dataset == own else dataset
+        named, told = peek(arguments, "task", ""), infer_task(dataset or usual, folder)
+        if named:
+            get_task(named)
+        if recipe is not None:
+            get_task(recipe.task)
+            named = named or (dataset and told) or recipe.task
+            require_same("task", named, recipe.task, fitted)
+        if own is None and not dataset and named and told not in (named, None):
+            raise UserError(
+                f"task is {named}, but the dataset of preset {chosen} is {usual}, which is of {told}; "
+                f"name a --dataset of {named}"
+            )
+        if dataset and not named and told is None:
+            _require_task_known(dataset, folder)
+        task = named or told or Config.task
+        published = paper_settings(obs, task, dataset or usual, folder)
+        files = (preset,) if published is None else (published, preset)
+        return cls(obs, task, algorithm, files, obs == "pixels" and _is_foreign(dataset, folder), fitted, recipe)
+
+
+def require_same(name: str, value: object, own: object, fitted: str) -> None:
+    """Raise UserError where a setting is not that of the fitted world model."""
+    if value != own:
+        remedy = f"name a --dataset of {own}" if name == "task" else f"set --{name} {own}"
+        raise UserError(f"{name} is {value}, but the world model of {fitted} has {own}; {remedy}, or another model")
+
+
+def _require_known(what: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise UserError(f"{what} {name!r}; it is one of {', '.join(known)}{did_you_mean(nearest(name, known))}")
+
+
+def _require_task_known(dataset: str, data_dir: Path) -> None:
+    """Raise UserError for a dataset that is there, or at Minari's, and does not say which task it is of."""
+    path = find(dataset, None, data_dir)
+    if path is not None and is_d4rl(path):
+        check_hdf5(path)
+    if path is not None or is_minari(dataset):
+        raise UserError(f"{dataset} does not say which task it is of; name it with --task")
+
+
+def _is_foreign(dataset: str, data_dir: Path) -> bool:
+    """Whether a dataset is there, or at Minari's, in a layout that does not say how images were drawn."""
+    path = find(dataset, None, data_dir) if dataset else None
+    if path is None:
+        return is_minari(dataset)
+    try:
+        return layout_of(path) != "own"
+    except UserError:
+        return False  # loading it says what is wrong
+
+
+def _fitted(arguments: list[str]) -> tuple[str, Recipe | None]:
+    """Where the fitted world model is that a command line names, or "", and what that says of itself."""
+    fitted = peek(arguments, "fitted", "")
+    if fitted in ("", "null"):
+        return "", None
+    for argument in split_config(arguments)[1]:
+        if (name := argument.split("=")[0]).startswith("--fit.") or name == "--fit":
+            raise UserError(f"{name} is of fitting a world model, but that of {fitted} is fitted; leave it out")
+    return fitted, read_recipe(Path(fitted))

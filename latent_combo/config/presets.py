@@ -1,0 +1,40 @@
+"""Files of settings that come with the program: the presets, and what the paper sets for its datasets."""
+
+from pathlib import Path
+
+from combo_common.errors import UserError
+from combo_common.suggest import did_you_mean, nearest
+from data.locate import infer_split
+from envs.tasks import VARIED
+
+INSTALLED, CHECKOUT = Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"
+PRESETS = INSTALLED if INSTALLED.is_dir() else CHECKOUT
+"""A folder for each kind of observations, with a YAML file for each preset."""
+PAPER = PRESETS / "paper"
+"""What the paper sets for each task and dataset, whatever the sizes: a YAML file each, of images in `pixels`."""
+SETTINGS_OF = {"expert": "medium-expert", "": "medium-replay"}
+"""Which of D4RL's splits others follow."""
+
+
+def preset_file(obs: str, name: str) -> Path:
+    """The file of a preset. Raises UserError, with the known ones, if there is none of that name."""
+    folder = PRESETS / obs
+    path = folder / f"{name}.yaml"
+    if not path.exists():
+        known = sorted(p.stem for p in folder.glob("*.yaml"))
+        raise UserError(
+            f"unknown preset {name!r}; for {obs} there are {', '.join(known)}{did_you_mean(nearest(name, known))}"
+        )
+    return path
+
+
+def paper_settings(obs: str, task: str, dataset: str, data_dir: Path) -> Path | None:
+    """The file of what the paper sets for a dataset; None for a task that it has not.
+
+    D4RL's splits are told by what a file says of itself, or else by its name. What is none of them follows the nearest:
+    of states, experts' data are as narrow as medium-expert, anything else is taken to be as diverse as medium-replay.
+    """
+    folder, split = PAPER if obs == "state" else PAPER / "pixels", infer_split(dataset, data_dir)
+    settings = SETTINGS_OF.get(split, split) if obs == "state" else split
+    of = task.removesuffix(VARIED)
+    return next((path for name in (f"{of}-{settings}", of) if (path := folder / f"{name}.yaml").exists()), None)
