@@ -11,12 +11,19 @@ from typing import Any, Union, get_args, get_origin
 from combo_common.commands import program
 from combo_common.validation import choices
 from latent_combo.config.parser import NOT_SETTINGS, parser, setting_types
+from latent_combo.config.presets import preset_names
+from latent_combo.config.schema import ALGORITHMS
 
 FIRST = (
     *("obs", "dataset", "task", "algorithm", "preset", "seed", "out", "fitted", "device", "data_dir"),
     *("agent.beta", "agent.stack", "fit.steps", "agent_fit.updates"),
 )
 """The settings that people use first."""
+GIVEN = {
+    **{"dataset": "NAME_OR_PATH", "task": "NAME", "out": "FOLDER", "data_dir": "FOLDER", "fitted": "PATH"},
+    "algorithm": f"{{{','.join(ALGORITHMS)}}}",
+}
+"""What settings of text take."""
 OPTIONS = {
     "--config FILE": "A YAML file of settings, such as a run's config.yaml; single settings win over it.",
     "--resume RUN": "Go on with a stopped run, with its own settings; it stands alone.",
@@ -57,10 +64,10 @@ def help_text(values: dict[str, Any]) -> str:
     about = ABOUT.format(preset=values["preset"], obs=values["obs"])
     lines = [f"usage: {program('train')} [--SETTING VALUE ...]", ""]
     for paragraph in about.split("\n\n"):
-        lines += [*textwrap.wrap(paragraph, width), ""]
+        lines += [*textwrap.wrap(paragraph, width, break_on_hyphens=False), ""]
     lines += ["Used first:", ""]
     for name in FIRST:
-        lines += _entry(settings[name], values[name], width)
+        lines += _entry(settings[name], values, width)
     lines += ["", "Files and information:", ""]
     for invocation, text in OPTIONS.items():
         lines += _described(invocation, text, width)
@@ -68,7 +75,7 @@ def help_text(values: dict[str, Any]) -> str:
         rest = [name for name in settings if name not in FIRST and _group(name) == group]
         lines += ["", f"{title}:", ""]
         for name in rest:
-            lines += _entry(settings[name], values[name], width)
+            lines += _entry(settings[name], values, width)
     return "\n".join(lines)
 
 
@@ -76,17 +83,22 @@ def _group(name: str) -> str:
     return name.partition(".")[0] if "." in name else ""
 
 
-def _entry(action: argparse.Action, value: Any, width: int) -> list[str]:
+def _entry(action: argparse.Action, values: dict[str, Any], width: int) -> list[str]:
     """A setting: how it is given, and its text with the value in force."""
-    name = "world_model" if action.dest == "fitted" else action.dest
-    given = "PATH" if action.dest == "fitted" else kind(setting_types()[action.dest])
+    setting = action.dest
+    name = "world_model" if setting == "fitted" else setting
+    given = GIVEN.get(setting) or kind(setting_types()[setting])
+    if setting == "preset":
+        given = f"{{{','.join(preset_names(values['obs']))}}}"
     text = " ".join((action.help or "").split())
-    return list(_described(f"--{name.replace('_', '-')} {given}", f"{text} [{_plain(value)}]".strip(), width))
+    invocation = f"--{name.replace('_', '-')} {given}"
+    return list(_described(invocation, f"{text} (default: {_plain(values[setting])})", width))
 
 
 def _described(invocation: str, text: str, width: int) -> Iterator[str]:
     yield f"  {invocation}"
-    yield from textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    indent = " " * 6
+    yield from textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def kind(hint: Any) -> str:

@@ -16,15 +16,18 @@ SETTINGS_OF = {"expert": "medium-expert", "": "medium-replay"}
 """Which of D4RL's splits others follow."""
 
 
+def preset_names(obs: str) -> list[str]:
+    """The presets of a kind of observations."""
+    return sorted(path.stem for path in (PRESETS / obs).glob("*.yaml"))
+
+
 def preset_file(obs: str, name: str) -> Path:
     """The file of a preset. Raises UserError, with the known ones, if there is none of that name."""
-    folder = PRESETS / obs
-    path = folder / f"{name}.yaml"
+    path = PRESETS / obs / f"{name}.yaml"
     if not path.exists():
-        known = sorted(p.stem for p in folder.glob("*.yaml"))
-        raise UserError(
-            f"unknown preset {name!r}; for {obs} there are {', '.join(known)}{did_you_mean(nearest(name, known))}"
-        )
+        known = preset_names(obs)
+        meant = did_you_mean(nearest(name, known))
+        raise UserError(f"unknown preset {name!r}; for {obs} there are {', '.join(known)}{meant}")
     return path
 
 

@@ -43,23 +43,28 @@ class Config:
     """Everything that decides what a run does."""
 
     obs: Literal["pixels", "state"] = "pixels"
-    """What the policy sees: pixels, or state (vectors)."""
+    """What the policy sees: images (pixels) or vectors (state)."""
     task: str = "cartpole-balance"
+    """What the policy is to do, such as walker-walk or hopper; by default the dataset's own task, and a dataset that
+    does not say its task needs this."""
     dataset: str = "cartpole-balance-mini"
     """A name below the data folder, a recording that comes with the repository, a path (of this project, of V-D4RL,
     DreamerV2, LOMPO, D4RL or Minari), one of D4RL's names (downloaded if it is not here), or a Minari id."""
     algorithm: str = "combo"
-    """One of combo, cql-mbpo, mbpo, cql, sac, bc."""
+    """How the agent is trained: conservatively on data and rollouts of the model (combo), with the conservatism on the
+    dataset's states (cql-mbpo) or without any (mbpo); without the model's rollouts (cql, sac); or by imitation (bc). It
+    sets some of the `agent` settings."""
     preset: str = "quickstart"
-    """One of quickstart (minutes on two cores), small (an hour), gpu (images: the paper's sizes in minutes on a GPU),
-    paper (the paper's sizes and settings, for a GPU)."""
+    """Sizes and schedules: quickstart (minutes on two cores), small (an hour), gpu (the paper's sizes for images, in
+    minutes on a GPU) or paper (the paper's sizes and settings, for a GPU)."""
     seed: int = 0
+    """It decides the initial weights, all random draws, and which episodes are held out."""
     out: str = "runs/latest"
-    """The run's folder."""
+    """The run's folder, which this command makes."""
     data_dir: str | None = None
-    """Where datasets and caches live (default: $LATENT_COMBO_DATA, else ~/.cache/latent-combo)."""
+    """The folder of datasets and caches; null: $LATENT_COMBO_DATA, or else ~/.cache/latent-combo."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto, cpu or cuda."""
+    """The processor that trains: auto takes a GPU where there is one."""
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
     """Run training steps as CUDA graphs: auto (where there is a GPU and it works), on (or end with an error), off; in a
     file in quotes. Results are the same, but for the algorithms that cuDNN chooses."""
@@ -73,7 +78,8 @@ class Config:
     otherwise."""
     fitted: str | None = None
     """A fitted world model to train agents on instead of fitting one, whatever `fit` says: the folder of a run, or a
-    file of `latent_combo.export`. --world_model PATH says the same."""
+    file of `latent_combo.export`, whose settings of the world model, task, dataset and held-out episodes this run takes
+    over. On the command line it is --world-model PATH."""
     held_out: float = 0.1
     """Share of the episodes that nothing is trained on."""
     split_seed: int | None = None
@@ -87,7 +93,7 @@ class Config:
     save_every: int = 500
     """Steps between checkpoints."""
     world_model: RecurrentConfig = field(default_factory=RecurrentConfig)
-    """Of pixels."""
+    """The world model of pixels."""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     """The world model of states."""
     fit: FitConfig = field(default_factory=FitConfig)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -16,7 +17,14 @@ from latent_combo.config.saved import load_config, settings_of
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.policy import Policy
 from latent_combo.numerics.choices import Choices
-from latent_combo.numerics.matmul import LIBRARIES, PRECISIONS, fastest_library, fastest_precision, use_library
+from latent_combo.numerics.matmul import (
+    LIBRARIES,
+    PRECISIONS,
+    Library,
+    fastest_library,
+    fastest_precision,
+    use_library,
+)
 from latent_combo.numerics.precision import multiplies_bfloat16, set_precision
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.run_folder import WORLD_MODEL
@@ -46,7 +54,7 @@ def settled(config: Config, device: torch.device) -> Config:
     choices = Choices(config.data_folder, device)
     if config.products == "auto" and device.type == "cpu":
         library = choices.get("library of products", LIBRARIES, fastest_library)
-        config = replace(config, products=library)
+        config = replace(config, products=cast(Library, library))
         print(f"products      {library}", flush=True)
     if config.agent.bfloat16:
         use(config, device)  # bfloat16 is compared with the library that was chosen
