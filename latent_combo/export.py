@@ -22,7 +22,7 @@ def export(run: Path, out: Path) -> str:
         raise UserError(f"{run} does not say what its world model is")
     write_fitted(out, recipe, weights)
     size, count = out.stat().st_size / 1e6, sum(tensor.numel() for tensor in weights.values())
-    return f"{out}: {count:,} numbers, {size:.1f} MB; use it with: {command('train', '--world_model', out)}"
+    return f"{out}: {count:,} numbers, {size:.1f} MB; use it with: {command('train', '--world-model', out)}"
 
 
 def main() -> None:

@@ -78,7 +78,8 @@ class Layers:
 def require_same(name: str, value: object, own: object, fitted: str) -> None:
     """Raise UserError where a setting is not that of the fitted world model."""
     if value != own:
-        remedy = f"name a --dataset of {own}" if name == "task" else f"set --{name} {own}"
+        option = name.replace("_", "-")
+        remedy = f"name a --dataset of {own}" if name == "task" else f"set --{option} {own}"
         raise UserError(f"{name} is {value}, but the world model of {fitted} has {own}; {remedy}, or another model")
 
 
