@@ -151,7 +151,7 @@ def test_in_python_another_package_is_an_import_error(tmp_path: Path) -> None:
 
 
 EDITABLE = """
-import importlib.util, sys
+import importlib.machinery, importlib.util, sys
 class Finder:  # as an editable install has it: after the folders of sys.path
     def find_spec(self, name, path=None, target=None):
         if name in ("combo_common", "latent_combo", "data", "envs"):
@@ -160,7 +160,7 @@ class Finder:  # as an editable install has it: after the folders of sys.path
                 name, f"{folder}/__init__.py", submodule_search_locations=[folder]
             )
 root = sys.argv.pop(1)
-sys.meta_path.append(Finder())
+sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder) + 1, Finder())
 from latent_combo.cli import run
 import data, data.split
 print(data.__file__)

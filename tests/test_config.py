@@ -239,7 +239,7 @@ def test_help_shows_texts_choices_and_the_values_of_the_other_arguments(capsys: 
     assert "--agent.mu {uniform,policy} or [{uniform,policy}, ...]" in words and "(default: 7)" in words
     used_first, rest = words.split("Files and information:")
     assert all(f"--{name.replace('_', '-')} " in used_first for name in FIRST if name != "fitted")
-    assert used_first.endswith(f"(default: {parse(['--preset', 'small'])[0].agent_fit.updates})")
+    assert used_first.rstrip().endswith(f"(default: {parse(['--preset', 'small'])[0].agent_fit.updates})")
     assert not [name for name in setting_types() if setting_types()[name] and f"--{name}" in rest and "_" in name]
     typo = explain(["--presett", "small"])
     assert "there is no setting presett; did you mean preset?" in typo.splitlines()[-1] and "--obs {pixels" in typo
