@@ -14,9 +14,10 @@ def nearest(name: str, known: Iterable[str], close: float = CLOSE) -> str | None
 
 def nearest_by_last_word(name: str, known: Iterable[str], separator: str, close: float = CLOSE) -> str | None:
     """The same among names of several words; where none is near as a whole, the one whose last word is."""
-    last = {one.rpartition(separator)[2]: one for one in known}
-    if whole := nearest(name, last.values(), close):
+    names = list(known)
+    if whole := nearest(name, names, close):
         return whole
+    last = {one.rpartition(separator)[2]: one for one in reversed(names)}  # of several, the first
     word = nearest(name.rpartition(separator)[2], last, close)
     return None if word is None else last[word]
 

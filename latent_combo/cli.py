@@ -23,16 +23,23 @@ class Command:
     """It has a `main`, which reads the command line."""
     line: str
     """What it does."""
-    options: Callable[[], Parser] | None = None
-    """What reads its command line before the module is imported; None where the module is light."""
+    check: Callable[[list[str]], object] | None = None
+    """It answers --help, and raises UserError for what is wrong, before the module is imported; None where the module
+    is light."""
+
+
+def _parsing(make: Callable[[], Parser]) -> Callable[[list[str]], object]:
+    return lambda arguments: make().parse_args(arguments)
 
 
 COMMANDS = {
-    "train": Command("latent_combo.train", "train a policy offline on a dataset, and score it"),
-    "evaluate": Command("latent_combo.evaluate", "score a trained policy again", options.evaluate),
-    "visualise": Command("latent_combo.visualise", "draw what a run's model and policy do", options.visualise),
-    "report": Command("latent_combo.report", "put a run on one HTML page", options.report),
-    "export": Command("latent_combo.export", "write a run's world model as one file", options.export),
+    "train": Command("latent_combo.train", "train a policy offline on a dataset, and score it", options.check_settings),
+    "evaluate": Command("latent_combo.evaluate", "score a trained policy again", _parsing(options.evaluate)),
+    "visualise": Command(
+        "latent_combo.visualise", "draw what a run's model and policy do", _parsing(options.visualise)
+    ),
+    "report": Command("latent_combo.report", "put a run on one HTML page", _parsing(options.report)),
+    "export": Command("latent_combo.export", "write a run's world model as one file", _parsing(options.export)),
     "doctor": Command("envs.doctor", "check that this machine can draw"),
     "data collect": Command("data.collect", "collect a dataset with a learner or a script"),
     "data render": Command("data.render", "draw the images of a recording"),
@@ -90,10 +97,10 @@ def _run(name: str, arguments: list[str]) -> None:
         print(named())
         return
     sys.argv[1:] = arguments
-    if command.options is not None:
-        command.options().parse_args(arguments)  # --help and errors come before what takes long to import
-    if not {"-h", "--help"} & set(arguments) or name == "train":
+    if name == "train" or not {"-h", "--help"} & set(arguments):  # its settings are of modules that need torch
         print(f"{named()}: {name}", file=sys.stderr, flush=True)
+    if command.check is not None:
+        command.check(arguments)
     importlib.import_module(command.module).main()
 
 

@@ -183,3 +183,23 @@ def test_the_doctor_looks_past_the_working_folder(tmp_path: Path, monkeypatch: p
         subprocess, "run", lambda *_, **given: asked.append(given["cwd"]) or subprocess.CompletedProcess("", 1)
     )
     assert doctor.examine("egl") is None and asked == [ROOT]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--sed", "3"], "did you mean seed?"),
+        (["--preset", "smal"], "did you mean small?"),
+        (["--agent.beta", "much"], "agent.beta is much"),
+        (["--resume", "run", "--seed", "1"], "--resume RUN stands alone"),
+    ],
+)
+def test_what_is_wrong_of_train_is_said_before_the_rest_is_imported(
+    arguments: list[str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.import_module", lambda name: pytest.fail(f"{name} is imported"))
+    with pytest.raises(UserError) as error:
+        run(["train", *arguments])
+    assert named in str(error.value)
+    with pytest.raises(SystemExit):
+        run(["train", "--preset", "small", "--help"])

@@ -13,7 +13,7 @@ from combo_common.versions import named
 from latent_combo.config.arguments import config_files, peek, resumed_folder, split_config, with_fitted
 from latent_combo.config.fitted import COMPUTED, GROUPS, Recipe
 from latent_combo.config.help import help_text
-from latent_combo.config.layers import Layers, require_same
+from latent_combo.config.layers import Layers, chosen_names, known_preset, require_same
 from latent_combo.config.parser import instantiate, read
 from latent_combo.config.saved import load_config
 from latent_combo.config.schema import ALGORITHMS, Config
@@ -28,12 +28,7 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     `--print_config`. Raises UserError, with one readable line, for an unknown key, a wrong type or an impossible
     combination.
     """
-    if "--version" in arguments:
-        print(named())
-        raise SystemExit
-    if set(HELP) & set(arguments):
-        print(explain([argument for argument in arguments if argument not in HELP]))
-        raise SystemExit
+    _answer(arguments)
     arguments = _spelt(arguments)
     if (run := resumed_folder(arguments)) is not None:
         return load_config(run), True
@@ -42,6 +37,27 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     if layers.recipe is not None:
         _require_agreement(whole, layers.recipe, layers.fitted)
     return instantiate(whole), False
+
+
+def check(arguments: list[str]) -> None:
+    """Leave as `parse` does for `--help` and `--version`; of the errors, raise those that need no look at a dataset."""
+    _answer(arguments)
+    spelt = _spelt(arguments)
+    if resumed_folder(spelt) is not None or any(argument.startswith("--print_config") for argument in spelt):
+        return
+    if not peek(spelt, "fitted", ""):  # which may say what is observed
+        known_preset(*chosen_names(spelt))
+    read(spelt)
+
+
+def _answer(arguments: list[str]) -> None:
+    """Print what was asked for instead of a run, and leave; or nothing."""
+    if "--version" in arguments:
+        print(named())
+        raise SystemExit
+    if set(HELP) & set(arguments):
+        print(explain([argument for argument in arguments if argument not in HELP]))
+        raise SystemExit
 
 
 def settings_files(arguments: list[str]) -> tuple[Path, ...]:

@@ -40,28 +40,19 @@ class Layers:
 
         Raises UserError for unknown names, and for a task, dataset and world model that do not go together.
         """
-        obs, chosen, algorithm = (
-            peek(arguments, name, getattr(Config, name)) for name in ("obs", "preset", "algorithm")
-        )
+        obs, chosen, algorithm = chosen_names(arguments)
         fitted, recipe = _fitted(arguments)
         if recipe is not None:
             obs = peek(arguments, "obs", recipe.obs)
             require_same("obs", obs, recipe.obs, fitted)
-        _require_known("obs is", obs, OBSERVATIONS)
-        _require_known("unknown algorithm", algorithm, ALGORITHMS)
-        preset = preset_file(obs, chosen)
+        preset = known_preset(obs, chosen, algorithm)
         folder = Path(peek(arguments, "data_dir", str(default_data_dir()))).expanduser()
         usual, dataset = str(read_settings(preset).get("dataset", Config.dataset)), peek(arguments, "dataset", "")
         own = None if recipe is None else recipe.dataset
         if own is not None:
             usual, dataset = own, "" if dataset == own else dataset
-        named, told = peek(arguments, "task", ""), infer_task(dataset or usual, folder)
-        if named:
-            get_task(named)
-        if recipe is not None:
-            get_task(recipe.task)
-            named = named or (dataset and told) or recipe.task
-            require_same("task", named, recipe.task, fitted)
+        told = infer_task(dataset or usual, folder)
+        named = _named_task(peek(arguments, "task", ""), told if dataset else None, recipe, fitted)
         if own is None and not dataset and named and told not in (named, None):
             raise UserError(
                 f"task is {named}, but the dataset of preset {chosen} is {usual}, which is of {told}; "
@@ -81,6 +72,34 @@ def require_same(name: str, value: object, own: object, fitted: str) -> None:
         option = name.replace("_", "-")
         remedy = f"name a --dataset of {own}" if name == "task" else f"set --{option} {own}"
         raise UserError(f"{name} is {value}, but the world model of {fitted} has {own}; {remedy}, or another model")
+
+
+def chosen_names(arguments: list[str]) -> tuple[str, str, str]:
+    """The observations, the preset and the algorithm that a command line names, or the usual ones."""
+    obs, preset, algorithm = (peek(arguments, name, getattr(Config, name)) for name in ("obs", "preset", "algorithm"))
+    return obs, preset, algorithm
+
+
+def known_preset(obs: str, preset: str, algorithm: str) -> Path:
+    """The file of a preset. Raises UserError for observations, an algorithm or a preset that there is not."""
+    _require_known("obs is", obs, OBSERVATIONS)
+    _require_known("unknown algorithm", algorithm, ALGORITHMS)
+    return preset_file(obs, preset)
+
+
+def _named_task(named: str, told: str | None, recipe: Recipe | None, fitted: str) -> str:
+    """The task that a command line names, or that follows from its dataset or fitted world model; or "".
+
+    Raises UserError for an unknown task, and where it is not the world model's.
+    """
+    if named:
+        get_task(named)
+    if recipe is None:
+        return named
+    get_task(recipe.task)
+    task = named or told or recipe.task
+    require_same("task", task, recipe.task, fitted)
+    return task
 
 
 def _require_known(what: str, name: str, known: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""The options of the commands that read a run: apart from the commands, whose imports take seconds."""
+"""The options of commands, apart from the commands, whose imports take seconds."""
 
 from pathlib import Path
 
@@ -39,3 +39,13 @@ def export() -> Parser:
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("out", type=Path, help="the file to write (.safetensors), which must not be there yet")
     return parser
+
+
+def check_settings(arguments: list[str]) -> None:
+    """Answer `latent_combo.train`'s --help, and raise UserError for names and values that no run can have.
+
+    That takes torch, but none of what draws and plays.
+    """
+    from latent_combo.config.command_line import check  # here, since the other commands' options do without
+
+    check(arguments)
