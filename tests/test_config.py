@@ -215,6 +215,8 @@ def test_what_is_wrong_is_named_in_one_line(arguments: list[str], named: str) ->
         (["--obs", "pixel"], "obs is 'pixel'; it is one of state, pixels; did you mean pixels?"),
         (["--look", "fsat"], "look is 'fsat'; it is one of fast, full; did you mean fast?"),
         (["--agent.mu=[policy, unifrm]"], "agent.mu is 'unifrm'; it is one of uniform, policy; did you mean uniform?"),
+        (["--mapped", "7"], "mapped is 7; it is true or false or null ("),
+        (["--fit.steps", "1.5"], "fit.steps is 1.5; it is a whole number ("),
         (["--agent-fit.updats", "3"], "there is no setting agent_fit.updats; did you mean agent_fit.updates?"),
     ],
 )

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import jsonargparse
 
@@ -17,6 +17,8 @@ from latent_combo.config.schema import Config
 
 NOT_SETTINGS = ("help", "config", "resume", "print_config")
 """Options that are not settings of a run."""
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+"""What values of plain types are."""
 ALIKE = 0.75
 """Likeness, in [0, 1], from which on a setting may have been meant by a name that there is not."""
 
@@ -80,6 +82,9 @@ def _readable(line: str) -> str:
         return f"{name} is {given[1]}; it is one value, or a list with one for each agent, such as [0.5, 1]"
     if given[1].startswith("[") and name.startswith("agent."):
         return f"{name} is {given[1]}, but agents of a stack can not differ in it; give one value"
+    kinds = get_args(setting_types()[name]) or (setting_types()[name],)
+    if all(kind in KINDS for kind in kinds):
+        return f"{name} is {given[1]}; it is {' or '.join(KINDS[kind] for kind in kinds)}"
     return line
 
 
