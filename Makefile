@@ -2,21 +2,27 @@ PYTHON ?= python3
 RUN ?= runs/quickstart
 BIN := .venv/bin
 
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
 .PHONY: setup train test lint format bench docs tensorboard clean
 
 setup: .venv/ready
 
-# torch first and exactly: a looser request may fetch gigabytes of CUDA packages.
-.venv/ready: pyproject.toml constraints.txt
+# What training needs. torch first and exactly: a looser request may fetch gigabytes of CUDA packages.
+.venv/train: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[collect,dev]"
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) -c constraints.txt -e .
+	touch .venv/train
+
+# What the tests, linters and learners need, too.
+.venv/ready: .venv/train
+	$(PIP) -c constraints.txt -e ".[collect,dev]"
 	touch .venv/ready
 
-train: setup
-	$(BIN)/python -m latent_combo.train --preset quickstart --out $(RUN)
+train: .venv/train
+	$(BIN)/latent-combo train --preset quickstart --out $(RUN)
 
-# One worker a core, and one thread in each: two would only wait for one another.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
@@ -30,7 +36,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup
+bench: .venv/train
 	$(BIN)/python -m benchmarks.bench
 
 # The site, in site/: a broken link, an unknown name or an outdated page of settings is an error. Needs Python 3.11.
@@ -40,10 +46,10 @@ docs: .venv/docs
 	$(BIN)/zensical build --strict --clean
 
 .venv/docs: .venv/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(PIP) -c constraints.txt -e ".[docs]"
 	touch .venv/docs
 
-tensorboard: setup
+tensorboard: .venv/train
 	$(BIN)/tensorboard --logdir runs --host 127.0.0.1
 
 clean:

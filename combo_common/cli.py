@@ -1,11 +1,16 @@
-"""The frame of every command."""
+"""The frame of every command, and the parser of those that have a few options."""
 
+import argparse
 import os
+import re
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
+from combo_common.commands import program
 from combo_common.errors import UserError
+from combo_common.suggest import did_you_mean, nearest
+from combo_common.versions import named
 
 BROKEN_PIPE = 141
 """Exit code of a command whose output is read no more: 128 and the number of the signal, as of any other program."""
@@ -34,3 +39,63 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def with_dashes(arguments: Sequence[str]) -> list[str]:
+    """A command line whose options are spelt with dashes: --skip_corrupt is --skip-corrupt; values stay as they are."""
+    return [_respelt(argument, "_", "-") for argument in arguments]
+
+
+def with_underscores(arguments: Sequence[str]) -> list[str]:
+    """A command line whose options are spelt as in files of settings: --data-dir is --data_dir."""
+    return [_respelt(argument, "-", "_") for argument in arguments]
+
+
+def _respelt(argument: str, old: str, new: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace(old, new) + equals + value
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of a command: spelt with dashes or underscores, with --version, and with errors of one line."""
+
+    def __init__(self, module: str, description: str | None) -> None:
+        """Make the parser of the command in a module, whose description may be the module's docstring."""
+        called = program(module)
+        super().__init__(
+            prog=called,
+            description=(description or "").replace(f"python -m {module}", called),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument("--version", action=ShowVersion)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, whichever way options are spelt."""
+        return super().parse_known_args(with_dashes(sys.argv[1:] if args is None else args), namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError: what is wrong, what was perhaps meant, and where all options are listed."""
+        raise UserError(f"{message}{self._meant(message)} ({self.prog} --help lists all options)")
+
+    def _meant(self, message: str) -> str:
+        if unknown := re.match(r"unrecognized arguments: (--[\w-]+)", message):
+            return did_you_mean(nearest(unknown[1], self._option_string_actions))
+        if wrong := re.search(r"invalid choice: '([^']*)'", message):
+            choices = {str(choice) for action in self._actions for choice in action.choices or ()}
+            return did_you_mean(nearest(wrong[1], choices))
+        return ""
+
+
+class ShowVersion(argparse.Action):
+    """Print the program's version, with the commit of a checkout, and leave; asked for only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="print this program's version and leave")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Print and leave."""
+        print(named())
+        parser.exit()

@@ -1,8 +1,30 @@
 """Command lines of this program, to be copied into a shell."""
 
 import shlex
+import sys
+from pathlib import Path
+
+SCRIPT = "latent-combo"
+"""The console script, which has all commands as sub-commands."""
 
 
-def command(name: str, *arguments: object) -> str:
-    """`python -m latent_combo.NAME ARGUMENTS`, quoted where a shell needs it."""
-    return f"python -m latent_combo.{name} {shlex.join(map(str, arguments))}"
+def called_as_script() -> bool:
+    """Whether this process was started as `latent-combo ...`, and not as `python -m ...` or from Python."""
+    return Path(sys.argv[0]).stem == SCRIPT
+
+
+def program(module: str) -> str:
+    """How the command in a module is called, in the way in which this process was: `train` is `latent_combo.train`.
+
+    It is `latent-combo train` or `python -m latent_combo.train`; of `data.collect`, `latent-combo data collect` or
+    `python -m data.collect`.
+    """
+    package, _, name = (module if "." in module else f"latent_combo.{module}").rpartition(".")
+    if not called_as_script():
+        return f"python -m {package}.{name}"
+    return f"{SCRIPT} data {name}" if package == "data" else f"{SCRIPT} {name}"
+
+
+def command(module: str, *arguments: object) -> str:
+    """A whole command line: `program(module)` and arguments, quoted where a shell needs it."""
+    return f"{program(module)} {shlex.join(map(str, arguments))}"

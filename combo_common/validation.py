@@ -1,4 +1,24 @@
-"""Checks of the numbers in a config: a bad one is refused by name before anything runs."""
+"""Checks of the values in a config: a bad one is refused by name before anything runs."""
+
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+@cache
+def choices(hint: Any) -> tuple[str, ...]:
+    """The words that a type allows, which has a Literal in it; none of any other type."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return next((known for part in get_args(hint) if (known := choices(part))), ())
+
+
+def require_choices(config: object) -> None:
+    """Raise ValueError naming the first field whose type has a Literal, and whose value is none of its words."""
+    for name, hint in get_type_hints(type(config)).items():
+        known, value = choices(hint), getattr(config, name)
+        for word in value if isinstance(value, list) else [value]:
+            if known and word not in known:
+                raise ValueError(f"{name} is {word!r}; it is one of {', '.join(known)}")
 
 
 def require_positive(config: object, *names: str) -> None:

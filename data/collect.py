@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from combo_common.cli import run_cli
+import combo_common.own_packages  # noqa: F401
+from combo_common.cli import Parser, run_cli
 from combo_common.errors import UserError
 from combo_common.files import writing
 from combo_common.versions import versions
@@ -54,9 +55,7 @@ def check_out(out: Path) -> None:
 
 def main() -> None:
     """Read the command line, train or continue the behaviour policy, and write the split."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data.collect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("data.collect", __doc__)
     parser.add_argument("task", help="for example walker-walk")
     parser.add_argument("split", choices=SPLITS)
     parser.add_argument("out", type=Path, help="the folder or .hdf5 file to write, which must not be there yet")

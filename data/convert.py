@@ -6,30 +6,28 @@ project's: a folder with a manifest). Nothing that is read is lost where the tar
 said.
 """
 
-import argparse
-
-from combo_common.cli import run_cli
+import combo_common.own_packages  # noqa: F401
+from combo_common.cli import Parser, run_cli
 from data.conversion import convert
 from data.formats.registry import writable_names
-from data.locate import default_data_dir
+from data.options import add_data_dir
 from data.source import open_source
 from envs.tasks import LOOKS, get_task
 
 
 def main() -> None:
     """Read the command line and convert."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("data.convert", __doc__)
     parser.add_argument("source", help="a dataset: its path in any layout, its name, or a Minari id")
     parser.add_argument("out", help="the folder or file to make, which must not be there yet; for minari an id")
     parser.add_argument("--to", required=True, choices=writable_names())
     parser.add_argument("--task", help="of a dataset that does not tell it")
     parser.add_argument("--look", choices=LOOKS, help="how images were drawn, for a dataset that does not tell it")
     parser.add_argument("--skip-corrupt", action="store_true", help="leave damaged files out, and say how many")
+    add_data_dir(parser)
     given = parser.parse_args()
     task = get_task(given.task) if given.task else None
-    source = open_source(given.source, task, default_data_dir(), given.skip_corrupt)
+    source = open_source(given.source, task, given.data_dir, given.skip_corrupt)
     count, lost = convert(source, given.out, given.to, given.look)
     print("; ".join([f"{count} episodes in {given.out}", *(f"not in it: {what}" for what in lost)]))
 

@@ -96,7 +96,7 @@ def check_sum(path: Path, data_dir: Path) -> None:
             data_dir.mkdir(parents=True, exist_ok=True)
             note.write_text(f"{found}  {path.name}\n")
         except OSError as error:
-            raise UserError(f"cannot write to {data_dir}: {error.strerror}; choose another --data_dir") from error
+            raise UserError(f"cannot write to {data_dir}: {error.strerror}; choose another --data-dir") from error
         return
     if (known := note.read_text().split()[0]) != found:
         raise UserError(

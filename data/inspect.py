@@ -3,34 +3,33 @@
 With --pictures FOLDER it also draws the returns, the actions, and frames of some episodes (contact sheet).
 """
 
-import argparse
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from combo_common.cli import run_cli
+import combo_common.own_packages  # noqa: F401
+from combo_common.cli import Parser, run_cli
 from combo_common.errors import UserError
 from data.inspection import Sampled, inspect_dataset
 from data.inspection_report import format_report, write_pictures
-from data.locate import default_data_dir
+from data.options import add_data_dir
 from data.source import open_source
 from envs.tasks import get_task
 
 
 def main() -> None:
     """Read the command line and print the report."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data.inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("data.inspect", __doc__)
     parser.add_argument("dataset", help="a dataset: its path in any layout, its name, or a Minari id")
     parser.add_argument("--task", help="of a dataset that does not tell its task")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="where to write returns, actions and frames")
     parser.add_argument("--skip-corrupt", action="store_true", help="leave damaged files out, and say how many")
+    add_data_dir(parser)
     options = parser.parse_args()
     task = get_task(options.task) if options.task else None
-    source = open_source(options.dataset, task, default_data_dir(), options.skip_corrupt)
+    source = open_source(options.dataset, task, options.data_dir, options.skip_corrupt)
     if task is not None and source.dataset is not None and source.dataset.manifest.task != task.name:
         raise UserError(f"{source.where} is of {source.dataset.manifest.task}, not of {task.name}; leave --task out")
     sampled = Sampled()

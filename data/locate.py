@@ -2,9 +2,9 @@
 
 import difflib
 import os
-import shlex
 from pathlib import Path
 
+from combo_common.commands import command
 from combo_common.errors import UserError
 from data import d4rl_download as published
 from data.formats.manifest import MANIFEST_NAME
@@ -51,8 +51,8 @@ def _how_to_collect(name: str, data_dir: Path) -> str:
         split = name.removeprefix(f"{task}-")
         if split != name and split in (*published.SPLITS, "replay"):
             suffix, steps = (".hdf5" if task in published.ROBOTS else ""), COLLECTED.get(task, 300_000)
-            out = shlex.quote(f"{data_dir / name}{suffix}")
-            return f", or collect it: python -m data.collect {task} {split} {out} --steps {steps}"
+            out = f"{data_dir / name}{suffix}"
+            return f", or collect it: {command('data.collect', task, split, out, '--steps', steps)}"
     return ""
 
 

@@ -9,7 +9,6 @@ of the physics (P,) before and after the action (A,), and of the environment, wh
 do that the simulator can compute. The task still says what is observed and when an episode ends.
 """
 
-import argparse
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -18,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from combo_common.cli import run_cli
+import combo_common.own_packages  # noqa: F401
+from combo_common.cli import Parser, run_cli
 from combo_common.errors import UserError
 from combo_common.versions import versions
 from data.episode import Episode
@@ -27,7 +27,7 @@ from data.formats.d4rl import write_d4rl
 from data.formats.hdf5_file import is_hdf5
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
-from data.locate import default_data_dir
+from data.options import add_data_dir
 from data.simulate.relabelling import check_same_robot, load_reward, relabel
 from data.simulate.workers import processes_for
 from data.source import open_source
@@ -39,24 +39,23 @@ WORTHWHILE = 20_000
 
 def main() -> None:
     """Read the command line, and write the relabelled recording."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data.relabel", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("data.relabel", __doc__)
     parser.add_argument("source", help="a recording with physics: its path or name")
     parser.add_argument("out", type=Path, help="the folder or .hdf5 file to write, which must not be there yet")
     parser.add_argument("--task", required=True, help="whose reward and observations, for example halfcheetah-jump")
     parser.add_argument("--of", metavar="TASK", help="what SRC is of, where it does not tell (default: --task)")
     parser.add_argument("--reward", metavar="FILE.py:FUNCTION", help="a function that pays instead of the task")
     parser.add_argument("--processes", type=int, help="that work (default: one a core)")
+    add_data_dir(parser)
     given = parser.parse_args()
     task = get_task(given.task)
     if given.out.exists():
         raise UserError(f"{given.out} exists already; remove it or name another")
     if given.reward:
         load_reward(given.reward)  # before any work
-    source = open_source(given.source, get_task(given.of) if given.of else None, default_data_dir())
+    source = open_source(given.source, get_task(given.of) if given.of else None, given.data_dir)
     if source.task is None:
-        source = open_source(given.source, task, default_data_dir())
+        source = open_source(given.source, task, given.data_dir)
     check_same_robot(source.task or task, task, source.where)
     if source.images:
         print(f"{source.where} has images; they are not in {given.out}, whose frames data.render draws")

@@ -1,24 +1,25 @@
 """Draw a recording: `python -m data.render SRC OUT` makes a dataset of images out of recorded physics."""
 
-import argparse
 from pathlib import Path
 
-from combo_common.cli import run_cli
-from data.locate import default_data_dir
+import combo_common.own_packages  # noqa: F401
+from combo_common.cli import Parser, run_cli
+from data.options import add_data_dir
 from data.reference import resolve
 from data.simulate.rendering import render_dataset
 
 
 def main() -> None:
     """Read the command line and make the dataset."""
-    parser = argparse.ArgumentParser(prog="python -m data.render", description=__doc__)
+    parser = Parser("data.render", __doc__)
     parser.add_argument("source", help="a recording: its folder or its name")
     parser.add_argument("out", type=Path, help="the folder to make")
     parser.add_argument("--size", type=int, help="pixels of the square images (default: the task's)")
     parser.add_argument("--look", default="fast", help="fast, or full: as dm_control draws it, 10 times slower")
     parser.add_argument("--processes", type=int, help="that draw (default: one a core)")
+    add_data_dir(parser)
     options = parser.parse_args()
-    source = resolve(options.source, None, default_data_dir()).local
+    source = resolve(options.source, None, options.data_dir).local
     manifest = render_dataset(source, options.out, options.size, options.look, processes=options.processes)
     print(f"{manifest.episodes} episodes, {manifest.transitions} transitions in {options.out}")
 

@@ -3,16 +3,19 @@
 Each back end is tried in a process of its own, since a process can use only one.
 """
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from combo_common.cli import run_cli
+import combo_common.own_packages  # noqa: F401
+from combo_common.cli import Parser, run_cli
 from combo_common.errors import UserError
 from envs.gl import LIBRARIES
 
@@ -51,6 +54,7 @@ def examine(backend: str) -> dict[str, Any] | None:
     """What `probe` finds in a process that uses this back end; None if it does not draw."""
     done = subprocess.run(
         [sys.executable, "-m", "envs.doctor", "--probe"],
+        cwd=Path(__file__).parents[1],  # where `envs` is this one, whatever the working folder holds
         env={**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend},
         capture_output=True,
         text=True,
@@ -73,7 +77,9 @@ def verdict(backend: str, found: dict[str, Any] | None) -> str:
 
 def main() -> None:
     """Examine all back ends. Raises UserError if none of them draws the right way up."""
-    if "--probe" in sys.argv[1:]:
+    parser = Parser("envs.doctor", __doc__)
+    parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
+    if parser.parse_args().probe:
         print(json.dumps(probe()))
         return
     works = False

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from combo_common.commands import program
 from combo_common.errors import UserError
 from envs import gl
 from envs.pixels import BLACK, averaged, drawn_size
@@ -18,7 +19,7 @@ try:
     import mujoco
 except (ImportError, AttributeError, RuntimeError) as error:  # as PyOpenGL and mujoco say that a library is missing
     raise UserError(
-        f"MUJOCO_GL is {BACKEND}, which does not work here ({error}); unset it, and see `python -m envs.doctor`"
+        f"MUJOCO_GL is {BACKEND}, which does not work here ({error}); unset it, and see `{program('envs.doctor')}`"
     ) from error
 
 
@@ -48,7 +49,7 @@ class Renderer:
         try:
             self._renderer: Any = mujoco.Renderer(model, pixels, pixels)
         except (RuntimeError, ImportError, AttributeError, mujoco.FatalError) as error:
-            raise UserError(f"no GL context ({error}); `python -m envs.doctor` says what to install") from error
+            raise UserError(f"no GL context ({error}); `{program('envs.doctor')}` says what to install") from error
         finally:
             model.vis.quality.offsamples = samples
             screen.offwidth, screen.offheight = room
@@ -66,7 +67,7 @@ class Renderer:
         if int(frame.max()) < BLACK:
             raise UserError(
                 "the renderer drew a black frame, as it does after another GL context was closed; "
-                "run again in a fresh process, and see `python -m envs.doctor`"
+                f"run again in a fresh process, and see `{program('envs.doctor')}`"
             )
         return frame if len(frame) == self._size else averaged(frame, self._size)
 

@@ -1,12 +1,12 @@
 """`python -m latent_combo.evaluate RUN`: score a trained policy in its environment."""
 
-import argparse
 from contextlib import closing
-from pathlib import Path
 
+import latent_combo.own_packages  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError
+from latent_combo.config import options
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.film import film
 from latent_combo.evaluation.result import Result
@@ -17,12 +17,7 @@ from latent_combo.runtime.video import write_mp4
 
 def main() -> None:
     """Read the command line, load the run, play, and print the scores beside the dataset's and a random policy's."""
-    parser = argparse.ArgumentParser(prog="python -m latent_combo.evaluate", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("--episodes", type=int, default=10, help="episodes for each agent")
-    parser.add_argument("--seed", type=int, help="the first episode's seed (default: the run's own)")
-    parser.add_argument("--video", type=Path, help="write the first agent's episode of median return to this mp4")
-    given = parser.parse_args()
+    given = options.evaluate().parse_args()
     if given.episodes < 1:
         raise UserError(f"--episodes is {given.episodes}; at least 1 is needed")
     run = load_run(given.run)

@@ -3,14 +3,15 @@
 With --policy it is one agent's policy instead, which `latent_combo.load_policy` reads without the run.
 """
 
-import argparse
 from pathlib import Path
 
+import latent_combo.own_packages  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError
 from latent_combo.api.policy_file import export_policy
 from latent_combo.api.run import load_run
+from latent_combo.config import options
 from latent_combo.config.fitted import read_fitted, write_fitted
 from latent_combo.runtime.run_folder import config_file
 
@@ -26,7 +27,7 @@ def export(run: Path, out: Path) -> str:
         raise UserError(f"{run} does not say what its world model is")
     write_fitted(out, recipe, weights)
     size, count = out.stat().st_size / 1e6, sum(tensor.numel() for tensor in weights.values())
-    return f"{out}: {count:,} numbers, {size:.1f} MB; use it with: {command('train', '--world_model', out)}"
+    return f"{out}: {count:,} numbers, {size:.1f} MB; use it with: {command('train', '--world-model', out)}"
 
 
 def export_agent(run: Path, out: Path, agent: int) -> str:
@@ -40,12 +41,7 @@ def export_agent(run: Path, out: Path, agent: int) -> str:
 
 def main() -> None:
     """Read the command line and export."""
-    parser = argparse.ArgumentParser(prog="python -m latent_combo.export", description=__doc__)
-    parser.add_argument("--policy", action="store_true", help="write a policy instead of the world model")
-    parser.add_argument("--agent", type=int, default=0, help="whose policy, of a stack (default: the first's)")
-    parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("out", type=Path, help="the file, which must not be there yet")
-    given = parser.parse_args()
+    given = options.export().parse_args()
     print(export_agent(given.run, given.out, given.agent) if given.policy else export(given.run, given.out))
 
 

@@ -1,21 +1,17 @@
 """`python -m latent_combo.report RUN`: a run on one self-contained HTML page, to be sent to a colleague."""
 
-import argparse
-from pathlib import Path
-
+import latent_combo.own_packages  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.files import write_atomically
-from latent_combo.config.command_line import unreadable
+from latent_combo.config import options
+from latent_combo.config.saved import unreadable
 from latent_combo.diagnostics.page import write_report
 from latent_combo.runtime.run_folder import REPORT
 
 
 def main() -> None:
     """Read the command line and write the page."""
-    parser = argparse.ArgumentParser(prog="python -m latent_combo.report", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("--out", type=Path, help=f"the page (default: {REPORT} in the run's folder)")
-    given = parser.parse_args()
+    given = options.report().parse_args()
     page = write_report(given.run, known=unreadable(given.run))
     out = given.out or given.run / REPORT
     write_atomically(out, page.encode())

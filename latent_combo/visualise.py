@@ -1,11 +1,11 @@
 """`python -m latent_combo.visualise RUN`: draw what a run's model predicts, what its agent values, and what it does."""
 
-import argparse
 import dataclasses
 import time
 from contextlib import closing
 from pathlib import Path
 
+import latent_combo.own_packages  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError
@@ -14,7 +14,8 @@ from combo_common.seeding import generator
 from data.dataset import Decoded
 from data.load import load
 from data.split import split_episodes
-from latent_combo.config.command_line import unreadable
+from latent_combo.config import options
+from latent_combo.config.saved import unreadable
 from latent_combo.diagnostics.agent import MEDIAN, WORST, AgentViews, show_films
 from latent_combo.diagnostics.curves import CURVES, Panels, draw_curves, joined
 from latent_combo.diagnostics.model import PROBED, Exhibits, ModelViews, spread
@@ -96,10 +97,7 @@ def _curves(folder: Path) -> Panels | None:
 
 def main() -> None:
     """Read the command line, and draw into the run's folder and its TensorBoard events."""
-    parser = argparse.ArgumentParser(prog="python -m latent_combo.visualise", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("--seed", type=int, default=0, help="which held-out segments, and which episodes, are shown")
-    given = parser.parse_args()
+    given = options.visualise().parse_args()
     if given.seed < 0:
         raise UserError(f"--seed is {given.seed}; it is 0 or more")
     started, folder = time.perf_counter(), given.run

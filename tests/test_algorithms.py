@@ -22,7 +22,8 @@ from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.penalty import NO_PENALTY
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.agent.settings import AgentConfig
-from latent_combo.config.command_line import load_config, parse, save_config
+from latent_combo.config.command_line import parse
+from latent_combo.config.saved import load_config, save_config
 from latent_combo.pipeline import agent_phase
 
 

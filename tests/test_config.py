@@ -5,10 +5,16 @@ import pytest
 import yaml
 
 from combo_common.errors import UserError
+from combo_common.validation import choices
 from data.reference import resolve
+from envs.tasks import LOOKS, OBSERVATIONS
 from latent_combo.agent.algorithms import ALGORITHMS
-from latent_combo.config.command_line import load_config, parse, save_config, settings_files
+from latent_combo.config.command_line import explain, parse, settings_files
+from latent_combo.config.help import FIRST
+from latent_combo.config.parser import parser, setting_types
+from latent_combo.config.saved import load_config, save_config
 from latent_combo.config.schema import Config
+from latent_combo.numerics.matmul import LIBRARIES
 
 
 @pytest.mark.parametrize("obs", ["pixels", "state"])
@@ -196,6 +202,59 @@ def test_what_is_wrong_is_named_in_one_line(arguments: list[str], named: str) ->
     with pytest.raises(UserError, match=named) as error:
         parse(arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (
+            ["--preset", "smal"],
+            "unknown preset 'smal'; for pixels there are gpu, paper, quickstart, small; did you mean small?",
+        ),
+        (["--algorithm", "comobo"], "unknown algorithm 'comobo'; it is one of combo, cql-mbpo"),
+        (["--algorithm", "comobo"], "; did you mean combo?"),
+        (["--obs", "pixel"], "obs is 'pixel'; it is one of state, pixels; did you mean pixels?"),
+        (["--look", "fsat"], "look is 'fsat'; it is one of fast, full; did you mean fast?"),
+        (["--agent.mu=[policy, unifrm]"], "agent.mu is 'unifrm'; it is one of uniform, policy; did you mean uniform?"),
+        (["--mapped", "7"], "mapped is 7; it is true or false or null ("),
+        (["--fit.steps", "1.5"], "fit.steps is 1.5; it is a whole number ("),
+        (["--agent-fit.updats", "3"], "there is no setting agent_fit.updats; did you mean agent_fit.updates?"),
+    ],
+)
+def test_a_typo_is_answered_with_what_was_perhaps_meant(arguments: list[str], named: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(arguments)
+    assert named in str(error.value) and "\n" not in str(error.value)
+
+
+def test_every_setting_has_a_text() -> None:
+    texts = {action.dest: action.help for action in parser()._actions}
+    settings = [name for name, kind in setting_types().items() if kind is not None]
+    assert len(settings) > 90 and not [name for name in settings if not texts[name]]
+
+
+def test_help_shows_texts_choices_and_the_values_of_the_other_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--preset", "small", "--help", "--seed", "7"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "--obs {pixels,state} What the policy sees: images (pixels) or vectors (state). (default: pixels)" in words
+    assert "--preset {gpu,paper,quickstart,small}" in words and "--world-model PATH A fitted world model" in words
+    assert "--agent.mu {uniform,policy} or [{uniform,policy}, ...]" in words and "(default: 7)" in words
+    used_first, rest = words.split("Files and information:")
+    assert all(f"--{name.replace('_', '-')} " in used_first for name in FIRST if name != "fitted")
+    assert used_first.rstrip().endswith(f"(default: {parse(['--preset', 'small'])[0].agent_fit.updates})")
+    assert not [name for name in setting_types() if setting_types()[name] and f"--{name}" in rest and "_" in name]
+    typo = explain(["--presett", "small"])
+    assert "there is no setting presett; did you mean preset?" in typo.splitlines()[-1] and "--obs {pixels" in typo
+
+
+def test_choices_are_those_of_the_parts_that_use_them() -> None:
+    types = setting_types()
+    assert set(choices(types["obs"])) == set(OBSERVATIONS)
+    assert choices(types["look"]) == LOOKS
+    assert choices(types["products"]) == ("auto", *LIBRARIES)
+    with pytest.raises(ValueError, match="look is 'wild'; it is one of fast, full"):
+        Config(look="wild")  # type: ignore[arg-type]
 
 
 def test_settings_may_be_spelt_with_dashes(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import yaml
 from combo_common.errors import UserError
 from envs.tasks import get_task
 from latent_combo.agent.fit import AgentFit
-from latent_combo.config.command_line import parse, save_config, settings_files
+from latent_combo.config.command_line import parse, settings_files
 from latent_combo.config.fitted import METADATA, Recipe, read_fitted, read_recipe
+from latent_combo.config.saved import save_config
 from latent_combo.config.schema import Config
 from latent_combo.export import export
 from latent_combo.pipeline.build import build_world_model, load_fitted
@@ -170,8 +171,8 @@ def test_its_settings_lie_between_the_preset_and_the_command_line(finished: Path
         ("--held_out 0.4", "held_out is 0.4, but .* has 0.1"),
         ("--fit.steps 9", "--fit.steps is of fitting a world model, but that of .* is fitted"),
         ("--fit.steps=9", "--fit.steps is of fitting"),
-        ("--world_model", "--world_model names nothing"),
-        ("--world_model= --seed 1", "--world_model names nothing"),
+        ("--world_model", "--world-model names nothing"),
+        ("--world_model= --seed 1", "--world-model names nothing"),
         ("--world_model nowhere", "nowhere is not there"),
         ("--split_seed=-1 --dataset walker-walk-mini", "split_seed is -1"),
     ],

@@ -12,7 +12,7 @@ from toy_results import a_result
 
 from combo_common.errors import UserError
 from combo_common.versions import versions
-from latent_combo.config.command_line import unreadable
+from latent_combo.config.saved import unreadable
 from latent_combo.diagnostics.curves import Panels
 from latent_combo.diagnostics.episodes import draw_episodes, named
 from latent_combo.diagnostics.page import VIEWS, find_views, write_report

@@ -1,23 +1,20 @@
 """The settings of the actor-critic, and which of them may differ from agent to agent of a stack."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from combo_common.validation import require_not_negative, require_positive, require_share
+from combo_common.validation import require_choices, require_not_negative, require_positive, require_share
 from latent_combo.agent.extraction import EXTRACTIONS
 from latent_combo.agent.networks import NetworkConfig
 
-RHO = ("model", "mix", "dataset")
-MU = ("uniform", "policy")
-BACKUP = ("sample", "mode")
+Rho = Literal["model", "mix", "dataset"]
+Mu = Literal["uniform", "policy"]
 
 Numbers = float | list[float]
 """One for all agents of a stack, or one for each."""
-Words = str | list[str]
-"""The same."""
 PER_AGENT = ("beta", "f", "rho", "mu", "anchor", "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
 """Settings that may differ from agent to agent of a stack."""
 
@@ -42,9 +39,9 @@ class AgentConfig:
     """Weight of the conservative term (eq. 2); the paper has 0.5 on walker-walk medium-replay."""
     f: Numbers = 0.5
     """Share of a batch that comes from the dataset; 1 uses no model data."""
-    rho: Words = "mix"
+    rho: Rho | list[Rho] = "mix"
     """Whose states are pushed down: those of "model" rollouts, of the whole batch ("mix", d_f), of the "dataset"."""
-    mu: Words = "uniform"
+    mu: Mu | list[Mu] = "uniform"
     """Actions of model rollouts: "uniform" or the current "policy"'s."""
     actions: int = 10
     """N, sampled actions for the log-sum-exp, of the uniform and of the current policy each (B.1)."""
@@ -91,7 +88,7 @@ class AgentConfig:
     values and multiplied by c, and the policy pays |mode - a|^2 at the dataset's pairs. 0 is eq. 3 as printed; of
     values above 0 the smaller ones stay nearer to the data. Eq. 3 counts all rows of a batch and the anchor the
     dataset's alone, so that c f is what is traded at such a row. It wants values of one sign."""
-    backup: str = "sample"
+    backup: Literal["sample", "mode"] = "sample"
     """The action that the critics' target values in the next state: a "sample" of the policy, as eq. 2 has it, or its
     "mode", which is what acts in the environment. An anchored policy narrows slowly, and samples of a wide one pay for
     conservatism at every backup (docs/notes/pixels.md); one that imitates is always backed up by its mode."""
@@ -108,10 +105,9 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         self._settle_stack()
+        require_choices(self)
         if self.extraction not in EXTRACTIONS:
             raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTIONS)}")
-        if self.backup not in BACKUP:
-            raise ValueError(f"backup is {self.backup!r}; it is one of {', '.join(BACKUP)}")
         if self.backup == "mode" and self.entropy_in_target:
             raise ValueError('entropy_in_target is of samples; it needs backup "sample"')
         require_positive(self, "actions", "batch", "stack", "target_steps", "initial_alpha")
@@ -129,10 +125,6 @@ class AgentConfig:
         if self._lists():
             self.members()  # each is checked by itself
             return
-        if self.rho not in RHO:
-            raise ValueError(f"rho is {self.rho!r}; it is one of {', '.join(RHO)}")
-        if self.mu not in MU:
-            raise ValueError(f"mu is {self.mu!r}; it is one of {', '.join(MU)}")
         require_positive(self, "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
         require_not_negative(self, "beta", "anchor")
         assert not isinstance(self.f, list)

@@ -2,18 +2,17 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from combo_common.validation import require_not_negative, require_positive
+from combo_common.validation import require_choices, require_not_negative, require_positive
 from data.locate import default_data_dir
-from envs.tasks import LOOKS, OBSERVATIONS, Seen
+from envs.tasks import Seen
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.diagnostics.held_out import ViewsConfig
 from latent_combo.evaluation.evaluator import ScoreConfig
 from latent_combo.latents.encode import EncodeConfig
-from latent_combo.numerics.capture import GRAPHS
-from latent_combo.numerics.matmul import LIBRARIES
 from latent_combo.world_model.ensemble import EnsembleConfig
 from latent_combo.world_model.fit import FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig
@@ -23,38 +22,44 @@ from latent_combo.world_model.recurrent import RecurrentConfig
 class Config:
     """Everything that decides what a run does."""
 
-    obs: str = "pixels"
-    """What the policy sees: pixels, or state (vectors)."""
+    obs: Literal["pixels", "state"] = "pixels"
+    """What the policy sees: images (pixels) or vectors (state)."""
     task: str = "cartpole-balance"
+    """What the policy is to do, such as walker-walk or hopper; by default the dataset's own task, and a dataset that
+    does not say its task needs this."""
     dataset: str = "cartpole-balance-mini"
     """A name below the data folder, a recording that comes with the repository, a path (of this project, of V-D4RL,
     DreamerV2, LOMPO, D4RL or Minari), one of D4RL's names (downloaded if it is not here), or a Minari id."""
     algorithm: str = "combo"
-    """One of combo, cql-mbpo, mbpo, cql, sac, bc, or of those that are registered (agent/algorithms.py)."""
+    """How the agent is trained: conservatively on data and rollouts of the model (combo), with the conservatism on the
+    dataset's states (cql-mbpo) or without any (mbpo); without the model's rollouts (cql, sac); by imitation (bc); or by
+    an algorithm that was registered (agent/algorithms.py). It sets some of the `agent` settings."""
     preset: str = "quickstart"
-    """One of quickstart (minutes on two cores), small (an hour), gpu (images: the paper's sizes in minutes on a GPU),
-    paper (the paper's sizes and settings, for a GPU)."""
+    """Sizes and schedules: quickstart (minutes on two cores), small (an hour), gpu (the paper's sizes for images, in
+    minutes on a GPU) or paper (the paper's sizes and settings, for a GPU)."""
     seed: int = 0
+    """It decides the initial weights, all random draws, and which episodes are held out."""
     out: str = "runs/latest"
-    """The run's folder."""
+    """The run's folder, which this command makes."""
     data_dir: str | None = None
-    """Where datasets and caches live (default: $LATENT_COMBO_DATA, else ~/.cache/latent-combo)."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    cuda_graphs: str = "auto"
+    """The folder of datasets and caches; null: $LATENT_COMBO_DATA, or else ~/.cache/latent-combo."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """The processor that trains: auto takes a GPU where there is one."""
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
     """Run training steps as CUDA graphs: auto (where there is a GPU and it works), on (or end with an error), off; in a
     file in quotes. Results are the same, but for the algorithms that cuDNN chooses."""
-    products: str = "auto"
+    products: Literal["auto", "mkl", "onednn"] = "auto"
     """The library that multiplies float32 matrices on a CPU: mkl or onednn; auto measures once which is faster here,
     and writes it into the run's settings."""
     tf32: bool = True
     """On a GPU, multiply float32 matrices by tensor cores, their entries rounded to 10 bits; sums stay float32."""
-    look: str = "fast"
+    look: Literal["fast", "full"] = "fast"
     """How observations are drawn: fast, or the suite's full look, which other programs' images have unless this says
     otherwise."""
     fitted: str | None = None
     """A fitted world model to train agents on instead of fitting one, whatever `fit` says: the folder of a run, or a
-    file of `latent_combo.export`. --world_model PATH says the same."""
+    file of `latent_combo.export`, whose settings of the world model, task, dataset and held-out episodes this run takes
+    over. On the command line it is --world-model PATH."""
     held_out: float = 0.1
     """Share of the episodes that nothing is trained on."""
     split_seed: int | None = None
@@ -68,7 +73,7 @@ class Config:
     save_every: int = 500
     """Steps between checkpoints."""
     world_model: RecurrentConfig = field(default_factory=RecurrentConfig)
-    """Of pixels."""
+    """The world model of pixels."""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     """The world model of states."""
     fit: FitConfig = field(default_factory=FitConfig)
@@ -94,16 +99,9 @@ class Config:
         return Path(self.data_dir).expanduser() if self.data_dir else default_data_dir()
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("obs", self.obs, OBSERVATIONS),
-            ("algorithm", self.algorithm, tuple(ALGORITHMS)),
-            ("look", self.look, LOOKS),
-            ("device", self.device, ("auto", "cpu", "cuda")),
-            ("cuda_graphs", self.cuda_graphs, GRAPHS),
-            ("products", self.products, ("auto", *LIBRARIES)),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+        require_choices(self)
+        if self.algorithm not in ALGORITHMS:  # which are open to more, and so no Literal
+            raise ValueError(f"algorithm is {self.algorithm!r}; it is one of {', '.join(ALGORITHMS)}")
         for name, needed in ALGORITHMS[self.algorithm].settings.items():
             if getattr(self.agent, name) != needed:
                 raise ValueError(

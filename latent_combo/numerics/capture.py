@@ -16,8 +16,6 @@ from torch import Tensor
 
 from combo_common.errors import UserError
 
-GRAPHS = ("auto", "on", "off")
-"""Of `--cuda_graphs`: where there is a GPU and it works; there or else an error; never."""
 WARM_UPS = 3
 """Steps before a capture, in which libraries choose their kernels and take their workspaces."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -9,11 +10,11 @@ from combo_common.errors import UserError
 from combo_common.seeding import initial_weights
 from envs.tasks import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.config.command_line import settings_of
 from latent_combo.config.fitted import Recipe, read_fitted, require_fit
+from latent_combo.config.saved import settings_of
 from latent_combo.config.schema import Config
 from latent_combo.numerics.choices import Choices
-from latent_combo.numerics.matmul import LIBRARIES, PRECISIONS, fastest_library, fastest_precision, use_library
+from latent_combo.numerics.matmul import LIBRARIES, PRECISIONS, Library, fastest_library, fastest_precision, use_library
 from latent_combo.numerics.precision import multiplies_bfloat16, set_precision
 from latent_combo.world_model.base import WorldModel
 from latent_combo.world_model.ensemble import EnsembleWorldModel
@@ -35,11 +36,11 @@ def settled(config: Config, device: torch.device) -> Config:
     asked for and there is no GPU.
     """
     if config.cuda_graphs == "on" and device.type != "cuda":
-        raise UserError("cuda_graphs is on, but the device is a CPU, which has none; use --cuda_graphs auto")
+        raise UserError("cuda_graphs is on, but the device is a CPU, which has none; use --cuda-graphs auto")
     choices = Choices(config.data_folder, device)
     if config.products == "auto" and device.type == "cpu":
         library = choices.get("library of products", LIBRARIES, fastest_library)
-        config = replace(config, products=library)
+        config = replace(config, products=cast(Library, library))
         print(f"products      {library}", flush=True)
     if config.agent.bfloat16:
         use(config, device)  # bfloat16 is compared with the library that was chosen
@@ -94,7 +95,7 @@ def load_fitted(path: Path, config: Config, task: Task, device: torch.device) ->
     Raises UserError for one whose tensors are not those of the config.
     """
     recipe, weights = read_fitted(path)
-    settings = "the settings (--preset, --world_model.*)" if recipe is None else "its own recipe"
+    settings = "the settings (--preset, --world-model.*)" if recipe is None else "its own recipe"
     with torch.device("meta"):  # whatever sizes the settings name, no memory is taken before the weights have them
         described = build_world_model(config, task, torch.device("meta"))
     require_fit(weights, described, path, settings)

@@ -10,7 +10,7 @@ from combo_common.commands import command
 from combo_common.errors import UserError
 from envs.tasks import Task, get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.config.command_line import load_config
+from latent_combo.config.saved import load_config
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.policy import Policy
 from latent_combo.pipeline.build import build_agent, build_world_model, choose_device, use

@@ -16,7 +16,7 @@ from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from envs.tasks import get_task
 from latent_combo.agent.fit import AgentFit
-from latent_combo.config.command_line import save_config
+from latent_combo.config.saved import save_config
 from latent_combo.config.schema import Config
 from latent_combo.diagnostics.style import EXACT
 from latent_combo.numerics.finite import NonFiniteError

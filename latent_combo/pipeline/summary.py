@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from data.dataset import Decoded
 from latent_combo.agent.replay import weighted_return
-from latent_combo.config.command_line import flat_settings
+from latent_combo.config.saved import flat_settings
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.result import Result
 from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult

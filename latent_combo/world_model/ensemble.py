@@ -40,6 +40,7 @@ class EnsembleConfig:
     weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
     """Of each layer's squared weights, halved; one entry more than there are hidden layers (MOPO)."""
     max_log_variance: float = 0.5
+    """Where the upper soft bound of the predicted log-variances starts; it is learned (Chua et al., 2018)."""
     min_log_variance: float = -10.0
     """Where the soft bounds of the predicted log-variances start; they are learned (Chua et al., 2018)."""
     bound_weight: float = 0.01

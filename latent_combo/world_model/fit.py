@@ -19,7 +19,7 @@ class FitConfig:
     """How a world model is fitted; the defaults are those of LOMPO's image experiments, which the paper keeps (B.2)."""
 
     steps: int = 25_000
-    """Optimiser steps."""
+    """Optimiser steps of the world model."""
     batch: int = 64
     """B, sequences in a step."""
     length: int = 50

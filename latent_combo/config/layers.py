@@ -1,0 +1,127 @@
+"""What lies beneath a command line's own settings: what the paper sets, a preset, a fitted world model."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from combo_common.errors import UserError
+from combo_common.suggest import did_you_mean, nearest
+from data.locate import default_data_dir
+from data.reference import DatasetReference, resolve
+from envs.tasks import OBSERVATIONS, get_task
+from latent_combo.agent.algorithms import ALGORITHMS
+from latent_combo.config.arguments import peek, split_config
+from latent_combo.config.fitted import Recipe, read_recipe
+from latent_combo.config.presets import paper_settings, preset_file
+from latent_combo.config.schema import Config
+from latent_combo.runtime.settings_file import read_settings
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What lies beneath a command line's own settings."""
+
+    obs: str
+    task: str
+    algorithm: str
+    files: tuple[Path, ...]
+    """The paper's settings for the dataset, if there are any, and the preset, in the order in which they apply."""
+    foreign_images: bool = False
+    """Whether the dataset is another program's, of images."""
+    fitted: str = ""
+    """Where the fitted world model is that agents are to be trained on; empty where one is to be fitted."""
+    recipe: Recipe | None = None
+    """What it says of itself; its settings lie above all of these."""
+
+    @classmethod
+    def of(cls, arguments: list[str]) -> "Layers":
+        """Those of a command line, spelt as `with_fitted` and `with_underscores` return it.
+
+        Raises UserError for unknown names, and for a task, dataset and world model that do not go together.
+        """
+        obs, chosen, algorithm = chosen_names(arguments)
+        fitted, recipe = _fitted(arguments)
+        if recipe is not None:
+            obs = peek(arguments, "obs", recipe.obs)
+            require_same("obs", obs, recipe.obs, fitted)
+        preset = known_preset(obs, chosen, algorithm)
+        folder = Path(peek(arguments, "data_dir", str(default_data_dir()))).expanduser()
+        usual, dataset = str(read_settings(preset).get("dataset", Config.dataset)), peek(arguments, "dataset", "")
+        own = None if recipe is None else recipe.dataset
+        if own is not None:
+            usual, dataset = own, "" if dataset == own else dataset
+        reference = resolve(dataset or usual, None, folder)
+        told = reference.task
+        named = _named_task(peek(arguments, "task", ""), told if dataset else None, recipe, fitted)
+        if own is None and not dataset and named and told not in (named, None):
+            raise UserError(
+                f"task is {named}, but the dataset of preset {chosen} is {usual}, which is of {told}; "
+                f"name a --dataset of {named}"
+            )
+        if dataset and not named and told is None and reference.format is not None:
+            raise UserError(f"{dataset} does not say which task it is of; name it with --task")
+        task = named or told or Config.task
+        published = paper_settings(obs, task, reference.split)
+        files = (preset,) if published is None else (published, preset)
+        foreign = obs == "pixels" and bool(dataset) and _is_foreign(reference)
+        return cls(obs, task, algorithm, files, foreign, fitted, recipe)
+
+
+def require_same(name: str, value: object, own: object, fitted: str) -> None:
+    """Raise UserError where a setting is not that of the fitted world model."""
+    if value != own:
+        option = name.replace("_", "-")
+        remedy = f"name a --dataset of {own}" if name == "task" else f"set --{option} {own}"
+        raise UserError(f"{name} is {value}, but the world model of {fitted} has {own}; {remedy}, or another model")
+
+
+def chosen_names(arguments: list[str]) -> tuple[str, str, str]:
+    """The observations, the preset and the algorithm that a command line names, or the usual ones."""
+    obs, preset, algorithm = (peek(arguments, name, getattr(Config, name)) for name in ("obs", "preset", "algorithm"))
+    return obs, preset, algorithm
+
+
+def known_preset(obs: str, preset: str, algorithm: str) -> Path:
+    """The file of a preset. Raises UserError for observations, an algorithm or a preset that there is not."""
+    _require_known("obs is", obs, OBSERVATIONS)
+    _require_known("unknown algorithm", algorithm, ALGORITHMS)
+    return preset_file(obs, preset)
+
+
+def _named_task(named: str, told: str | None, recipe: Recipe | None, fitted: str) -> str:
+    """The task that a command line names, or that follows from its dataset or fitted world model; or "".
+
+    Raises UserError for an unknown task, and where it is not the world model's.
+    """
+    if named:
+        get_task(named)
+    if recipe is None:
+        return named
+    get_task(recipe.task)
+    task = named or told or recipe.task
+    require_same("task", task, recipe.task, fitted)
+    return task
+
+
+def _require_known(what: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise UserError(f"{what} {name!r}; it is one of {', '.join(known)}{did_you_mean(nearest(name, known))}")
+
+
+def _is_foreign(dataset: DatasetReference) -> bool:
+    """Whether a dataset is there, or where its store keeps it, in a format that does not say how images were drawn."""
+    try:
+        return dataset.format is not None and not dataset.format.tells_look
+    except UserError:
+        return False  # loading it says what is wrong
+
+
+def _fitted(arguments: list[str]) -> tuple[str, Recipe | None]:
+    """Where the fitted world model is that a command line names, or "", and what that says of itself."""
+    fitted = peek(arguments, "fitted", "")
+    if fitted in ("", "null"):
+        return "", None
+    for argument in split_config(arguments)[1]:
+        if (name := argument.split("=")[0]).startswith("--fit.") or name == "--fit":
+            raise UserError(f"{name} is of fitting a world model, but that of {fitted} is fitted; leave it out")
+    return fitted, read_recipe(Path(fitted))

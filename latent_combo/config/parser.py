@@ -1,0 +1,100 @@
+"""The parser of all settings: words in, a `Config` out, or one line that says what is wrong."""
+
+import ast
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, get_args
+
+import jsonargparse
+
+from combo_common.commands import program
+from combo_common.errors import UserError
+from combo_common.suggest import did_you_mean, nearest, nearest_by_last_word
+from combo_common.validation import choices
+from latent_combo.config.schema import Config
+
+NOT_SETTINGS = ("help", "config", "resume", "print_config")
+"""Options that are not settings of a run."""
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+"""What values of plain types are."""
+ALIKE = 0.75
+"""Likeness, in [0, 1], from which on a setting may have been meant by a name that there is not."""
+
+
+@cache
+def parser() -> jsonargparse.ArgumentParser:
+    """The parser of the options `--config` and `--resume`, and of every setting by its dotted name."""
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    made = jsonargparse.ArgumentParser(prog=program("train"), exit_on_error=False, allow_abbrev=False, add_help=False)
+    made.add_argument("--config", action="config", help="a YAML file of settings, such as a run's config.yaml")
+    made.add_argument("--resume", metavar="RUN", help="go on with a stopped run, with its own settings")
+    made.add_class_arguments(Config)
+    return made
+
+
+def instantiate(arguments: list[str]) -> Config:
+    """The config that a command line makes. Raises UserError for what is unknown, mistyped or impossible."""
+    with one_line():
+        made: Any = parser().instantiate(_namespace(arguments))
+        return Config(**made.as_dict()) if not isinstance(made, Config) else made
+
+
+def read(arguments: list[str]) -> dict[str, Any]:
+    """All settings by dotted names, each of its type, whether or not they go together."""
+    with one_line():
+        return dict(vars(_namespace(arguments).as_flat()))
+
+
+def _namespace(arguments: list[str]) -> jsonargparse.Namespace:
+    namespace = parser().parse_args(arguments)
+    namespace.pop("config", None)
+    namespace.pop("resume", None)
+    return namespace
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Errors of the body become a UserError."""
+    try:
+        yield
+    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
+        line = _readable(" ".join(str(error).split()))
+        raise UserError(f"{line} ({program('train')} --help lists all settings)") from error
+
+
+def _readable(line: str) -> str:
+    """What the parser says of an unknown name or of a value of the wrong type, for people."""
+    if unknown := re.match(r"unrecognized arguments: (--)?([\w.]+)", line):
+        meant = nearest_by_last_word(unknown[2], setting_types(), ".", ALIKE)
+        return f"there is no setting {unknown[2]}{did_you_mean(meant)}"
+    if (key := re.match(r'Parser key "([\w.]+)": (.*)', line)) is None:
+        return line
+    name, reason = key.groups()
+    given = re.search(r"(?:Given|Got) value: ([^:]*)$", reason)
+    if given is None:
+        return line
+    if known := choices(setting_types()[name]):
+        wrong = next((value for value in _values(given[1]) if value not in known), given[1])
+        return f"{name} is {wrong!r}; it is one of {', '.join(known)}{did_you_mean(nearest(str(wrong), known))}"
+    if "list[" in reason:
+        return f"{name} is {given[1]}; it is one value, or a list with one for each agent, such as [0.5, 1]"
+    if given[1].startswith("[") and name.startswith("agent."):
+        return f"{name} is {given[1]}, but agents of a stack can not differ in it; give one value"
+    kinds = get_args(setting_types()[name]) or (setting_types()[name],)
+    if all(kind in KINDS for kind in kinds):
+        return f"{name} is {given[1]}; it is {' or '.join(KINDS[kind] for kind in kinds)}"
+    return line
+
+
+def _values(given: str) -> list[Any]:
+    """The entries of a list that an error quotes, or the one value."""
+    return list(ast.literal_eval(given)) if given.startswith("[") else [given]
+
+
+@cache
+def setting_types() -> dict[str, Any]:
+    """The type of each setting, by its dotted name; of groups None."""
+    settings = (action for action in parser()._actions if action.dest not in NOT_SETTINGS)
+    return {action.dest: getattr(action, "_typehint", None) for action in settings}
