@@ -72,7 +72,7 @@ def test_a_toy_algorithm_is_one_file_and_one_line(filtered: Algorithm, tmp_path:
 
 
 def test_without_its_line_a_toy_algorithm_is_unknown() -> None:
-    with pytest.raises(UserError, match="unknown algorithm 'filtered-mbpo'; known: combo, cql-mbpo"):
+    with pytest.raises(UserError, match="unknown algorithm 'filtered-mbpo'; it is one of combo, cql-mbpo"):
         parse(["--algorithm", "filtered-mbpo"])
     assert FILTERED.extraction.name not in EXTRACTIONS
 

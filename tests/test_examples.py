@@ -59,7 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Gallery, "_submit", lambda gallery, work: None)
-        patched.setattr("latent_combo.train.show_film", lambda *given: None)
+        patched.setattr("latent_combo.pipeline.measure.show_films", lambda *given: None)
         example("train_from_python").main(str(folder / "run"), data_dir=str(folder), **TINY)
     return folder / "run"
 
@@ -132,7 +132,7 @@ def test_own_view(run: Path, monkeypatch: pytest.MonkeyPatch, no_views_after: No
     monkeypatch.setattr(sys, "argv", ["own_view.py", str(run)])
     from latent_combo import visualise
 
-    monkeypatch.setattr(visualise, "show_film", lambda *given: None)
+    monkeypatch.setattr(visualise, "show_films", lambda *given: None)
     visualise.main()
     assert (run / "views" / "foreseen_rewards.png").stat().st_size > 1000
     page = (run / "report.html").read_text()

@@ -296,7 +296,7 @@ def test_bare_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     weight, highest = "networks.weight.0", "networks.highest"
     wider = describing("--ensemble.hidden", "8")
     assert f"{weight} is float32 (5, 14, 4), not float32 (5, 14, 8)" in refused(saved(), wider)
-    assert "the settings (--preset, --world_model.*)" in refused(saved(), wider)
+    assert "the settings (--preset, --world-model.*)" in refused(saved(), wider)
     assert "elite is float32 (5,), not int64 (5,)" in refused(saved(elite=torch.zeros(5)), config)
     assert f"{highest} is not there" in refused(saved(**{highest: None}), config)
     assert "foreign has no place" in refused(saved(foreign=torch.zeros(1)), config)

@@ -134,6 +134,7 @@ def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
         "latent_combo.api.policy_file",
         "latent_combo.api.run",
         "latent_combo.config.command_line",
+        "latent_combo.config.layers",
         "latent_combo.config.schema",
         "latent_combo.pipeline.build",
         "latent_combo.pipeline.prepare",
