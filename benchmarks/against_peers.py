@@ -167,7 +167,7 @@ def our_agents(rows: dict[str, np.ndarray], config: AgentConfig) -> Runner:
     torch.manual_seed(0)
     device = torch.device("cpu")
     states = rows["observation"].shape[1]
-    agents = ConservativeActorCritic([config] * config.stack, states, ACTIONS, device)
+    agents = ConservativeActorCritic([config] * config.num_agents, states, ACTIONS, device)
     dataset = EncodedDataset.from_rows(
         feature=torch.from_numpy(rows["observation"])[None],
         action=torch.from_numpy(rows["action"]),
@@ -177,19 +177,24 @@ def our_agents(rows: dict[str, np.ndarray], config: AgentConfig) -> Runner:
         config=config,
     )
     schedule = AgentFitConfig(
-        updates=FOREVER, horizon=1, branches=IMAGINED, rollout_every=FOREVER, rounds_kept=1, looks=0
+        updates=FOREVER,
+        rollout_length=1,
+        rollout_batch_size=IMAGINED,
+        rollout_every=FOREVER,
+        model_retain_rounds=1,
+        evaluations=0,
     )
     model = cast(WorldModel, StandStill())
     fit = AgentFit(agents, model, dataset, schedule, torch.Generator().manual_seed(0))
-    return Runner(lambda: fit.take_step(report=False), config.stack)  # as most of them are
+    return Runner(lambda: fit.take_step(report=False), config.num_agents)  # as most of them are
 
 
 def agent_config(**changes: Any) -> AgentConfig:
     """The sizes and rates that all share."""
     network = NetworkConfig(hidden=HIDDEN, layers=LAYERS)
     shared = AgentConfig(
-        network=network, actor_network=network, actions=SAMPLED, batch=BATCH, discount=DISCOUNT,
-        target_rate=TARGET_RATE, actor_learning_rate=ACTOR_RATE, critic_learning_rate=CRITIC_RATE,
+        network=network, actor_network=network, num_sampled_actions=SAMPLED, batch=BATCH, gamma=DISCOUNT,
+        tau=TARGET_RATE, actor_learning_rate=ACTOR_RATE, critic_learning_rate=CRITIC_RATE,
         alpha_learning_rate=ALPHA_RATE, initial_alpha=1.0,
     )  # fmt: skip
     return dataclasses.replace(shared, **changes)
@@ -198,7 +203,7 @@ def agent_config(**changes: Any) -> AgentConfig:
 def d3rlpy_contests(fused: bool) -> Iterator[Contest]:
     """CQL on states. d3rlpy makes its own optimisers, whatever `fused` is."""
     rows = columns(STATES)
-    config = agent_config(beta=CQL_BETA, f=1.0, rho="dataset")
+    config = agent_config(beta=CQL_BETA, real_ratio=1.0, rho="dataset")
     yield Contest(
         f"CQL, {STATES} states",
         d3rlpy_cql(rows),
@@ -206,7 +211,7 @@ def d3rlpy_contests(fused: bool) -> Iterator[Contest]:
             "ours": our_agents(rows, config),
             "ours, one draw": our_agents(rows, dataclasses.replace(config, softmax_draws=1)),
             "ours, bfloat16": our_agents(rows, dataclasses.replace(config, bfloat16=True)),
-            "ours, 3 as a stack": our_agents(rows, dataclasses.replace(config, stack=3)),
+            "ours, 3 as a stack": our_agents(rows, dataclasses.replace(config, num_agents=3)),
         },
         steps=10,
     )
@@ -253,7 +258,7 @@ def kit_contests(fused: bool) -> Iterator[Contest]:
     for states, what in ((STATES, "states"), (FEATURES, "features")):
         rows = columns(states)
         for rho in ("mix", "model"):
-            config = agent_config(beta=COMBO_BETA, f=0.5, rho=rho)
+            config = agent_config(beta=COMBO_BETA, real_ratio=0.5, rho=rho)
             ours = {
                 "ours": our_agents(rows, config),
                 "ours, one draw": our_agents(rows, dataclasses.replace(config, softmax_draws=1)),

@@ -133,7 +133,7 @@ class Bench:
         fit = self._agent_fit(config, feature_dim, 1000)
         agent, draws = fit.agent, self.draws()
         batch = mixed_batch(fit.dataset, None, real_share(agent.real_rows, config.batch, self.device), draws)
-        noise = Noise.draw(config.stack, config, ACTIONS, draws)
+        noise = Noise.draw(config.num_agents, config, ACTIONS, draws)
 
         def gradients() -> None:
             torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)
@@ -141,13 +141,13 @@ class Bench:
 
         flops = count_flops(gradients)
         unit = "agent updates/s"
-        self.report(name, lambda: fit.take_step(report=False), config.stack, unit, flops, config.bfloat16)
+        self.report(name, lambda: fit.take_step(report=False), config.num_agents, unit, flops, config.bfloat16)
 
     def rollouts(self, name: str, config: AgentConfig, branches: int) -> None:
         """A round of five steps in a world model of the paper's sizes."""
         fit = self._agent_fit(config, 384, branches)
         fit.take_step()
-        transitions = config.stack * branches * fit.config.horizon
+        transitions = config.num_agents * branches * fit.config.rollout_length
         self.report(name, fit._rollout, transitions, "transitions/s")
 
     def encoding(self, name: str, batch: int, length: int) -> None:
@@ -172,10 +172,10 @@ class Bench:
             is_first=torch.arange(rows, device=self.device) == 0,
             config=config,
         )
-        agent = ConservativeActorCritic([config] * config.stack, feature_dim, ACTIONS, self.device)
+        agent = ConservativeActorCritic([config] * config.num_agents, feature_dim, ACTIONS, self.device)
         rssm = RSSMConfig(stochastic=feature_dim - 256)
         model = RecurrentWorldModel(RecurrentConfig(rssm=rssm), ACTIONS).to(self.device).requires_grad_(False)
-        schedule = AgentFitConfig(branches=branches, rollout_every=10**9, rounds_kept=1)
+        schedule = AgentFitConfig(rollout_batch_size=branches, rollout_every=10**9, model_retain_rounds=1)
         return AgentFit(agent, model, dataset, schedule, draws, graphs=self.graphs)
 
 
@@ -230,13 +230,13 @@ def main() -> None:
     print(f"torch {torch.__version__}, {machine}, {torch.get_num_threads()} threads")
     bench = Bench(device, given.repeats, given.choices, given.cuda_graphs)
     paper, batch = AgentConfig(), 64 if cuda else 8
-    small = AgentConfig(stack=3, actions=5, batch=128, network=NetworkConfig(hidden=256))
+    small = AgentConfig(num_agents=3, num_sampled_actions=5, batch=128, network=NetworkConfig(hidden=256))
 
     def paper_model(low: bool) -> Callable[[str], None]:
         return lambda name: bench.world_model(name, RecurrentConfig(conv=ConvConfig(bfloat16=low)), batch, 50)
 
     def stack_of(agents: int, low: bool = False) -> Callable[[str], None]:
-        return lambda name: bench.agent(name, AgentConfig(stack=agents, bfloat16=low), 384)
+        return lambda name: bench.agent(name, AgentConfig(num_agents=agents, bfloat16=low), 384)
 
     cases: list[tuple[str, Callable[[str], None]]] = [
         (f"world model, paper, {batch} x 50, {kind}", paper_model(low))

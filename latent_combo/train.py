@@ -42,12 +42,15 @@ def train(config: Config, resume: bool = False) -> Result:
         session = Session(config, interrupt, resume)
         config, task = session.config, session.task
         data, split, fitted = prepare(session)
-        with session.opened(), closing(Evaluator(task, config.seen, config.agent.stack, config.score)) as evaluator:
+        with (
+            session.opened(),
+            closing(Evaluator(task, config.seen, config.agent.num_agents, config.score)) as evaluator,
+        ):
             shown = exhibits_of(session, data, split)
             # A world model of the dataset (eq. 27), or one that is fitted already
             views = ModelViews(shown)
             if fitted is None:
-                steps = config.fit.steps
+                steps = config.world_model_fit.steps
                 model, meter = fit_world_model(session, data, split, model_callbacks(session, views))
             else:
                 model, steps, meter = fitted[0], keep_fitted(session, *fitted), None

@@ -64,17 +64,17 @@ def _dataset(run: Run) -> Decoded | None:
 def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
     config, model = run.config, run.world_model
     device = next(model.parameters()).device
-    split = split_episodes(len(data.lengths), config.held_out, config.seed_of_split)
+    split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)
     exhibits = Exhibits.choose(run.task, data, split, gallery, config.views, config.encode, config.seed + seed, device)
     ModelViews(exhibits).after(model, run.model_step)
     if run.agent is None:
         return
     score = _play(run, seed)
-    once = dataclasses.replace(config.encode, views=1)
+    once = dataclasses.replace(config.encode, num_encodings=1)
     draws = generator(seed, device, "latents")
     encoded = encode_dataset(model, data, spread(exhibits.train, PROBED), once, config.agent, draws)
     views = AgentViews(exhibits, model, run.agent, config.seen)
-    views.after(encoded, config.agent_fit.horizon, score.recorded, run.agent_step)
+    views.after(encoded, config.agent_fit.rollout_length, score.recorded, run.agent_step)
     if seed or not all((gallery.run / CLIPS / f"{name}.mp4").exists() for name in (MEDIAN, WORST)):
         show_films(gallery, run.task, config.look, score, run.agent_step)
 
@@ -82,7 +82,7 @@ def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
 def _play(run: Run, seed: int) -> Score:
     """As many episodes as the run's final score has, which they are for seed 0."""
     policy, config = run.policy(run.config.seed), run.config.score
-    with closing(Evaluator(run.task, run.config.seen, policy.stack, config)) as evaluator:
+    with closing(Evaluator(run.task, run.config.seen, policy.num_agents, config)) as evaluator:
         return evaluator.play(policy, config.seed + seed, config.episodes, record=run.config.views.episodes)
 
 

@@ -13,7 +13,10 @@ from latent_combo.agent.settings import AgentConfig
 F, A = 5, 2
 CPU = torch.device("cpu")
 SMALL = AgentConfig(
-    network=NetworkConfig(hidden=16, layers=2), actor_network=NetworkConfig(hidden=16, layers=2), batch=12, actions=3
+    network=NetworkConfig(hidden=16, layers=2),
+    actor_network=NetworkConfig(hidden=16, layers=2),
+    batch=12,
+    num_sampled_actions=3,
 )
 
 
@@ -30,7 +33,7 @@ def dataset(episodes: int = 4, rows: int = 7, steps: int = 1, terminal: bool = F
         reward=number.float(),
         terminal=(number % rows == rows - 1).float() * terminal,
         is_first=number % rows == 0,
-        config=dataclasses.replace(SMALL, target_steps=steps, discount=0.5),
+        config=dataclasses.replace(SMALL, target_steps=steps, gamma=0.5),
     )
 
 

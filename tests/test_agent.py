@@ -27,10 +27,10 @@ def test_an_agent_in_a_stack_equals_the_same_agent_alone(extraction: str, anchor
     base = dataclasses.replace(SMALL, extraction=extraction)
     configs = [
         dataclasses.replace(base, anchor=anchor),
-        dataclasses.replace(base, beta=5.0, rho="model", critic_learning_rate=1e-3),
-        dataclasses.replace(base, beta=0.0, f=0.8, actor_learning_rate=1e-4),
+        dataclasses.replace(base, beta=5.0, penalty_states="model", critic_learning_rate=1e-3),
+        dataclasses.replace(base, beta=0.0, real_ratio=0.8, actor_learning_rate=1e-4),
     ]
-    real = real_share([real_rows(one(config.f), config.batch) for config in configs], 12, torch.device("cpu"))
+    real = real_share([real_rows(one(config.real_ratio), config.batch) for config in configs], 12, torch.device("cpu"))
     together = make_agent(*configs)
     for index, config in enumerate(configs):
         alone = make_agent(config)
@@ -51,7 +51,7 @@ def test_an_agent_in_a_stack_equals_the_same_agent_alone(extraction: str, anchor
         for name, value in stacked.state_dict().items():
             chosen = value[rows] if "actor" in name or name == "log_alpha" else value[twin]
             torch.testing.assert_close(chosen, alone.state_dict()[name], atol=2e-6, rtol=1e-4)
-    assert together.stack == 3
+    assert together.num_agents == 3
 
 
 def test_the_targets_start_as_the_critics_and_follow_slowly() -> None:
@@ -61,7 +61,7 @@ def test_the_targets_start_as_the_critics_and_follow_slowly() -> None:
     before = [p.clone() for p in agent.target_parameters]
     agent.update(random_batch(1), Noise.draw(1, SMALL, A, draws()))
     for old, own, target in zip(before, agent.critic_parameters, agent.target_parameters, strict=True):
-        torch.testing.assert_close(target, old + SMALL.target_rate * (own - old))
+        torch.testing.assert_close(target, old + SMALL.tau * (own - old))
 
 
 def test_a_terminal_stops_the_bootstrap_and_the_smaller_twin_is_taken() -> None:
@@ -137,27 +137,27 @@ def test_the_share_scales_the_learning_rates() -> None:
 
 
 def test_agents_of_a_stack_may_not_differ_in_what_they_share() -> None:
-    with pytest.raises(ValueError, match="differ in beta, f"):
-        make_agent(SMALL, dataclasses.replace(SMALL, discount=0.9))
+    with pytest.raises(ValueError, match="differ in beta, real_ratio"):
+        make_agent(SMALL, dataclasses.replace(SMALL, gamma=0.9))
 
 
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
         ({"initial_alpha": 0.0}, "initial_alpha is 0"),
-        ({"actions": 0}, "actions is 0"),
+        ({"num_sampled_actions": 0}, "num_sampled_actions is 0"),
         ({"target_steps": 0}, "target_steps is 0"),
         ({"extraction": "advantage"}, "extraction is 'advantage'; it is one of value, imitation"),
         ({"extraction": "imitation", "entropy_in_target": True}, "entropy_in_target needs"),
         ({"extraction": "imitation", "anchor": 1.0}, "anchor is a part of eq. 3"),
         ({"anchor": -1.0}, "anchor is -1"),
         ({"policy_average": 1.0}, "policy_average is 1"),
-        ({"beta": [0.5, 1.0], "mu": ["policy"]}, "their lengths are: beta 2, mu 1"),
-        ({"beta": [0.5, 1.0, 2.0], "stack": 2}, "stack is 2, but beta lists 3"),
+        ({"beta": [0.5, 1.0], "rollout_actions": ["policy"]}, "their lengths are: beta 2, rollout_actions 1"),
+        ({"beta": [0.5, 1.0, 2.0], "num_agents": 2}, "num_agents is 2, but beta lists 3"),
         ({"beta": [0.5, -1.0]}, "beta is -1"),
-        ({"f": [0.5, 1.0], "rho": "model"}, 'rho is "model", but f = 1.0'),
+        ({"real_ratio": [0.5, 1.0], "penalty_states": "model"}, 'penalty_states is "model", but real_ratio = 1.0'),
         ({"trajectory_temperature": 0.0}, "trajectory_temperature is 0"),
-        ({"from_first": 1.1}, "from_first is 1.1"),
+        ({"episode_start_fraction": 1.1}, "episode_start_fraction is 1.1"),
         ({"backup": "mean"}, "backup is 'mean'"),
         ({"backup": "mode", "entropy_in_target": True}, "entropy_in_target is of samples"),
     ],
@@ -206,7 +206,7 @@ def test_the_conservative_weight_counts() -> None:
 
 @pytest.mark.parametrize(("rho", "rows"), [("model", slice(3, 12)), ("dataset", slice(0, 3)), ("mix", slice(0, 12))])
 def test_actions_are_sampled_for_the_states_of_rho_only(rho: str, rows: slice) -> None:
-    config = dataclasses.replace(SMALL, beta=1.0, f=0.25, rho=rho)
+    config = dataclasses.replace(SMALL, beta=1.0, real_ratio=0.25, penalty_states=rho)
     agent = make_agent(config)
     assert agent.pushed == rows
     batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
@@ -223,9 +223,11 @@ def test_actions_are_sampled_for_the_states_of_rho_only(rho: str, rows: slice) -
 
 
 def test_agents_of_a_stack_share_the_rows_that_any_of_them_needs() -> None:
-    model, dataset_only = (dataclasses.replace(SMALL, f=f, rho=rho) for f, rho in ((0.25, "model"), (0.75, "dataset")))
+    model, dataset_only = (
+        dataclasses.replace(SMALL, real_ratio=f, penalty_states=rho) for f, rho in ((0.25, "model"), (0.75, "dataset"))
+    )
     assert pushed_rows([model, dataset_only]) == slice(0, 12)
-    assert pushed_rows([model, dataclasses.replace(model, f=0.5)]) == slice(3, 12)
+    assert pushed_rows([model, dataclasses.replace(model, real_ratio=0.5)]) == slice(3, 12)
     assert pushed_rows([dataset_only, dataclasses.replace(dataset_only, beta=0.0)]) == slice(0, 9)
     assert pushed_rows([dataclasses.replace(model, beta=0.0)]) == slice(0, 0)
 
@@ -362,7 +364,7 @@ def test_the_backup_is_by_the_policy_that_acts(extraction: str) -> None:
 def test_values_of_an_imitating_policy_do_not_pay_for_conservatism_at_every_backup() -> None:
     """Reward 1 and gamma 0.9: any policy is worth 10. Samples in the backup end at 0.9, modes at 6.5 and rising."""
     config = dataclasses.replace(
-        SMALL, beta=1.0, f=1.0, rho="mix", discount=0.9, target_rate=0.05, actions=2, batch=64,
+        SMALL, beta=1.0, real_ratio=1.0, penalty_states="mix", gamma=0.9, tau=0.05, num_sampled_actions=2, batch=64,
         critic_learning_rate=1e-3, actor_learning_rate=1e-3,
         network=NetworkConfig(hidden=32, layers=3, layer_norm=True),
     )  # fmt: skip
@@ -378,7 +380,7 @@ def test_values_of_an_imitating_policy_do_not_pay_for_conservatism_at_every_back
 
 
 def test_metrics_of_conservatism_by_hand() -> None:
-    config = dataclasses.replace(SMALL, rho="model")
+    config = dataclasses.replace(SMALL, penalty_states="model")
     agent, batch, noise = make_agent(config), random_batch(1), Noise.draw(1, config, A, draws())
     _, metrics = agent.critic_loss(batch, noise)
     action, log_policy = agent.actor(batch.feature).many(slice(None)).sample(noise.policy)
@@ -423,7 +425,7 @@ def test_targets_are_backed_up_by_a_sample_of_the_policy_or_by_its_mode() -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "of_data"), [({}, True), ({"rho": "dataset"}, False), ({"softmax_draws": 2}, False)]
+    ("changes", "of_data"), [({}, True), ({"penalty_states": "dataset"}, False), ({"softmax_draws": 2}, False)]
 )
 def test_in_bfloat16_are_the_log_sum_exp_and_what_is_valued_with_it(changes: dict[str, Any], of_data: bool) -> None:
     config = dataclasses.replace(SMALL, **changes)
@@ -446,24 +448,30 @@ def test_the_papers_defaults() -> None:
     """B.1 and B.2 for images; the entropy is soft actor-critic's rule."""
     config = AgentConfig()
     assert (config.network.hidden, config.network.layers, config.network.layer_norm) == (256, 3, False)
-    assert (config.batch, config.f, config.actions, config.mu, config.rho) == (256, 0.5, 10, "uniform", "mix")
+    assert (
+        config.batch,
+        config.real_ratio,
+        config.num_sampled_actions,
+        config.rollout_actions,
+        config.penalty_states,
+    ) == (256, 0.5, 10, "uniform", "mix")
     assert (config.critic_learning_rate, config.actor_learning_rate) == (3e-4, 3e-4)
-    assert (config.discount, config.target_rate, config.target_steps) == (0.99, 5e-3, 1)
+    assert (config.gamma, config.tau, config.target_steps) == (0.99, 5e-3, 1)
     assert (config.extraction, config.anchor, config.trajectory_temperature) == ("value", 0.0, None)
     assert make_agent(config).target_entropy == -A
     assert make_agent(dataclasses.replace(config, target_entropy=-3.0)).target_entropy == -3.0
 
 
 def test_lists_are_settings_of_an_agent_each() -> None:
-    config = dataclasses.replace(SMALL, beta=[0.5, 1.0, 5.0], mu=["policy", "uniform", "policy"])
-    assert config.stack == 3
+    config = dataclasses.replace(SMALL, beta=[0.5, 1.0, 5.0], rollout_actions=["policy", "uniform", "policy"])
+    assert config.num_agents == 3
     members = config.members()
-    assert [(m.stack, m.beta, m.mu, m.f) for m in members] == [
+    assert [(m.num_agents, m.beta, m.rollout_actions, m.real_ratio) for m in members] == [
         (1, 0.5, "policy", 0.5), (1, 1.0, "uniform", 0.5), (1, 5.0, "policy", 0.5)
     ]  # fmt: skip
-    assert config.differences()[1] == {"beta": 1.0, "mu": "uniform"}
+    assert config.differences()[1] == {"beta": 1.0, "rollout_actions": "uniform"}
     assert make_agent(*members).settings.beta.tolist() == [0.5, 1.0, 5.0]
-    assert dataclasses.replace(SMALL, stack=2).differences() == [{}, {}]
+    assert dataclasses.replace(SMALL, num_agents=2).differences() == [{}, {}]
 
 
 def test_one_rounding_decides_which_rows_are_the_datasets() -> None:
@@ -472,10 +480,12 @@ def test_one_rounding_decides_which_rows_are_the_datasets() -> None:
             rows = real_rows(thousandths / 1000.0, batch)
             if rows == 0 or (thousandths + batch) % 7:  # every seventh is made
                 continue
-            config = dataclasses.replace(SMALL, f=thousandths / 1000.0, batch=batch, rho="dataset", beta=1.0)
+            config = dataclasses.replace(
+                SMALL, real_ratio=thousandths / 1000.0, batch=batch, penalty_states="dataset", beta=1.0
+            )
             assert pushed_rows([config]) == slice(0, rows)
             assert float(real_share([rows], batch, torch.device("cpu")).sum()) == rows
-    agent = make_agent(dataclasses.replace(SMALL, f=0.575, batch=100, rho="dataset"))
+    agent = make_agent(dataclasses.replace(SMALL, real_ratio=0.575, batch=100, penalty_states="dataset"))
     assert agent.real_rows == [agent.pushed.stop]
 
 

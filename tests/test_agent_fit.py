@@ -33,12 +33,14 @@ class Walk(PartialWorldModel):
 
 
 def test_rollouts_act_by_each_agents_own_mu() -> None:
-    agent = make_agent(dataclasses.replace(SMALL, mu="uniform"), dataclasses.replace(SMALL, mu="policy"))
+    agent = make_agent(
+        dataclasses.replace(SMALL, rollout_actions="uniform"), dataclasses.replace(SMALL, rollout_actions="policy")
+    )
     with torch.no_grad():  # policies that hardly vary: log std about -5
         agent.actor.rest.out.weight[..., A:] = 0.0
         agent.actor.rest.out.bias[..., A:] = -10.0
     buffer = ModelBuffer(2, 200, F, A, CPU)
-    rollout(Walk(), agent, dataset(), buffer, branches=200, horizon=1, generator=draws())
+    rollout(Walk(), agent, dataset(), buffer, rollout_batch_size=200, rollout_length=1, generator=draws())
     mode = agent.actor(buffer.feature).mode
     assert 0.45 < float(buffer.action[0].abs().mean()) < 0.55
     assert float(buffer.action[0].min()) < -0.95 and float(buffer.action[0].max()) > 0.95
@@ -47,9 +49,9 @@ def test_rollouts_act_by_each_agents_own_mu() -> None:
 
 @pytest.mark.parametrize("mu", ["uniform", "policy"])
 def test_rollouts_store_the_models_own_next_states(mu: str) -> None:
-    agent = make_agent(dataclasses.replace(SMALL, mu=mu), dataclasses.replace(SMALL, mu=mu))
+    agent = make_agent(dataclasses.replace(SMALL, rollout_actions=mu), dataclasses.replace(SMALL, rollout_actions=mu))
     buffer = ModelBuffer(2, 60, F, A, CPU)
-    rollout(Walk(), agent, dataset(), buffer, branches=20, horizon=3, generator=draws())
+    rollout(Walk(), agent, dataset(), buffer, rollout_batch_size=20, rollout_length=3, generator=draws())
     feature, action, reward, following, discount = buffer.tensors
     assert buffer.size == 60
     torch.testing.assert_close(following, feature + action[..., :1])
@@ -69,7 +71,7 @@ def test_rollouts_store_the_models_own_next_states(mu: str) -> None:
 def test_rounds_of_rollouts_come_when_they_are_due_and_act_by_the_policy_of_that_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model, agent = Walk(), make_agent(dataclasses.replace(SMALL, mu="policy"))
+    model, agent = Walk(), make_agent(dataclasses.replace(SMALL, rollout_actions="policy"))
     calls, imagine = [], model.imagine_step
 
     def counted(feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
@@ -77,7 +79,7 @@ def test_rounds_of_rollouts_come_when_they_are_due_and_act_by_the_policy_of_that
         return imagine(feature, action, generator)
 
     monkeypatch.setattr(model, "imagine_step", counted)
-    schedule = AgentFitConfig(updates=4, rollout_every=2, horizon=3, branches=8, rounds_kept=2)
+    schedule = AgentFitConfig(updates=4, rollout_every=2, rollout_length=3, rollout_batch_size=8, model_retain_rounds=2)
     fit = AgentFit(agent, model, dataset(), schedule, draws())
     assert fit.buffer is not None
     out, taken = agent.actor.rest.out, []
@@ -98,7 +100,7 @@ def test_rounds_of_rollouts_come_when_they_are_due_and_act_by_the_policy_of_that
 
 
 def test_sac_falls_out_of_the_same_class() -> None:
-    sac = dataclasses.replace(SMALL, beta=0.0, f=1.0, rho="dataset")
+    sac = dataclasses.replace(SMALL, beta=0.0, real_ratio=1.0, penalty_states="dataset")
     agent = make_agent(sac)
     fit = AgentFit(agent, Walk(), dataset(), AgentFitConfig(updates=2), draws())
     assert fit.buffer is None
@@ -110,7 +112,7 @@ def test_sac_falls_out_of_the_same_class() -> None:
 
 
 def test_a_fit_goes_on_exactly_where_it_was() -> None:
-    config = dataclasses.replace(SMALL, f=1.0, rho="dataset")
+    config = dataclasses.replace(SMALL, real_ratio=1.0, penalty_states="dataset")
     schedule = AgentFitConfig(updates=6)
     whole = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws())
     list(whole)
@@ -165,7 +167,9 @@ def test_held_out_metrics_are_of_the_policy_that_acts() -> None:
 
 def test_the_regularisers_are_of_the_policys_actions_under_rho_and_of_the_data() -> None:
     settings = (("model", 1.0), ("dataset", 1.0), ("mix", 0.0))
-    agent = make_agent(*(dataclasses.replace(SMALL, mu="policy", rho=rho, beta=beta) for rho, beta in settings))
+    agent = make_agent(
+        *(dataclasses.replace(SMALL, rollout_actions="policy", penalty_states=rho, beta=beta) for rho, beta in settings)
+    )
     scale = torch.tensor([1.0, 2.0, 3.0])[:, None, None]
 
     def value(feature: Tensor, action: Tensor, low: bool = False) -> Tensor:
@@ -178,7 +182,13 @@ def test_the_regularisers_are_of_the_policys_actions_under_rho_and_of_the_data()
         agent.actor.rest.out.bias[:, 0, :A] = 0.5
         agent.actor.rest.out.bias[..., A:] = -10.0
     data = dataset(episodes=1, rows=3)  # actions of 0.01 and 0.02
-    fit = AgentFit(agent, Walk(), data, AgentFitConfig(updates=2, branches=40, horizon=2, rollout_every=1), draws())
+    fit = AgentFit(
+        agent,
+        Walk(),
+        data,
+        AgentFitConfig(updates=2, rollout_batch_size=40, rollout_length=2, rollout_every=1),
+        draws(),
+    )
     of_model, of_dataset, none = regularisers(fit)
     mode, taken = math.tanh(0.5), 0.015
     assert none is None
@@ -188,8 +198,8 @@ def test_the_regularisers_are_of_the_policys_actions_under_rho_and_of_the_data()
 
 def test_a_warm_up_begins_with_the_behaviours_actions_and_the_values_of_its_whole_episodes() -> None:
     config = dataclasses.replace(
-        SMALL, beta=0.0, f=1.0, rho="dataset", critic_learning_rate=1e-2, actor_learning_rate=1e-2, target_rate=1e-9,
-        network=NetworkConfig(hidden=64, layers=3),
+        SMALL, beta=0.0, real_ratio=1.0, penalty_states="dataset", critic_learning_rate=1e-2, actor_learning_rate=1e-2,
+        tau=1e-9, network=NetworkConfig(hidden=64, layers=3),
     )  # fmt: skip
     data = dataset(
         episodes=1, rows=12, terminal=True
@@ -214,7 +224,7 @@ def test_a_warm_up_begins_with_the_behaviours_actions_and_the_values_of_its_whol
 
 
 def test_after_a_warm_up_the_policy_follows_the_critics() -> None:
-    config = dataclasses.replace(SMALL, f=1.0, rho="dataset", beta=0.0, target_rate=1e-9)
+    config = dataclasses.replace(SMALL, real_ratio=1.0, penalty_states="dataset", beta=0.0, tau=1e-9)
     data = dataset(episodes=1, rows=12, terminal=True)
     fit = AgentFit(make_agent(config), Walk(), data, AgentFitConfig(updates=40, warm_up=20), draws())
     rows = [(metrics, float(metrics["target"])) for metrics in fit]
@@ -226,7 +236,7 @@ def test_after_a_warm_up_the_policy_follows_the_critics() -> None:
 
 
 def test_a_warm_up_imitates_whatever_the_policy_follows_afterwards() -> None:
-    config = dataclasses.replace(SMALL, f=1.0, rho="dataset", trajectory_temperature=0.1)
+    config = dataclasses.replace(SMALL, real_ratio=1.0, penalty_states="dataset", trajectory_temperature=0.1)
     schedule = AgentFitConfig(updates=4, warm_up=2)
     fit = AgentFit(make_agent(config), Walk(), dataset(), schedule, draws())
     assert ["alpha" in metrics for metrics in fit] == [False, False, True, True]
@@ -240,7 +250,7 @@ def test_a_warm_up_imitates_whatever_the_policy_follows_afterwards() -> None:
 
 
 def test_scaled_values_have_the_mean_and_spread_of_returns_and_the_same_loss() -> None:
-    config = dataclasses.replace(SMALL, f=1.0, rho="dataset", scale_values=True)
+    config = dataclasses.replace(SMALL, real_ratio=1.0, penalty_states="dataset", scale_values=True)
     data = dataset()
     fit = AgentFit(make_agent(config), Walk(), data, AgentFitConfig(updates=2), draws())
     agent, plain = fit.agent, make_agent(config)

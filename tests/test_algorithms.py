@@ -48,13 +48,13 @@ def trained(algorithm: Algorithm, updates: int) -> AgentFit:
     """An agent of an algorithm on those steps."""
     network = NetworkConfig(hidden=32, layers=2)
     config = AgentConfig(
-        network=network, actor_network=network, batch=64, actions=2, critic_learning_rate=3e-3,
-        actor_learning_rate=3e-3, discount=0.0, **dict(algorithm.settings),  # type: ignore[arg-type]
+        network=network, actor_network=network, batch=64, num_sampled_actions=2, critic_learning_rate=3e-3,
+        actor_learning_rate=3e-3, gamma=0.0, **dict(algorithm.settings),  # type: ignore[arg-type]
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)
         agent = ConservativeActorCritic([config], 2, 2, CPU)
-    schedule = AgentFitConfig(updates=updates, branches=100, horizon=1, rollout_every=50)
+    schedule = AgentFitConfig(updates=updates, rollout_batch_size=100, rollout_length=1, rollout_every=50)
     fit = AgentFit(agent, Drift(), drifting(config), schedule, draws(), penalty=algorithm.penalty)
     list(fit)
     return fit
@@ -63,10 +63,10 @@ def trained(algorithm: Algorithm, updates: int) -> AgentFit:
 def test_a_toy_algorithm_is_one_file_and_one_line(filtered: Algorithm, tmp_path: Path) -> None:
     config, _ = parse(["--algorithm", "filtered-mbpo"])
     assert (config.algorithm, config.agent.extraction) == ("filtered-mbpo", "filtered")
-    assert (config.agent.beta, config.agent.rho, config.agent.mu) == (0.0, "dataset", "policy")
+    assert (config.agent.beta, config.agent.penalty_states, config.agent.rollout_actions) == (0.0, "dataset", "policy")
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path).agent == config.agent
-    for option, told in (("rho=mix", "rho dataset"), ("extraction=value", "extraction filtered")):
+    for option, told in (("penalty_states=mix", "penalty_states dataset"), ("extraction=value", "extraction filtered")):
         with pytest.raises(UserError, match=f"algorithm is filtered-mbpo, which has agent.{told}"):
             parse(["--algorithm", "filtered-mbpo", f"--agent.{option}"])
 

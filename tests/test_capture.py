@@ -34,7 +34,7 @@ def pixel_fit(sample: Callable[[], Segment] = segment, config: FitConfig | None 
 def agent_fit(config: AgentConfig = SMALL, **schedule: int) -> AgentFit:
     model = make_model(dataclasses.replace(TINY, rssm=RSSMConfig(deterministic=3, stochastic=2, hidden=4, members=3)))
     agent = make_agent(config, dataclasses.replace(config, critic_learning_rate=1e-3))
-    settings = {"updates": 100, "branches": 10, "rollout_every": 50, **schedule}
+    settings = {"updates": 100, "rollout_batch_size": 10, "rollout_every": 50, **schedule}
     return AgentFit(agent, model.requires_grad_(False), small_dataset(), AgentFitConfig(**settings), draws())
 
 
@@ -57,11 +57,15 @@ STEPS: dict[str, Callable[[], Callable[[], object]]] = {
         ).update
     ),
     "an update of bc": lambda: (
-        agent_fit(dataclasses.replace(SMALL, extraction="imitation", beta=0.0, f=1.0, rho="dataset")).update
+        agent_fit(
+            dataclasses.replace(SMALL, extraction="imitation", beta=0.0, real_ratio=1.0, penalty_states="dataset")
+        ).update
     ),
     "an update in a warm-up": lambda: functools.partial(with_model_data(agent_fit(warm_up=5)).update, True, False),
     "an update of sac": lambda: (
-        agent_fit(dataclasses.replace(SMALL, beta=0.0, f=1.0, rho="dataset", entropy_in_target=True)).update
+        agent_fit(
+            dataclasses.replace(SMALL, beta=0.0, real_ratio=1.0, penalty_states="dataset", entropy_in_target=True)
+        ).update
     ),
     "rollouts": lambda: agent_fit().roll_out,
 }
@@ -130,7 +134,7 @@ def fit_rate(config: FitConfig, step: int) -> Tensor:
     "config",
     [
         SMALL,
-        dataclasses.replace(SMALL, rho="model", softmax_draws=2),
+        dataclasses.replace(SMALL, penalty_states="model", softmax_draws=2),
         dataclasses.replace(SMALL, anchor=2.5),
     ],
 )
@@ -233,7 +237,7 @@ def test_a_bad_number_of_the_model_ends_the_agents() -> None:
 
 
 def test_stacks_side_by_side_are_the_same_stacks_alone() -> None:
-    configs = [SMALL, dataclasses.replace(SMALL, discount=0.9)]
+    configs = [SMALL, dataclasses.replace(SMALL, gamma=0.9)]
     together = SideBySide([agent_fit(config) for config in configs])
     metrics = together.take_steps(3)
     for number, config in enumerate(configs):

@@ -31,35 +31,62 @@ def test_the_paper_preset_has_the_papers_sizes() -> None:
     assert config.world_model.conv.encoder_channels == (32, 64, 128, 256)
     assert config.world_model.rssm.members == 7
     assert (config.world_model.rssm.deterministic, config.world_model.rssm.stochastic) == (256, 128)
-    assert (config.fit.steps, config.fit.batch, config.fit.length, config.fit.learning_rate) == (25000, 64, 50, 6e-4)
-    assert (config.agent.beta, config.agent.f, config.agent.mu, config.agent.rho) == (0.5, 0.5, "uniform", "mix")
-    assert (config.agent.batch, config.agent.actions, config.agent_fit.horizon) == (256, 10, 5)
+    assert (
+        config.world_model_fit.steps,
+        config.world_model_fit.batch,
+        config.world_model_fit.length,
+        config.world_model_fit.learning_rate,
+    ) == (25000, 64, 50, 6e-4)
+    assert (config.agent.beta, config.agent.real_ratio, config.agent.rollout_actions, config.agent.penalty_states) == (
+        0.5,
+        0.5,
+        "uniform",
+        "mix",
+    )
+    assert (config.agent.batch, config.agent.num_sampled_actions, config.agent_fit.rollout_length) == (256, 10, 5)
     assert (config.agent.network.hidden, config.agent.network.layers) == (256, 3)
     assert (config.agent.critic_learning_rate, config.agent.actor_learning_rate) == (3e-4, 3e-4)
     assert config.agent.extraction == "value"
     schedule = config.agent_fit  # LOMPO's, to whose parameters B.2 refers
-    assert (schedule.updates, schedule.rollout_every, schedule.branches * schedule.horizon) == (100_000, 200, 16_000)
+    assert (schedule.updates, schedule.rollout_every, schedule.rollout_batch_size * schedule.rollout_length) == (
+        100_000,
+        200,
+        16_000,
+    )
 
 
 def test_the_gpu_preset_has_the_papers_sizes_on_another_schedule() -> None:
     config, paper = parse(["--preset", "gpu"])[0], parse(["--preset", "paper"])[0]
     assert config.world_model == paper.world_model
-    assert (config.agent.stack, config.agent.beta, config.agent.mu, config.agent.batch) == (4, 0.5, "policy", 256)
+    assert (config.agent.num_agents, config.agent.beta, config.agent.rollout_actions, config.agent.batch) == (
+        4,
+        0.5,
+        "policy",
+        256,
+    )
     assert config.agent.actor_network == paper.agent.actor_network
-    assert config.fit.batch * config.fit.length == paper.fit.batch * paper.fit.length
+    assert (
+        config.world_model_fit.batch * config.world_model_fit.length
+        == paper.world_model_fit.batch * paper.world_model_fit.length
+    )
 
 
 def test_the_papers_settings_of_images_are_those_of_the_split_and_the_task() -> None:
     paper = ["--preset", "paper", "--dataset"]
     for split, beta in (("medium-replay", 0.5), ("medium", 1.0), ("medium-expert", 1.0), ("expert", 1.0)):
         agent = parse([*paper, f"walker-walk-{split}"])[0].agent
-        assert (agent.beta, agent.mu, agent.f, agent.rho) == (beta, "uniform", 0.5, "mix")
+        assert (agent.beta, agent.rollout_actions, agent.real_ratio, agent.penalty_states) == (
+            beta,
+            "uniform",
+            0.5,
+            "mix",
+        )
     for task in ("sawyer-door", "sawyer-door-varied"):
         door = parse([*paper, f"{task}-expert"])[0]
         conv = door.world_model.conv
         assert (door.task, conv.image_size, conv.encoder_channels[-2:]) == (task, 128, (256, 256))
         assert (conv.decoder_channels, conv.decoder_kernels) == ((128, 64, 32, 32), (5, 5, 5, 6, 6))
-        assert (door.agent.beta, door.agent.mu, door.agent_fit.horizon) == (1.0, "policy", 5)
+        assert (door.agent.beta, door.agent.rollout_actions, door.agent_fit.rollout_length) == (1.0, "policy", 5)
         assert parse(["--preset", "small", "--dataset", f"{task}-expert"])[0].world_model.conv.image_size == 32
 
 
@@ -90,11 +117,18 @@ def test_a_dataset_of_states_has_the_papers_settings_and_sizes(dataset: str) -> 
     config, _ = parse(["--obs", "state", "--preset", "paper", "--dataset", dataset])
     agent = config.agent
     assert (
-        *(agent.beta, agent.f, agent.rho, agent.mu, agent.critic_learning_rate, agent.actor_learning_rate),
-        config.agent_fit.horizon,
+        *(
+            agent.beta,
+            agent.real_ratio,
+            agent.penalty_states,
+            agent.rollout_actions,
+            agent.critic_learning_rate,
+            agent.actor_learning_rate,
+        ),
+        config.agent_fit.rollout_length,
     ) == PAPER_SETTINGS[dataset]
     assert dataset.startswith(config.task)
-    assert (agent.batch, agent.actions, agent.network.hidden, agent.network.layers) == (256, 10, 256, 3)
+    assert (agent.batch, agent.num_sampled_actions, agent.network.hidden, agent.network.layers) == (256, 10, 256, 3)
     assert (agent.actor_network.hidden, agent.actor_network.layers, agent.extraction) == (256, 3, "value")
     # MOPO's soft actor-critic, to which B.2 refers
     assert (agent.target_entropy, agent.entropy_in_target, agent.initial_alpha) == (-3.0, True, 1.0)
@@ -102,9 +136,14 @@ def test_a_dataset_of_states_has_the_papers_settings_and_sizes(dataset: str) -> 
     model = config.ensemble
     assert (model.members, model.elites, model.hidden, len(model.weight_decay)) == (7, 5, 200, 5)
     small, _ = parse(["--obs", "state", "--preset", "small", "--dataset", dataset])
-    assert (small.agent.beta, small.agent.rho, small.agent.mu, small.agent_fit.horizon) == (
-        *(agent.beta, agent.rho, agent.mu),
-        config.agent_fit.horizon,
+    assert (
+        small.agent.beta,
+        small.agent.penalty_states,
+        small.agent.rollout_actions,
+        small.agent_fit.rollout_length,
+    ) == (
+        *(agent.beta, agent.penalty_states, agent.rollout_actions),
+        config.agent_fit.rollout_length,
     )
 
 
@@ -112,7 +151,12 @@ def test_a_short_name_a_path_and_a_minari_id_have_the_papers_settings_too() -> N
     for given in (["medium-v2", "--task", "walker2d"], ["mujoco/walker2d/medium-v0"], ["/x/walker2d_medium-v2.hdf5"]):
         for preset in ("paper", "small"):  # the quickstart's are its own recording's
             agent = parse(["--obs", "state", "--preset", preset, "--dataset", *given])[0].agent
-            assert (agent.beta, agent.f, agent.rho, agent.mu) == (5.0, 0.8, "mix", "policy")
+            assert (agent.beta, agent.real_ratio, agent.penalty_states, agent.rollout_actions) == (
+                5.0,
+                0.8,
+                "mix",
+                "policy",
+            )
     small = ["--obs", "state", "--preset", "small"]
     elsewhere = parse([*small, "--dataset", "/expert-stuff/hopper.hdf5"])[0]
     assert elsewhere.agent.beta == 0.5  # a folder's name says nothing
@@ -130,9 +174,9 @@ def test_a_task_is_read_from_the_dataset_and_overruled_by_name() -> None:
 
 def test_later_settings_win(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(yaml.safe_dump({"agent": {"beta": 7.0, "f": 0.6}, "seed": 3}))
-    config, _ = parse(["--preset", "small", "--config", str(file), "--agent.f", "0.7"])
-    assert (config.agent.beta, config.agent.f, config.seed, config.preset) == (7.0, 0.7, 3, "small")
+    file.write_text(yaml.safe_dump({"agent": {"beta": 7.0, "real_ratio": 0.6}, "seed": 3}))
+    config, _ = parse(["--preset", "small", "--config", str(file), "--agent.real_ratio", "0.7"])
+    assert (config.agent.beta, config.agent.real_ratio, config.seed, config.preset) == (7.0, 0.7, 3, "small")
     assert config.agent.network.hidden == 128  # the preset's, untouched
 
 
@@ -141,9 +185,9 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
     agent = parse(["--algorithm", algorithm])[0].agent
     model_free = algorithm in ("cql", "sac", "bc")
     conservative = algorithm in ("combo", "cql", "cql-mbpo")
-    assert (agent.f == 1.0) == model_free
+    assert (agent.real_ratio == 1.0) == model_free
     assert (agent.beta > 0.0) == conservative
-    assert algorithm == "mbpo" or (agent.rho == "mix") == (algorithm == "combo")
+    assert algorithm == "mbpo" or (agent.penalty_states == "mix") == (algorithm == "combo")
 
 
 @pytest.mark.parametrize(
@@ -151,11 +195,11 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
     [
         (["--agent.betta", "1"], "betta"),
         (["--agent.beta", "much"], "beta"),
-        (["--agent.f", "1", "--agent.rho", "model"], "rho"),
-        (["--agent.f", "0"], "f is"),
-        (["--agent.f", "0.001"], "leaves no data in a batch"),
-        (["--agent.f", "0.999", "--agent.rho", "model"], "leaves no model data"),
-        (["--agent.mu", "greedy"], "greedy"),
+        (["--agent.real_ratio", "1", "--agent.penalty_states", "model"], "penalty_states"),
+        (["--agent.real_ratio", "0"], "real_ratio is"),
+        (["--agent.real_ratio", "0.001"], "leaves no data in a batch"),
+        (["--agent.real_ratio", "0.999", "--agent.penalty_states", "model"], "leaves no model data"),
+        (["--agent.rollout_actions", "greedy"], "greedy"),
         (["--preset", "huge"], "huge"),
         (["--algorithm", "dreamer"], "dreamer"),
         (["--obs", "sound"], "obs"),
@@ -164,18 +208,21 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--ensemble.elites", "9"], "elites is 9"),
         (["--score.processes", "0"], "processes is 0"),
         (["--agent_fit.updates", "20", "--agent_fit.warm_up", "20"], "warm_up is 20 of 20 updates"),
-        (["--fit.patience", "-1"], "patience is -1"),
-        (["--held_out", "1.5"], "held_out"),
-        (["--fit.from_first", "2"], "from_first is 2"),
-        (["--fit.shift", "-1"], "shift is -1"),
-        (["--fit.steps", "0"], "steps is 0"),
-        (["--encode.views", "0"], "views is 0"),
-        (["--encode.shift", "-1"], "shift is -1"),
-        (["--encode.sample", "false", "--encode.shift", "0", "--encode.views", "3"], "all of them are the same"),
+        (["--world_model_fit.patience", "-1"], "patience is -1"),
+        (["--validation_fraction", "1.5"], "validation_fraction"),
+        (["--world_model_fit.episode_start_fraction", "2"], "episode_start_fraction is 2"),
+        (["--world_model_fit.random_shift", "-1"], "random_shift is -1"),
+        (["--world_model_fit.steps", "0"], "steps is 0"),
+        (["--encode.num_encodings", "0"], "num_encodings is 0"),
+        (["--encode.random_shift", "-1"], "random_shift is -1"),
+        (
+            ["--encode.sample", "false", "--encode.random_shift", "0", "--encode.num_encodings", "3"],
+            "all of them are the same",
+        ),
         (["--agent.trajectory_temperature", "0"], "trajectory_temperature is 0"),
         (["--agent_fit.rollout_every", "0"], "rollout_every is 0"),
         (["--agent.beta", "-1"], "beta is -1"),
-        (["--agent.discount", "1.5"], "discount is 1.5"),
+        (["--agent.gamma", "1.5"], "gamma is 1.5"),
         (["--agent.network.layers", "0"], "layers is 0"),
         (["--world_model.rssm.members", "0"], "members is 0"),
         (["--world_model.conv.encoder_channels", "[]"], "encoder_channels"),
@@ -184,7 +231,7 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--seed", "-1"], "seed is -1"),
         (["--log_every", "0"], "log_every is 0"),
         (["--out", ""], "out is empty"),
-        (["--algorithm", "cql", "--agent.f", "0.5"], "algorithm is cql"),
+        (["--algorithm", "cql", "--agent.real_ratio", "0.5"], "algorithm is cql"),
         (["--algorithm", "mbpo", "--agent.beta", "1"], "algorithm is mbpo"),
         (["--pre", "small"], "no setting pre"),
         (["--algo", "sac"], "no setting algo"),
@@ -215,9 +262,12 @@ def test_what_is_wrong_is_named_in_one_line(arguments: list[str], named: str) ->
         (["--algorithm", "comobo"], "; did you mean combo?"),
         (["--obs", "pixel"], "obs is 'pixel'; it is one of state, pixels; did you mean pixels?"),
         (["--look", "fsat"], "look is 'fsat'; it is one of fast, full; did you mean fast?"),
-        (["--agent.mu=[policy, unifrm]"], "agent.mu is 'unifrm'; it is one of uniform, policy; did you mean uniform?"),
+        (
+            ["--agent.rollout_actions=[policy, unifrm]"],
+            "agent.rollout_actions is 'unifrm'; it is one of uniform, policy; did you mean uniform?",
+        ),
         (["--mapped", "7"], "mapped is 7; it is true or false or null ("),
-        (["--fit.steps", "1.5"], "fit.steps is 1.5; it is a whole number ("),
+        (["--world_model_fit.steps", "1.5"], "fit.steps is 1.5; it is a whole number ("),
         (["--agent-fit.updats", "3"], "there is no setting agent_fit.updats; did you mean agent_fit.updates?"),
     ],
 )
@@ -239,7 +289,7 @@ def test_help_shows_texts_choices_and_the_values_of_the_other_arguments(capsys: 
     words = " ".join(capsys.readouterr().out.split())
     assert "--obs {pixels,state} What the policy sees: images (pixels) or vectors (state). (default: pixels)" in words
     assert "--preset {gpu,paper,quickstart,small}" in words and "--world-model PATH A fitted world model" in words
-    assert "--agent.mu {uniform,policy} or [{uniform,policy}, ...]" in words and "(default: 7)" in words
+    assert "--agent.rollout-actions {uniform,policy} or [{uniform,policy}, ...]" in words and "(default: 7)" in words
     used_first, rest = words.split("Files and information:")
     assert all(f"--{name.replace('_', '-')} " in used_first for name in FIRST if name != "fitted")
     assert used_first.rstrip().endswith(f"(default: {parse(['--preset', 'small'])[0].agent_fit.updates})")
@@ -322,10 +372,18 @@ def test_other_programs_images_are_taken_as_the_full_look_unless_it_is_said(tmp_
 
 
 def test_lists_on_the_command_line_and_in_a_file_are_agents_that_differ(tmp_path: Path) -> None:
-    given = ["--agent.beta", "[0.5, 5]", "--agent.mu=[policy, uniform]", "--agent.anchor", "[0, 2.5]"]
+    given = ["--agent.beta", "[0.5, 5]", "--agent.rollout_actions=[policy, uniform]", "--agent.anchor", "[0, 2.5]"]
     agent = parse(given)[0].agent
-    assert (agent.stack, agent.beta, agent.mu, agent.anchor) == (2, [0.5, 5.0], ["policy", "uniform"], [0.0, 2.5])
-    assert agent.labels() == ["0, beta 0.5, mu policy, anchor 0.0", "1, beta 5.0, mu uniform, anchor 2.5"]
+    assert (agent.num_agents, agent.beta, agent.rollout_actions, agent.anchor) == (
+        2,
+        [0.5, 5.0],
+        ["policy", "uniform"],
+        [0.0, 2.5],
+    )
+    assert agent.labels() == [
+        "0, beta 0.5, rollout_actions policy, anchor 0.0",
+        "1, beta 5.0, rollout_actions uniform, anchor 2.5",
+    ]
     save_config(parse(given)[0], tmp_path / "config.yaml")
     assert load_config(tmp_path).agent == agent
     file = tmp_path / "mine.yaml"
@@ -338,14 +396,23 @@ def test_lists_on_the_command_line_and_in_a_file_are_agents_that_differ(tmp_path
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        (["--agent.beta=[0.5, 1]", "--agent.mu=[policy]"], "lengths are: beta 2, mu 1; make them alike"),
-        (["--preset", "small", "--agent.beta=[0.5, 1]"], "stack is 3, but beta lists 2 agents; set stack to 2"),
-        (["--agent.discount=[0.9, 0.99]"], "agent.discount is [0.9, 0.99], but agents of a stack can not differ in it"),
+        (
+            ["--agent.beta=[0.5, 1]", "--agent.rollout_actions=[policy]"],
+            "lengths are: beta 2, rollout_actions 1; make them alike",
+        ),
+        (
+            ["--preset", "small", "--agent.beta=[0.5, 1]"],
+            "num_agents is 3, but beta lists 2 agents; set",
+        ),
+        (["--agent.gamma=[0.9, 0.99]"], "agent.gamma is [0.9, 0.99], but agents of a stack can not differ in it"),
         (["--agent.beta", "0.5,1"], "agent.beta is 0.5,1; it is one value, or a list with one for each agent"),
         (["--agent.beta=[]"], "beta is an empty list"),
-        (["--agent.mu=[policy, policies]"], "mu is 'policies'"),
+        (["--agent.rollout_actions=[policy, policies]"], "rollout_actions is 'policies'"),
         (["--algorithm", "bc", "--agent.anchor", "1"], "anchor is a part of eq. 3, which bc"),
-        (["--algorithm", "cql", "--agent.rho=[dataset, mix]"], "algorithm is cql, which has agent.rho dataset"),
+        (
+            ["--algorithm", "cql", "--agent.penalty_states=[dataset, mix]"],
+            "algorithm is cql, which has agent.penalty_states dataset",
+        ),
         (["--obs", "state", "--preset", "gpu"], "unknown preset 'gpu'; for state there are paper, quickstart, small"),
     ],
 )

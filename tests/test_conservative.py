@@ -132,7 +132,8 @@ def test_the_fixed_point_moves_by_minus_beta_times_rho_minus_d_over_d_f(rho: str
     samples = 400
     network, rows = NetworkConfig(hidden=8, layers=1), n_data + n_model
     config = AgentConfig(
-        network=network, beta=beta, f=n_data / rows, rho=rho, actions=samples, batch=rows
+        network=network, beta=beta, real_ratio=n_data / rows, penalty_states=rho, num_sampled_actions=samples,
+        batch=rows,
     )  # fmt: skip
     torch.manual_seed(0)
     agent = ConservativeActorCritic([config], 3, 1, CPU)
@@ -176,7 +177,13 @@ def test_the_shares_of_the_soft_maximum_are_its_derivatives() -> None:
 @pytest.mark.parametrize("rho", ["mix", "model"])
 def test_drawn_samples_carry_the_gradient_of_the_soft_maximum(rho: str) -> None:
     exact = AgentConfig(
-        network=NetworkConfig(hidden=16, layers=2), beta=3.0, f=0.5, rho=rho, actions=3, batch=6, softmax_draws=0
+        network=NetworkConfig(hidden=16, layers=2),
+        beta=3.0,
+        real_ratio=0.5,
+        penalty_states=rho,
+        num_sampled_actions=3,
+        batch=6,
+        softmax_draws=0,
     )
     many = dataclasses.replace(exact, softmax_draws=4000)
     draws = torch.Generator().manual_seed(0)

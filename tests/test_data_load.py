@@ -193,14 +193,14 @@ def test_segments_never_cross_episodes_and_start_anywhere(pixels: Path, tmp_path
 
 def test_a_share_of_the_segments_begins_with_an_episode(pixels: Path, tmp_path: Path) -> None:
     decoded = load(pixels, tmp_path)
-    always = SegmentSampler(decoded, [0, 1, 2, 3], 5, from_first=1.0).sample(4000, np.random.default_rng(0))
+    always = SegmentSampler(decoded, [0, 1, 2, 3], 5, episode_start_fraction=1.0).sample(4000, np.random.default_rng(0))
     episode, row = always.observation[:, :, 0, 0, 0].long() - 1, always.observation[:, :, 0, 0, 1].long()
     assert torch.equal(row, torch.arange(5).expand(4000, -1))
     assert bool(always.is_first[:, 0].all())
     counts = torch.bincount(episode[:, 0], minlength=4)
     assert set(np.flatnonzero(decoded.lengths >= 5)) == set(counts.nonzero().squeeze(-1).tolist())  # too short: never
     assert counts[counts > 0].tolist() == pytest.approx([2000, 2000], abs=150)  # 10 rows count no more than 6
-    half = SegmentSampler(decoded, [1], 2, from_first=0.5).sample(4000, np.random.default_rng(0))
+    half = SegmentSampler(decoded, [1], 2, episode_start_fraction=0.5).sample(4000, np.random.default_rng(0))
     share = half.is_first[:, 0].float().mean()
     assert float(share) == pytest.approx(0.5 + 0.5 * 1 / 9, abs=0.03)  # 1 of 9 transitions begins there as well
 

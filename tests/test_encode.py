@@ -37,19 +37,19 @@ def coordinates() -> Decoded:
     )
 
 
-def offsets(views: int, shift: int) -> Tensor:
+def offsets(num_encodings: int, random_shift: int) -> Tensor:
     """By how much the images of each view, episode and row were moved down and right: (V, E, T, 2)."""
-    config = EncodeConfig(views=views, shift=shift, episodes_at_once=5)
+    config = EncodeConfig(num_encodings=num_encodings, random_shift=random_shift, episodes_at_once=5)
     draws = torch.Generator().manual_seed(0)
     data = encode_dataset(Middle(), coordinates(), np.arange(EPISODES), config, AgentConfig(), draws)
-    feature = data.feature.view(views, EPISODES, ROWS, 3)
+    feature = data.feature.view(num_encodings, EPISODES, ROWS, 3)
     torch.testing.assert_close(feature[0, ..., 2], torch.arange(EPISODES * ROWS).float().view(EPISODES, ROWS))
-    assert torch.equal(feature[..., 2], feature[:1, ..., 2].expand(views, -1, -1))
+    assert torch.equal(feature[..., 2], feature[:1, ..., 2].expand(num_encodings, -1, -1))
     return feature[..., :2] - MIDDLE
 
 
 def test_every_view_but_the_first_is_shifted_and_an_episode_as_a_whole() -> None:
-    moved = offsets(views=3, shift=2)
+    moved = offsets(num_encodings=3, random_shift=2)
     assert not bool(moved[0].any())
     assert bool(moved[1].any()) and bool(moved[2].any())
     assert not torch.equal(moved[1], moved[2])  # a fresh shift for each view
@@ -60,4 +60,4 @@ def test_every_view_but_the_first_is_shifted_and_an_episode_as_a_whole() -> None
 
 
 def test_without_a_shift_all_views_see_the_images_as_they_are() -> None:
-    assert not bool(offsets(views=2, shift=0).any())
+    assert not bool(offsets(num_encodings=2, random_shift=0).any())

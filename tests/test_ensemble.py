@@ -274,7 +274,7 @@ def test_a_rollout_that_falls_is_not_continued() -> None:
         standing, torch.zeros(20, 3), torch.zeros(20), torch.zeros(20), torch.arange(20) == 0, agent.config
     )
     buffer = ModelBuffer(1, 50, 11, 3, torch.device("cpu"))
-    rollout(model, agent, dataset, buffer, branches=10, horizon=5, generator=draws())
+    rollout(model, agent, dataset, buffer, rollout_batch_size=10, rollout_length=5, generator=draws())
     height, discount = buffer.next_feature[0, :, 0], buffer.discount[0]
     assert torch.equal(discount == 0.0, height <= 0.7)
     assert (buffer.feature[0, :, 0] > 0.7).all()  # what fell went on from a living state

@@ -21,10 +21,10 @@ from latent_combo.runtime.media import Gallery
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TINY = {
-    "fit": {"steps": 20, "batch": 70, "held_out_every": 10},
+    "world_model_fit": {"steps": 20, "batch": 70, "validate_every": 10},
     "ensemble": {"hidden": 16, "weight_decay": [1e-5, 1e-5, 1e-5]},
     "agent": {"batch": 16, "network": {"hidden": 16}, "actor_network": {"hidden": 16}},
-    "agent_fit": {"updates": 8, "warm_up": 2, "looks": 1, "branches": 10, "rollout_every": 4},
+    "agent_fit": {"updates": 8, "warm_up": 2, "evaluations": 1, "rollout_batch_size": 10, "rollout_every": 4},
     "score": {"episodes": 2, "episodes_during_training": 1},
     "views": {"every": 0, "clips": 1, "segments": 8, "episodes": 2},
     **{"device": "cpu", "products": "mkl"},
@@ -82,7 +82,7 @@ def test_examples_are_short_and_say_how_they_are_run() -> None:
 
 def test_train_from_python(run: Path) -> None:
     trained = latent_combo.load_run(run)
-    assert trained.config.fit.steps == 20 and trained.task.name == "hopper"
+    assert trained.config.world_model_fit.steps == 20 and trained.task.name == "hopper"
     assert json.loads((run / "result.json").read_text())["episodes"] == 2
 
 

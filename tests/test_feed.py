@@ -24,7 +24,7 @@ def decoded(rows: int = 40) -> Decoded:
 
 
 def feed(seed: int = 0, shift: int = 0) -> SegmentFeed:
-    sampler = SegmentSampler(decoded(), [0, 1], 6, from_first=0.3)
+    sampler = SegmentSampler(decoded(), [0, 1], 6, episode_start_fraction=0.3)
     return SegmentFeed(sampler, 5, seed, shift, torch.Generator().manual_seed(1))
 
 

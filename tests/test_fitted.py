@@ -30,8 +30,10 @@ from latent_combo.train import train
 
 CPU = torch.device("cpu")
 AGENTS = """
-    --agent.stack 1 --agent.batch 16 --agent.network.hidden 16 --agent.actor_network.hidden 16 --agent_fit.updates 6
-    --agent_fit.warm_up 2 --agent_fit.looks 0 --agent_fit.branches 10 --score.episodes 1 --views.every 0 --views.clips 1
+    --agent.num_agents 1 --agent.batch 16 --agent.network.hidden 16 --agent.actor_network.hidden 16
+    --agent_fit.updates 6
+    --agent_fit.warm_up 2 --agent_fit.evaluations 0 --agent_fit.rollout_batch_size 10 --score.episodes 1
+    --views.every 0 --views.clips 1
     --views.segments 4 --views.episodes 1 --save_every 2 --device cpu --products mkl --seed 5
 """
 
@@ -62,9 +64,9 @@ def pendulum(tmp_path: Path) -> Iterator[Path]:
             "--ensemble.hidden",
             "12",
             "--ensemble.weight_decay=[1e-5,2.5e-05]",
-            "--fit.steps",
+            "--world_model_fit.steps",
             "9",
-            "--held_out",
+            "--validation_fraction",
             "0.3",
         ]
         config = parse(["--obs", "state", *named, *sizes, "--out", str(tmp_path / "run")])[0]
@@ -105,7 +107,7 @@ def test_an_exported_model_says_what_it_is_and_has_the_same_weights(finished: Pa
     assert (recipe.dataset, recipe.split_seed, recipe.held_out, recipe.steps) == ("tiny", 0, config.held_out, 6)
     assert (recipe.quality, recipe.versions) == (result["world_model"], result["versions"])
     settings = yaml.safe_load((finished / "config.yaml").read_text())
-    assert (recipe.model, recipe.fit) == (settings["world_model"], settings["fit"])
+    assert (recipe.model, recipe.fit) == (settings["world_model"], settings["world_model_fit"])
     assert read_recipe(finished) == recipe
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     with safetensors.safe_open(file, "pt") as opened:  # as anybody else's program would
@@ -168,9 +170,9 @@ def test_its_settings_lie_between_the_preset_and_the_command_line(finished: Path
         ("--world_model.rssm.hidden 32", "rssm.hidden is 32, but .* has 16"),
         ("--world_model.kl_weight 1", "kl_weight is 1.0, but .* has 0.01"),
         ("--split_seed 1", "split_seed is 1, but .* has 0"),
-        ("--held_out 0.4", "held_out is 0.4, but .* has 0.1"),
-        ("--fit.steps 9", "--fit.steps is of fitting a world model, but that of .* is fitted"),
-        ("--fit.steps=9", "--fit.steps is of fitting"),
+        ("--validation_fraction 0.4", "validation_fraction is 0.4, but .* has 0.1"),
+        ("--world_model_fit.steps 9", "--world_model_fit.steps is of fitting a world model, but that of .* is fitted"),
+        ("--world_model_fit.steps=9", "--world_model_fit.steps is of fitting"),
         ("--world_model", "--world-model names nothing"),
         ("--world_model= --seed 1", "--world-model names nothing"),
         ("--world_model nowhere", "nowhere is not there"),

@@ -70,7 +70,7 @@ def test_the_filter_and_the_decoder_agree_with_the_cpu() -> None:
 @pytest.mark.parametrize("extraction", ["value", "imitation"])
 def test_updates_agree_with_the_cpu(extraction: str) -> None:
     small = NetworkConfig(hidden=32, layers=2)
-    config = AgentConfig(network=small, actor_network=small, batch=16, actions=3, extraction=extraction)
+    config = AgentConfig(network=small, actor_network=small, batch=16, num_sampled_actions=3, extraction=extraction)
     draws = torch.Generator().manual_seed(0)
     noise = Noise.draw(2, config, 3, draws)
     batch = Batch(
@@ -104,8 +104,9 @@ def test_updates_agree_with_the_cpu(extraction: str) -> None:
 def test_a_run_on_cuda_is_read_back_on_the_cpu(preset: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = f"""--preset {preset} --dataset walker-walk-mini --data_dir {tmp_path} --out {out} --device cuda
-        --fit.steps 3 --fit.batch 4 --agent_fit.updates 4 --agent_fit.warm_up 2 --agent_fit.branches 20
-        --agent_fit.looks 1 --score.episodes 1 --score.episodes_during_training 1"""
+        --world_model_fit.steps 3 --world_model_fit.batch 4 --agent_fit.updates 4 --agent_fit.warm_up 2
+        --agent_fit.rollout_batch_size 20
+        --agent_fit.evaluations 1 --score.episodes 1 --score.episodes_during_training 1"""
     train(parse(arguments.split())[0])
     config = (out / "config.yaml").read_text()
     (out / "config.yaml").write_text(config.replace("device: cuda", "device: cpu"))
@@ -113,8 +114,8 @@ def test_a_run_on_cuda_is_read_back_on_the_cpu(preset: str, tmp_path: Path) -> N
     policy = run.policy(seed=0)
     policy.reset(1)
     size = run.config.world_model.conv.image_size
-    action = policy.act(torch.zeros(run.config.agent.stack, 1, size, size, 3, dtype=torch.uint8))
-    assert action.shape == (run.config.agent.stack, 1, 6) and bool(action.isfinite().all())
+    action = policy.act(torch.zeros(run.config.agent.num_agents, 1, size, size, 3, dtype=torch.uint8))
+    assert action.shape == (run.config.agent.num_agents, 1, 6) and bool(action.isfinite().all())
 
 
 TINY = RecurrentConfig(
@@ -203,18 +204,20 @@ def test_a_fit_of_states_by_graphs_is_the_one_without_bit_by_bit() -> None:
     same(*found)
 
 
-def agent_fit(graphs: str, extraction: str = "value", seed: int = 0, stack: int = 2) -> AgentFit:
+def agent_fit(graphs: str, extraction: str = "value", seed: int = 0, num_agents: int = 2) -> AgentFit:
     small = NetworkConfig(hidden=32, layers=2)
     config = AgentConfig(
         network=small,
         actor_network=small,
         batch=16,
-        actions=3,
+        num_sampled_actions=3,
         extraction=extraction,
         scale_values=True,
         policy_average=0.9,
     )
-    configs = [dataclasses.replace(config, beta=1.0 + number, critic_learning_rate=1e-3) for number in range(stack)]
+    configs = [
+        dataclasses.replace(config, beta=1.0 + number, critic_learning_rate=1e-3) for number in range(num_agents)
+    ]
     torch.manual_seed(seed)
     agent = ConservativeActorCritic(configs, 40, 2, CUDA)
     model = RecurrentWorldModel(TINY, 2).to(CUDA).requires_grad_(False)
@@ -228,7 +231,7 @@ def agent_fit(graphs: str, extraction: str = "value", seed: int = 0, stack: int 
         is_first=torch.arange(rows, device=CUDA) % 50 == 0,
         config=config,
     )
-    schedule = AgentFitConfig(updates=14, warm_up=4, branches=10, rollout_every=5, final_learning_rate=0.1)
+    schedule = AgentFitConfig(updates=14, warm_up=4, rollout_batch_size=10, rollout_every=5, final_learning_rate=0.1)
     return AgentFit(agent, model, dataset, schedule, draws, graphs)
 
 
@@ -246,10 +249,10 @@ def test_agents_and_rollouts_by_graphs_are_those_without_bit_by_bit(extraction: 
 
 
 def test_stacks_side_by_side_are_the_same_stacks_alone() -> None:
-    together = SideBySide([agent_fit("on", seed=seed, stack=1 + seed) for seed in range(3)])
+    together = SideBySide([agent_fit("on", seed=seed, num_agents=1 + seed) for seed in range(3)])
     together.take_steps(14)
     for seed, fit in enumerate(together.fits):
-        alone = agent_fit("off", seed=seed, stack=1 + seed)
+        alone = agent_fit("off", seed=seed, num_agents=1 + seed)
         list(alone)
         same(weights(fit), weights(alone))
 
@@ -292,7 +295,7 @@ def test_what_can_not_be_captured_runs_as_it_is_and_says_so(capsys: pytest.Captu
 def test_segments_cut_on_the_device_are_those_fed_from_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     def feed() -> SegmentFeed:
         draws = torch.Generator(CUDA).manual_seed(0)
-        return SegmentFeed(SegmentSampler(pixels(), [0, 1], 6, from_first=0.3), 5, 0, 0, draws)
+        return SegmentFeed(SegmentSampler(pixels(), [0, 1], 6, episode_start_fraction=0.3), 5, 0, 0, draws)
 
     on_device = feed()
     monkeypatch.setattr("latent_combo.latents.feed.SHARE_OF_DEVICE", 0.0)

@@ -58,7 +58,7 @@ def test_episodes_of_unequal_length_are_encoded_each_from_its_own_start() -> Non
         Adder(),
         decoded(),
         np.array([0, 1, 2]),
-        EncodeConfig(views=2, episodes_at_once=2),
+        EncodeConfig(num_encodings=2, episodes_at_once=2),
         AgentConfig(),
         torch.Generator(),
     )

@@ -234,12 +234,18 @@ def test_settings_are_those_of_a_command_line(tmp_path: Path) -> None:
         preset="small",
         dataset="walker-walk-mini",
         out=tmp_path / "run",
-        agent={"stack": np.int64(2), "beta": [0.5, 1.0], "network": {"hidden": 32}, "trajectory_temperature": None},
-        **{"fit.steps": 7, "cuda_graphs": "off", "skip_corrupt": True},
+        agent={
+            "num_agents": np.int64(2),
+            "beta": [0.5, 1.0],
+            "network": {"hidden": 32},
+            "trajectory_temperature": None,
+        },
+        **{"world_model_fit.steps": 7, "cuda_graphs": "off", "skip_corrupt": True},
     )
     line = (
-        f"--preset small --dataset walker-walk-mini --out {tmp_path / 'run'} --agent.stack 2 --agent.beta=[0.5,1.0] "
-        "--agent.network.hidden 32 --agent.trajectory_temperature null --fit.steps 7 --cuda_graphs off "
+        f"--preset small --dataset walker-walk-mini --out {tmp_path / 'run'} --agent.num_agents 2 "
+        "--agent.beta=[0.5,1.0] "
+        "--agent.network.hidden 32 --agent.trajectory_temperature null --world_model_fit.steps 7 --cuda_graphs off "
         "--skip_corrupt true"
     )
     assert made == parse(line.split())[0]

@@ -115,7 +115,7 @@ def three_episodes(temperature: float | None, from_first: float = 0.0) -> tuple[
         reward=reward,
         terminal=torch.zeros(16),
         is_first=torch.zeros(16).index_fill(0, first, 1.0).bool(),
-        config=dataclasses.replace(SMALL, trajectory_temperature=temperature, from_first=from_first),
+        config=dataclasses.replace(SMALL, trajectory_temperature=temperature, episode_start_fraction=from_first),
     )
     return data, torch.arange(3).repeat_interleave(LENGTHS)
 
@@ -149,7 +149,7 @@ def test_the_return_of_what_is_drawn_is_that_of_the_rows_drawn(
 ) -> None:
     monkeypatch.setattr(replay, "FIRST_ROWS", 3)  # of episodes of 2, 7 and 4 transitions
     data, episode = three_episodes(temperature, from_first)
-    config = dataclasses.replace(SMALL, trajectory_temperature=temperature, from_first=from_first)
+    config = dataclasses.replace(SMALL, trajectory_temperature=temperature, episode_start_fraction=from_first)
     share = data.cumulative_weight.diff(prepend=torch.zeros(1, dtype=torch.float64)) / data.cumulative_weight[-1]
     drawn = float((share * RETURNS[episode[data.source]]).sum())
     assert weighted_return(RETURNS.double().numpy(), (LENGTHS - 1).numpy(), config) == pytest.approx(drawn)
@@ -164,7 +164,8 @@ def test_a_share_of_the_draws_falls_on_the_first_rows_of_episodes(temperature: f
     config = dataclasses.replace(SMALL, trajectory_temperature=temperature)
     given = (torch.zeros(1, len(row), 1), torch.zeros(len(row), A), reward, torch.zeros(len(row)), is_first)
     before, after = (
-        EncodedDataset.from_rows(*given, config=dataclasses.replace(config, from_first=share)) for share in (0.0, 0.3)
+        EncodedDataset.from_rows(*given, config=dataclasses.replace(config, episode_start_fraction=share))
+        for share in (0.0, 0.3)
     )
     weights = [data.cumulative_weight.diff(prepend=torch.zeros(1, dtype=torch.float64)) for data in (before, after)]
     usual, found = (weight / weight.sum() for weight in weights)

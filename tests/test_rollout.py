@@ -12,7 +12,7 @@ from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
 from latent_combo.world_model.base import Imagined
 
-POLICY = dataclasses.replace(SMALL, mu="policy")
+POLICY = dataclasses.replace(SMALL, rollout_actions="policy")
 
 
 class Mortal(PartialWorldModel):
@@ -37,7 +37,7 @@ def test_the_policys_actions_are_samples() -> None:
         agent.actor.rest.out.bias[:, 0, :A] = loc
         agent.actor.rest.out.bias[..., A:] = 0.0
     buffer = ModelBuffer(2, 8000, F, A, CPU)
-    rollout(Mortal(0.0), agent, dataset(), buffer, branches=4000, horizon=2, generator=draws())
+    rollout(Mortal(0.0), agent, dataset(), buffer, rollout_batch_size=4000, rollout_length=2, generator=draws())
     raw = buffer.action.atanh()
     torch.testing.assert_close(raw.mean(1), loc, rtol=0.0, atol=0.01)
     torch.testing.assert_close(raw.std(1), torch.full((2, A), -1.5).exp(), rtol=0.05, atol=0.0)
@@ -55,7 +55,7 @@ def test_rollouts_and_backups_are_of_the_policy_that_is_trained_and_not_of_its_a
             policy.rest.out.bias[:, 0, :A] = raw
             policy.rest.out.bias[..., A:] = -10.0  # next to no spread
     buffer = ModelBuffer(1, 20, F, A, CPU)
-    rollout(Mortal(0.0), agent, dataset(), buffer, branches=20, horizon=1, generator=draws())
+    rollout(Mortal(0.0), agent, dataset(), buffer, rollout_batch_size=20, rollout_length=1, generator=draws())
     assert bool((buffer.action > 0.0).all())
     batch = random_batch(1)
     value = agent.target(batch.next_feature, torch.full((1, 12, 1, A), 1.0).tanh()).squeeze(-1).amin(0)
@@ -68,9 +68,9 @@ def test_rollouts_and_backups_are_of_the_policy_that_is_trained_and_not_of_its_a
 def test_endings_are_drawn_by_their_probability(chance: float) -> None:
     agent = make_agent(POLICY, POLICY)
     buffer = ModelBuffer(2, 8000, F, A, CPU)
-    rollout(Mortal(chance), agent, dataset(), buffer, branches=4000, horizon=2, generator=draws())
+    rollout(Mortal(chance), agent, dataset(), buffer, rollout_batch_size=4000, rollout_length=2, generator=draws())
     ended = buffer.discount == 0.0
-    assert bool((buffer.discount[~ended] == SMALL.discount).all())
+    assert bool((buffer.discount[~ended] == SMALL.gamma).all())
     torch.testing.assert_close(ended.float().mean(1), torch.full((2,), chance), rtol=0.0, atol=0.02)
     # what ended began anew, and nothing else did
     assert torch.equal(ended[:, :4000], buffer.feature[:, 4000:, 0] >= 0.0)

@@ -23,21 +23,24 @@ from latent_combo.train import train
 from latent_combo.world_model.fit import Fit
 
 BALANCE = """
-    --obs state --products mkl --held_out 0.1 --fit.steps 1000 --fit.batch 448 --fit.held_out_every 100 --fit.patience 0
+    --obs state --products mkl --validation_fraction 0.1 --world_model_fit.steps 1000 --world_model_fit.batch 448
+    --world_model_fit.validate_every 100 --world_model_fit.patience 0
     --ensemble.hidden 64 --ensemble.weight_decay=[1e-5,1e-5,1e-5]
-    --agent.stack 2 --agent.batch 128 --agent.actions 4 --agent.network.hidden 64 --agent.actor_network.hidden 64
+    --agent.num_agents 2 --agent.batch 128 --agent.num_sampled_actions 4 --agent.network.hidden 64
+    --agent.actor_network.hidden 64
     --agent.network.layers 2 --agent.actor_network.layers 2 --agent.critic_learning_rate 1e-3
-    --agent.actor_learning_rate 1e-3 --agent.alpha_learning_rate 1e-3 --agent.beta 0.1 --agent.mu policy
-    --agent.target_rate 0.02 --agent.discount 0.97
-    --agent_fit.updates 800 --agent_fit.warm_up 160 --agent_fit.horizon 5
-    --agent_fit.branches 200 --agent_fit.rollout_every 100 --agent_fit.looks 2 --agent_fit.final_learning_rate 0.1
+    --agent.actor_learning_rate 1e-3 --agent.alpha_learning_rate 1e-3 --agent.beta 0.1 --agent.rollout_actions policy
+    --agent.tau 0.02 --agent.gamma 0.97
+    --agent_fit.updates 800 --agent_fit.warm_up 160 --agent_fit.rollout_length 5
+    --agent_fit.rollout_batch_size 200 --agent_fit.rollout_every 100 --agent_fit.evaluations 2
+    --agent_fit.final_learning_rate 0.1
     --score.episodes 10 --score.processes 1 --score.episodes_during_training 2 --device cpu
     --views.every 0 --views.clips 1
 """
 SHORT = (
-    "--fit.steps",
+    "--world_model_fit.steps",
     "40",
-    "--fit.held_out_every",
+    "--world_model_fit.validate_every",
     "20",
     "--agent_fit.updates",
     "12",
@@ -152,7 +155,7 @@ def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
 
 def test_shifts_are_of_images(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="shift moves images"):
-        balance(tmp_path, "run", "--fit.shift", "2")
+        balance(tmp_path, "run", "--world_model_fit.random_shift", "2")
 
 
 def test_endings_that_the_task_does_not_know_are_refused(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_segments_longer_than_the_episodes_are_refused_before_anything_is_writte
     data_dir: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=f"the longest has {HORIZON + 1}"):
-        train(toy(data_dir, tmp_path / "run", "--fit.length", str(HORIZON + 2)))
+        train(toy(data_dir, tmp_path / "run", "--world_model_fit.length", str(HORIZON + 2)))
     assert not (tmp_path / "run").exists()
 
 
@@ -131,7 +131,7 @@ def test_what_is_scored_and_drawn_of_a_run_does_not_reach_training(
     data_dir: Path, finished: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
-    scored = ("--score.seed", "77", "--score.seed_during_training", "78", "--agent_fit.looks", "1")
+    scored = ("--score.seed", "77", "--score.seed_during_training", "78", "--agent_fit.evaluations", "1")
     drawn = ("--views.every", "0", "--views.clips", "2", "--views.episodes", "1")
     train(toy(data_dir, other, *scored, *drawn))
     assert_same_weights(other, finished)
@@ -148,7 +148,7 @@ def test_training_on_another_programs_copy_is_training_on_the_data(
     if layout == "minari":
         pytest.importorskip("minari")
     convert(open_source(str(own), None, tmp_path), dataset, layout, progress=False)
-    sparing = ("--views.every", "0", "--agent_fit.looks", "0", "--score.episodes", "1")
+    sparing = ("--views.every", "0", "--agent_fit.evaluations", "0", "--score.episodes", "1")
     monkeypatch.setattr(Gallery, "_submit", lambda gallery, work: None)  # nothing is drawn
     train(toy(tmp_path, tmp_path / "run", "--dataset", dataset, "--look", "fast", *sparing))
     assert_same_weights(tmp_path / "run", finished)
@@ -200,21 +200,23 @@ def test_bad_input_is_one_line_and_exit_code_2_and_changes_nothing(finished: Pat
 def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(preset: str, data_dir: Path, tmp_path: Path) -> None:
     agents, anchor, mu = {"paper": (1, 0.0, "uniform"), "gpu": (4, 2.5, "policy")}[preset]
     arguments = f"""--preset {preset} --dataset tiny --data_dir {data_dir} --out {tmp_path / "paper"} --device cpu
-        --fit.steps 2 --fit.batch 2 --fit.length 20 --agent_fit.updates 2 --agent_fit.branches 10 --score.processes 1
-        --agent_fit.warm_up {int(preset == "gpu")} --agent_fit.looks 0 --score.episodes 1 --held_out 0.3 --views.clips 1
+        --world_model_fit.steps 2 --world_model_fit.batch 2 --world_model_fit.length 20 --agent_fit.updates 2
+        --agent_fit.rollout_batch_size 10 --score.processes 1
+        --agent_fit.warm_up {int(preset == "gpu")} --agent_fit.evaluations 0 --score.episodes 1
+        --validation_fraction 0.3 --views.clips 1
         --views.segments 8"""
     result = train(parse(arguments.split())[0])
     assert result.episodes == agents and np.isfinite(result.return_mean)
     assert result.agent == {
         "beta": 1.0 if preset == "paper" else 0.5,
-        "f": 0.5,
-        "rho": "mix",
-        "mu": mu,
+        "real_ratio": 0.5,
+        "penalty_states": "mix",
+        "rollout_actions": mu,
         "extraction": "value",
         "anchor": anchor,
         "trajectory_temperature": None,
         "backup": "sample",
-        "from_first": 0.0,
+        "episode_start_fraction": 0.0,
         "bfloat16": False,
     }
     trained = weights(tmp_path / "paper")

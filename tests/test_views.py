@@ -39,10 +39,10 @@ from latent_combo.world_model.open_loop import open_loop
 CPU = torch.device("cpu")
 
 
-def agents(stack: int = 1, feature_dim: int = 2, action_dim: int = 2) -> ConservativeActorCritic:
+def agents(num_agents: int = 1, feature_dim: int = 2, action_dim: int = 2) -> ConservativeActorCritic:
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return ConservativeActorCritic([SMALL] * stack, feature_dim, action_dim, CPU)
+        return ConservativeActorCritic([SMALL] * num_agents, feature_dim, action_dim, CPU)
 
 
 def test_a_belief_looks_one_step_ahead_while_it_sees_and_goes_on_from_itself_when_it_does_not() -> None:
@@ -185,8 +185,8 @@ def test_the_agent_acts_in_its_dream() -> None:
 
 
 def test_expected_and_achieved_return_belong_to_the_same_state_and_action() -> None:
-    agent = agents(stack=2)
-    agent.config = dataclasses.replace(SMALL, discount=0.5)
+    agent = agents(num_agents=2)
+    agent.config = dataclasses.replace(SMALL, gamma=0.5)
     data = drifting(batch=2, length=40)
     push = torch.tensor([0.5, -0.25])
     agent.actor = Scripted(push)
@@ -205,7 +205,7 @@ def test_expected_and_achieved_return_belong_to_the_same_state_and_action() -> N
 
 def test_states_after_an_end_are_not_compared() -> None:
     agent, data = agents(), drifting(batch=2, length=40)
-    agent.config = dataclasses.replace(SMALL, discount=0.5)
+    agent.config = dataclasses.replace(SMALL, gamma=0.5)
     terminal = torch.zeros(2, 40, dtype=torch.bool)
     terminal[0, 10] = True
     ended = dataclasses.replace(data, terminal=terminal)
@@ -216,7 +216,7 @@ def test_states_after_an_end_are_not_compared() -> None:
 
 def test_the_worst_episodes_are_told_apart() -> None:
     agent, data = agents(), drifting(batch=5, length=40)
-    agent.config = dataclasses.replace(SMALL, discount=0.5)
+    agent.config = dataclasses.replace(SMALL, gamma=0.5)
     reward = data.reward.clone()
     reward[3] = -1e6  # whatever its value is, it is above that
     failed = dataclasses.replace(data, reward=reward)
@@ -232,7 +232,7 @@ def test_the_worst_episodes_are_told_apart() -> None:
 
 def test_an_episode_that_the_task_ended_has_no_future_beyond() -> None:
     agent, data = agents(), drifting(batch=2, length=40)
-    agent.config = dataclasses.replace(SMALL, discount=0.99)  # a fiftieth lies beyond 390 steps
+    agent.config = dataclasses.replace(SMALL, gamma=0.99)  # a fiftieth lies beyond 390 steps
     terminal = torch.zeros(2, 40, dtype=torch.bool)
     terminal[0, 39] = True
     ended = dataclasses.replace(data, terminal=terminal)
@@ -242,7 +242,7 @@ def test_an_episode_that_the_task_ended_has_no_future_beyond() -> None:
 
 
 def test_values_are_the_first_agents_smaller_ones() -> None:
-    agent = agents(stack=2, feature_dim=F, action_dim=A)
+    agent = agents(num_agents=2, feature_dim=F, action_dim=A)
     feature, action = 9.0 * torch.randn(50, F, generator=draws()), torch.rand(50, A, generator=draws(1))
     zeros = torch.zeros(50, F), torch.zeros(50, A)  # of the second agent, which must not matter
     both = agent.critic(torch.stack([feature, zeros[0]]), torch.stack([action, zeros[1]])[:, :, None])[:, 0, :, 0]
@@ -260,7 +260,7 @@ def test_values_are_of_pairs_of_the_dataset_of_the_model_and_with_random_actions
         return feature[:, 0]
 
     monkeypatch.setattr("latent_combo.diagnostics.panels.conservatism.q", note)
-    agent = agents(stack=2, feature_dim=F, action_dim=A)
+    agent = agents(num_agents=2, feature_dim=F, action_dim=A)
     sample_values(agent, Halves(), dataset(), 3, draws())
     (recorded, taken), (imagined, acted), (states, uniform) = valued
     torch.testing.assert_close(taken[:, 0], (recorded[:, 0] + 1) / 100)  # the action that row led to

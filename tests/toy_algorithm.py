@@ -50,7 +50,7 @@ class Disagreement:
 FILTERED = Algorithm(
     "filtered-mbpo",
     "A toy of the tests",
-    {"beta": 0.0, "rho": "dataset", "anchor": 0.0, "mu": "policy"},
+    {"beta": 0.0, "penalty_states": "dataset", "anchor": 0.0, "rollout_actions": "policy"},
     FilteredImitation(),
     Disagreement(2.0),
 )

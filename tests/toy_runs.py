@@ -14,14 +14,16 @@ from latent_combo.config.command_line import parse
 from latent_combo.config.schema import Config
 
 TOY = """
-    --preset quickstart --dataset tiny --fit.steps 6 --fit.batch 2 --fit.length 8 --agent.batch 16 --agent.stack 2
-    --agent_fit.updates 8 --agent_fit.warm_up 2 --agent_fit.looks 2 --agent_fit.branches 10 --score.episodes 1
+    --preset quickstart --dataset tiny --world_model_fit.steps 6 --world_model_fit.batch 2
+    --world_model_fit.length 8 --agent.batch 16 --agent.num_agents 2
+    --agent_fit.updates 8 --agent_fit.warm_up 2 --agent_fit.evaluations 2 --agent_fit.rollout_batch_size 10
+    --score.episodes 1
     --score.episodes_during_training 2 --views.every 4 --views.clips 1 --views.segments 8 --views.episodes 2
     --log_every 2 --save_every 4 --device cpu --products mkl
     --world_model.conv.ways=[plain,plain,plain,product,plain,plain]
     --world_model.conv.encoder_channels=[4,4,8] --world_model.conv.decoder_channels=[8,4]
     --world_model.conv.decoder_input=16 --world_model.rssm.deterministic 16 --world_model.rssm.hidden 16
-    --world_model.rssm.stochastic 4 --agent.network.hidden 16 --agent.actor_network.hidden 16 --agent.discount 0.9
+    --world_model.rssm.stochastic 4 --agent.network.hidden 16 --agent.actor_network.hidden 16 --agent.gamma 0.9
 """
 
 HORIZON = 70

@@ -49,25 +49,25 @@ class ConservativeActorCritic(nn.Module):
     def __init__(self, configs: list[AgentConfig], feature_dim: int, action_dim: int, device: torch.device) -> None:
         super().__init__()
         self.config = config = configs[0]
-        self.stack, self.action_dim = len(configs), action_dim
+        self.num_agents, self.action_dim = len(configs), action_dim
         self.settings = AgentSettings.stacked(configs, device)
-        self.real_rows = [real_rows(one(own.f), own.batch) for own in configs]
+        self.real_rows = [real_rows(one(own.real_ratio), own.batch) for own in configs]
         self.pushed = pushed_rows(configs)
         self.extraction = EXTRACTIONS[config.extraction]
         self.anchor = self.settings.anchor if any(own.anchor for own in configs) else None
         self.target_entropy = -float(action_dim) if config.target_entropy is None else config.target_entropy
-        self.actor = Actor(self.stack, config.actor_network, feature_dim, action_dim).to(device)
-        self.critic = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
-        self.target = TwinCritic(self.stack, config.network, feature_dim, action_dim).to(device)
+        self.actor = Actor(self.num_agents, config.actor_network, feature_dim, action_dim).to(device)
+        self.critic = TwinCritic(self.num_agents, config.network, feature_dim, action_dim).to(device)
+        self.target = TwinCritic(self.num_agents, config.network, feature_dim, action_dim).to(device)
         self.target.load_state_dict(self.critic.state_dict())  # one public re-implementation starts them apart
         self.target.requires_grad_(False)
         self.averaged: Actor | None = None
         if config.policy_average:
-            self.averaged = Actor(self.stack, config.actor_network, feature_dim, action_dim).to(device)
+            self.averaged = Actor(self.num_agents, config.actor_network, feature_dim, action_dim).to(device)
             self.averaged.load_state_dict(self.actor.state_dict())
             self.averaged.requires_grad_(False)
             self.averaged_weights = in_one_vector(self.averaged)
-        self.log_alpha = nn.Parameter(torch.full((self.stack,), config.initial_alpha, device=device).log())
+        self.log_alpha = nn.Parameter(torch.full((self.num_agents,), config.initial_alpha, device=device).log())
         self.actor_weights, self.critic_weights, self.target_weights = (
             in_one_vector(network) for network in (self.actor, self.critic, self.target)
         )
@@ -245,7 +245,7 @@ class ConservativeActorCritic(nn.Module):
     @torch.no_grad()
     def _follow_slowly(self) -> None:
         """Move the target critics by tau towards the critics, and the policy that acts towards the trained one."""
-        rate = (1.0 - self.finite.bad) * self.config.target_rate
+        rate = (1.0 - self.finite.bad) * self.config.tau
         self.target_weights.lerp_(self.critic_weights, rate)
         if self.averaged is not None:
             # a plain mean at first, or the initial weights would stay in it for long

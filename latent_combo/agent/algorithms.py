@@ -42,7 +42,7 @@ class Algorithm:
         object.__setattr__(self, "settings", MappingProxyType({**self.settings, "extraction": own}))
 
 
-MODEL_FREE: dict[str, Setting] = {"f": 1.0, "rho": "dataset"}
+MODEL_FREE: dict[str, Setting] = {"real_ratio": 1.0, "penalty_states": "dataset"}
 """Of algorithms that use the model's features alone, and none of its transitions."""
 SOFT: dict[str, Setting] = {"beta": 0.0, "anchor": 0.0, "backup": "sample", "entropy_in_target": True}
 """Soft actor-critic's: no conservatism, and the entropy in the target."""
@@ -51,11 +51,13 @@ ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
     for algorithm in (
         Algorithm("combo", "COMBO: Conservative Offline Model-Based Policy Optimization (Yu et al., 2021)"),
-        Algorithm("cql-mbpo", "CQL's critics on MBPO's batches (Yu et al., 2021, table 8)", {"rho": "dataset"}),
+        Algorithm(
+            "cql-mbpo", "CQL's critics on MBPO's batches (Yu et al., 2021, table 8)", {"penalty_states": "dataset"}
+        ),
         Algorithm(
             "mbpo",
             "When to Trust Your Model: Model-Based Policy Optimization (Janner et al., 2019)",
-            {"mu": "policy", **SOFT},
+            {"rollout_actions": "policy", **SOFT},
         ),
         Algorithm("cql", "Conservative Q-Learning for Offline Reinforcement Learning (Kumar et al., 2020)", MODEL_FREE),
         Algorithm("sac", "Soft Actor-Critic (Haarnoja et al., 2018), offline", {**MODEL_FREE, **SOFT}),

@@ -56,7 +56,7 @@ class NoiseSizes(Protocol):
         """B, transitions in an update."""
 
     @property
-    def actions(self) -> int:
+    def num_sampled_actions(self) -> int:
         """N, sampled actions per state, of the uniform and of the current policy each."""
 
     @property
@@ -82,10 +82,10 @@ class Noise:
     @classmethod
     def draw(cls, stack: int, config: NoiseSizes, action_dim: int, generator: torch.Generator) -> "Noise":
         """Draw for one update, on the generator's device."""
-        many = (stack, config.batch, config.actions, action_dim)
+        many = (stack, config.batch, config.num_sampled_actions, action_dim)
         one = (stack, config.batch, action_dim)
         device = generator.device
-        normal = torch.randn((*one[:2], config.actions + 2, action_dim), generator=generator, device=device)
+        normal = torch.randn((*one[:2], config.num_sampled_actions + 2, action_dim), generator=generator, device=device)
         unit = torch.rand((*one[:2], 2 * config.softmax_draws), generator=generator, device=device)
         return cls(
             uniform=torch.empty(many, device=device).uniform_(-1.0, 1.0, generator=generator),

@@ -33,20 +33,22 @@ class AgentFitConfig:
     begins with such a policy; not in the paper."""
     final_learning_rate: float = 1.0
     """Share of the learning rates that is left at the last update, on a cosine; 1 keeps them constant."""
-    horizon: int = 5
+    rollout_length: int = 5
     """h, steps of a rollout (B.2: 5 on images)."""
-    branches: int = 3_200
+    rollout_batch_size: int = 3_200
     """Rollouts of one round."""
     rollout_every: int = 200
     """Updates between rounds of rollouts."""
-    rounds_kept: int = 5
+    model_retain_rounds: int = 5
     """Rounds whose transitions stay in the model buffer."""
-    looks: int = 10
+    evaluations: int = 10
     """How often the policy is scored during training, half of the times in its last fifth; for people only."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "updates", "horizon", "branches", "rollout_every", "rounds_kept")
-        require_not_negative(self, "looks", "warm_up")
+        require_positive(
+            self, "updates", "rollout_length", "rollout_batch_size", "rollout_every", "model_retain_rounds"
+        )
+        require_not_negative(self, "evaluations", "warm_up")
         require_share(self, "final_learning_rate")
         if self.warm_up and self.warm_up >= self.updates:
             raise ValueError(
@@ -57,7 +59,7 @@ class AgentFitConfig:
     @property
     def buffer_capacity(self) -> int:
         """Transitions that the model buffer holds for each agent."""
-        return self.branches * self.horizon * self.rounds_kept
+        return self.rollout_batch_size * self.rollout_length * self.model_retain_rounds
 
 
 class AgentFit:
@@ -85,9 +87,9 @@ class AgentFit:
         self.step = 0
         self.rollout_metrics: dict[str, Tensor] = {}
         device = generator.device
-        uses_model = bool((agent.settings.f < 1.0).any())
+        uses_model = bool((agent.settings.real_ratio < 1.0).any())
         self.buffer = (
-            ModelBuffer(agent.stack, config.buffer_capacity, dataset.feature.shape[-1], agent.action_dim, device)
+            ModelBuffer(agent.num_agents, config.buffer_capacity, dataset.feature.shape[-1], agent.action_dim, device)
             if uses_model
             else None
         )
@@ -148,13 +150,13 @@ class AgentFit:
         """All that an update is given."""
         agent, config = self.agent, self.agent.config
         batch = mixed_batch(self.dataset, self.buffer, self._real, self.generator, warm)
-        noise = Noise.draw(agent.stack, config, agent.action_dim, self.generator)
+        noise = Noise.draw(agent.num_agents, config, agent.action_dim, self.generator)
         return batch, noise, self.share
 
     def roll_out(self) -> dict[str, Tensor]:
         """One round: nothing here may read the device."""
         assert self.buffer is not None
-        steps = (self.config.branches, self.config.horizon)
+        steps = (self.config.rollout_batch_size, self.config.rollout_length)
         return rollout(self.model, self.agent, self.dataset, self.buffer, *steps, self.generator, self.penalty)
 
     @property

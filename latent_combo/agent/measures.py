@@ -26,7 +26,7 @@ def regularisers(fit: AgentFit, batches: int = 64) -> list[float | None]:
         fit.roll_out()
     seen = [fit.agent.critic_loss(*fit.draw(warm=False)[:2])[1] for _ in range(batches)]
     if "regulariser" not in seen[0]:
-        return [None] * fit.agent.stack
+        return [None] * fit.agent.num_agents
     means = torch.stack([metrics["regulariser"] for metrics in seen]).mean(0).tolist()
     return [mean if beta > 0.0 else None for mean, beta in zip(means, fit.agent.settings.beta.tolist(), strict=True)]
 
@@ -44,7 +44,7 @@ def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, s
     value, counts as excess, and so does the entropy in the targets of "sac" and "mbpo". Needs no environment. All three
     are left out where no pair tells.
     """
-    index, view = held_out.draw((agent.stack, 1024), generator(seed, held_out.source.device, "held out"))
+    index, view = held_out.draw((agent.num_agents, 1024), generator(seed, held_out.source.device, "held out"))
     feature, action = held_out.pairs(index, view)
     policy = agent.acting(feature)
 
@@ -74,7 +74,7 @@ def update_flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> flo
     """Floating-point operations of one update, rollouts aside."""
     draws = generator(0, dataset.source.device, "flops")
     batch = mixed_batch(dataset, None, real_share(agent.real_rows, agent.config.batch, draws.device), draws)
-    noise = Noise.draw(agent.stack, agent.config, agent.action_dim, draws)
+    noise = Noise.draw(agent.num_agents, agent.config, agent.action_dim, draws)
 
     def work() -> None:
         torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)

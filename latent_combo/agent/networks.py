@@ -130,7 +130,7 @@ class TwinCritic(nn.Module):
 
     def __init__(self, stack: int, config: NetworkConfig, feature_dim: int, action_dim: int) -> None:
         super().__init__()
-        self.stack = stack
+        self.num_agents = stack
         self.feature_in = StackedLinear(2 * stack, feature_dim, config.hidden)
         bound = 1.0 / math.sqrt(feature_dim + action_dim)
         self.action_in = nn.Parameter(torch.empty(2 * stack, action_dim, config.hidden).uniform_(-bound, bound))

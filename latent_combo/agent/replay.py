@@ -80,12 +80,12 @@ class EncodedDataset:
         """Find the transitions of rows in Dreamer indexing; `is_first` is (R,) bool, `terminal` (R,) float32."""
         last = torch.cat([is_first[1:], is_first.new_ones(1)])
         source = (~last).nonzero().squeeze(-1)
-        target = Outcome.after(source, reward, terminal, last, config.target_steps, config.discount)
-        whole = Outcome.to_the_end(source, reward, terminal, last, config.discount)
+        target = Outcome.after(source, reward, terminal, last, config.target_steps, config.gamma)
+        whole = Outcome.to_the_end(source, reward, terminal, last, config.gamma)
         weight = trajectory_weights(reward, is_first, config.trajectory_temperature)[source]
-        if config.from_first:
-            weight = with_share(weight, rows_since_first(is_first)[source] < FIRST_ROWS, config.from_first)
-        weighted = config.trajectory_temperature is not None or config.from_first > 0.0
+        if config.episode_start_fraction:
+            weight = with_share(weight, rows_since_first(is_first)[source] < FIRST_ROWS, config.episode_start_fraction)
+        weighted = config.trajectory_temperature is not None or config.episode_start_fraction > 0.0
         return cls(feature, action, source, target, whole, weight.cumsum(0), weighted)
 
     def value_scale(self) -> tuple[float, float]:
@@ -138,7 +138,9 @@ def weighted_return(returns: NDArray[np.float64], lengths: NDArray[np.int64], co
         scaled = (returns - returns.min()) / max(float(np.ptp(returns)), 1e-8)
         weight = np.exp((scaled - 1.0) / config.trajectory_temperature)
     every, first = weight * lengths, weight * np.minimum(lengths, FIRST_ROWS)
-    weight = (1.0 - config.from_first) * every / every.sum() + config.from_first * first / first.sum()
+    weight = (
+        1.0 - config.episode_start_fraction
+    ) * every / every.sum() + config.episode_start_fraction * first / first.sum()
     return float((weight * returns).sum() / weight.sum())
 
 

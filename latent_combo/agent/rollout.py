@@ -20,23 +20,23 @@ def rollout(
     agent: ConservativeActorCritic,
     dataset: EncodedDataset,
     buffer: ModelBuffer,
-    branches: int,
-    horizon: int,
+    rollout_batch_size: int,
+    rollout_length: int,
     generator: torch.Generator,
     penalty: Penalty = NO_PENALTY,
 ) -> dict[str, Tensor]:
-    """Imagine `horizon` steps from `branches` states of the dataset per agent, and add them to the buffer.
+    """Imagine `rollout_length` steps from `rollout_batch_size` states of the dataset per agent, into the buffer.
 
     Actions are mu's, uniform or the agent's own; the steps are stored as `penalty` leaves them. A branch that
     terminates goes on from a fresh state of the dataset, so that every stored transition starts from a living state
     (two public re-implementations know no terminations here, which ruins hopper). Returns metrics (S,).
     """
-    stack, uniform = agent.stack, agent.settings.mu_uniform[:, None, None]
+    stack, uniform = agent.num_agents, agent.settings.mu_uniform[:, None, None]
     device = generator.device
-    feature = dataset.states(*dataset.draw((stack, branches), generator))
-    shape = (stack, branches, agent.action_dim)
+    feature = dataset.states(*dataset.draw((stack, rollout_batch_size), generator))
+    shape = (stack, rollout_batch_size, agent.action_dim)
     total = torch.zeros(stack, device=device)
-    for _ in range(horizon):
+    for _ in range(rollout_length):
         noise = torch.randn(shape, generator=generator, device=device)
         random = torch.rand(shape, generator=generator, device=device) * 2.0 - 1.0
         action = torch.where(uniform, random, agent.actor(feature).act(noise))
@@ -46,9 +46,9 @@ def rollout(
         reward = rearrange(step.reward, "(s n) -> s n", s=stack)
         chance = rearrange(step.terminal, "(s n) -> s n", s=stack)
         terminal = torch.rand(chance.shape, generator=generator, device=device) < chance
-        discount = agent.config.discount * (~terminal).float()
+        discount = agent.config.gamma * (~terminal).float()
         buffer.add(Transitions(feature, action, reward, following, discount))
-        total += reward.mean(-1) / horizon
-        fresh = dataset.states(*dataset.draw((stack, branches), generator))
+        total += reward.mean(-1) / rollout_length
+        fresh = dataset.states(*dataset.draw((stack, rollout_batch_size), generator))
         feature = torch.where(terminal[..., None], fresh, following)
     return {"model_reward": total}

@@ -15,7 +15,16 @@ Mu = Literal["uniform", "policy"]
 
 Numbers = float | list[float]
 """One for all agents of a stack, or one for each."""
-PER_AGENT = ("beta", "f", "rho", "mu", "anchor", "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
+PER_AGENT = (
+    "beta",
+    "real_ratio",
+    "penalty_states",
+    "rollout_actions",
+    "anchor",
+    "critic_learning_rate",
+    "actor_learning_rate",
+    "alpha_learning_rate",
+)
 """Settings that may differ from agent to agent of a stack."""
 
 
@@ -32,18 +41,19 @@ class AgentConfig:
     """Of the critics."""
     actor_network: NetworkConfig = field(default_factory=NetworkConfig)
     """Of the policy."""
-    stack: int = 1
-    """S, independent agents trained side by side over one world model: seeds, or, where settings below are lists, one
+    num_agents: int = 1
+    """N_a, independent agents trained side by side over one world model: seeds, or, where settings below are lists, one
     for each of their values."""
     beta: Numbers = 1.0
     """Weight of the conservative term (eq. 2); the paper has 0.5 on walker-walk medium-replay."""
-    f: Numbers = 0.5
-    """Share of a batch that comes from the dataset; 1 uses no model data."""
-    rho: Rho | list[Rho] = "mix"
-    """Whose states are pushed down: those of "model" rollouts, of the whole batch ("mix", d_f), of the "dataset"."""
-    mu: Mu | list[Mu] = "uniform"
-    """Actions of model rollouts: "uniform" or the current "policy"'s."""
-    actions: int = 10
+    real_ratio: Numbers = 0.5
+    """f, the share of a batch that comes from the dataset (eq. 2); 1 uses no model data."""
+    penalty_states: Rho | list[Rho] = "mix"
+    """rho(s) of eq. 2, whose states are pushed down: those of "model" rollouts, of the whole batch ("mix", d_f), of the
+    "dataset"."""
+    rollout_actions: Mu | list[Mu] = "uniform"
+    """mu(a|s) of algorithm 1, the actions of model rollouts: "uniform" or the current "policy"'s."""
+    num_sampled_actions: int = 10
     """N, sampled actions for the log-sum-exp, of the uniform and of the current policy each (B.1)."""
     softmax_draws: int = 0
     """k, samples a state that carry the gradient of the log-sum-exp, which is the mean of their gradients under its
@@ -56,7 +66,7 @@ class AgentConfig:
     are float32's."""
     batch: int = 256
     """B, transitions in an update."""
-    discount: float = 0.99
+    gamma: float = 0.99
     """gamma, per agent step."""
     scale_values: bool = False
     """Let the critics' networks predict values in units of the dataset's returns: those to the end of its episodes have
@@ -65,7 +75,7 @@ class AgentConfig:
     target_steps: int = 1
     """n, rewards of the dataset that a target sums before it bootstraps; more than 1 leans towards the behaviour's
     values, and carries them n times as fast. Model data has 1, as the paper has for all."""
-    target_rate: float = 5e-3
+    tau: float = 5e-3
     """tau, share of the critics that the target critics take over at each update."""
     critic_learning_rate: Numbers = 3e-4
     """Adam's, for the critics."""
@@ -96,7 +106,7 @@ class AgentConfig:
     """alpha of trajectory weighting (Hong et al., 2023): the dataset's rows are drawn in proportion to exp(R / alpha),
     R the return of a row's episode scaled from 0, the dataset's worst, to 1, its best; for critics, policy and rollouts
     alike, so that what eq. 2 calls D is the data of better behaviour. None takes all rows alike."""
-    from_first: float = 0.0
+    episode_start_fraction: float = 0.0
     """Share of the dataset's draws, for critics, policy and rollouts alike but not of held-out pairs, that fall on the
     first 25 transitions of episodes, besides the others: in long episodes these are few, and decide where a policy
     gets. Not in the paper."""
@@ -110,9 +120,9 @@ class AgentConfig:
             raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTIONS)}")
         if self.backup == "mode" and self.entropy_in_target:
             raise ValueError('entropy_in_target is of samples; it needs backup "sample"')
-        require_positive(self, "actions", "batch", "stack", "target_steps", "initial_alpha")
+        require_positive(self, "num_sampled_actions", "batch", "num_agents", "target_steps", "initial_alpha")
         require_not_negative(self, "softmax_draws")
-        require_share(self, "discount", "target_rate", "from_first")
+        require_share(self, "gamma", "tau", "episode_start_fraction")
         if not 0.0 <= self.policy_average < 1.0:
             raise ValueError(f"policy_average is {self.policy_average}; it is at least 0 and less than 1")
         if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
@@ -127,25 +137,28 @@ class AgentConfig:
             return
         require_positive(self, "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
         require_not_negative(self, "beta", "anchor")
-        assert not isinstance(self.f, list)
+        assert not isinstance(self.real_ratio, list)
         if self.anchor and not extraction.follows_values:
             raise ValueError(f"anchor is a part of eq. 3, which {extraction} does not follow; set it 0 or use combo")
-        if not 0.0 < self.f <= 1.0:
-            raise ValueError(f"f is {self.f}; the dataset's share of a batch lies in (0, 1]")
-        real = real_rows(self.f, self.batch)
-        if real == self.batch and self.rho == "model":
+        if not 0.0 < self.real_ratio <= 1.0:
+            raise ValueError(f"real_ratio is {self.real_ratio}; the dataset's share of a batch lies in (0, 1]")
+        real = real_rows(self.real_ratio, self.batch)
+        if real == self.batch and self.penalty_states == "model":
             raise ValueError(
-                f'rho is "model", but f = {self.f} leaves no model data in a batch; set rho to "dataset" or f lower'
+                f'penalty_states is "model", but real_ratio = {self.real_ratio} leaves no model data in a batch; set '
+                'penalty_states to "dataset" or real_ratio lower'
             )
         if real == 0:
-            raise ValueError(f"f is {self.f}, which leaves no data in a batch of {self.batch}; set it higher")
+            raise ValueError(
+                f"real_ratio is {self.real_ratio}, which leaves no data in a batch of {self.batch}; set it higher"
+            )
 
     def _lists(self) -> dict[str, list[Any]]:
         """Settings that have a value for each agent."""
         return {name: value for name in PER_AGENT if isinstance(value := getattr(self, name), list)}
 
     def _settle_stack(self) -> None:
-        """Let the lists say how many agents there are. Raises ValueError where they, or `stack`, disagree."""
+        """Let the lists say how many agents there are. Raises ValueError where they, or `num_agents`, disagree."""
         lists = self._lists()
         if not lists:
             return
@@ -156,25 +169,27 @@ class AgentConfig:
             told = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise ValueError(f"lists have a value for each agent, but their lengths are: {told}; make them alike")
         name, length = next(iter(lengths.items()))
-        if self.stack not in (1, length):
-            raise ValueError(f"stack is {self.stack}, but {name} lists {length} agents; set stack to {length}")
-        object.__setattr__(self, "stack", length)
+        if self.num_agents not in (1, length):
+            raise ValueError(
+                f"num_agents is {self.num_agents}, but {name} lists {length} agents; set num_agents to {length}"
+            )
+        object.__setattr__(self, "num_agents", length)
 
     def members(self) -> list["AgentConfig"]:
         """The settings of each of S agents, of which none is a list."""
         lists = self._lists()
         return [
-            replace(self, stack=1, **{name: values[agent] for name, values in lists.items()})
-            for agent in range(self.stack)
+            replace(self, num_agents=1, **{name: values[agent] for name, values in lists.items()})
+            for agent in range(self.num_agents)
         ]
 
     def differences(self) -> list[dict[str, Any]]:
         """What each agent has of its own: a value for each setting that is a list."""
         lists = self._lists()
-        return [{name: values[agent] for name, values in lists.items()} for agent in range(self.stack)]
+        return [{name: values[agent] for name, values in lists.items()} for agent in range(self.num_agents)]
 
     def labels(self) -> list[str]:
-        """What tells the agents apart: their numbers, and what each has of its own: `1, beta 0.5, mu policy`."""
+        """What tells the agents apart: their numbers and what each has of its own, as in `1, beta 0.5, anchor 2.5`."""
         own = (", ".join(f"{name} {value}" for name, value in some.items()) for some in self.differences())
         return [", ".join(filter(None, (str(agent), some))) for agent, some in enumerate(own)]
 
@@ -190,7 +205,7 @@ class AgentSettings:
     """What may differ from agent to agent of a stack; each a tensor (S,)."""
 
     beta: Tensor
-    f: Tensor
+    real_ratio: Tensor
     rho_model: Tensor
     """Weight, 0 or 1, of the model's states in rho(s)."""
     rho_real: Tensor
@@ -216,11 +231,11 @@ class AgentSettings:
 
         return cls(
             beta=column([c.beta for c in configs]),
-            f=column([c.f for c in configs]),
-            rho_model=column([float(c.rho in ("model", "mix")) for c in configs]),
-            rho_real=column([float(c.rho in ("dataset", "mix")) for c in configs]),
+            real_ratio=column([c.real_ratio for c in configs]),
+            rho_model=column([float(c.penalty_states in ("model", "mix")) for c in configs]),
+            rho_real=column([float(c.penalty_states in ("dataset", "mix")) for c in configs]),
             anchor=column([c.anchor for c in configs]),
-            mu_uniform=torch.tensor([c.mu == "uniform" for c in configs], device=device),
+            mu_uniform=torch.tensor([c.rollout_actions == "uniform" for c in configs], device=device),
             critic_learning_rate=column([c.critic_learning_rate for c in configs]),
             actor_learning_rate=column([c.actor_learning_rate for c in configs]),
             alpha_learning_rate=column([c.alpha_learning_rate for c in configs]),
@@ -235,7 +250,9 @@ def pushed_rows(configs: list[AgentConfig]) -> slice:
     """
     if not any(config.beta for config in configs):
         return slice(0, 0)
-    ends = [real_rows(one(config.f), config.batch) for config in configs]
-    first = min(end if config.rho == "model" else 0 for config, end in zip(configs, ends, strict=True))
-    last = max(end if config.rho == "dataset" else config.batch for config, end in zip(configs, ends, strict=True))
+    ends = [real_rows(one(config.real_ratio), config.batch) for config in configs]
+    first = min(end if config.penalty_states == "model" else 0 for config, end in zip(configs, ends, strict=True))
+    last = max(
+        end if config.penalty_states == "dataset" else config.batch for config, end in zip(configs, ends, strict=True)
+    )
     return slice(first, last)

@@ -71,8 +71,8 @@ class Run:
     def actor(self, agent: int = 0) -> Actor:
         """The network of one agent's policy, on features (1, B, F). Raises UserError for one that is not there."""
         stack = self.agents
-        if not 0 <= agent < stack.stack:
-            raise UserError(f"agent is {agent}, but {self.folder} has agents 0 to {stack.stack - 1}")
+        if not 0 <= agent < stack.num_agents:
+            raise UserError(f"agent is {agent}, but {self.folder} has agents 0 to {stack.num_agents - 1}")
         weights = {name: tensor[agent : agent + 1] for name, tensor in stack.acting.state_dict().items()}
         with torch.device("meta"):
             actor = Actor(1, stack.config.actor_network, self.world_model.feature_dim, stack.action_dim)
@@ -93,7 +93,7 @@ class Run:
 
     def held_out(self, dataset: Decoded) -> NDArray[np.int64]:
         """Which episodes of its dataset the run was not trained on."""
-        return split_episodes(len(dataset.lengths), self.config.held_out, self.config.seed_of_split)[1]
+        return split_episodes(len(dataset.lengths), self.config.validation_fraction, self.config.seed_of_split)[1]
 
 
 def load_run(path: str | Path) -> Run:

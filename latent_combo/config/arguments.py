@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from combo_common.errors import UserError
-from latent_combo.runtime.settings_file import read_settings
+from latent_combo.runtime.renamed import line, renamed
+from latent_combo.runtime.settings_file import read_settings, say
 
 
 def with_fitted(arguments: list[str]) -> list[str]:
@@ -22,6 +23,20 @@ def with_fitted(arguments: list[str]) -> list[str]:
         if not path or path.startswith("--"):
             raise UserError("--world-model names nothing; give the folder of a run or a file of latent_combo.export")
         result.append(f"--fitted={path}")
+    return result
+
+
+def with_new_words(arguments: list[str]) -> list[str]:
+    """A command line whose settings have the names that they have now; a line names what was renamed."""
+    result, found = [], {}
+    for argument in arguments:
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and (now := renamed(name)) != name:
+            found[f"--{name}"] = f"--{now}".replace("_", "-")
+            argument = f"--{now}{equals}{value}"
+        result.append(argument)
+    if found:
+        say(line("the command line", found))
     return result
 
 

@@ -11,7 +11,7 @@ from combo_common.cli import with_underscores
 from combo_common.errors import UserError
 from combo_common.versions import named
 from latent_combo.agent.algorithms import ALGORITHMS
-from latent_combo.config.arguments import config_files, peek, resumed_folder, split_config, with_fitted
+from latent_combo.config.arguments import config_files, peek, resumed_folder, split_config, with_fitted, with_new_words
 from latent_combo.config.fitted import COMPUTED, GROUPS, Recipe
 from latent_combo.config.help import help_text
 from latent_combo.config.layers import Layers, chosen_names, known_preset, require_same
@@ -86,7 +86,7 @@ def explain(arguments: list[str]) -> str:
 
 
 def _spelt(arguments: list[str]) -> list[str]:
-    return with_fitted(with_underscores(arguments))
+    return with_new_words(with_fitted(with_underscores(arguments)))
 
 
 def _ordered(arguments: list[str], layers: Layers) -> list[str]:
@@ -124,6 +124,6 @@ def _require_agreement(arguments: list[str], recipe: Recipe, fitted: str) -> Non
     group, said = f"{GROUPS[recipe.obs]}.", read(arguments)
     names = [name for name in own if name.startswith(group) and name.removeprefix(group) not in COMPUTED]
     if said["dataset"] == recipe.dataset:
-        names += ["split_seed", "held_out"]
+        names += ["split_seed", "validation_fraction"]
     for name in ("look", *names):
         require_same(name, said[name], own[name], fitted)

@@ -49,7 +49,7 @@ class Recipe:
     dataset: str | None
     """As the run named it; None where nobody knows."""
     split_seed: int
-    """It decides, with `held_out`, which of the dataset's episodes the model was not fitted to."""
+    """It decides, with the share held out, which of the dataset's episodes the model was not fitted to."""
     held_out: float
     steps: int | None
     """Steps of the fit; None where nobody knows."""
@@ -66,7 +66,8 @@ class Recipe:
         group = GROUPS[settings["obs"]]
         split_seed = settings.get("split_seed")
         return cls(
-            **{name: settings[name] for name in ("obs", "task", "look", "held_out")},
+            **{name: settings[name] for name in ("obs", "task", "look")},
+            held_out=settings["validation_fraction"],
             image_size=settings[group]["conv"]["image_size"] if group == "world_model" else None,
             model=settings[group],
             split_seed=settings["seed"] if split_seed is None else split_seed,
@@ -103,8 +104,9 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """What a run that uses the model takes over, by dotted names; how it is computed is the machine's to settle."""
         said = asdict(self)
-        names = ("obs", "task", "look", "dataset", "split_seed", "held_out")
+        names = ("obs", "task", "look", "dataset", "split_seed")
         taken = {name: said[name] for name in names if said[name] is not None}
+        taken["validation_fraction"] = said["held_out"]
         group = GROUPS[said["obs"]]
         return taken | {f"{group}.{name}": value for name, value in _flat(said["model"]) if name != COMPUTED[0]}
 
@@ -197,7 +199,7 @@ def _checkpoint(run: Path) -> dict[str, Any]:
         fit, weights = state["fit"], state["fit"]["model"]
         if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
             raise TypeError
-        steps = read_settings(run / SETTINGS)["fit"]["steps"]
+        steps = read_settings(run / SETTINGS)["world_model_fit"]["steps"]
         if not fit.get("stopped") and fit["step"] < steps:
             raise UserError(f"{run} has a world model at step {fit['step']} of {steps}; fit it to the end: {resume}")
     except (LookupError, TypeError, AttributeError) as error:
@@ -219,7 +221,7 @@ def _recipe_of_run(run: Path, state: dict[str, Any]) -> Recipe:
             settings,
             dataset=settings["dataset"],
             steps=state["fit"]["step"],
-            fit=settings["fit"],
+            fit=settings["world_model_fit"],
             versions=versions() if result is None else result.versions,
             quality=None if result is None else result.world_model.to_json() or None,
         )

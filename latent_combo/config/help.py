@@ -16,7 +16,7 @@ from latent_combo.config.presets import preset_names
 
 FIRST = (
     *("obs", "dataset", "task", "algorithm", "preset", "seed", "out", "fitted", "device", "data_dir"),
-    *("agent.beta", "agent.stack", "fit.steps", "agent_fit.updates"),
+    *("agent.beta", "agent.num_agents", "world_model_fit.steps", "agent_fit.updates"),
 )
 """The settings that people use first."""
 GIVEN = {
@@ -35,7 +35,7 @@ GROUPS = {
     "": "Settings of the whole run",
     "world_model": "world_model: the world model of images",
     "ensemble": "ensemble: the world model of states",
-    "fit": "fit: the world model's training",
+    "world_model_fit": "world_model_fit: the world model's training",
     "encode": "encode: how the dataset becomes features",
     "agent": "agent: the actor-critic",
     "agent_fit": "agent_fit: the agent's training (the schedule of algorithm 1)",

@@ -122,6 +122,6 @@ def _fitted(arguments: list[str]) -> tuple[str, Recipe | None]:
     if fitted in ("", "null"):
         return "", None
     for argument in split_config(arguments)[1]:
-        if (name := argument.split("=")[0]).startswith("--fit.") or name == "--fit":
+        if (name := argument.split("=")[0]).startswith("--world_model_fit.") or name == "--world_model_fit":
             raise UserError(f"{name} is of fitting a world model, but that of {fitted} is fitted; leave it out")
     return fitted, read_recipe(Path(fitted))

@@ -1,10 +1,12 @@
 """The parser of all settings: words in, a `Config` out, or one line that says what is wrong."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any, get_args
 
 import jsonargparse
@@ -14,6 +16,7 @@ from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest, nearest_by_last_word
 from combo_common.validation import choices
 from latent_combo.config.schema import Config
+from latent_combo.runtime.settings_file import has_old_names, read_settings
 
 NOT_SETTINGS = ("help", "config", "resume", "print_config")
 """Options that are not settings of a run."""
@@ -48,10 +51,18 @@ def read(arguments: list[str]) -> dict[str, Any]:
 
 
 def _namespace(arguments: list[str]) -> jsonargparse.Namespace:
-    namespace = parser().parse_args(arguments)
+    namespace = parser().parse_args([_with_new_names(argument) for argument in arguments])
     namespace.pop("config", None)
     namespace.pop("resume", None)
     return namespace
+
+
+def _with_new_names(argument: str) -> str:
+    """An option; one that names a file with settings by names of before holds its settings by the new ones instead."""
+    path = Path(argument.removeprefix("--config="))
+    if not argument.startswith("--config=") or not path.is_file():
+        return argument
+    return f"--config={json.dumps(read_settings(path))}" if has_old_names(path) else argument
 
 
 @contextmanager

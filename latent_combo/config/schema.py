@@ -60,7 +60,7 @@ class Config:
     """A fitted world model to train agents on instead of fitting one, whatever `fit` says: the folder of a run, or a
     file of `latent_combo.export`, whose settings of the world model, task, dataset and held-out episodes this run takes
     over. On the command line it is --world-model PATH."""
-    held_out: float = 0.1
+    validation_fraction: float = 0.1
     """Share of the episodes that nothing is trained on."""
     split_seed: int | None = None
     """It decides which episodes are held out; null: `seed` does."""
@@ -76,7 +76,7 @@ class Config:
     """The world model of pixels."""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     """The world model of states."""
-    fit: FitConfig = field(default_factory=FitConfig)
+    world_model_fit: FitConfig = field(default_factory=FitConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     agent_fit: AgentFitConfig = field(default_factory=AgentFitConfig)
@@ -108,11 +108,13 @@ class Config:
                     f"algorithm is {self.algorithm}, which has agent.{name} {needed}, but that is "
                     f"{getattr(self.agent, name)}; leave one of them out"
                 )
-        if self.obs == "state" and (self.fit.shift or self.encode.shift):
-            raise ValueError("shift moves images, and obs is state; leave fit.shift and encode.shift at 0")
+        if self.obs == "state" and (self.world_model_fit.random_shift or self.encode.random_shift):
+            raise ValueError(
+                "shift moves images, and obs is state; leave world_model_fit.random_shift and encode.random_shift at 0"
+            )
         require_positive(self, "log_every", "save_every")
         require_not_negative(self, "seed", *(["split_seed"] if self.split_seed is not None else []))
         if not self.out:
             raise ValueError("out is empty; name the folder of the run")
-        if not 0.0 < self.held_out < 1.0:
-            raise ValueError(f"held_out is {self.held_out}; it is a share between 0 and 1")
+        if not 0.0 < self.validation_fraction < 1.0:
+            raise ValueError(f"validation_fraction is {self.validation_fraction}; it is a share between 0 and 1")

@@ -128,7 +128,7 @@ class AgentViews:
         now = slice(CONTEXT, CONTEXT + steps)
         kinds = {"dataset": (measured.action[:, now], measured.observation[:, now])}
         if branches is not None and self.pieces.physics is not None:
-            policy = imagine_policy(self.model, self.agent.acting, self.agent.stack, feature, steps, draws).action
+            policy = imagine_policy(self.model, self.agent.acting, self.agent.num_agents, feature, steps, draws).action
             random = torch.rand(policy.shape, generator=draws, device=draws.device) * 2.0 - 1.0
             for kind, action in (("policy", policy), ("random", random)):
                 seen, _ = branches.follow(self.pieces.physics, action.cpu().numpy())
@@ -157,7 +157,9 @@ class AgentViews:
         best = int(future.argmax())
         feature = self._seen(measured, draws)[best]
         recorded = measured.action[best, CONTEXT : CONTEXT + steps]
-        policy = imagine_policy(self.model, self.agent.acting, self.agent.stack, feature[None], steps, draws).action[0]
+        policy = imagine_policy(
+            self.model, self.agent.acting, self.agent.num_agents, feature[None], steps, draws
+        ).action[0]
         actions = {
             "dataset": recorded,
             "policy": policy,

@@ -55,7 +55,7 @@ class Evaluator:
     """
 
     def __init__(self, task: Task, seen: Seen, stack: int, config: ScoreConfig) -> None:
-        self.task, self.seen, self.stack, self.config = task, seen, stack, config
+        self.task, self.seen, self.num_agents, self.config = task, seen, stack, config
         self._copies: Copies | DealtCopies | None = None
         self._room = 0
 
@@ -77,7 +77,7 @@ class Evaluator:
 
         Every agent meets the same starts.
         """
-        count, recorder = self.stack * episodes, _Recorder(min(record, episodes))
+        count, recorder = self.num_agents * episodes, _Recorder(min(record, episodes))
         copies = self._environments(count)
         observation, physics = copies.reset([seed + i % episodes for i in range(count)])
         states = [physics[:episodes]]
@@ -85,7 +85,7 @@ class Evaluator:
         recorder.begin(observation)
         returns, last, alive = np.zeros(count), np.zeros(count), np.ones(count, bool)
         for _ in range(self.task.horizon):
-            seen = torch.from_numpy(observation).unflatten(0, (self.stack, episodes))
+            seen = torch.from_numpy(observation).unflatten(0, (self.num_agents, episodes))
             actions = policy.act(seen).flatten(0, 1).numpy()
             stepped, reward, terminated, physics = copies.step(actions)
             # An episode that has ended stays as it was; what its copy goes on to do counts for nothing.
@@ -98,7 +98,7 @@ class Evaluator:
             alive &= ~terminated
             if not alive.any():
                 break
-        by_agent = returns.reshape(self.stack, episodes)
+        by_agent = returns.reshape(self.num_agents, episodes)
         told = np.stack(states, 1)
         median, worst = median_episode(by_agent[0]), int(by_agent[0].argmin())
         return Score(by_agent, told[median], told[worst], last.reshape(by_agent.shape), recorder.segment())
@@ -107,7 +107,7 @@ class Evaluator:
         """At least `count` copies, and as many as the run's longest evaluation takes."""
         if self._copies is None or self._room < count:
             self.close()
-            self._room = max(count, self.stack * self.config.most_episodes)
+            self._room = max(count, self.num_agents * self.config.most_episodes)
             self._copies = side_by_side(self.task, self.seen, self._room, self.config.processes)
         return self._copies
 

@@ -33,7 +33,7 @@ class Policy:
         Each episode draws its samples from a stream of its own, which `seed`, agent and number decide. The actor's
         agents are numbered from `first_agent` on, where they are some of a larger stack.
         """
-        self.model, self.actor, self.stack, self.seed, self.sample = model, actor, stack, seed, sample
+        self.model, self.actor, self.num_agents, self.seed, self.sample = model, actor, stack, seed, sample
         self.agents = range(first_agent, first_agent + stack)
         self.device = next(actor.parameters()).device
         self._blocks: list[_Block] = []
@@ -47,7 +47,7 @@ class Policy:
         ]
 
     def _begin(self, numbers: list[int]) -> "_Block":
-        rows, model = self.stack * BLOCK, self.model
+        rows, model = self.num_agents * BLOCK, self.model
         streams = [
             [torch.Generator().manual_seed(stream_seed(self.seed, f"policy {agent}, {number}")) for number in numbers]
             for agent in self.agents
@@ -73,19 +73,19 @@ class Policy:
         """
         parts = ended.split([block.places.stop - block.places.start for block in self._blocks])
         for block, part in zip(self._blocks, parts, strict=True):
-            kept = torch.ones(self.stack, BLOCK, 1)
+            kept = torch.ones(self.num_agents, BLOCK, 1)
             kept[:, block.places] = (~part).float()[:, None]
             kept = kept.flatten(0, 1).to(self.device)
             block.feature, block.action = block.feature * kept, block.action * kept
 
     def _act(self, block: "_Block", observation: Tensor) -> Tensor:
         """The same for the episodes of one block."""
-        rows = observation.new_zeros(self.stack, BLOCK, *observation.shape[2:])
+        rows = observation.new_zeros(self.num_agents, BLOCK, *observation.shape[2:])
         rows[:, block.places] = observation
         flat = rearrange(rows, "s e ... -> (s e) ...").to(self.device)
         noise = block.draw(self.model.noise_dim).to(self.device) if self.sample else None
         block.feature = self.model.filter_step(block.feature, flat, block.action, noise)
-        action: Tensor = self.actor(rearrange(block.feature, "(s e) f -> s e f", s=self.stack)).mode
+        action: Tensor = self.actor(rearrange(block.feature, "(s e) f -> s e f", s=self.num_agents)).mode
         block.action = rearrange(action, "s e a -> (s e) a")
         return action[:, block.places].cpu()
 

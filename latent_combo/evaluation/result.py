@@ -178,7 +178,9 @@ class Result:
 
     def _drawn(self) -> str:
         """The return as rows are drawn, where they are not drawn uniformly."""
-        weighted = self.agent.get("trajectory_temperature") is not None or self.agent.get("from_first")
+        weighted = self.agent.get("trajectory_temperature") is not None or (
+            self.agent.get("episode_start_fraction") or self.agent.get("from_first")
+        )
         told = weighted and self.dataset_return_drawn is not None
         return f"; as its rows are drawn {self.dataset_return_drawn:.1f}" if told else ""
 

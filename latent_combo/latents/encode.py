@@ -20,21 +20,23 @@ from latent_combo.world_model.base import WorldModel
 class EncodeConfig:
     """How the dataset becomes features."""
 
-    views: int = 1
+    num_encodings: int = 1
     """V, encodings of every row, each with fresh samples of the latent and a fresh shift; a batch mixes them."""
     sample: bool = True
     """Sample the latent from its posterior, or else take the mean, which says more of the frame; in encoding and in
     acting alike. Imagined states are sampled in both cases."""
-    shift: int = 0
+    random_shift: int = 0
     """Each episode's images are moved by up to this many pixels in every view but the first."""
     episodes_at_once: int = 8
     """Episodes that are filtered side by side; bounds the memory."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "views", "episodes_at_once")
-        require_not_negative(self, "shift")
-        if self.views > 1 and not self.sample and not self.shift:
-            raise ValueError(f"views is {self.views}, but without samples and shifts all of them are the same")
+        require_positive(self, "num_encodings", "episodes_at_once")
+        require_not_negative(self, "random_shift")
+        if self.num_encodings > 1 and not self.sample and not self.random_shift:
+            raise ValueError(
+                f"num_encodings is {self.num_encodings}, but without samples and shifts all of them are the same"
+            )
 
 
 @torch.no_grad()
@@ -70,8 +72,8 @@ def encode_dataset(
     """Encode the given episodes, as the agent's training set or as its held-out set."""
     device = generator.device
     views = []
-    for view in tqdm(range(config.views), desc="encoding", unit="view"):
-        shift = config.shift if view else 0
+    for view in tqdm(range(config.num_encodings), desc="encoding", unit="view"):
+        shift = config.random_shift if view else 0
         pieces = encode_episodes(model, decoded, episodes, config, generator, shift)
         views.append(torch.cat(pieces))
     rows = np.concatenate([np.arange(row.start, row.stop) for row in rows_of(decoded, episodes)])

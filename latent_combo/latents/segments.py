@@ -38,7 +38,7 @@ class SegmentSampler:
 
         A share `from_first` of the segments begin with an episode instead, uniformly chosen of those long enough.
         """
-        self.decoded, self.length, self.from_first = decoded, length, from_first
+        self.decoded, self.length, self.episode_start_fraction = decoded, length, from_first
         ids = np.asarray(episode_ids, np.int64)
         lengths = usable_rows(decoded, ids)
         # Windows that stick out are moved inside; single transitions are all alike as they are.
@@ -64,8 +64,8 @@ class SegmentSampler:
         episode = np.searchsorted(self._ends, number, side="right")
         before = np.where(episode > 0, self._ends[episode - 1], 0)
         inside = np.clip(number - before - self._beyond, 0, self._last[episode])
-        if self.from_first > 0.0:
-            first = rng.random(batch) < self.from_first
+        if self.episode_start_fraction > 0.0:
+            first = rng.random(batch) < self.episode_start_fraction
             episode = np.where(first, rng.choice(self._long, batch), episode)
             inside = np.where(first, 0, inside)
         return self._starts[episode] + inside

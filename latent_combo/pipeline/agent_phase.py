@@ -61,7 +61,7 @@ def fit_agent(
         looks.add(step, score.returns.mean(1).tolist())
         session.log.write(PHASE, step, {"score": torch.tensor(looks.returns[-1])})
 
-    due = look_steps(config.updates, config.looks)
+    due = look_steps(config.updates, config.evaluations)
     meter = Meter("updates", 1.0, update_flops(agent, dataset), device)
     train_phase(
         session,
@@ -85,4 +85,4 @@ def fit_agent(
 
 def policy_of(session: Session, model: WorldModel, agent: ConservativeActorCritic) -> Policy:
     """The agents' policies, as they are at the moment and go on to be trained."""
-    return Policy(model, agent.acting, agent.stack, session.config.seed, session.config.encode.sample)
+    return Policy(model, agent.acting, agent.num_agents, session.config.seed, session.config.encode.sample)

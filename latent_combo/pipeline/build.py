@@ -47,7 +47,7 @@ def settled(config: Config, device: torch.device) -> Config:
         config = with_precision(config, device, choices)
         print(f"log-sum-exp   products in {'bfloat16' if config.agent.bfloat16 else 'float32'}", flush=True)
     if config.seen.pixels and not config.world_model.conv.ways:
-        images = config.fit.batch * config.fit.length
+        images = config.world_model_fit.batch * config.world_model_fit.length
         conv = with_fastest_ways(config.world_model.conv, device, images, choices, config.cuda_graphs)
         config = replace(config, world_model=replace(config.world_model, conv=conv))
         print(

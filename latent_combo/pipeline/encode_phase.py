@@ -17,5 +17,5 @@ def encode(session: Session, model: WorldModel, data: Decoded, split: Split) -> 
     with session.timer.section("latents"):
         draws = generator(config.seed, session.device, "latents")
         dataset = encode_dataset(model, data, split.train, config.encode, config.agent, draws)
-        alike = replace(config.agent, from_first=0.0)
+        alike = replace(config.agent, episode_start_fraction=0.0)
         return dataset, encode_dataset(model, data, split.held_out, config.encode, alike, draws)

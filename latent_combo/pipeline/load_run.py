@@ -39,7 +39,7 @@ class Run:
             raise UserError(
                 f"{self.config.out} has no agent yet; finish it with: {command('train', '--resume', self.config.out)}"
             )
-        return Policy(self.world_model, self.agent.acting, self.agent.stack, seed, self.config.encode.sample)
+        return Policy(self.world_model, self.agent.acting, self.agent.num_agents, seed, self.config.encode.sample)
 
 
 def load_run(folder: Path) -> Run:

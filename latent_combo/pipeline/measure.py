@@ -44,8 +44,10 @@ def model_callbacks(session: Session, views: ModelViews) -> list[Callback[WorldM
         log_open_loop(session, views.during(model, step), step)
 
     return [
-        Callback(Every(config.fit.held_out_every, config.fit.steps), views.note_latents, "views"),
-        Callback(session.view_clock(config.fit.steps), draw, "views"),
+        Callback(
+            Every(config.world_model_fit.validate_every, config.world_model_fit.steps), views.note_latents, "views"
+        ),
+        Callback(session.view_clock(config.world_model_fit.steps), draw, "views"),
     ]
 
 
@@ -57,7 +59,7 @@ def agent_callbacks(
 
     def draw(agent: ConservativeActorCritic, step: int) -> None:
         draws = generator(config.seed, session.device, "views, values")
-        show_values(session.log.board, agent, model, dataset, config.agent_fit.horizon, step, draws)
+        show_values(session.log.board, agent, model, dataset, config.agent_fit.rollout_length, step, draws)
 
     return [Callback(session.view_clock(config.agent_fit.updates), draw, "views")]
 
@@ -85,7 +87,7 @@ def show(
     config, updates = session.config, session.config.agent_fit.updates
     with session.timer.section("views"):
         views = AgentViews(shown, model, agent, config.seen)
-        found = views.after(dataset, config.agent_fit.horizon, score.recorded, updates)
+        found = views.after(dataset, config.agent_fit.rollout_length, score.recorded, updates)
         show_films(session.gallery, session.task, config.look, score, updates)
         session.gallery.wait()
     return found

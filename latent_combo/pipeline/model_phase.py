@@ -30,11 +30,11 @@ def fit_world_model(
 
     Raises what `train_phase` does.
     """
-    config, device, seed = session.config.fit, session.device, session.config.seed
+    config, device, seed = session.config.world_model_fit, session.device, session.config.seed
     model = build_world_model(session.config, session.task, device)
-    sampler = SegmentSampler(data, split.train, config.length, config.from_first)
+    sampler = SegmentSampler(data, split.train, config.length, config.episode_start_fraction)
     draws = generator(seed, device, "world model")
-    feed = SegmentFeed(sampler, config.batch, seed, config.shift, draws)
+    feed = SegmentFeed(sampler, config.batch, seed, config.random_shift, draws)
     fit = Fit(model, config, feed, draws, feed.prepare, session.config.cuda_graphs)
     model.scale_by(lambda: scales_of(data, split.train))
     session.restore(PHASE, fit)
@@ -47,7 +47,7 @@ def fit_world_model(
 
     operations = model.operations(validation, generator(seed, device, "flops")) / 2
     meter = Meter("frames", config.batch * config.length, operations, device)
-    every = Callback(Every(config.held_out_every, config.steps), validate, PHASE)
+    every = Callback(Every(config.validate_every, config.steps), validate, PHASE)
     try:
         train_phase(
             session,

@@ -28,11 +28,11 @@ def prepare(session: Session) -> tuple[Decoded, Split, tuple[WorldModel, Recipe]
         storage = STORAGE[config.mapped]
         data = load(config.dataset, session.task, config.seen, config.data_folder, storage, config.skip_corrupt)
     check_endings(data, session.task, config.dataset, config.seen.pixels and config.world_model.discount_head)
-    split = split_episodes(len(data.lengths), config.held_out, config.seed_of_split)
+    split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)
     fitted = None
     if config.fitted is not None:
         own = session.resumes and (session.out / WORLD_MODEL).exists()
         source = session.out if own else Path(config.fitted)
         fitted = load_fitted(source, config, session.task, session.device)
-    check_lengths(data, *split, config.fit.length if fitted is None else LEAST_LENGTH)
+    check_lengths(data, *split, config.world_model_fit.length if fitted is None else LEAST_LENGTH)
     return data, split, fitted

@@ -18,8 +18,8 @@ from latent_combo.runtime.metrics import MetricsLog
 from latent_combo.runtime.speed import Meter
 
 AGENT_SETTINGS = (
-    *("beta", "f", "rho", "mu", "extraction", "anchor", "backup"),
-    *("trajectory_temperature", "from_first", "bfloat16"),
+    *("beta", "real_ratio", "penalty_states", "rollout_actions", "extraction", "anchor", "backup"),
+    *("trajectory_temperature", "episode_start_fraction", "bfloat16"),
 )
 """The agent's settings that a result says."""
 

@@ -1,15 +1,39 @@
 """Files of settings, as YAML."""
 
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from combo_common.errors import UserError
+from latent_combo.runtime.renamed import line, with_new_names
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """A file of settings. Raises UserError if it is none."""
+    """A file of settings, by the names that they have now. Raises UserError if it is none.
+
+    A line on the standard error stream names what was renamed, once per file.
+    """
+    settings, found = with_new_names(_content(path))
+    if found:
+        say(line(str(path), found))
+    return settings
+
+
+def has_old_names(path: Path) -> bool:
+    """Whether a file has settings by names of before. Raises UserError if it is no file of settings."""
+    return bool(with_new_names(_content(path))[1])
+
+
+@cache
+def say(text: str) -> None:
+    """Print a line on the standard error stream, once."""
+    print(text, file=sys.stderr)
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

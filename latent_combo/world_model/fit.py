@@ -24,7 +24,7 @@ class FitConfig:
     """B, sequences in a step."""
     length: int = 50
     """L, rows in a sequence."""
-    from_first: float = 0.0
+    episode_start_fraction: float = 0.0
     """Share of the sequences that begin with an episode, besides the uniform windows: the first frames show positions
     that no later ones do, and policies start there."""
     learning_rate: float = 6e-4
@@ -35,17 +35,17 @@ class FitConfig:
     """Largest norm of the whole gradient."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW); 0 is plain Adam."""
-    shift: int = 0
+    random_shift: int = 0
     """Each sequence's images are moved by up to this many pixels, the same for all of its frames; 0 for none."""
-    held_out_every: int = 250
+    validate_every: int = 250
     """Steps between looks at the loss of held-out episodes."""
     patience: int = 0
     """Looks without an improvement after which the fit ends, for a model that chooses by them; 0 for all steps."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "steps", "batch", "length", "learning_rate", "gradient_clip", "held_out_every")
-        require_not_negative(self, "weight_decay", "shift", "patience")
-        require_share(self, "from_first", "final_learning_rate")
+        require_positive(self, "steps", "batch", "length", "learning_rate", "gradient_clip", "validate_every")
+        require_not_negative(self, "weight_decay", "random_shift", "patience")
+        require_share(self, "episode_start_fraction", "final_learning_rate")
 
 
 class Fit:

@@ -97,8 +97,8 @@ class Achieved:
 
 def q(agent: ConservativeActorCritic, feature: Tensor, action: Tensor) -> Tensor:
     """The first agent's min_i Q_i(s, a) (N,) of features (N, F) and actions (N, A)."""
-    features = feature.expand(agent.stack, -1, -1)
-    values: Tensor = agent.critic(features, action.expand(agent.stack, -1, -1)[:, :, None])
+    features = feature.expand(agent.num_agents, -1, -1)
+    values: Tensor = agent.critic(features, action.expand(agent.num_agents, -1, -1)[:, :, None])
     return values[:, AGENT, :, 0].amin(0)
 
 
@@ -114,7 +114,7 @@ def sample_values(
     device = generator.device
     feature, action = (part[0] for part in dataset.pairs(*dataset.draw((1, DRAWN), generator)))
     branches = -(-DRAWN // horizon)
-    buffer = ModelBuffer(agent.stack, branches * horizon, feature.shape[-1], agent.action_dim, device)
+    buffer = ModelBuffer(agent.num_agents, branches * horizon, feature.shape[-1], agent.action_dim, device)
     rollout(model, agent, dataset, buffer, branches, horizon, generator)
     uniform = torch.rand(action.shape, generator=generator, device=device) * 2.0 - 1.0
     pairs = ((feature, action), (buffer.feature[AGENT], buffer.action[AGENT]), (feature, uniform))
@@ -147,7 +147,7 @@ def achieved(
     Dreams begin every `steps` rows, after `context` rows were seen, and are the mean of `repeats` samples. States after
     an episode's end are left out, and so are those before a time limit whose discounted future lies beyond it.
     """
-    length, discount = played.action.shape[1], agent.config.discount
+    length, discount = played.action.shape[1], agent.config.gamma
     alive = played.terminal.cumsum(1) == 0
     returns = discounted_returns(played.reward, discount)
     within = _rows_within(length, discount)
@@ -158,7 +158,7 @@ def achieved(
     compared = alive[:, rows] & seen
     starts = list(range(context, length - steps, steps)) or [0]
     begun = feature[:, starts].flatten(0, 1).repeat(repeats, 1)
-    dreamed = imagine_policy(model, agent.acting, agent.stack, begun, steps, generator).reward.sum(1)
+    dreamed = imagine_policy(model, agent.acting, agent.num_agents, begun, steps, generator).reward.sum(1)
     true = torch.stack([played.reward[:, t + 1 : t + 1 + steps].sum(1) for t in starts], 1).flatten()
     lived = alive[:, starts].flatten()
     return Achieved(

@@ -1,0 +1,83 @@
+"""Settings by names of before are read, with a line that names the new word."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from latent_combo.config.command_line import parse, settings_files
+from latent_combo.config.parser import setting_types
+from latent_combo.config.saved import load_config, save_config
+from latent_combo.runtime.renamed import GROUPS, SETTINGS, renamed, with_new_names
+
+OLD = {
+    "held_out": 0.2,
+    "fit": {"steps": 30, "from_first": 0.3, "held_out_every": 7, "shift": 1},
+    "encode": {"views": 3, "shift": 2},
+    "agent": {
+        **{"actions": 3, "discount": 0.98, "f": 0.25, "from_first": 0.1, "mu": "policy", "rho": "dataset", "stack": 2},
+        "target_rate": 0.03,
+    },
+    "agent_fit": {"branches": 40, "horizon": 3, "looks": 2, "rounds_kept": 4},
+}
+NEW = [
+    *("--validation-fraction", "0.2", "--world-model-fit.steps", "30", "--world-model-fit.validate-every", "7"),
+    *("--world-model-fit.episode-start-fraction", "0.3", "--world-model-fit.random-shift", "1"),
+    *("--encode.num-encodings", "3", "--encode.random-shift", "2", "--agent.num-sampled-actions", "3"),
+    *("--agent.gamma", "0.98", "--agent.real-ratio", "0.25", "--agent.episode-start-fraction", "0.1"),
+    *("--agent.rollout-actions", "policy", "--agent.penalty-states", "dataset", "--agent.num-agents", "2"),
+    *("--agent.tau", "0.03", "--agent-fit.rollout-batch-size", "40", "--agent-fit.rollout-length", "3"),
+    *("--agent-fit.evaluations", "2", "--agent-fit.model-retain-rounds", "4"),
+]
+
+
+def test_all_names_of_before_mean_what_they_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "before.yaml"
+    file.write_text(yaml.safe_dump(OLD))
+    now = parse(NEW)[0]
+    assert not capsys.readouterr().err
+    assert parse(["--config", str(file)])[0] == now
+    assert settings_files(["--config", str(file)])[-1] == file
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{file} has settings by names of before" in said
+    assert "fit.held_out_every is world_model_fit.validate_every" in said and "agent.f is agent.real_ratio" in said
+
+
+def test_a_command_line_of_before_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    old = ["--fit.steps=30", "--agent.f", "0.25", "--agent.rho", "dataset", "--held-out", "0.2"]
+    new = ["--world-model-fit.steps=30", "--agent.real-ratio", "0.25", "--agent.penalty-states", "dataset"]
+    assert parse(old)[0] == parse([*new, "--validation-fraction", "0.2"])[0]
+    assert "--agent.f is --agent.real-ratio" in capsys.readouterr().err
+
+
+def test_a_run_of_before_is_read_back(tmp_path: Path) -> None:
+    now = parse(NEW)[0]
+    save_config(now, tmp_path / "config.yaml")
+    settings = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    back = {new: old for old, new in GROUPS.items()}
+    own = {f"{name.rpartition('.')[0]}.{new}".strip("."): name.rpartition(".")[2] for name, new in SETTINGS.items()}
+
+    def before(prefix: str, values: dict[str, object]) -> dict[str, object]:
+        return {own.get(f"{prefix}.{name}".strip("."), name): value for name, value in values.items()}
+
+    old = {
+        back.get(name, name): before(name, value) if isinstance(value, dict) else value
+        for name, value in before("", settings).items()
+    }
+    assert "fit" in old and "held_out" in old
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
+    assert vars(load_config(tmp_path)) == {**vars(now), "out": str(tmp_path)}
+
+
+def test_the_new_names_are_settings_and_the_old_ones_are_none() -> None:
+    known = set(setting_types())
+    for old, own in SETTINGS.items():
+        group = old.rpartition(".")[0]
+        assert f"{group}.{own}".strip(".") in known and old not in known, old
+        assert renamed(old) == f"{group}.{own}".strip(".")
+    assert set(GROUPS.values()) <= {name.partition(".")[0] for name in known}
+
+
+def test_where_both_names_are_given_the_new_one_counts() -> None:
+    both = {"fit": {"steps": 3}, "world_model_fit": {"steps": 4}, "agent": {"f": 0.1, "real_ratio": 0.2}}
+    assert with_new_names(both)[0] == {"world_model_fit": {"steps": 4}, "agent": {"real_ratio": 0.2}}
