@@ -35,7 +35,7 @@ VIEWPOINTS = {"published": Viewpoint((0.075, 0.75, 0.15), 1.05, 115.0, -12.5)}
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservationSpec:
     """How a task is observed."""
 
     observation: str

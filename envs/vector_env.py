@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from envs.make import make
-from envs.tasks import Seen, Task
+from envs.tasks import ObservationSpec, Task
 
 Stepped = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
 """Observations (N, ...), rewards (N,), whether the task ended the episode (N,), and physics (N, P)."""
@@ -18,7 +18,7 @@ Stepped = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np
 class Copies:
     """N copies of an environment in this process."""
 
-    def __init__(self, task: Task, seen: Seen, count: int) -> None:
+    def __init__(self, task: Task, seen: ObservationSpec, count: int) -> None:
         self.envs = [make(task.name, seen.observation, seen.look, seen.image_size) for _ in range(count)]
         for env in self.envs[1:] if seen.pixels else ():
             env.draw_with(self.envs[0])
@@ -50,7 +50,7 @@ class DealtCopies:
     The processes are started afresh, not forked: threads and GL contexts of this one do not follow.
     """
 
-    def __init__(self, task: Task, seen: Seen, count: int, processes: int) -> None:
+    def __init__(self, task: Task, seen: ObservationSpec, count: int, processes: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._workers: list[tuple[Any, Connection]] = []
         shares = [len(range(p, count, processes)) for p in range(min(processes, count))]
@@ -101,12 +101,12 @@ class DealtCopies:
         return tuple(together)
 
 
-def side_by_side(task: Task, seen: Seen, count: int, processes: int) -> Copies | DealtCopies:
+def side_by_side(task: Task, seen: ObservationSpec, count: int, processes: int) -> Copies | DealtCopies:
     """N copies of a task's environment, in this process for `processes` = 1."""
     return Copies(task, seen, count) if processes == 1 else DealtCopies(task, seen, count, processes)
 
 
-def _work(pipe: Connection, task: Task, seen: Seen, count: int) -> None:
+def _work(pipe: Connection, task: Task, seen: ObservationSpec, count: int) -> None:
     """What a process does: it answers until the other end is closed."""
     copies: Copies | None = None
     try:

@@ -14,7 +14,7 @@ def main(run_folder: str, file: str, steps: int = 1000) -> None:
     latent_combo.export_policy(run, file)
     policy = latent_combo.load_policy(file)  # needs neither the run nor a simulator
 
-    seen = run.config.seen
+    seen = run.config.observation_spec
     environments = [make(run.config.task, seen.observation, seen.look, seen.image_size) for _ in range(3)]
     env = environments[0]
     observation, _ = env.reset(seed=0)

@@ -26,7 +26,7 @@ def main() -> None:
         going_on = command("train", "--resume", given.run)
         print(f"unfinished: the agent is at update {run.agent_step} of {updates}; go on with: {going_on}")
     first = run.config.score.seed if given.seed is None else given.seed
-    with closing(Evaluator(run.task, run.config.seen, policy.num_agents, run.config.score)) as evaluator:
+    with closing(Evaluator(run.task, run.config.observation_spec, policy.num_agents, run.config.score)) as evaluator:
         score = evaluator.play(policy, first, given.episodes)
     print(scores(run, score, Result.read(given.run)))
     if given.video:

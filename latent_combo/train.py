@@ -44,7 +44,7 @@ def train(config: Config, resume: bool = False) -> Result:
         data, split, fitted = prepare(session)
         with (
             session.opened(),
-            closing(Evaluator(task, config.seen, config.agent.num_agents, config.score)) as evaluator,
+            closing(Evaluator(task, config.observation_spec, config.agent.num_agents, config.score)) as evaluator,
         ):
             shown = exhibits_of(session, data, split)
             # A world model of the dataset (eq. 27), or one that is fitted already

@@ -55,7 +55,9 @@ def _dataset(run: Run) -> Decoded | None:
     """The run's dataset, or None, with a line, where it can't be had."""
     config = run.config
     try:
-        return load(config.dataset, run.task, config.seen, config.data_folder, "memmap", config.skip_corrupt)
+        return load(
+            config.dataset, run.task, config.observation_spec, config.data_folder, "memmap", config.skip_corrupt
+        )
     except UserError as error:
         print(f"no views of the dataset's episodes: {error}")
         return None
@@ -73,7 +75,7 @@ def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
     once = dataclasses.replace(config.encode, num_encodings=1)
     draws = generator(seed, device, "latents")
     encoded = encode_dataset(model, data, spread(exhibits.train, PROBED), once, config.agent, draws)
-    views = AgentViews(exhibits, model, run.agent, config.seen)
+    views = AgentViews(exhibits, model, run.agent, config.observation_spec)
     views.after(encoded, config.agent_fit.rollout_length, score.recorded, run.agent_step)
     if seed or not all((gallery.run / CLIPS / f"{name}.mp4").exists() for name in (MEDIAN, WORST)):
         show_films(gallery, run.task, config.look, score, run.agent_step)
@@ -82,7 +84,7 @@ def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
 def _play(run: Run, seed: int) -> Score:
     """As many episodes as the run's final score has, which they are for seed 0."""
     policy, config = run.policy(run.config.seed), run.config.score
-    with closing(Evaluator(run.task, run.config.seen, policy.num_agents, config)) as evaluator:
+    with closing(Evaluator(run.task, run.config.observation_spec, policy.num_agents, config)) as evaluator:
         return evaluator.play(policy, config.seed + seed, config.episodes, record=run.config.views.episodes)
 
 

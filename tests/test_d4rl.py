@@ -260,7 +260,7 @@ def test_flags_and_loading_hash_a_file_once(name: str, tmp_path: Path, monkeypat
     config, _ = parse(arguments)
     assert settings_files(arguments)[0].stem == "hopper-medium"
     assert hashed == [0]  # flags are parsed at once, however large the file
-    assert load(config.dataset, HOPPER, config.seen, config.data_folder).lengths.tolist() == [5, 5, 3, 3]
+    assert load(config.dataset, HOPPER, config.observation_spec, config.data_folder).lengths.tolist() == [5, 5, 3, 3]
     assert hashed == [path.stat().st_size]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from data.simulate.rollout import BehaviourPolicy, play
 from envs.make import make
-from envs.tasks import VIEWPOINTS, Seen, get_task
+from envs.tasks import VIEWPOINTS, ObservationSpec, get_task
 from envs.vector_env import Copies
 
 pytest.importorskip("metaworld")
@@ -64,7 +64,7 @@ def test_the_door_stands_in_one_place_or_elsewhere_in_each_episode() -> None:
 @pytest.mark.parametrize("name", ["sawyer-door-varied", "walker-walk"])
 def test_a_picture_is_the_same_in_whose_context_it_is_drawn_and_from_physics(name: str) -> None:
     task = get_task(name)
-    seen, rng = Seen("pixels", image_size=32), np.random.default_rng(0)
+    seen, rng = ObservationSpec("pixels", image_size=32), np.random.default_rng(0)
     copies = Copies(task, seen, 3)
     copies.reset([0, 1, 2])
     for _ in range(4):

@@ -10,7 +10,7 @@ import pytest
 import torch
 import toy_pendulum
 
-from envs.tasks import Seen, Task, get_task
+from envs.tasks import ObservationSpec, Task, get_task
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.evaluation.evaluator import Evaluator, ScoreConfig
 from latent_combo.evaluation.policy import BLOCK, Policy
@@ -44,7 +44,10 @@ def scored(kind: str) -> Iterator[tuple[Evaluator, Policy]]:
     actor = Actor(STACK, NetworkConfig(hidden=64), model.feature_dim, task.action_dim)
     policy = Policy(model, actor, STACK, seed=3, sample=True)
     config = ScoreConfig(episodes=1, episodes_during_training=1)
-    with toy_pendulum.registered(), closing(Evaluator(task, Seen(kind, "fast", 32), STACK, config)) as evaluator:
+    with (
+        toy_pendulum.registered(),
+        closing(Evaluator(task, ObservationSpec(kind, "fast", 32), STACK, config)) as evaluator,
+    ):
         yield evaluator, policy
 
 
@@ -83,7 +86,7 @@ def test_agents_and_episodes_have_noise_of_their_own() -> None:
 def test_the_last_look_plays_as_many_episodes_as_the_final_score_and_others() -> None:
     config = ScoreConfig(episodes=5, episodes_during_training=2)
     task = replace(toy_pendulum.TASK, horizon=3)
-    with scored("state") as (_, policy), closing(Evaluator(task, Seen("state"), STACK, config)) as evaluator:
+    with scored("state") as (_, policy), closing(Evaluator(task, ObservationSpec("state"), STACK, config)) as evaluator:
         early, last, final = evaluator.interim(policy), evaluator.interim(policy, last=True), evaluator.final(policy)
     assert early.returns.shape == (STACK, 2) and last.returns.shape == final.returns.shape == (STACK, 5)
     np.testing.assert_array_equal(last.returns[:, :2], early.returns)

@@ -14,7 +14,7 @@ from data.formats.native import write_dataset
 from data.load import load_pixels
 from data.simulate.rollout import BehaviourPolicy, played_episodes
 from envs.make import make
-from envs.tasks import Seen, get_task
+from envs.tasks import ObservationSpec, get_task
 from envs.vector_env import DealtCopies, side_by_side
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.diagnostics.held_out import CLIP, CONTEXT, HeldOut, mean_reward
@@ -26,7 +26,7 @@ from latent_combo.evaluation.score import Score, median_episode
 TASK = get_task("walker-walk")
 CPU = torch.device("cpu")
 SIZE = 32
-SEEN = Seen("pixels", "fast", SIZE)
+SEEN = ObservationSpec("pixels", "fast", SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.Mon
     countdowns = iter([Countdown(steps) for steps in (2, 4, 3, 3)])
     monkeypatch.setattr("envs.vector_env.make", lambda *given: next(countdowns))
     config = ScoreConfig(episodes=2, episodes_during_training=1)
-    score = Evaluator(TASK, Seen("pixels", "fast", 4), 2, config).play(Blind(), 0, 2, record=2)
+    score = Evaluator(TASK, ObservationSpec("pixels", "fast", 4), 2, config).play(Blind(), 0, 2, record=2)
     played = score.recorded
     assert score.returns.tolist() == [[3.0, 10.0], [6.0, 6.0]] and played is not None
     assert played.terminal.tolist() == [[False, False, True, False, False], [False, False, False, False, True]]
@@ -130,7 +130,7 @@ def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.Mon
 
 
 def test_episodes_dealt_out_to_processes_are_the_same() -> None:
-    hopper, seen, rng = get_task("hopper"), Seen("state"), np.random.default_rng(0)
+    hopper, seen, rng = get_task("hopper"), ObservationSpec("state"), np.random.default_rng(0)
     here, dealt = side_by_side(hopper, seen, 5, 1), side_by_side(hopper, seen, 5, 2)
     try:
         for count in (5, 3, 1):  # fewer than there are, down to fewer than processes
@@ -146,7 +146,7 @@ def test_episodes_dealt_out_to_processes_are_the_same() -> None:
 
 
 def test_what_goes_wrong_in_a_process_is_said_here() -> None:
-    dealt = DealtCopies(get_task("hopper"), Seen("pixels", "ugly"), 2, 2)
+    dealt = DealtCopies(get_task("hopper"), ObservationSpec("pixels", "ugly"), 2, 2)
     with pytest.raises(UserError, match="unknown look 'ugly'"):
         dealt.reset([0, 1])
     dealt.close()

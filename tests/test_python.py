@@ -114,7 +114,7 @@ def test_a_policy_of_a_file_is_the_runs_own(run: latent_combo.Run, file: Path) -
 
 
 def test_a_policy_acts_as_in_evaluation(run: latent_combo.Run, short: None) -> None:
-    task, seen = get_task("walker-walk"), run.config.seen
+    task, seen = get_task("walker-walk"), run.config.observation_spec
     one = Policy(run.world_model, run.actor(1), 1, run.config.seed, run.config.encode.sample, first_agent=1)
     with closing(Evaluator(task, seen, 1, run.config.score)) as evaluator:
         score = evaluator.play(one, seed=7, episodes=2)

@@ -18,7 +18,7 @@ from data.formats.native import write_dataset
 from data.load import check_length, check_sizes, load
 from data.locate import default_data_dir
 from data.reference import resolve
-from envs.tasks import LOOKS, OBSERVATIONS, Seen, Task, get_task
+from envs.tasks import LOOKS, OBSERVATIONS, ObservationSpec, Task, get_task
 
 IMAGE_AXES = 4
 """Of images (T, H, W, 3); vectors (T, S) have two."""
@@ -45,7 +45,7 @@ def load_dataset(
     told = task or resolve(str(name), None, folder).task
     if told is None:
         raise UserError(f"{name} does not say which task it is of; give its task")
-    return load(str(name), get_task(told), Seen(obs, look, image_size), folder, skip_corrupt=skip_corrupt)
+    return load(str(name), get_task(told), ObservationSpec(obs, look, image_size), folder, skip_corrupt=skip_corrupt)
 
 
 def make_episode(

@@ -53,7 +53,7 @@ class Run:
     @property
     def observation_shape(self) -> tuple[int, ...]:
         """(H, W, 3) of images, or (S,) of vectors."""
-        if self.config.seen.pixels:
+        if self.config.observation_spec.pixels:
             side = self.config.world_model.conv.image_size
             return side, side, 3
         return (self.task.state_dim,)
@@ -88,7 +88,12 @@ class Run:
         """The dataset that the run was trained on. Raises UserError where it is not here any more."""
         config = self.config
         return load(
-            config.dataset, self.task, config.seen, config.data_folder, "memmap", skip_corrupt=config.skip_corrupt
+            config.dataset,
+            self.task,
+            config.observation_spec,
+            config.data_folder,
+            "memmap",
+            skip_corrupt=config.skip_corrupt,
         )
 
     def held_out(self, dataset: Decoded) -> NDArray[np.int64]:

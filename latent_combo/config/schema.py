@@ -6,7 +6,7 @@ from typing import Literal
 
 from combo_common.validation import require_choices, require_not_negative, require_positive
 from data.locate import default_data_dir
-from envs.tasks import Seen
+from envs.tasks import ObservationSpec
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.agent.settings import AgentConfig
@@ -84,9 +84,9 @@ class Config:
     views: ViewsConfig = field(default_factory=ViewsConfig)
 
     @property
-    def seen(self) -> Seen:
+    def observation_spec(self) -> ObservationSpec:
         """How the task is observed."""
-        return Seen(self.obs, self.look, self.world_model.conv.image_size)
+        return ObservationSpec(self.obs, self.look, self.world_model.conv.image_size)
 
     @property
     def seed_of_split(self) -> int:

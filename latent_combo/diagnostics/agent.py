@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from combo_common.errors import UserError
-from envs.tasks import Seen, Task
+from envs.tasks import ObservationSpec, Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.diagnostics.held_out import CONTEXT
@@ -76,7 +76,9 @@ def show_clip(gallery: Gallery, name: str, frames: Frames, rate: int, step: int)
 class AgentViews:
     """Draws a trained agent; asks the simulator what other actions would have led to, where it can be set back."""
 
-    def __init__(self, exhibits: Exhibits, model: WorldModel, agent: ConservativeActorCritic, seen: Seen) -> None:
+    def __init__(
+        self, exhibits: Exhibits, model: WorldModel, agent: ConservativeActorCritic, seen: ObservationSpec
+    ) -> None:
         self.exhibits, self.gallery, self.pieces = exhibits, exhibits.gallery, exhibits.pieces
         self.model, self.agent, self.seen = model, agent, seen
 

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.make import make
-from envs.tasks import Seen, Task
+from envs.tasks import ObservationSpec, Task
 
 
 class Branches:
     """The environment set back to recorded states, to see what other actions would have led to."""
 
-    def __init__(self, task: Task, seen: Seen) -> None:
+    def __init__(self, task: Task, seen: ObservationSpec) -> None:
         self.env = make(task.name, seen.observation, seen.look, seen.image_size)
 
     def follow(

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from combo_common.validation import require_not_negative, require_positive
-from envs.tasks import Seen, Task
+from envs.tasks import ObservationSpec, Task
 from envs.vector_env import Copies, DealtCopies, side_by_side
 from latent_combo.evaluation.policy import Policy
 from latent_combo.evaluation.score import Score, median_episode
@@ -54,7 +54,7 @@ class Evaluator:
     the episode's seed, and not on the number that are played side by side (`Policy`).
     """
 
-    def __init__(self, task: Task, seen: Seen, stack: int, config: ScoreConfig) -> None:
+    def __init__(self, task: Task, seen: ObservationSpec, stack: int, config: ScoreConfig) -> None:
         self.task, self.seen, self.num_agents, self.config = task, seen, stack, config
         self._copies: Copies | DealtCopies | None = None
         self._room = 0

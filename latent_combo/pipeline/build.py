@@ -46,7 +46,7 @@ def settled(config: Config, device: torch.device) -> Config:
         use(config, device)  # bfloat16 is compared with the library that was chosen
         config = with_precision(config, device, choices)
         print(f"log-sum-exp   products in {'bfloat16' if config.agent.bfloat16 else 'float32'}", flush=True)
-    if config.seen.pixels and not config.world_model.conv.ways:
+    if config.observation_spec.pixels and not config.world_model.conv.ways:
         images = config.world_model_fit.batch * config.world_model_fit.length
         conv = with_fastest_ways(config.world_model.conv, device, images, choices, config.cuda_graphs)
         config = replace(config, world_model=replace(config.world_model, conv=conv))
@@ -84,7 +84,7 @@ def use(config: Config, device: torch.device) -> None:
 def build_world_model(config: Config, task: Task, device: torch.device) -> WorldModel:
     """The world model of what is observed, with fresh weights, the same for the same seed."""
     with initial_weights(config.seed, "world model"):
-        if config.seen.pixels:
+        if config.observation_spec.pixels:
             return RecurrentWorldModel(config.world_model, task.action_dim).to(device)
         return EnsembleWorldModel(config.ensemble, task.state_dim, task.action_dim, task.termination).to(device)
 

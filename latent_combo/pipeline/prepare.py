@@ -26,8 +26,12 @@ def prepare(session: Session) -> tuple[Decoded, Split, tuple[WorldModel, Recipe]
     config = session.config
     with session.timer.section("data"):
         storage = STORAGE[config.mapped]
-        data = load(config.dataset, session.task, config.seen, config.data_folder, storage, config.skip_corrupt)
-    check_endings(data, session.task, config.dataset, config.seen.pixels and config.world_model.discount_head)
+        data = load(
+            config.dataset, session.task, config.observation_spec, config.data_folder, storage, config.skip_corrupt
+        )
+    check_endings(
+        data, session.task, config.dataset, config.observation_spec.pixels and config.world_model.discount_head
+    )
     split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)
     fitted = None
     if config.fitted is not None:
