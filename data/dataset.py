@@ -11,7 +11,7 @@ from data.episode import Episode
 
 
 @dataclass(frozen=True)
-class Decoded:
+class TrajectoryDataset:
     """All rows of a dataset, N in E episodes that follow one another, in Dreamer indexing."""
 
     observation: NDArray[Any]
@@ -32,7 +32,7 @@ class Decoded:
     """Whether rows in which episodes terminate hold what was observed there; files of old do not."""
 
     @classmethod
-    def of_states(cls, episodes: list[Episode]) -> "Decoded":
+    def of_states(cls, episodes: list[Episode]) -> "TrajectoryDataset":
         """Episodes that have vector observations; physics are kept where all have them."""
         physics = [episode.physics for episode in episodes if episode.physics is not None]
         return cls(

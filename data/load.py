@@ -21,7 +21,7 @@ from tqdm import tqdm
 from combo_common.errors import UserError
 from combo_common.files import staged_folder, write_atomically, writing
 from combo_common.memory import free_memory
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.episode import DTYPES, OPTIONAL, Episode
 from data.formats.base import Source
 from data.formats.manifest import check_fits
@@ -48,7 +48,7 @@ def load(
     data_dir: Path,
     storage: Storage = "auto",
     skip_corrupt: bool = False,
-) -> Decoded:
+) -> TrajectoryDataset:
     """Load a dataset as what of `task` is to be seen, images or states; see `load_pixels` and `load_states`."""
     if seen.pixels:
         return load_pixels(name_or_path, task, seen.look, data_dir, storage, seen.image_size, skip_corrupt=skip_corrupt)
@@ -57,7 +57,7 @@ def load(
 
 def load_states(
     name_or_path: str, task: Task, data_dir: Path, progress: bool = True, skip_corrupt: bool = False
-) -> Decoded:
+) -> TrajectoryDataset:
     """Load a dataset's vector observations, whatever its layout.
 
     Those of a recording that has none are observed in its simulator. Raises UserError when there is no such dataset, or
@@ -68,7 +68,7 @@ def load_states(
         return decoded
     if source.dataset is not None:
         check_fits(source.dataset.manifest, task, None, source.where)
-        return Decoded.of_states(list(observe_episodes(source.dataset, source.episodes(progress))))
+        return TrajectoryDataset.of_states(list(observe_episodes(source.dataset, source.episodes(progress))))
     episodes = []
     for where, episode in source:
         if episode.state is None:
@@ -78,7 +78,7 @@ def load_states(
         episodes.append(replace(_of_robot(episode, task), image=None))
     if not episodes:
         raise UserError(f"there are no episodes in {source.where}; use another dataset")
-    return Decoded.of_states(episodes)
+    return TrajectoryDataset.of_states(episodes)
 
 
 def check_sizes(where: str, task: Task, **columns: NDArray[Any]) -> None:
@@ -115,7 +115,7 @@ def load_pixels(
     image_size: int | None = None,
     progress: bool = True,
     skip_corrupt: bool = False,
-) -> Decoded:
+) -> TrajectoryDataset:
     """Load a dataset as images of `task`, `image_size` pixels square (None: the task's).
 
     A recording is drawn, and any dataset decoded, the first time only. Raises UserError when there is no such dataset,
@@ -218,7 +218,7 @@ def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
         write_atomically(partial / ROWS, json.dumps(lengths).encode())
 
 
-def _open(folder: Path, storage: Storage) -> Decoded:
+def _open(folder: Path, storage: Storage) -> TrajectoryDataset:
     """Open a decoded dataset; only images are worth a memory map, the other columns are read."""
     remedy = f"remove {folder} and run again"
     try:
@@ -237,4 +237,4 @@ def _open(folder: Path, storage: Storage) -> Decoded:
     for name, column in columns.items():
         if len(column) != lengths.sum() or column.dtype != DTYPES[name]:
             raise UserError(f"the decoded data in {folder / name}.npy has the wrong size or type; {remedy}")
-    return Decoded(observation=columns.pop("image"), **columns, lengths=lengths)
+    return TrajectoryDataset(observation=columns.pop("image"), **columns, lengths=lengths)

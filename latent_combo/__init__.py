@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from combo_common.errors import UserError
-    from data.dataset import Decoded
+    from data.dataset import TrajectoryDataset
     from data.episode import Episode
     from latent_combo.api.datasets import episodes_from_arrays, load_dataset, make_episode, save_dataset
     from latent_combo.api.latents import Rollout, decode, encode, imagine
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config",
-    "Decoded",
+    "TrajectoryDataset",
     "Episode",
     "NumpyPolicy",
     "Rollout",
@@ -48,7 +48,7 @@ __all__ = [
 
 _PLACES = {
     "Config": "latent_combo.config.schema",
-    "Decoded": "data.dataset",
+    "TrajectoryDataset": "data.dataset",
     "Episode": "data.episode",
     "NumpyPolicy": "latent_combo.api.policy",
     "Rollout": "latent_combo.api.latents",

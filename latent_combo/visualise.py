@@ -11,7 +11,7 @@ from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from combo_common.seeding import generator
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.load import load
 from data.split import split_episodes
 from latent_combo.config import options
@@ -51,7 +51,7 @@ def visualise(folder: Path, run: Run, seed: int) -> None:
         print(f"no agent yet, so no values, calibration and policy; go on with: {command('train', '--resume', folder)}")
 
 
-def _dataset(run: Run) -> Decoded | None:
+def _dataset(run: Run) -> TrajectoryDataset | None:
     """The run's dataset, or None, with a line, where it can't be had."""
     config = run.config
     try:
@@ -63,7 +63,7 @@ def _dataset(run: Run) -> Decoded | None:
         return None
 
 
-def _views(run: Run, data: Decoded, gallery: Gallery, seed: int) -> None:
+def _views(run: Run, data: TrajectoryDataset, gallery: Gallery, seed: int) -> None:
     config, model = run.config, run.world_model
     device = next(model.parameters()).device
     split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from combo_common.errors import UserError
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.episode import Episode
 from data.formats.manifest import describe
 from data.formats.native import Dataset, write_dataset
@@ -66,7 +66,7 @@ def recording(tmp_path: Path) -> Path:
     return tmp_path / "recording"
 
 
-def load(folder: Path, data_dir: Path, look: str = "fast", storage: Storage = "memory") -> Decoded:
+def load(folder: Path, data_dir: Path, look: str = "fast", storage: Storage = "memory") -> TrajectoryDataset:
     """Load at the test's size."""
     return load_pixels(str(folder), TASK, look, data_dir, storage, image_size=SIZE, progress=False)
 

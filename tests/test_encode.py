@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from toy_models import PartialWorldModel
 
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.latents.encode import EncodeConfig, encode_dataset
 
@@ -22,12 +22,12 @@ class Middle(PartialWorldModel):
         return observation[:, :, MIDDLE, MIDDLE].float()
 
 
-def coordinates() -> Decoded:
+def coordinates() -> TrajectoryDataset:
     """Pixels say where they are and in which row of the dataset."""
     rows = EPISODES * ROWS
     number = np.arange(rows)
     y, x, row = np.broadcast_arrays(np.arange(SIZE)[:, None], np.arange(SIZE), number[:, None, None])
-    return Decoded(
+    return TrajectoryDataset(
         observation=np.stack([y, x, row], -1).astype(np.uint8),
         action=np.zeros((rows, 1), np.float32),
         reward=np.zeros(rows, np.float32),

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from latent_combo.latents.feed import SegmentFeed, _take
 from latent_combo.latents.segments import SegmentSampler
 from latent_combo.numerics.layers import activate
 from latent_combo.world_model.augment import _gathered, random_shift
 
 
-def decoded(rows: int = 40) -> Decoded:
+def decoded(rows: int = 40) -> TrajectoryDataset:
     rng = np.random.default_rng(0)
-    return Decoded(
+    return TrajectoryDataset(
         observation=rng.integers(256, size=(rows, 8, 8, 3), dtype=np.uint8),
         action=rng.uniform(-1, 1, (rows, 2)).astype(np.float32),
         reward=np.arange(rows, dtype=np.float32),

@@ -18,7 +18,7 @@ from toy_format import Toy
 from combo_common.errors import UserError
 from data import convert as convert_command
 from data.conversion import convert
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.episode import Episode
 from data.formats.hdf5_file import read_metadata
 from data.formats.manifest import MANIFEST_NAME, describe
@@ -119,11 +119,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "minari"
 
 
-def pixels(where: Path | str, data_dir: Path, size: int = SIZE, **more: Any) -> Decoded:
+def pixels(where: Path | str, data_dir: Path, size: int = SIZE, **more: Any) -> TrajectoryDataset:
     return load_pixels(str(where), WALKER, "fast", data_dir, image_size=size, progress=False, **more)
 
 
-def assert_read(read: Decoded, contents: list[Columns], seen: str = "image") -> None:
+def assert_read(read: TrajectoryDataset, contents: list[Columns], seen: str = "image") -> None:
     """All rows are there in order, and episodes begin and end where they did."""
     for ours, theirs in (("observation", seen), ("action", "action"), ("reward", "reward")):
         np.testing.assert_array_equal(getattr(read, ours), np.concatenate([content[theirs] for content in contents]))
@@ -603,7 +603,7 @@ def test_two_minari_datasets_are_two(tmp_path: Path) -> None:
 def test_what_was_left_out_is_said_each_time_and_read_once_it_is_mended(
     own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def load() -> Decoded:
+    def load() -> TrajectoryDataset:
         return load_pixels(str(own), WALKER, "full", tmp_path, image_size=SIZE, progress=False, skip_corrupt=True)
 
     path = own / "episode-000001.npz"

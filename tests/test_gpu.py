@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from combo_common.errors import UserError
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.fit import AgentFit, AgentFitConfig, SideBySide
@@ -139,9 +139,9 @@ def deterministic() -> Iterator[None]:
         yield
 
 
-def pixels(count: int = 40) -> Decoded:
+def pixels(count: int = 40) -> TrajectoryDataset:
     rng = np.random.default_rng(0)
-    return Decoded(
+    return TrajectoryDataset(
         observation=rng.integers(256, size=(count, 32, 32, 3), dtype=np.uint8),
         action=rng.uniform(-1, 1, (count, 2)).astype(np.float32),
         reward=rng.uniform(size=count).astype(np.float32),

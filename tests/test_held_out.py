@@ -8,7 +8,7 @@ import torch
 from toy_models import PartialWorldModel
 
 from combo_common.errors import UserError
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
 from data.load import load_pixels
@@ -30,18 +30,18 @@ SEEN = ObservationSpec("pixels", "fast", SIZE)
 
 
 @pytest.fixture(scope="module")
-def decoded(tmp_path_factory: pytest.TempPathFactory) -> Decoded:
+def decoded(tmp_path_factory: pytest.TempPathFactory) -> TrajectoryDataset:
     """Two episodes of random actions, drawn."""
     folder = tmp_path_factory.mktemp("data")
     write_dataset(folder / "tiny", played_episodes(TASK, BehaviourPolicy(), 2, seed=0), describe(TASK, "random", 0, {}))
     return load_pixels("tiny", TASK, "fast", folder, image_size=SIZE, progress=False)
 
 
-def choose(decoded: Decoded, seed: int = 0) -> HeldOut:
+def choose(decoded: TrajectoryDataset, seed: int = 0) -> HeldOut:
     return HeldOut.choose(decoded, np.array([0]), np.array([1]), 3, 12, seed, CPU)
 
 
-def test_the_same_pieces_every_time_and_only_of_held_out_episodes(decoded: Decoded) -> None:
+def test_the_same_pieces_every_time_and_only_of_held_out_episodes(decoded: TrajectoryDataset) -> None:
     pieces, again = choose(decoded), choose(decoded)
     assert torch.equal(pieces.measured.action, again.measured.action)
     assert pieces.shown.action.shape == (3, CLIP, TASK.action_dim)
@@ -62,7 +62,7 @@ def test_the_same_pieces_every_time_and_only_of_held_out_episodes(decoded: Decod
     assert pieces.mean[0].numpy() == pytest.approx(train_mean, abs=1e-3)
 
 
-def test_the_simulator_goes_on_from_the_last_seen_row_as_the_recording_does(decoded: Decoded) -> None:
+def test_the_simulator_goes_on_from_the_last_seen_row_as_the_recording_does(decoded: TrajectoryDataset) -> None:
     pieces = choose(decoded)
     assert pieces.physics is not None
     steps = slice(CONTEXT, CONTEXT + 3)

@@ -6,7 +6,7 @@ from torch import Tensor
 from toy_models import PartialWorldModel
 
 from combo_common.seeding import stream_seed
-from data.load import Decoded
+from data.load import TrajectoryDataset
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.evaluation.policy import Policy
@@ -38,12 +38,12 @@ class Adder(PartialWorldModel):
         return torch.stack(features, 1)
 
 
-def decoded() -> Decoded:
+def decoded() -> TrajectoryDataset:
     """Row n is n everywhere; the second episode terminates, the others run out of time."""
     rows = sum(LENGTHS)
     number = np.arange(rows)
     starts = np.array([0, 5, 8])
-    return Decoded(
+    return TrajectoryDataset(
         observation=np.broadcast_to(number[:, None, None, None], (rows, 8, 8, 3)).astype(np.uint8),
         action=np.repeat(number[:, None], A, 1).astype(np.float32) / 100.0,
         reward=number.astype(np.float32),

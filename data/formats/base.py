@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from tqdm import tqdm
 
 from combo_common.errors import UserError
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.episode import Episode
 from data.formats.native import Dataset
 from data.formats.store import Store
@@ -90,7 +90,7 @@ class Format(ABC):
     def episodes(self, source: "Source") -> Iterator[Named]:
         """The episodes, one at a time, each with what errors call it. Raises UserError for one that is not sound."""
 
-    def states(self, source: "Source", task: Task) -> Decoded | None:
+    def states(self, source: "Source", task: Task) -> TrajectoryDataset | None:
         """All rows of vector observations at once; None where the format has them episode by episode.
 
         Raises UserError where they do not fit the task, or there is nothing to learn from them.

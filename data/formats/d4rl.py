@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from data.d4rl_download import D4RLStore
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.episode import Episode
 from data.formats.base import Contents, Format, Named, Source, other_discounts
 from data.formats.d4rl_columns import PHYSICS, checked, flags, read_columns, vectors
@@ -63,7 +63,7 @@ class D4RL(Format):
         for number, episode in enumerate(read_d4rl(source.path, source.known_task()).episodes()):
             yield f"episode {number}", episode
 
-    def states(self, source: Source, task: Task) -> Decoded:
+    def states(self, source: Source, task: Task) -> TrajectoryDataset:
         """The whole file. Raises UserError where it never pays, or always the same."""
         decoded = read_d4rl(source.path, task)
         paid = decoded.reward[~decoded.is_first]
@@ -111,7 +111,7 @@ class D4RL(Format):
         return unread
 
 
-def read_d4rl(path: Path, task: Task) -> Decoded:
+def read_d4rl(path: Path, task: Task) -> TrajectoryDataset:
     """Read a whole file. Raises UserError naming the file, the key and what is wrong with it."""
     columns = read_columns(path)
     observation, action, reward, terminal = checked(path, columns, task)

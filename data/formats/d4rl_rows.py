@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 
 
 def to_episodes(
@@ -16,11 +16,11 @@ def to_episodes(
     end: NDArray[np.bool_],
     following: NDArray[np.float32] | None,
     physics: tuple[NDArray[Any], ...] | None,
-) -> Decoded:
+) -> TrajectoryDataset:
     """Rows in Dreamer indexing: an episode of T transitions has T + 1, the last of them what it ended in.
 
     Without `following`, that is unknown: a timeout then loses its last transition, and a terminal row, whose value
-    nobody asks for, repeats the last observation (`Decoded.endings_seen` says so).
+    nobody asks for, repeats the last observation (`TrajectoryDataset.endings_seen` says so).
     """
     ends = np.flatnonzero(end)
     starts = np.concatenate([[0], ends[:-1] + 1])
@@ -54,4 +54,4 @@ def to_episodes(
             result["physics"][last] = physics[1][episode]
         at += length
     unseen = following is None and bool(result["is_terminal"].any())
-    return Decoded(**result, lengths=lengths.astype(np.int64), endings_seen=not unseen)
+    return TrajectoryDataset(**result, lengths=lengths.astype(np.int64), endings_seen=not unseen)

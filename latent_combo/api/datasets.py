@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from combo_common.errors import UserError
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.episode import Episode, validate
 from data.formats.d4rl import write_d4rl
 from data.formats.hdf5_file import is_hdf5
@@ -32,7 +32,7 @@ def load_dataset(
     image_size: int | None = None,
     data_dir: str | Path | None = None,
     skip_corrupt: bool = False,
-) -> Decoded:
+) -> TrajectoryDataset:
     """Read a dataset as training does: rows of all episodes end to end.
 
     `name` is whatever the setting `dataset` takes; `task` is needed only where it does not tell. Images are
@@ -145,15 +145,15 @@ def save_dataset(
     return str(out)
 
 
-def decoded(episodes: Sequence[Episode]) -> Decoded:
+def decoded(episodes: Sequence[Episode]) -> TrajectoryDataset:
     """Episodes as rows end to end. Raises UserError where some have images and others vectors only."""
     images = [episode.image for episode in episodes if episode.image is not None]
     if not images:
-        return Decoded.of_states(list(episodes))
+        return TrajectoryDataset.of_states(list(episodes))
     if len(images) != len(episodes):
         raise UserError(f"{len(images)} of {len(episodes)} episodes have images; give episodes of one kind")
     bare = [replace(episode, state=np.zeros((episode.length + 1, 1), np.float32)) for episode in episodes]
-    return replace(Decoded.of_states(bare), observation=np.concatenate(images))
+    return replace(TrajectoryDataset.of_states(bare), observation=np.concatenate(images))
 
 
 def _check_fits(where: str, episode: Episode, task: Task) -> None:

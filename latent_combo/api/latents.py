@@ -14,7 +14,7 @@ from torch import Tensor
 
 from combo_common.errors import UserError
 from combo_common.seeding import generator
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.episode import Episode
 from latent_combo.api.datasets import decoded
 from latent_combo.api.run import Run
@@ -40,14 +40,14 @@ class Rollout:
 
 
 def encode(
-    run: Run, episodes: Decoded | Sequence[Episode], which: ArrayLike | None = None, seed: int = 0
+    run: Run, episodes: TrajectoryDataset | Sequence[Episode], which: ArrayLike | None = None, seed: int = 0
 ) -> list[Tensor]:
     """What a run's world model believes after each row of some episodes: features (T+1, F), an entry per episode.
 
     `episodes` is a dataset or a list; `which` are numbers of some of them (None: all). Latents are samples or means, as
     the run's agents were trained on. Raises UserError for observations that are not the run's.
     """
-    data = episodes if isinstance(episodes, Decoded) else decoded(episodes)
+    data = episodes if isinstance(episodes, TrajectoryDataset) else decoded(episodes)
     if data.observation.shape[1:] != run.observation_shape:
         raise UserError(f"observations have shape {data.observation.shape[1:]}, but the run's {run.observation_shape}")
     chosen = np.arange(len(data.lengths)) if which is None else np.asarray(which, np.int64)

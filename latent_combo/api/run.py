@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from combo_common.errors import UserError
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.load import load
 from data.split import split_episodes
 from envs.tasks import Task
@@ -84,7 +84,7 @@ class Run:
         mode: Tensor = self.actor(agent)(feature[None]).mode[0]
         return mode
 
-    def dataset(self) -> Decoded:
+    def dataset(self) -> TrajectoryDataset:
         """The dataset that the run was trained on. Raises UserError where it is not here any more."""
         config = self.config
         return load(
@@ -96,7 +96,7 @@ class Run:
             skip_corrupt=config.skip_corrupt,
         )
 
-    def held_out(self, dataset: Decoded) -> NDArray[np.int64]:
+    def held_out(self, dataset: TrajectoryDataset) -> NDArray[np.int64]:
         """Which episodes of its dataset the run was not trained on."""
         return split_episodes(len(dataset.lengths), self.config.validation_fraction, self.config.seed_of_split)[1]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from combo_common.seeding import numpy_generator
 from combo_common.validation import require_not_negative, require_positive
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from latent_combo.latents.segments import SegmentSampler, usable_rows
 from latent_combo.latents.statistics import mean_observation, mean_reward, std_observation
 from latent_combo.world_model.base import Segment
@@ -71,7 +71,7 @@ class HeldOut:
     @classmethod
     def choose(
         cls,
-        data: Decoded,
+        data: TrajectoryDataset,
         train: NDArray[np.int64],
         held_out: NDArray[np.int64],
         clips: int,
@@ -101,6 +101,6 @@ class HeldOut:
         )
 
 
-def _title(data: Decoded, row: int) -> str:
+def _title(data: TrajectoryDataset, row: int) -> str:
     episode = int(np.searchsorted(data.starts, row, side="right")) - 1
     return f"episode {episode}, step {row - data.starts[episode]}"

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from combo_common.seeding import generator
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from envs.tasks import Task
 from latent_combo.diagnostics.held_out import CONTEXT, HeldOut, ViewsConfig
 from latent_combo.diagnostics.own_views import OWN_VIEWS
@@ -47,7 +47,7 @@ class Exhibits:
     """What all views of a run draw on."""
 
     task: Task
-    data: Decoded
+    data: TrajectoryDataset
     train: NDArray[np.int64]
     """Episodes that were trained on."""
     held_out: NDArray[np.int64]
@@ -62,7 +62,7 @@ class Exhibits:
     def choose(
         cls,
         task: Task,
-        data: Decoded,
+        data: TrajectoryDataset,
         split: tuple[NDArray[np.int64], NDArray[np.int64]],
         gallery: Gallery,
         views: ViewsConfig,

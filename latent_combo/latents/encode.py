@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from combo_common.validation import require_not_negative, require_positive
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.world_model.augment import random_shift
@@ -42,7 +42,7 @@ class EncodeConfig:
 @torch.no_grad()
 def encode_episodes(
     model: WorldModel,
-    decoded: Decoded,
+    decoded: TrajectoryDataset,
     episodes: NDArray[np.int64],
     config: EncodeConfig,
     generator: torch.Generator,
@@ -63,7 +63,7 @@ def encode_episodes(
 
 def encode_dataset(
     model: WorldModel,
-    decoded: Decoded,
+    decoded: TrajectoryDataset,
     episodes: NDArray[np.int64],
     config: EncodeConfig,
     agent: AgentConfig,
@@ -87,7 +87,7 @@ def encode_dataset(
     )
 
 
-def rows_of(decoded: Decoded, episodes: NDArray[np.int64]) -> list[slice]:
+def rows_of(decoded: TrajectoryDataset, episodes: NDArray[np.int64]) -> list[slice]:
     """The rows of the decoded data of each of the given episodes, in their order."""
     starts, lengths = decoded.starts[episodes].tolist(), decoded.lengths[episodes].tolist()
     return [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from combo_common.errors import UserError
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from latent_combo.world_model.base import Segment
 
 
-def usable_rows(decoded: Decoded, episode_ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+def usable_rows(decoded: TrajectoryDataset, episode_ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     """Rows of each episode that hold what was observed: a terminal one without its ending has one fewer."""
     ids = np.asarray(episode_ids, np.int64)
     lengths = decoded.lengths[ids]
@@ -32,7 +32,11 @@ class SegmentSampler:
     """
 
     def __init__(
-        self, decoded: Decoded, episode_ids: Sequence[int] | NDArray[np.int64], length: int, from_first: float = 0.0
+        self,
+        decoded: TrajectoryDataset,
+        episode_ids: Sequence[int] | NDArray[np.int64],
+        length: int,
+        from_first: float = 0.0,
     ) -> None:
         """Count the starts. Raises UserError when none of the episodes has `length` rows.
 

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from envs.tasks import Task
 from latent_combo.diagnostics.held_out import LEAST
 from latent_combo.latents.segments import SegmentSampler
@@ -15,13 +15,13 @@ LEAST_KNOWN_ENDINGS = 0.9
 """Share of a dataset's terminal states that the task's rule must call so."""
 
 
-def check_lengths(data: Decoded, train: NDArray[np.int64], held_out: NDArray[np.int64], length: int) -> None:
+def check_lengths(data: TrajectoryDataset, train: NDArray[np.int64], held_out: NDArray[np.int64], length: int) -> None:
     """Raise UserError where no episode is long enough to train on, or to measure on, before anything is written."""
     SegmentSampler(data, train, length)
     SegmentSampler(data, held_out, max(length, LEAST))
 
 
-def check_endings(data: Decoded, task: Task, name: str, model_learns_them: bool) -> None:
+def check_endings(data: TrajectoryDataset, task: Task, name: str, model_learns_them: bool) -> None:
     """Raise UserError where episodes of a dataset end in a way that the model of it would not know."""
     if not data.is_terminal.any() or model_learns_them:
         return

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from combo_common.seeding import generator
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.split import Split
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.latents.encode import encode_dataset
@@ -11,7 +11,9 @@ from latent_combo.pipeline.session import Session
 from latent_combo.world_model.base import WorldModel
 
 
-def encode(session: Session, model: WorldModel, data: Decoded, split: Split) -> tuple[EncodedDataset, EncodedDataset]:
+def encode(
+    session: Session, model: WorldModel, data: TrajectoryDataset, split: Split
+) -> tuple[EncodedDataset, EncodedDataset]:
     """The episodes to train on and those held out, as features; what is measured on the latter is of all rows alike."""
     config = session.config
     with session.timer.section("latents"):

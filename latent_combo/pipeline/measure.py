@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from combo_common.files import write_atomically
 from combo_common.seeding import generator, numpy_generator
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.split import Split
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.replay import EncodedDataset
@@ -28,7 +28,7 @@ TRANSITIONS = 5000
 """Held-out ones that a model of single steps is measured on."""
 
 
-def exhibits_of(session: Session, data: Decoded, split: Split) -> Exhibits:
+def exhibits_of(session: Session, data: TrajectoryDataset, split: Split) -> Exhibits:
     """What all views of a run draw on."""
     config = session.config
     return Exhibits.choose(
@@ -65,7 +65,7 @@ def agent_callbacks(
 
 
 def measure_model(
-    session: Session, views: ModelViews, model: WorldModel, steps: int, data: Decoded, split: Split
+    session: Session, views: ModelViews, model: WorldModel, steps: int, data: TrajectoryDataset, split: Split
 ) -> WorldModelResult:
     """Draw a fitted world model, and return how well it predicts held-out episodes."""
     with session.timer.section("views"):
@@ -100,7 +100,7 @@ def write_pages(session: Session) -> None:
     write_atomically(session.out / REPORT, write_report(session.out, curves).encode())
 
 
-def transitions(data: Decoded, episodes: NDArray[np.int64], seed: int, device: torch.device) -> Segment:
+def transitions(data: TrajectoryDataset, episodes: NDArray[np.int64], seed: int, device: torch.device) -> Segment:
     """At most TRANSITIONS of the given episodes, all different, (B, 2, ...)."""
     sampler = SegmentSampler(data, episodes, 2)
     return sampler.at(sampler.distinct_rows(TRANSITIONS, numpy_generator(seed, "transitions"))).to(device)

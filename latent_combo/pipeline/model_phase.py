@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from combo_common.seeding import generator, numpy_generator
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.split import Split
 from latent_combo.config.fitted import Recipe
 from latent_combo.latents.feed import SegmentFeed
@@ -24,7 +24,7 @@ PHASE = "world_model"
 
 
 def fit_world_model(
-    session: Session, data: Decoded, split: Split, callbacks: Sequence[Callback[WorldModel]] = ()
+    session: Session, data: TrajectoryDataset, split: Split, callbacks: Sequence[Callback[WorldModel]] = ()
 ) -> tuple[WorldModel, Meter]:
     """Fit to the training episodes, or go on where a checkpoint stands. Returns the frozen model and its speed.
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from data.load import Storage, load
 from data.split import Split, split_episodes
 from latent_combo.config.fitted import Recipe
@@ -18,7 +18,7 @@ LEAST_LENGTH = 2
 """Rows of an episode that agents can be trained on."""
 
 
-def prepare(session: Session) -> tuple[Decoded, Split, tuple[WorldModel, Recipe] | None]:
+def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldModel, Recipe] | None]:
     """Load the dataset, split it, read a fitted world model, and check them, before anything is written.
 
     Raises UserError for a dataset or a model that does not fit the settings.

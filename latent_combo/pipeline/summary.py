@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.dataset import Decoded
+from data.dataset import TrajectoryDataset
 from latent_combo.agent.replay import weighted_return
 from latent_combo.config.saved import flat_settings
 from latent_combo.config.schema import Config
@@ -73,7 +73,7 @@ def setting_of(config: Config) -> Setting:
     )
 
 
-def dataset_returns(data: Decoded, train: NDArray[np.int64], config: Config) -> DatasetReturns:
+def dataset_returns(data: TrajectoryDataset, train: NDArray[np.int64], config: Config) -> DatasetReturns:
     """Returns of all episodes, and of the training ones as the agent draws their rows."""
     returns = data.episode_returns
     drawn = weighted_return(returns[train], data.lengths[train] - 1, config.agent)
