@@ -18,7 +18,7 @@ from latent_combo.pipeline.agent_phase import fit_agent, policy_of
 from latent_combo.pipeline.encode_phase import encode
 from latent_combo.pipeline.measure import (
     agent_callbacks,
-    exhibits_of,
+    context_of,
     measure_model,
     model_callbacks,
     show,
@@ -46,7 +46,7 @@ def train(config: Config, resume: bool = False) -> Result:
             session.opened(),
             closing(Evaluator(task, config.observation_spec, config.agent.num_agents, config.score)) as evaluator,
         ):
-            shown = exhibits_of(session, data, split)
+            shown = context_of(session, data, split)
             # A world model of the dataset (eq. 27), or one that is fitted already
             views = ModelViews(shown)
             if fitted is None:

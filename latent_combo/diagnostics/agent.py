@@ -10,7 +10,7 @@ from envs.tasks import ObservationSpec, Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.diagnostics.held_out import CONTEXT
-from latent_combo.diagnostics.model import Exhibits
+from latent_combo.diagnostics.model import DiagnosticsContext
 from latent_combo.diagnostics.panels.acting import imagine_policy
 from latent_combo.diagnostics.panels.calibration import Calibration, agreements, calibrate, draw_calibration
 from latent_combo.diagnostics.panels.conservatism import Values, achieved, draw_conservatism, sample_values
@@ -77,9 +77,9 @@ class AgentViews:
     """Draws a trained agent; asks the simulator what other actions would have led to, where it can be set back."""
 
     def __init__(
-        self, exhibits: Exhibits, model: WorldModel, agent: ConservativeActorCritic, seen: ObservationSpec
+        self, context: DiagnosticsContext, model: WorldModel, agent: ConservativeActorCritic, seen: ObservationSpec
     ) -> None:
-        self.exhibits, self.gallery, self.pieces = exhibits, exhibits.gallery, exhibits.pieces
+        self.context, self.gallery, self.pieces = context, context.gallery, context.pieces
         self.model, self.agent, self.seen = model, agent, seen
 
     def after(self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int) -> dict[str, float]:
@@ -88,7 +88,7 @@ class AgentViews:
         found |= self.conservatism(dataset, horizon, played, step)
         branches = None
         if self.pieces.physics is not None:
-            branches = Branches(self.exhibits.task, self.seen)
+            branches = Branches(self.context.task, self.seen)
         try:
             for steps in CALIBRATED:
                 found |= self.calibration(branches, steps, step)
@@ -103,15 +103,15 @@ class AgentViews:
     ) -> dict[str, float]:
         """Values by kind of pair, and against what the first agent achieved in the episodes that it `played`."""
         values = show_values(
-            self.gallery.board, self.agent, self.model, dataset, horizon, step, self.exhibits.draws("values")
+            self.gallery.board, self.agent, self.model, dataset, horizon, step, self.context.draws("values")
         )
-        draws = self.exhibits.draws("conservatism")
+        draws = self.context.draws("conservatism")
         found = {f"q_{kind}": float(part.mean()) for kind, part in vars(values).items()}
         numbers = {f"q_{kind}": part for kind, part in vars(values).items()}
         outcome = None
         if played is not None:
-            played = played.to(self.exhibits.device)
-            sampled = draws if self.exhibits.encode.sample else None
+            played = played.to(self.context.device)
+            sampled = draws if self.context.encode.sample else None
             feature = self.model.encode(played.observation, played.action, sampled)
             steps = max(1, min(COMPARED, played.action.shape[1] - 1 - CONTEXT))
             outcome = achieved(self.agent, self.model, feature, played, steps, CONTEXT, draws)
@@ -124,7 +124,7 @@ class AgentViews:
 
     def calibration(self, branches: Branches | None, steps: int, step: int) -> dict[str, float]:
         """Disagreement against the true error, under actions of the dataset, of the policy, and at random."""
-        draws = self.exhibits.draws("calibration")
+        draws = self.context.draws("calibration")
         measured = self.pieces.measured
         feature = self._seen(measured, draws)
         now = slice(CONTEXT, CONTEXT + steps)
@@ -134,7 +134,7 @@ class AgentViews:
             random = torch.rand(policy.shape, generator=draws, device=draws.device) * 2.0 - 1.0
             for kind, action in (("policy", policy), ("random", random)):
                 seen, _ = branches.follow(self.pieces.physics, action.cpu().numpy())
-                kinds[kind] = (action, torch.from_numpy(seen).to(self.exhibits.device))
+                kinds[kind] = (action, torch.from_numpy(seen).to(self.context.device))
         points: dict[str, Calibration] = {
             kind: calibrate(self.model, feature, action, truth, self.pieces.scale, draws)
             for kind, (action, truth) in kinds.items()
@@ -152,7 +152,7 @@ class AgentViews:
 
     def strip(self, branches: Branches | None, step: int) -> None:
         """What would come of other actions, from the measured state that had the best future."""
-        draws = self.exhibits.draws("counterfactual")
+        draws = self.context.draws("counterfactual")
         measured = self.pieces.measured
         steps = min(BRANCHED, measured.action.shape[1] - CONTEXT)
         future = measured.reward[:, CONTEXT : CONTEXT + steps].sum(1)
@@ -173,10 +173,10 @@ class AgentViews:
             states = np.repeat(self.pieces.physics[best][None], len(actions), 0)
             true = branches.follow(states, torch.stack(list(actions.values())).cpu().numpy())
         made = counterfactual(self.model, feature, measured.observation[best, CONTEXT - 1], actions, true)
-        draw = draw_strip if self.pieces.images else partial(draw_paths, names=self.exhibits.task.state_names)
+        draw = draw_strip if self.pieces.images else partial(draw_paths, names=self.context.task.state_names)
         self.gallery.picture("agent/counterfactual", step, lambda: to_png(draw(made)), "counterfactual", made.arrays())
 
     def _seen(self, segment: Segment, draws: torch.Generator) -> torch.Tensor:
         """Features (B, F) after the context."""
-        sampled = draws if self.exhibits.encode.sample else None
+        sampled = draws if self.context.encode.sample else None
         return self.model.encode(segment.observation[:, :CONTEXT], segment.action[:, :CONTEXT], sampled)[:, -1]

@@ -43,7 +43,7 @@ Encoded = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Exhibits:
+class DiagnosticsContext:
     """What all views of a run draw on."""
 
     task: Task
@@ -69,7 +69,7 @@ class Exhibits:
         encode: EncodeConfig,
         seed: int,
         device: torch.device,
-    ) -> "Exhibits":
+    ) -> "DiagnosticsContext":
         """Choose the pieces of held-out episodes; `split` is the episodes trained on, and the others."""
         pieces = HeldOut.choose(data, *split, views.clips, views.segments, seed, device)
         return cls(task, data, *split, pieces, gallery, encode, seed, device)
@@ -82,8 +82,8 @@ class Exhibits:
 class ModelViews:
     """Draws a world model of any kind of observations that has pictures."""
 
-    def __init__(self, exhibits: Exhibits) -> None:
-        self.exhibits, self.gallery, self.pieces = exhibits, exhibits.gallery, exhibits.pieces
+    def __init__(self, context: DiagnosticsContext) -> None:
+        self.context, self.gallery, self.pieces = context, context.gallery, context.pieces
         self.track = Track(self.gallery.run / PICTURES / "latent_kl.npz")
         self.figures: dict[str, Any] = {}
         """What `after` found: `told_apart`, and `probes`, the R² of the simulator's numbers, where they are known."""
@@ -101,18 +101,18 @@ class ModelViews:
         if self.pieces.images:
             self._clip("dreams", step, partial(dreams_clip, dreams), True, dreams.arrays())
         else:
-            names = self.exhibits.task.state_names
+            names = self.context.task.state_names
             self._picture("dreams", step, lambda: to_png(draw_dreams(dreams, names)), True, dreams.arrays())
         if step > max(self.track.read()[0], default=-1):
             self.note_latents(model, step)
         steps, kl = self.track.read()
         if steps:
             self._picture("latent_kl", step, lambda: to_png(draw_latent_kl(steps, kl)), True)
-        held_out = self._features(model, self.exhibits.held_out)
-        train = self._features(model, self.exhibits.train)
+        held_out = self._features(model, self.context.held_out)
+        train = self._features(model, self.context.train)
         self.projector(held_out, step)
         self.probes(train, held_out, step)
-        draws = self.exhibits.draws("told apart")
+        draws = self.context.draws("told apart")
         sides = (*self._followed(model, train, draws), *self._followed(model, held_out, draws))
         self.figures["told_apart"] = told_apart(*sides)
         self.own(model, step)
@@ -126,13 +126,13 @@ class ModelViews:
     def clips(self, model: WorldModel, step: int, keep: bool) -> None:
         """The composite clip of each held-out episode that is shown."""
         for index, belief in enumerate(believe(model, self.pieces.shown, CONTEXT)):
-            draw = partial(composite_clip, belief, self.pieces.titles[index], self.exhibits.task.state_names)
+            draw = partial(composite_clip, belief, self.pieces.titles[index], self.context.task.state_names)
             self._clip(f"held_out_{index}", step, draw, keep, belief.arrays())
 
     def horizon(self, model: WorldModel, step: int, keep: bool) -> OpenLoop:
         """Measure prediction against its baselines, and draw the curves."""
         pieces = self.pieces
-        draws = self.exhibits.draws("horizon")
+        draws = self.context.draws("horizon")
         quality = open_loop(model, pieces.measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
         numbers = {field: np.array([list(values), list(values.values())]) for field, values in vars(quality).items()}
         self._picture("horizon", step, lambda: to_png(draw_horizon(quality, CONTEXT)), keep, numbers)
@@ -146,7 +146,7 @@ class ModelViews:
 
     def projector(self, held_out: Encoded, step: int) -> None:
         """Put features of held-out episodes into the projector, with thumbnails, rewards and times."""
-        data = self.exhibits.data
+        data = self.context.data
         feature, rows, time = held_out
         some = np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).astype(int)
         episode = np.searchsorted(data.starts, rows[some], side="right") - 1
@@ -157,7 +157,7 @@ class ModelViews:
 
     def probes(self, train: Encoded, held_out: Encoded, step: int) -> None:
         """Read the simulator's state from features by linear probes, where the recording has one."""
-        data, task = self.exhibits.data, self.exhibits.task
+        data, task = self.context.data, self.context.task
         if data.physics is None:
             return
         (feature, rows, _), (other, other_rows, _) = train, held_out
@@ -172,8 +172,8 @@ class ModelViews:
         feature, rows, time = encoded
         starts = np.flatnonzero(np.diff(time) == 1)
         starts = starts[np.linspace(0, len(starts) - 1, min(COMPARED, len(starts))).astype(int)]
-        device = self.exhibits.device
-        action = torch.from_numpy(self.exhibits.data.action[rows[starts + 1]]).to(device)
+        device = self.context.device
+        action = torch.from_numpy(self.context.data.action[rows[starts + 1]]).to(device)
         imagined = model.imagine_step(torch.from_numpy(feature[starts]).to(device), action, draws).feature
         return feature[starts + 1].astype(np.float64), imagined.cpu().numpy().astype(np.float64)
 
@@ -187,9 +187,9 @@ class ModelViews:
 
     def _features(self, model: WorldModel, episodes: NDArray[np.int64]) -> Encoded:
         """Encode at most PROBED of the episodes, whole."""
-        exhibits, episodes = self.exhibits, spread(episodes, PROBED)
-        pieces = encode_episodes(model, exhibits.data, episodes, exhibits.encode, exhibits.draws("features"))
-        rows = [np.arange(row.start, row.stop) for row in rows_of(exhibits.data, episodes)]
+        context, episodes = self.context, spread(episodes, PROBED)
+        pieces = encode_episodes(model, context.data, episodes, context.encode, context.draws("features"))
+        rows = [np.arange(row.start, row.stop) for row in rows_of(context.data, episodes)]
         time = np.concatenate([np.arange(len(r)) for r in rows])
         return torch.cat(pieces).cpu().numpy(), np.concatenate(rows), time
 

@@ -12,7 +12,7 @@ from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.diagnostics.agent import AgentViews, show_films, show_values
 from latent_combo.diagnostics.curves import CURVES, draw_curves, joined
-from latent_combo.diagnostics.model import Exhibits, ModelViews
+from latent_combo.diagnostics.model import DiagnosticsContext, ModelViews
 from latent_combo.diagnostics.page import write_report
 from latent_combo.evaluation.result_parts import WorldModelResult
 from latent_combo.evaluation.score import Score
@@ -28,10 +28,10 @@ TRANSITIONS = 5000
 """Held-out ones that a model of single steps is measured on."""
 
 
-def exhibits_of(session: Session, data: TrajectoryDataset, split: Split) -> Exhibits:
+def context_of(session: Session, data: TrajectoryDataset, split: Split) -> DiagnosticsContext:
     """What all views of a run draw on."""
     config = session.config
-    return Exhibits.choose(
+    return DiagnosticsContext.choose(
         session.task, data, split, session.gallery, config.views, config.encode, config.seed, session.device
     )
 
@@ -77,7 +77,7 @@ def measure_model(
 
 def show(
     session: Session,
-    shown: Exhibits,
+    shown: DiagnosticsContext,
     model: WorldModel,
     agent: ConservativeActorCritic,
     dataset: EncodedDataset,
