@@ -22,7 +22,7 @@ from data.simulate.rollout import BehaviourPolicy, played_episodes
 from data.source import open_source
 from envs.tasks import get_task
 from latent_combo.config.command_line import parse, settings_files
-from latent_combo.diagnostics.held_out import HeldOut
+from latent_combo.diagnostics.held_out import DiagnosticSet
 from latent_combo.latents.segments import SegmentSampler
 from latent_combo.pipeline.model_phase import scales_of
 
@@ -109,7 +109,7 @@ def test_pieces_of_a_first_versions_short_falls_are_chosen_by_what_can_be_used(t
     }  # fmt: skip
     del content["next_observations"]
     read = read_d4rl(write(tmp_path / "hopper.hdf5", content), HOPPER)
-    pieces = HeldOut.choose(read, np.array([0]), np.array([1]), 1, 4, 0, torch.device("cpu"))
+    pieces = DiagnosticSet.choose(read, np.array([0]), np.array([1]), 1, 4, 0, torch.device("cpu"))
     assert pieces.shown.observation.shape[1] == 45  # of 46, the last of which was not seen
 
 

@@ -17,7 +17,7 @@ from envs.make import make
 from envs.tasks import ObservationSpec, get_task
 from envs.vector_env import DealtCopies, side_by_side
 from latent_combo.agent.networks import Actor, NetworkConfig
-from latent_combo.diagnostics.held_out import CLIP, CONTEXT, HeldOut, mean_reward
+from latent_combo.diagnostics.held_out import CLIP, CONTEXT, DiagnosticSet, mean_reward
 from latent_combo.evaluation.branches import Branches
 from latent_combo.evaluation.evaluator import Evaluator, ScoreConfig
 from latent_combo.evaluation.policy import Policy
@@ -37,8 +37,8 @@ def decoded(tmp_path_factory: pytest.TempPathFactory) -> TrajectoryDataset:
     return load_pixels("tiny", TASK, "fast", folder, image_size=SIZE, progress=False)
 
 
-def choose(decoded: TrajectoryDataset, seed: int = 0) -> HeldOut:
-    return HeldOut.choose(decoded, np.array([0]), np.array([1]), 3, 12, seed, CPU)
+def choose(decoded: TrajectoryDataset, seed: int = 0) -> DiagnosticSet:
+    return DiagnosticSet.choose(decoded, np.array([0]), np.array([1]), 3, 12, seed, CPU)
 
 
 def test_the_same_pieces_every_time_and_only_of_held_out_episodes(decoded: TrajectoryDataset) -> None:

@@ -43,7 +43,7 @@ class ViewsConfig:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class DiagnosticSet:
     """Segments, on the device of the model."""
 
     shown: Segment
@@ -78,7 +78,7 @@ class HeldOut:
         segments: int,
         seed: int,
         device: torch.device,
-    ) -> "HeldOut":
+    ) -> "DiagnosticSet":
         """Choose `clips` episodes to show, and `segments` to measure on, or as many as there are.
 
         Raises UserError where all episodes are too short.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from combo_common.seeding import generator
 from data.dataset import TrajectoryDataset
 from envs.tasks import Task
-from latent_combo.diagnostics.held_out import CONTEXT, HeldOut, ViewsConfig
+from latent_combo.diagnostics.held_out import CONTEXT, DiagnosticSet, ViewsConfig
 from latent_combo.diagnostics.own_views import OWN_VIEWS
 from latent_combo.diagnostics.panels.belief import believe
 from latent_combo.diagnostics.panels.composite import composite_clip
@@ -52,7 +52,7 @@ class DiagnosticsContext:
     """Episodes that were trained on."""
     held_out: NDArray[np.int64]
     """Episodes that were not."""
-    pieces: HeldOut
+    pieces: DiagnosticSet
     gallery: Gallery
     encode: EncodeConfig
     seed: int
@@ -71,7 +71,7 @@ class DiagnosticsContext:
         device: torch.device,
     ) -> "DiagnosticsContext":
         """Choose the pieces of held-out episodes; `split` is the episodes trained on, and the others."""
-        pieces = HeldOut.choose(data, *split, views.clips, views.segments, seed, device)
+        pieces = DiagnosticSet.choose(data, *split, views.clips, views.segments, seed, device)
         return cls(task, data, *split, pieces, gallery, encode, seed, device)
 
     def draws(self, purpose: str) -> torch.Generator:
