@@ -12,7 +12,7 @@ from latent_combo.agent.batch import Transitions
 from latent_combo.agent.replay import (
     EncodedDataset,
     ModelBuffer,
-    Outcome,
+    NStepReturn,
     mixed_batch,
     real_share,
     trajectory_weights,
@@ -186,7 +186,7 @@ def test_returns_to_the_end_are_those_of_adding_up_backwards() -> None:
     terminal = torch.zeros(len(is_first))
     terminal[last.nonzero().squeeze(-1)] = torch.tensor(ends).float()
     source = (~last).nonzero().squeeze(-1)
-    whole = Outcome.to_the_end(source, reward, terminal, last, 0.9)
+    whole = NStepReturn.monte_carlo(source, reward, terminal, last, 0.9)
     for position, row in enumerate(source.tolist()):
         end = next(r for r in range(row, len(last)) if last[r])
         summed = sum(0.9**k * float(reward[row + 1 + k]) for k in range(end - row))

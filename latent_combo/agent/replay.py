@@ -15,7 +15,7 @@ from latent_combo.agent.settings import AgentConfig
 
 
 @dataclass(frozen=True)
-class Outcome:
+class NStepReturn:
     """What followed M rows in up to n steps of their episodes: the n-step return is `reward + discount * V(row)`."""
 
     row: Tensor
@@ -28,7 +28,7 @@ class Outcome:
     @classmethod
     def after(
         cls, source: Tensor, reward: Tensor, terminal: Tensor, last: Tensor, steps: int, discount: float
-    ) -> "Outcome":
+    ) -> "NStepReturn":
         """Follow rows `source` (M,) for `steps`, or to the last row of their episode.
 
         Columns of all rows, in Dreamer indexing: `reward` (R,), `terminal` (R,) float32, `last` (R,) bool.
@@ -44,10 +44,12 @@ class Outcome:
         return cls(row, total, factor * (1.0 - terminal[row]))
 
     @classmethod
-    def to_the_end(cls, source: Tensor, reward: Tensor, terminal: Tensor, last: Tensor, discount: float) -> "Outcome":
+    def monte_carlo(
+        cls, source: Tensor, reward: Tensor, terminal: Tensor, last: Tensor, discount: float
+    ) -> "NStepReturn":
         """Follow rows `source` (M,) to the last row of their episode; columns as for `after`."""
         every = torch.arange(len(reward), device=reward.device)
-        one = cls.after(every, reward, torch.zeros_like(terminal), last, 1, discount)
+        one = cls.n_step(every, reward, torch.zeros_like(terminal), last, 1, discount)
         row, total, factor = one.row, one.reward, one.discount
         while not last[row].all():  # twice as far at each turn
             row, total, factor = row[row], total + factor * total[row], factor * factor[row]
@@ -64,9 +66,9 @@ class EncodedDataset:
     """(R, A); `action[t]` led to row t."""
     source: Tensor
     """(M,) int64: the rows from which a transition to the next row starts."""
-    target: Outcome
+    target: NStepReturn
     """What the critics' targets are made of."""
-    whole: Outcome
+    whole: NStepReturn
     """The discounted rewards to the end of the episode: what values start from in a warm-up, and are measured by."""
     cumulative_weight: Tensor
     """(M,) float64: running sum of how often each transition is drawn, if `weighted`."""
@@ -80,8 +82,8 @@ class EncodedDataset:
         """Find the transitions of rows in Dreamer indexing; `is_first` is (R,) bool, `terminal` (R,) float32."""
         last = torch.cat([is_first[1:], is_first.new_ones(1)])
         source = (~last).nonzero().squeeze(-1)
-        target = Outcome.after(source, reward, terminal, last, config.target_steps, config.gamma)
-        whole = Outcome.to_the_end(source, reward, terminal, last, config.gamma)
+        target = NStepReturn.n_step(source, reward, terminal, last, config.target_steps, config.gamma)
+        whole = NStepReturn.monte_carlo(source, reward, terminal, last, config.gamma)
         weight = trajectory_weights(reward, is_first, config.trajectory_temperature)[source]
         if config.episode_start_fraction:
             weight = with_share(weight, rows_since_first(is_first)[source] < FIRST_ROWS, config.episode_start_fraction)
@@ -107,7 +109,7 @@ class EncodedDataset:
         row = self.source[index]
         return self.feature[view, row], self.action[row + 1]
 
-    def transitions(self, index: Tensor, view: Tensor, outcome: Outcome) -> Transitions:
+    def transitions(self, index: Tensor, view: Tensor, outcome: NStepReturn) -> Transitions:
         """Transitions `index` (...) seen in `view` (...), up to `outcome`, which is `target` or `whole`."""
         feature, action = self.pairs(index, view)
         return Transitions(
