@@ -17,7 +17,7 @@ from latent_combo.world_model.base import Segment
 from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel, GaussianNetworks
 from latent_combo.world_model.fit import Fit, FitConfig
 from latent_combo.world_model.normaliser import Scales
-from latent_combo.world_model.termination_fns import ENDINGS
+from latent_combo.world_model.termination_fns import TERMINATION_FNS
 
 S, A = 3, 2
 TINY = EnsembleConfig(members=4, elites=2, hidden=16, weight_decay=(1e-3, 2e-3, 4e-3))
@@ -246,14 +246,14 @@ def test_robots_fall_in_the_model_when_they_fall_in_the_simulator(name: str) -> 
             ended.append(terminated)
             if terminated and rng.random() < 0.2:  # now and then, go on after the fall
                 break
-    said = ENDINGS[task.termination](torch.from_numpy(np.stack(seen)))
+    said = TERMINATION_FNS[task.termination](torch.from_numpy(np.stack(seen)))
     assert any(ended) and not all(ended)
     # the simulator decides in float64: a state within rounding of a bound may differ
     assert (said.numpy() != np.array(ended)).mean() <= 1e-3
 
 
 def test_a_task_without_falls_never_ends() -> None:
-    assert not ENDINGS["none"](torch.full((5, 3), torch.nan)).any()
+    assert not TERMINATION_FNS["none"](torch.full((5, 3), torch.nan)).any()
 
 
 def test_a_rollout_that_falls_is_not_continued() -> None:

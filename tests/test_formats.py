@@ -37,7 +37,7 @@ SIZE = 32
 """Pixels; minari leaves smaller images alone, JPEG or not."""
 needs_minari = pytest.mark.skipif(find_spec("minari") is None, reason="minari is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
-ENDINGS = (False, True, False)
+TERMINATION_FNS = (False, True, False)
 """Of the tests' three episodes the second is ended by the task."""
 Columns = dict[str, NDArray[Any]]
 
@@ -49,7 +49,7 @@ def columns(number: int, size: int = SIZE, task: Task = WALKER) -> Columns:
     reward = rng.uniform(0.0, 2.0, rows).astype(np.float32)
     action[0] = reward[0] = 0.0
     discount = np.ones(rows, np.float32)
-    discount[-1] -= ENDINGS[number % 3]
+    discount[-1] -= TERMINATION_FNS[number % 3]
     image = rng.integers(0, 256, (rows, size, size, 3), np.uint8)
     state = rng.normal(size=(rows, task.state_dim)).astype(np.float32)
     return {"image": image, "state": state, "action": action, "reward": reward, "discount": discount}
@@ -209,7 +209,7 @@ def test_of_d4rls_first_version_nothing_is_made_up_but_terminal_observations(tmp
     path = write_hdf5(tmp_path / "hopper-medium-v0.hdf5", without(d4rl(contents), "next_observations"))
     contents[1]["state"][-1] = contents[1]["state"][-2]
     shorter = [content if ended else {key: array[:-1] for key, array in content.items()}
-               for content, ended in zip(contents, ENDINGS, strict=True)]  # fmt: skip
+               for content, ended in zip(contents, TERMINATION_FNS, strict=True)]  # fmt: skip
     read = load_states(str(path), HOPPER, tmp_path)
     assert_read(read, shorter, "state")
     assert not read.endings_seen
@@ -253,7 +253,7 @@ def test_minaris_jpeg_is_read_for_what_it_is(tmp_path: Path) -> None:
 def episodes_of(task: Task, image: bool = True) -> list[Episode]:
     """The three episodes with everything that one can hold."""
     made = []
-    for number, terminal in enumerate(ENDINGS):
+    for number, terminal in enumerate(TERMINATION_FNS):
         content = columns(number, task=task)
         physics = np.random.default_rng(number).normal(size=(len(content["action"]), task.physics_dim))
         made.append(
@@ -386,7 +386,7 @@ def test_an_ending_by_the_task_survives_whatever_the_discounts_say(tmp_path: Pat
         _, lost = convert(source, str(tmp_path / out), to, progress=False)
         assert (said.get(to) in lost) == (to in said)
         ended = [episode.is_terminal[-1] for episode in open_source(str(tmp_path / out), WALKER, tmp_path).episodes()]
-        assert ended == list(ENDINGS)
+        assert ended == list(TERMINATION_FNS)
 
 
 def test_the_command_converts_and_says_what_is_not_in_it(

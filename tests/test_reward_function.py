@@ -24,7 +24,7 @@ SIZE = 32
 """Pixels; minari leaves smaller images alone, JPEG or not."""
 needs_minari = pytest.mark.skipif(find_spec("minari") is None, reason="minari is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
-ENDINGS = (False, True, False)
+TERMINATION_FNS = (False, True, False)
 """Of the tests' three episodes the second is ended by the task."""
 Columns = dict[str, NDArray[Any]]
 

@@ -51,7 +51,7 @@ def registered() -> Iterator[None]:
     with (
         mock.patch.dict(tasks.TASKS, {TASK.name: TASK}),
         mock.patch.dict(locomotion.SIMULATORS, {TASK.name: Balance}),
-        mock.patch.dict(endings.ENDINGS, {TASK.name: ended}),
+        mock.patch.dict(endings.TERMINATION_FNS, {TASK.name: ended}),
     ):
         yield
 

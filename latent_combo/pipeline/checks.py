@@ -9,7 +9,7 @@ from data.dataset import TrajectoryDataset
 from envs.tasks import Task
 from latent_combo.diagnostics.held_out import LEAST
 from latent_combo.latents.segments import SegmentSampler
-from latent_combo.world_model.termination_fns import ENDINGS
+from latent_combo.world_model.termination_fns import TERMINATION_FNS
 
 LEAST_KNOWN_ENDINGS = 0.9
 """Share of a dataset's terminal states that the task's rule must call so."""
@@ -32,7 +32,7 @@ def check_endings(data: TrajectoryDataset, task: Task, name: str, model_learns_t
         )
     if not data.endings_seen and task.termination != "none":
         return  # the rows that would tell are not there
-    known = ENDINGS[task.termination](torch.from_numpy(data.observation[data.is_terminal])).float().mean()
+    known = TERMINATION_FNS[task.termination](torch.from_numpy(data.observation[data.is_terminal])).float().mean()
     if float(known) < LEAST_KNOWN_ENDINGS:
         raise UserError(
             f"episodes of {name} terminate, but {float(known):.0%} of their last states end {task.name} by the rule "

@@ -21,7 +21,7 @@ from latent_combo.numerics.matmul import stacked_linear
 from latent_combo.world_model.base import Imagined, MemberSteps, Metrics, Quality, Segment, WorldModel
 from latent_combo.world_model.gaussian import Gaussian, log_prob
 from latent_combo.world_model.normaliser import Scales
-from latent_combo.world_model.termination_fns import ENDINGS, Ending
+from latent_combo.world_model.termination_fns import TERMINATION_FNS, Ending
 
 IMPROVEMENT = 0.01
 """Share by which a network's held-out error must fall to count as better (MBPO's)."""
@@ -107,7 +107,7 @@ class EnsembleWorldModel(WorldModel):
         self.config = config
         self.feature_dim, self.action_dim = state_dim, action_dim
         self.members = config.elites
-        self.ending: Ending = ENDINGS[ending]
+        self.ending: Ending = TERMINATION_FNS[ending]
         self.networks = GaussianNetworks(config, state_dim + action_dim, state_dim + 1)
         for name, size in (("observation", state_dim), ("change", state_dim + 1)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))

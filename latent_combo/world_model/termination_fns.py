@@ -38,5 +38,5 @@ def ant(observation: Tensor) -> Tensor:
     return ~healthy
 
 
-ENDINGS: dict[str, Ending] = {"none": never, "hopper": hopper, "walker2d": walker2d, "ant": ant}
+TERMINATION_FNS: dict[str, Ending] = {"none": never, "hopper": hopper, "walker2d": walker2d, "ant": ant}
 """By `Task.termination`."""
