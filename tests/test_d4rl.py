@@ -24,7 +24,7 @@ from envs.tasks import get_task
 from latent_combo.config.command_line import parse, settings_files
 from latent_combo.diagnostics.held_out import DiagnosticSet
 from latent_combo.latents.segments import SegmentSampler
-from latent_combo.pipeline.model_phase import scales_of
+from latent_combo.pipeline.model_phase import normaliser_of
 
 HOPPER = get_task("hopper")
 Columns = dict[str, Any]
@@ -96,7 +96,7 @@ def test_a_first_version_has_no_next_observations_and_never_pairs_two_episodes(t
     sampler = SegmentSampler(read, np.arange(4), 2)
     following = sampler.at(sampler.distinct_rows(100, np.random.default_rng(0))).observation[:, 1, 0]
     assert sorted(following.tolist()) == [1, 2, 3, 5, 6, 7, 9, 11]
-    scales = scales_of(read, np.arange(4))
+    scales = normaliser_of(read, np.arange(4))
     assert scales.change_mean[0] == 1.0 and scales.change_std[0] == 1.0  # never changes, so its unit is 1
 
 

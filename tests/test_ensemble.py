@@ -16,7 +16,7 @@ from latent_combo.agent.rollout import rollout
 from latent_combo.world_model.base import Segment
 from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel, GaussianNetworks
 from latent_combo.world_model.fit import Fit, FitConfig
-from latent_combo.world_model.normaliser import Scales
+from latent_combo.world_model.normaliser import Normaliser
 from latent_combo.world_model.termination_fns import TERMINATION_FNS
 
 S, A = 3, 2
@@ -38,8 +38,8 @@ def segment(batch: int = 8, length: int = 2, seed: int = 0) -> Segment:
 
 def scaled(model: EnsembleWorldModel) -> EnsembleWorldModel:
     """With units that are not 1."""
-    model.scale_by(
-        lambda: Scales(
+    model.set_normaliser(
+        lambda: Normaliser(
             torch.tensor([1.0, -2.0, 0.5]), torch.tensor([2.0, 0.5, 1.5]),
             torch.tensor([0.1, 0.0, -0.2, 0.3]), torch.tensor([0.5, 2.0, 0.25, 3.0]),
         )
@@ -93,7 +93,7 @@ def test_units_come_from_the_transitions_and_what_never_changes_has_unit_1() -> 
     before, after = (torch.from_numpy(rng.normal(3.0, 2.0, (50, 2)).astype(np.float32)) for _ in range(2))
     before[:, 1] = after[:, 1] = 7.0
     reward = torch.arange(50.0)
-    scales = Scales.of(before, after, reward)
+    scales = Normaliser.of(before, after, reward)
     torch.testing.assert_close(scales.observation_mean, torch.tensor([before[:, 0].mean(), 7.0]))
     torch.testing.assert_close(scales.observation_std, torch.tensor([before[:, 0].std(correction=0), 1.0]))
     torch.testing.assert_close(scales.change_mean[0], (after - before)[:, 0].mean())
@@ -309,7 +309,7 @@ def test_it_learns_a_linear_system_better_than_copying() -> None:
     )  # fmt: skip
     train, held_out = whole.first(3500), Segment(*(part[3500:] for part in vars(whole).values()))
     model = tiny()
-    model.scale_by(lambda: Scales.of(state[:3500], after[:3500], reward[:3500]))
+    model.set_normaliser(lambda: Normaliser.of(state[:3500], after[:3500], reward[:3500]))
     generator = draws()
 
     def sample() -> Segment:

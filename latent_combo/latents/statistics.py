@@ -9,16 +9,16 @@ from torch import Tensor
 
 from data.dataset import TrajectoryDataset
 from latent_combo.latents.encode import rows_of
-from latent_combo.world_model.normaliser import LEAST_STD, Scales
+from latent_combo.world_model.normaliser import LEAST_STD, Normaliser
 
 
-def scales_of(data: TrajectoryDataset, episodes: NDArray[np.int64]) -> Scales:
+def normaliser_of(data: TrajectoryDataset, episodes: NDArray[np.int64]) -> Normaliser:
     """The units of the given episodes' transitions; for vector observations."""
     rows = np.concatenate([np.arange(row.start, row.stop - 1) for row in rows_of(data, episodes)])
     if not data.endings_seen:
         rows = rows[~data.is_terminal[rows + 1]]
     before, after, reward = data.observation[rows], data.observation[rows + 1], data.reward[rows + 1]
-    return Scales.of(*(torch.from_numpy(column) for column in (before, after, reward)))
+    return Normaliser.of(*(torch.from_numpy(column) for column in (before, after, reward)))
 
 
 def mean_observation(data: TrajectoryDataset, episodes: NDArray[np.int64]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from latent_combo.numerics.flops import count_flops
 from latent_combo.world_model.gaussian import Gaussian
-from latent_combo.world_model.normaliser import Scales
+from latent_combo.world_model.normaliser import Normaliser
 
 Quality = dict[str, float | list[float]]
 """Figures of how well a model does on held-out transitions."""
@@ -123,7 +123,7 @@ class WorldModel(nn.Module, ABC):
     def decode(self, feature: Tensor) -> Tensor:
         """Features (N, F) to the observations that they stand for (N, ...), of the dataset's kind and units."""
 
-    def scale_by(self, scales: Callable[[], Scales]) -> None:
+    def set_normaliser(self, scales: Callable[[], Normaliser]) -> None:
         """Take the units of a dataset's training episodes, for a model that works in such; called before the fit."""
 
     def look(self, held_out: Segment, patience: int) -> bool:

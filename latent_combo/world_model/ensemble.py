@@ -20,7 +20,7 @@ from combo_common.validation import require_not_negative, require_positive
 from latent_combo.numerics.matmul import stacked_linear
 from latent_combo.world_model.base import Imagined, MemberSteps, Metrics, Quality, Segment, WorldModel
 from latent_combo.world_model.gaussian import Gaussian, log_prob
-from latent_combo.world_model.normaliser import Scales
+from latent_combo.world_model.normaliser import Normaliser
 from latent_combo.world_model.termination_fns import TERMINATION_FNS, Ending
 
 IMPROVEMENT = 0.01
@@ -118,8 +118,8 @@ class EnsembleWorldModel(WorldModel):
         for name, parameter in self.networks.named_parameters():
             self.register_buffer(f"best_{name.replace('.', '_')}", parameter.detach().clone())
 
-    def scale_by(self, scales: Callable[[], Scales]) -> None:
-        """See `WorldModel.scale_by`; nothing else sets the means and standard deviations."""
+    def set_normaliser(self, scales: Callable[[], Normaliser]) -> None:
+        """See `WorldModel.set_normaliser`; nothing else sets the means and standard deviations."""
         found = scales()
         for name in ("observation_mean", "observation_std", "change_mean", "change_std"):
             getattr(self, name).copy_(getattr(found, name))

@@ -10,7 +10,7 @@ LEAST_STD = 1e-6
 
 
 @dataclass(frozen=True)
-class Scales:
+class Normaliser:
     """Statistics of the training episodes' transitions."""
 
     observation_mean: Tensor
@@ -23,7 +23,7 @@ class Scales:
     """(S + 1,)."""
 
     @classmethod
-    def of(cls, before: Tensor, after: Tensor, reward: Tensor) -> "Scales":
+    def of(cls, before: Tensor, after: Tensor, reward: Tensor) -> "Normaliser":
         """From M transitions: observations (M, S) before and after, and rewards (M,)."""
         change = torch.cat([after.double() - before.double(), reward.double()[:, None]], -1)
         figures = [f(x, 0).float() for x in (before.double(), change) for f in (torch.mean, _std)]
