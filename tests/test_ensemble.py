@@ -111,7 +111,7 @@ def test_each_network_keeps_its_best_weights_and_the_best_networks_are_the_elite
         for look in range(3):
             bias.fill_(float(look))
             assert not model.look(data, patience=2)
-        model.settle()
+        model.restore_best()
     # the second look bettered the first and the last network, the third only the second: the rest is less than 1%
     assert bias[:, 0, 0].tolist() == [1.0, 2.0, 0.0, 1.0]
     assert model.best_error.tolist() == [1.0, 2.5, 2.0, 0.5]
@@ -188,7 +188,7 @@ def test_the_held_out_error_of_each_network_is_its_own() -> None:
     data.reward[:, 1] = truth[S]
     torch.testing.assert_close(model.errors(data), torch.tensor([1.8, 0.8, 0.2, 1.2]).square())
     model.look(data, patience=0)
-    model.settle()
+    model.restore_best()
     assert model.elite.tolist() == [2, 1]
 
 
@@ -286,7 +286,7 @@ def test_all_of_a_model_is_in_its_state() -> None:
     fit = Fit(model, FitConfig(steps=5), lambda: data, draws())
     for _ in fit:
         fit.look(data)
-    model.settle()
+    model.restore_best()
     other = tiny(seed=1)
     other.load_state_dict(model.state_dict())
     feature, action = torch.randn(10, S), torch.randn(10, A)
@@ -319,7 +319,7 @@ def test_it_learns_a_linear_system_better_than_copying() -> None:
     for _ in Fit(model, FitConfig(steps=800, learning_rate=3e-3), sample, generator):
         pass
     model.look(held_out, 0)
-    model.settle()
+    model.restore_best()
     found = model.quality(lambda: held_out)
     assert isinstance(found["one_step_rmse"], list) and isinstance(found["copy_rmse"], list)
     for error, still in zip(found["one_step_rmse"], found["copy_rmse"], strict=True):

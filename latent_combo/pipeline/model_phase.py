@@ -52,7 +52,15 @@ def fit_world_model(
         train_phase(
             session,
             Phase(
-                PHASE, "world model", model, fit, config.steps, meter, "loss", [every, *callbacks], finish=model.settle
+                PHASE,
+                "world model",
+                model,
+                fit,
+                config.steps,
+                meter,
+                "loss",
+                [every, *callbacks],
+                finish=model.restore_best,
             ),
         )
     finally:

@@ -139,7 +139,7 @@ class WorldModel(nn.Module, ABC):
         self.zero_grad(set_to_none=True)
         return float(operations)
 
-    def settle(self) -> None:
+    def restore_best(self) -> None:
         """End the fit: take what the looks found best."""
 
     def quality(self, transitions: Callable[[], Segment]) -> Quality:

@@ -177,7 +177,7 @@ class EnsembleWorldModel(WorldModel):
         return patience > 0 and int(self.looks_since_best) >= patience
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def restore_best(self) -> None:
         """Put back each network's best weights, and choose the elites by their held-out errors."""
         if not self.best_error.isfinite().all():
             return
