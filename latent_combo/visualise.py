@@ -25,9 +25,9 @@ from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.score import Score
 from latent_combo.latents.encode import encode_dataset
 from latent_combo.pipeline.load_run import Run, load_run
-from latent_combo.runtime.media import Gallery
+from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.run_folder import CLIPS, PICTURES, REPORT, TENSORBOARD, config_file
-from latent_combo.runtime.tensorboard import Board
+from latent_combo.runtime.tensorboard import TensorBoardLog
 
 EVENTS = ".visualise"
 """Suffix of this command's event file, which a later call replaces."""
@@ -36,7 +36,7 @@ EVENTS = ".visualise"
 def visualise(folder: Path, run: Run, seed: int) -> None:
     """Write all views that a run has the parts for, and say what is missing."""
     data = _dataset(run)
-    gallery = Gallery(folder, Board(folder / TENSORBOARD, EVENTS), EXACT)
+    gallery = MediaWriter(folder, TensorBoardLog(folder / TENSORBOARD, EVENTS), EXACT)
     try:
         if data is not None:
             print(f"{len(data.lengths)} episodes of {run.config.dataset}; drawing", flush=True)
@@ -63,7 +63,7 @@ def _dataset(run: Run) -> TrajectoryDataset | None:
         return None
 
 
-def _views(run: Run, data: TrajectoryDataset, gallery: Gallery, seed: int) -> None:
+def _views(run: Run, data: TrajectoryDataset, gallery: MediaWriter, seed: int) -> None:
     config, model = run.config, run.world_model
     device = next(model.parameters()).device
     split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)

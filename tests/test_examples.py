@@ -17,7 +17,7 @@ from envs.make import make
 from envs.tasks import get_task
 from latent_combo.diagnostics import own_views
 from latent_combo.diagnostics.page import write_report
-from latent_combo.runtime.media import Gallery
+from latent_combo.runtime.media import MediaWriter
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TINY = {
@@ -58,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny run of `train_from_python.py`."""
     folder = tmp_path_factory.mktemp("examples")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Gallery, "_submit", lambda gallery, work: None)
+        patched.setattr(MediaWriter, "_submit", lambda gallery, work: None)
         patched.setattr("latent_combo.pipeline.measure.show_films", lambda *given: None)
         example("train_from_python").main(str(folder / "run"), data_dir=str(folder), **TINY)
     return folder / "run"
@@ -104,7 +104,7 @@ def test_a_policy_read_from_a_file_earns_what_the_run_says(run: Path, capsys: py
 
 
 def test_own_dataset(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(Gallery, "_submit", lambda gallery, work: None)  # `test_own_view` draws
+    monkeypatch.setattr(MediaWriter, "_submit", lambda gallery, work: None)  # `test_own_view` draws
     example("own_dataset").main("mine", "runs/mine", data_dir="cache", **TINY)
     assert "random actions 2" in capsys.readouterr().out  # their mean return is 278.0
     assert latent_combo.load_run("runs/mine").config.dataset == "mine"

@@ -24,7 +24,7 @@ from latent_combo.export import export
 from latent_combo.pipeline.build import build_world_model, load_fitted
 from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime import checkpoint
-from latent_combo.runtime.media import Gallery
+from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.run_folder import WORLD_MODEL
 from latent_combo.train import train
 
@@ -43,7 +43,7 @@ def nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*given: object) -> None:
         raise UserError("nothing draws here")
 
-    monkeypatch.setattr(Gallery, "_submit", lambda gallery, work: None)
+    monkeypatch.setattr(MediaWriter, "_submit", lambda gallery, work: None)
     monkeypatch.setattr("latent_combo.diagnostics.agent.film", nothing)
 
 

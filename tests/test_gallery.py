@@ -12,9 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from combo_common.errors import UserError
-from latent_combo.runtime.media import Gallery, even
-from latent_combo.runtime.tensorboard import Board
-from latent_combo.runtime.vector_log import Track
+from latent_combo.runtime.media import MediaWriter, even
+from latent_combo.runtime.tensorboard import TensorBoardLog
+from latent_combo.runtime.vector_log import VectorLog
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -36,7 +36,7 @@ def png() -> bytes:
 
 
 def test_a_clip_plays_in_tensorboard_and_is_kept_with_its_numbers(tmp_path: Path) -> None:
-    gallery = Gallery(tmp_path, Board(tmp_path / "tensorboard"))
+    gallery = MediaWriter(tmp_path, TensorBoardLog(tmp_path / "tensorboard"))
     gallery.clip("clip", 3, frames, 10, "kept", {"reward": np.arange(5.0)}, preview=lambda f: f[:2])
     gallery.clip("only shown", 4, frames, 10)
     gallery.close()
@@ -53,7 +53,7 @@ def test_a_clip_plays_in_tensorboard_and_is_kept_with_its_numbers(tmp_path: Path
 
 
 def test_a_picture_is_shown_and_kept(tmp_path: Path) -> None:
-    gallery = Gallery(tmp_path, Board(tmp_path / "tensorboard"))
+    gallery = MediaWriter(tmp_path, TensorBoardLog(tmp_path / "tensorboard"))
     gallery.picture("curve", 7, png, "curve")
     gallery.close()
     gallery.board.close()
@@ -63,7 +63,7 @@ def test_a_picture_is_shown_and_kept(tmp_path: Path) -> None:
 
 
 def test_drawing_happens_beside_the_caller_and_its_errors_reach_it(tmp_path: Path) -> None:
-    gallery = Gallery(tmp_path, Board(tmp_path / "tensorboard"))
+    gallery = MediaWriter(tmp_path, TensorBoardLog(tmp_path / "tensorboard"))
     threads = []
 
     def fail() -> bytes:
@@ -84,12 +84,12 @@ def test_even_sizes_for_video() -> None:
 
 
 def test_a_board_replaces_its_own_earlier_events_only(tmp_path: Path) -> None:
-    training, first = Board(tmp_path), Board(tmp_path, ".again")
+    training, first = TensorBoardLog(tmp_path), TensorBoardLog(tmp_path, ".again")
     training.scalar("loss", 1.0, 1)
     first.scalar("seen", 1.0, 1)
     training.close()
     first.close()
-    second = Board(tmp_path, ".again")
+    second = TensorBoardLog(tmp_path, ".again")
     second.scalar("seen", 2.0, 2)
     second.close()
     tags = events(tmp_path)
@@ -99,7 +99,7 @@ def test_a_board_replaces_its_own_earlier_events_only(tmp_path: Path) -> None:
 
 def test_histograms_points_and_hyperparameters(tmp_path: Path) -> None:
     for step in (1, 2):  # the second time replaces the first
-        board = Board(tmp_path)
+        board = TensorBoardLog(tmp_path)
         thumbnails = np.full((4, 6, 6, 3), 60 * step, np.uint8)
         board.embedding(
             "features", np.eye(4, dtype=np.float32), {"reward": [0.5, 1, 2, 3], "time": range(4)}, thumbnails, step
@@ -124,7 +124,7 @@ def test_histograms_points_and_hyperparameters(tmp_path: Path) -> None:
 
 
 def test_a_track_goes_on_and_writes_over_what_a_resumed_run_repeats(tmp_path: Path) -> None:
-    track = Track(tmp_path / "views" / "kl.npz")
+    track = VectorLog(tmp_path / "views" / "kl.npz")
     assert track.read()[0] == []
     for step in (10, 20, 30, 20):
         track.append(step, np.array([step, len(track.read()[0])], np.float32))

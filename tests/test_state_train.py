@@ -17,7 +17,7 @@ from latent_combo.config.command_line import parse
 from latent_combo.config.schema import Config
 from latent_combo.diagnostics.page import find_views, write_report
 from latent_combo.pipeline.load_run import load_run
-from latent_combo.runtime.media import Gallery
+from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.run_folder import PICTURES
 from latent_combo.train import train
 from latent_combo.world_model.fit import Fit
@@ -95,7 +95,7 @@ def test_a_run_is_stopped_resumed_and_drawn_as_one_of_pixels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(Gallery, "_submit", lambda gallery, work: None)  # nothing is drawn of this one
+        patched.setattr(MediaWriter, "_submit", lambda gallery, work: None)  # nothing is drawn of this one
         whole = train(balance(tmp_path, "whole", *BRIEF))
     take, calls = Fit.take_step, iter(range(1000))
 

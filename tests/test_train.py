@@ -29,7 +29,7 @@ from envs.tasks import get_task
 from latent_combo.config.command_line import parse
 from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime import checkpoint
-from latent_combo.runtime.media import Gallery
+from latent_combo.runtime.media import MediaWriter
 from latent_combo.train import main as train_main
 from latent_combo.train import train
 from latent_combo.visualise import main as visualise_main
@@ -149,7 +149,7 @@ def test_training_on_another_programs_copy_is_training_on_the_data(
         pytest.importorskip("minari")
     convert(open_source(str(own), None, tmp_path), dataset, layout, progress=False)
     sparing = ("--views.every", "0", "--agent_fit.evaluations", "0", "--score.episodes", "1")
-    monkeypatch.setattr(Gallery, "_submit", lambda gallery, work: None)  # nothing is drawn
+    monkeypatch.setattr(MediaWriter, "_submit", lambda gallery, work: None)  # nothing is drawn
     train(toy(tmp_path, tmp_path / "run", "--dataset", dataset, "--look", "fast", *sparing))
     assert_same_weights(tmp_path / "run", finished)
 

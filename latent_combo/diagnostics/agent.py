@@ -19,8 +19,8 @@ from latent_combo.diagnostics.style import Frames, titled, to_png
 from latent_combo.evaluation.branches import Branches
 from latent_combo.evaluation.film import film
 from latent_combo.evaluation.score import Score
-from latent_combo.runtime.media import Gallery
-from latent_combo.runtime.tensorboard import Board
+from latent_combo.runtime.media import MediaWriter
+from latent_combo.runtime.tensorboard import TensorBoardLog
 from latent_combo.world_model.base import Segment, WorldModel
 
 COMPARED = 50
@@ -36,7 +36,7 @@ CALIBRATED = (1, 5)
 
 
 def show_values(
-    board: Board,
+    board: TensorBoardLog,
     agent: ConservativeActorCritic,
     model: WorldModel,
     dataset: EncodedDataset,
@@ -51,7 +51,7 @@ def show_values(
     return values
 
 
-def show_films(gallery: Gallery, task: Task, look: str, score: Score, step: int) -> None:
+def show_films(gallery: MediaWriter, task: Task, look: str, score: Score, step: int) -> None:
     """Show the first agent's episodes of median and of least return: whole as mp4, their beginnings in TensorBoard.
 
     Where nothing can be drawn, as on a machine without a GL library, a line says so.
@@ -68,7 +68,7 @@ def show_films(gallery: Gallery, task: Task, look: str, score: Score, step: int)
         show_clip(gallery, name, titled(frames, title), rate, step)
 
 
-def show_clip(gallery: Gallery, name: str, frames: Frames, rate: int, step: int) -> None:
+def show_clip(gallery: MediaWriter, name: str, frames: Frames, rate: int, step: int) -> None:
     """Keep frames (T, H, W, 3) as a clip of the agent, and show the first of them in TensorBoard."""
     gallery.clip(f"agent/{name}", step, lambda: frames, rate, name, preview=lambda whole: whole[:PREVIEWED])
 

@@ -22,9 +22,9 @@ from latent_combo.diagnostics.panels.latents import draw_latent_kl, latent_kl
 from latent_combo.diagnostics.panels.probes import Floats, draw_probes, probe, probed_figures, told_apart
 from latent_combo.diagnostics.style import to_png
 from latent_combo.latents.encode import EncodeConfig, encode_episodes, rows_of
-from latent_combo.runtime.media import Frames, Gallery, Numbers
+from latent_combo.runtime.media import Frames, MediaWriter, Numbers
 from latent_combo.runtime.run_folder import PICTURES
-from latent_combo.runtime.vector_log import Track
+from latent_combo.runtime.vector_log import VectorLog
 from latent_combo.world_model.base import WorldModel
 from latent_combo.world_model.open_loop import OpenLoop, open_loop
 
@@ -53,7 +53,7 @@ class DiagnosticsContext:
     held_out: NDArray[np.int64]
     """Episodes that were not."""
     pieces: DiagnosticSet
-    gallery: Gallery
+    gallery: MediaWriter
     encode: EncodeConfig
     seed: int
     device: torch.device
@@ -64,7 +64,7 @@ class DiagnosticsContext:
         task: Task,
         data: TrajectoryDataset,
         split: tuple[NDArray[np.int64], NDArray[np.int64]],
-        gallery: Gallery,
+        gallery: MediaWriter,
         views: ViewsConfig,
         encode: EncodeConfig,
         seed: int,
@@ -84,7 +84,7 @@ class ModelViews:
 
     def __init__(self, context: DiagnosticsContext) -> None:
         self.context, self.gallery, self.pieces = context, context.gallery, context.pieces
-        self.track = Track(self.gallery.run / PICTURES / "latent_kl.npz")
+        self.track = VectorLog(self.gallery.run / PICTURES / "latent_kl.npz")
         self.figures: dict[str, Any] = {}
         """What `after` found: `told_apart`, and `probes`, the R² of the simulator's numbers, where they are known."""
 

@@ -25,7 +25,7 @@ from latent_combo.pipeline.build import choose_device, settled, use, with_precis
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.clocks import Every, Timer
 from latent_combo.runtime.interrupt import Interrupt
-from latent_combo.runtime.media import Gallery
+from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import MetricsLog
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 from latent_combo.runtime.speed import Meter
@@ -66,7 +66,7 @@ class Session:
         steps = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
         steps["open_loop"] = steps["world_model"]
         self.log = MetricsLog(self.out, steps if self.resumes else None, self.config.agent.labels())
-        self.gallery = Gallery(self.out, self.log.board, EXACT)
+        self.gallery = MediaWriter(self.out, self.log.board, EXACT)
 
     @contextmanager
     def opened(self) -> Iterator[None]:

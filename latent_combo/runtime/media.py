@@ -16,17 +16,17 @@ from PIL import Image
 
 from combo_common.files import write_atomically
 from latent_combo.runtime.run_folder import CLIPS, PICTURES
-from latent_combo.runtime.tensorboard import Board
+from latent_combo.runtime.tensorboard import TensorBoardLog
 from latent_combo.runtime.video import encode_gif, write_mp4
 
 Frames = NDArray[np.uint8]
 Numbers = Mapping[str, NDArray[Any]]
 
 
-class Gallery:
+class MediaWriter:
     """Takes functions that draw, so that neither drawing nor encoding holds the training loop up."""
 
-    def __init__(self, run: Path, board: Board, exact: Sequence[tuple[int, int, int]] = ()) -> None:
+    def __init__(self, run: Path, board: TensorBoardLog, exact: Sequence[tuple[int, int, int]] = ()) -> None:
         """Write below the folder `run`; `exact` are the colours that a GIF must keep."""
         self.run, self.board, self.exact = run, board, exact
         self.seconds = 0.0

@@ -12,7 +12,7 @@ from torch import Tensor
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from latent_combo.runtime.run_folder import HEADER, METRICS, TENSORBOARD
-from latent_combo.runtime.tensorboard import Board
+from latent_combo.runtime.tensorboard import TensorBoardLog
 
 
 class MetricsLog:
@@ -37,7 +37,7 @@ class MetricsLog:
         except OSError as error:
             raise UserError(f"can not write {path}: {error.strerror}; choose another --out") from error
         self._csv = csv.writer(self._file, lineterminator="\n")
-        self.board = Board(folder / TENSORBOARD)
+        self.board = TensorBoardLog(folder / TENSORBOARD)
 
     def write(self, phase: str, step: int, metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
         """Log scalars, and vectors (S,) as one series per agent; returns what was read. Only this reads tensors."""

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 
-class Board:
+class TensorBoardLog:
     """TensorBoard events below a run's folder; may be used by several threads."""
 
     def __init__(self, folder: Path, suffix: str = "") -> None:

@@ -11,7 +11,7 @@ from combo_common.errors import UserError
 from combo_common.files import write_atomically
 
 
-class Track:
+class VectorLog:
     """Rows (n, Z) at n steps; a step that is written again, as after a resume, replaces itself and what came later."""
 
     def __init__(self, path: Path) -> None:
