@@ -15,7 +15,7 @@ Stepped = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np
 """Observations (N, ...), rewards (N,), whether the task ended the episode (N,), and physics (N, P)."""
 
 
-class Copies:
+class SyncVectorEnv:
     """N copies of an environment in this process."""
 
     def __init__(self, task: Task, seen: ObservationSpec, count: int) -> None:
@@ -44,8 +44,8 @@ class Copies:
             env.close()
 
 
-class DealtCopies:
-    """N copies in P processes, in turns; what they return is the same as that of `Copies`, in the same order.
+class SubprocessVectorEnv:
+    """N copies in P processes, in turns; what they return is the same as that of `SyncVectorEnv`, in the same order.
 
     The processes are started afresh, not forked: threads and GL contexts of this one do not follow.
     """
@@ -62,12 +62,12 @@ class DealtCopies:
             self._workers.append((worker, ours))
 
     def reset(self, seeds: list[int]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        """See `Copies.reset`."""
+        """See `SyncVectorEnv.reset`."""
         observation, physics = self._ask("reset", seeds, len(seeds))
         return observation, physics
 
     def step(self, actions: NDArray[np.float32]) -> Stepped:
-        """See `Copies.step`."""
+        """See `SyncVectorEnv.step`."""
         stepped: Stepped = self._ask("step", actions, len(actions))
         return stepped
 
@@ -101,19 +101,21 @@ class DealtCopies:
         return tuple(together)
 
 
-def side_by_side(task: Task, seen: ObservationSpec, count: int, processes: int) -> Copies | DealtCopies:
+def make_vector_env(
+    task: Task, seen: ObservationSpec, count: int, processes: int
+) -> SyncVectorEnv | SubprocessVectorEnv:
     """N copies of a task's environment, in this process for `processes` = 1."""
-    return Copies(task, seen, count) if processes == 1 else DealtCopies(task, seen, count, processes)
+    return SyncVectorEnv(task, seen, count) if processes == 1 else SubprocessVectorEnv(task, seen, count, processes)
 
 
 def _work(pipe: Connection, task: Task, seen: ObservationSpec, count: int) -> None:
     """What a process does: it answers until the other end is closed."""
-    copies: Copies | None = None
+    copies: SyncVectorEnv | None = None
     try:
         while True:
             what, argument = pipe.recv()
             try:
-                copies = copies or Copies(task, seen, count)
+                copies = copies or SyncVectorEnv(task, seen, count)
                 pipe.send(copies.reset(argument) if what == "reset" else copies.step(argument))
             except UserError as error:
                 pipe.send(str(error))

@@ -6,7 +6,7 @@ import pytest
 from data.simulate.rollout import BehaviourPolicy, play
 from envs.make import make
 from envs.tasks import VIEWPOINTS, ObservationSpec, get_task
-from envs.vector_env import Copies
+from envs.vector_env import SyncVectorEnv
 
 pytest.importorskip("metaworld")
 FIXED, VARIED = get_task("sawyer-door"), get_task("sawyer-door-varied")
@@ -65,7 +65,7 @@ def test_the_door_stands_in_one_place_or_elsewhere_in_each_episode() -> None:
 def test_a_picture_is_the_same_in_whose_context_it_is_drawn_and_from_physics(name: str) -> None:
     task = get_task(name)
     seen, rng = ObservationSpec("pixels", image_size=32), np.random.default_rng(0)
-    copies = Copies(task, seen, 3)
+    copies = SyncVectorEnv(task, seen, 3)
     copies.reset([0, 1, 2])
     for _ in range(4):
         images, *_, physics = copies.step(rng.uniform(-1, 1, (3, task.action_dim)).astype(np.float32))

@@ -15,7 +15,7 @@ from data.load import load_pixels
 from data.simulate.rollout import BehaviourPolicy, played_episodes
 from envs.make import make
 from envs.tasks import ObservationSpec, get_task
-from envs.vector_env import DealtCopies, side_by_side
+from envs.vector_env import SubprocessVectorEnv, make_vector_env
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.diagnostics.held_out import CLIP, CONTEXT, DiagnosticSet, mean_reward
 from latent_combo.evaluation.branches import Branches
@@ -131,7 +131,7 @@ def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.Mon
 
 def test_episodes_dealt_out_to_processes_are_the_same() -> None:
     hopper, seen, rng = get_task("hopper"), ObservationSpec("state"), np.random.default_rng(0)
-    here, dealt = side_by_side(hopper, seen, 5, 1), side_by_side(hopper, seen, 5, 2)
+    here, dealt = make_vector_env(hopper, seen, 5, 1), make_vector_env(hopper, seen, 5, 2)
     try:
         for count in (5, 3, 1):  # fewer than there are, down to fewer than processes
             seeds = list(range(7, 7 + count))
@@ -146,7 +146,7 @@ def test_episodes_dealt_out_to_processes_are_the_same() -> None:
 
 
 def test_what_goes_wrong_in_a_process_is_said_here() -> None:
-    dealt = DealtCopies(get_task("hopper"), ObservationSpec("pixels", "ugly"), 2, 2)
+    dealt = SubprocessVectorEnv(get_task("hopper"), ObservationSpec("pixels", "ugly"), 2, 2)
     with pytest.raises(UserError, match="unknown look 'ugly'"):
         dealt.reset([0, 1])
     dealt.close()

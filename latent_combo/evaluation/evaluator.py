@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from combo_common.validation import require_not_negative, require_positive
 from envs.tasks import ObservationSpec, Task
-from envs.vector_env import Copies, DealtCopies, side_by_side
+from envs.vector_env import SubprocessVectorEnv, SyncVectorEnv, make_vector_env
 from latent_combo.evaluation.policy import Policy
 from latent_combo.evaluation.score import Score, median_episode
 from latent_combo.world_model.base import Segment
@@ -56,7 +56,7 @@ class Evaluator:
 
     def __init__(self, task: Task, seen: ObservationSpec, stack: int, config: ScoreConfig) -> None:
         self.task, self.seen, self.num_agents, self.config = task, seen, stack, config
-        self._copies: Copies | DealtCopies | None = None
+        self._copies: SyncVectorEnv | SubprocessVectorEnv | None = None
         self._room = 0
 
     def interim(self, policy: Policy, last: bool = False) -> Score:
@@ -103,12 +103,12 @@ class Evaluator:
         median, worst = median_episode(by_agent[0]), int(by_agent[0].argmin())
         return Score(by_agent, told[median], told[worst], last.reshape(by_agent.shape), recorder.segment())
 
-    def _environments(self, count: int) -> Copies | DealtCopies:
+    def _environments(self, count: int) -> SyncVectorEnv | SubprocessVectorEnv:
         """At least `count` copies, and as many as the run's longest evaluation takes."""
         if self._copies is None or self._room < count:
             self.close()
             self._room = max(count, self.num_agents * self.config.most_episodes)
-            self._copies = side_by_side(self.task, self.seen, self._room, self.config.processes)
+            self._copies = make_vector_env(self.task, self.seen, self._room, self.config.processes)
         return self._copies
 
     def close(self) -> None:
