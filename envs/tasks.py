@@ -74,7 +74,7 @@ class Task:
     """What each number of the simulator's state is."""
     state_names: tuple[str, ...]
     """What each number of the vector observation is."""
-    turning: tuple[str, ...]
+    unbounded_angles: tuple[str, ...]
     """Those of them that are angles without bounds."""
     reward: str
     """What is rewarded, in a line."""
@@ -160,7 +160,7 @@ def robot(
         physics_dim=len(physics),
         physics_names=physics,
         state_names=(*physics[unseen:], *seen_too),
-        turning=("pitch",) if "pitch" in physics else (),
+        unbounded_angles=("pitch",) if "pitch" in physics else (),
         reward=reward,
         random_return=references[0],
         expert_return=references[1],
@@ -215,7 +215,7 @@ def sawyer(name: str, reward: str, best: float, learnt_on: str = "") -> tuple[Ta
             physics_dim=len(DOOR),
             physics_names=DOOR,
             state_names=DOOR_SEEN,
-            turning=(),
+            unbounded_angles=(),
             reward=reward,
             random_return=0.0,
             expert_return=best,
@@ -245,7 +245,7 @@ TASKS = {
             physics_dim=18,
             physics_names=names(*WALKER_JOINTS),
             state_names=WALKER_SEEN,
-            turning=("pitch",),
+            unbounded_angles=("pitch",),
             reward="dm_control walker-walk: upright and at 1 m/s, in [0, 1] per control step",
             random_return=39.7,
             expert_return=954.4,
@@ -265,7 +265,7 @@ TASKS = {
                 physics_dim=4,
                 physics_names=names("cart", "pole"),
                 state_names=("cart", "pole cosine", "pole sine", "cart, velocity", "pole, velocity"),
-                turning=("pole",),
+                unbounded_angles=("pole",),
                 reward=f"dm_control cartpole-{name}: pole upright, cart centred, slow and little force, in [0, 1] per "
                 "control step",
                 random_return=returns[0],

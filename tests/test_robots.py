@@ -32,7 +32,7 @@ def test_a_task_keeps_gymnasiums_contract_and_its_own_sizes(name: str) -> None:
     assert state.shape == (task.state_dim,) and state.dtype == np.float32
     assert info["physics"].shape == (task.physics_dim,) == (len(task.physics_names),)
     assert env.action_space.shape == (task.action_dim,) and len(set(task.state_names)) == task.state_dim
-    assert len(set(task.physics_names)) == task.physics_dim and set(task.turning) <= set(task.physics_names)
+    assert len(set(task.physics_names)) == task.physics_dim and set(task.unbounded_angles) <= set(task.physics_names)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -317,10 +317,12 @@ def test_probes_read_what_is_linear_and_nothing_else() -> None:
 
     r_squared = probe(feature, target(feature), held_out, target(held_out))
     assert r_squared[0] > 0.999 and abs(r_squared[1]) < 0.1
-    turning = np.stack([np.linspace(0, 12, 9), np.arange(9.0)], 1)
-    read, names = probed_figures(turning, ("pitch", "knee"), ("pitch",))
+    unbounded_angles = np.stack([np.linspace(0, 12, 9), np.arange(9.0)], 1)
+    read, names = probed_figures(unbounded_angles, ("pitch", "knee"), ("pitch",))
     assert names == ("pitch, sine", "pitch, cosine", "knee")
-    assert read[:, 0] == pytest.approx(np.sin(turning[:, 0])) and read[:, 2] == pytest.approx(turning[:, 1])
+    assert read[:, 0] == pytest.approx(np.sin(unbounded_angles[:, 0])) and read[:, 2] == pytest.approx(
+        unbounded_angles[:, 1]
+    )
     (axes,) = draw_probes(np.array([0.75, -0.5]), ("hip", "knee")).axes
     assert [bar.get_width() for bar in axes.patches] == [0.75, 0.0]
     assert [text.get_text() for text in axes.texts] == ["0.75", "-0.50"]

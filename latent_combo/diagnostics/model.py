@@ -161,7 +161,7 @@ class ModelViews:
         if data.physics is None:
             return
         (feature, rows, _), (other, other_rows, _) = train, held_out
-        target, names = probed_figures(data.physics, task.physics_names, task.turning)
+        target, names = probed_figures(data.physics, task.physics_names, task.unbounded_angles)
         r_squared = probe(feature.astype(np.float64), target[rows], other.astype(np.float64), target[other_rows])
         numbers = {"r_squared": r_squared, "name": np.array(names)}
         self.figures["probes"] = dict(zip(names, r_squared.tolist(), strict=True))

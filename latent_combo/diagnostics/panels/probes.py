@@ -46,12 +46,14 @@ def told_apart(real: Floats, imagined: Floats, held_out_real: Floats, held_out_i
     return float(((held_out_x @ weights) * held_out_side > 0.0).mean())
 
 
-def probed_figures(state: Floats, names: tuple[str, ...], turning: tuple[str, ...]) -> tuple[Floats, tuple[str, ...]]:
-    """What is read of states (N, D): the numbers of the given names, angles that go on `turning` by sine and cosine."""
+def probed_figures(
+    state: Floats, names: tuple[str, ...], unbounded_angles: tuple[str, ...]
+) -> tuple[Floats, tuple[str, ...]]:
+    """What is read of states (N, D): the numbers of the given names, angles that go on `unbounded_angles` by sine and cosine."""
     columns, labels = [], []
     for column, name in zip(state.T, names, strict=True):
-        columns += [np.sin(column), np.cos(column)] if name in turning else [column]
-        labels += [f"{name}, sine", f"{name}, cosine"] if name in turning else [name]
+        columns += [np.sin(column), np.cos(column)] if name in unbounded_angles else [column]
+        labels += [f"{name}, sine", f"{name}, cosine"] if name in unbounded_angles else [name]
     return np.stack(columns, 1), tuple(labels)
 
 
