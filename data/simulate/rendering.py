@@ -23,19 +23,19 @@ SIZES = range(16, 641)
 
 
 @dataclass(frozen=True)
-class Easel:
+class RenderWorkerMaker:
     """What makes a painter, in whichever process."""
 
     recording: Dataset
     size: int
     look: str
 
-    def __call__(self) -> "Painter":
+    def __call__(self) -> "RenderWorker":
         """Make the environment, and with it the GL context, here."""
-        return Painter(self.recording, self.size, self.look)
+        return RenderWorker(self.recording, self.size, self.look)
 
 
-class Painter:
+class RenderWorker:
     """Draws episodes of a recording, each by the name of its file."""
 
     def __init__(self, recording: Dataset, size: int, look: str) -> None:
@@ -93,7 +93,9 @@ def render_episodes(
     frames = manifest.transitions + manifest.episodes
     count = processes_for(processes, frames, WORTHWHILE)
     with tqdm(total=frames, desc=f"drawing {recording.folder.name}", unit="frame", disable=not progress) as bar:
-        for episode in in_order(Easel(recording, size, look), manifest.files, min(count, manifest.episodes)):
+        for episode in in_order(
+            RenderWorkerMaker(recording, size, look), manifest.files, min(count, manifest.episodes)
+        ):
             if isinstance(episode, str):
                 if skipped is None:
                     raise UserError(episode)

@@ -35,7 +35,7 @@ ACTIONS = 1
 """Sets the stream of random actions apart from those of starts."""
 
 
-class Player:
+class EpisodeWorker:
     """Plays episodes, each by its number, which seeds its start and all that is drawn in it."""
 
     def __init__(self, task: Task, actor: BehaviourPolicy) -> None:
@@ -83,20 +83,20 @@ def _policies(snapshot: Path, sampled: bool) -> Callable[[int], Policy]:
 
 
 @dataclass(frozen=True)
-class Stage:
+class EpisodeWorkerMaker:
     """What makes a player, in whichever process."""
 
     task: Task
     actor: BehaviourPolicy
 
-    def __call__(self) -> Player:
+    def __call__(self) -> EpisodeWorker:
         """Make the environment here."""
-        return Player(self.task, self.actor)
+        return EpisodeWorker(self.task, self.actor)
 
 
 def play(task: Task, actor: BehaviourPolicy, seeds: Iterable[int], processes: int = 1) -> Iterator[Episode]:
     """Play the episodes of some seeds, in their order."""
-    return in_order(Stage(task, actor), seeds, processes)
+    return in_order(EpisodeWorkerMaker(task, actor), seeds, processes)
 
 
 def played_episodes(task: Task, actor: BehaviourPolicy, count: int, seed: int, processes: int = 1) -> Iterator[Episode]:
