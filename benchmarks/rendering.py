@@ -14,7 +14,7 @@ from pathlib import Path
 from data.formats.manifest import describe
 from data.formats.native import Dataset, write_dataset
 from data.simulate.rendering import render_dataset, render_episodes
-from data.simulate.rollout import BehaviourPolicy, played_episodes
+from data.simulate.rollout import PolicySpec, played_episodes
 from data.simulate.workers import default_processes
 from envs.tasks import get_task
 
@@ -60,7 +60,7 @@ def main() -> None:
             for times in (1, 2):
                 path = Path(folder) / f"{name}-{times}"
                 count = usual * given.episodes * times
-                played = played_episodes(task, BehaviourPolicy(), count, seed=0)
+                played = played_episodes(task, PolicySpec(), count, seed=0)
                 write_dataset(path, played, describe(task, "random", 0, {}), progress=False)
                 for processes in sorted({1, cores}):
                     whole, later, peak = timed(Dataset(path), size, processes)

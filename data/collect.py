@@ -34,7 +34,7 @@ from data.formats.d4rl import write_d4rl
 from data.formats.hdf5_file import is_hdf5
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
-from data.simulate.rollout import BehaviourPolicy, check_script, played_episodes
+from data.simulate.rollout import PolicySpec, check_script, played_episodes
 from data.simulate.sac import measure, measure_script, train_behaviour
 from data.simulate.splits import SPLITS, Behaviour, cut, first_episode, shared_out
 from data.simulate.workers import processes_for
@@ -110,7 +110,7 @@ def _collected(
     count = given.episodes
     if given.split == "random":
         first, whole = first_episode(given.seed, "random"), count or task.split_episodes
-        episodes = played_episodes(task, BehaviourPolicy(), whole, first, processes)
+        episodes = played_episodes(task, PolicySpec(), whole, first, processes)
         return episodes, {"learner": "uniform random actions"}, (task.random_return, task.expert_return)
     references: dict[str, float] = {}
     parts, told = [], []

@@ -15,9 +15,9 @@ from data.episode import Episode, validate
 from data.formats.d4rl import read_d4rl
 from data.formats.native import Dataset
 from data.reference import resolve
-from data.simulate.rollout import BehaviourPolicy, mean_return, play, played_episodes
+from data.simulate.rollout import PolicySpec, mean_return, play, played_episodes
 from data.simulate.sac import KEPT, train_behaviour
-from data.simulate.snapshot import Snapshot
+from data.simulate.snapshot import SacActor
 from data.simulate.splits import (
     Behaviour,
     cut,
@@ -181,7 +181,7 @@ def test_a_behaviour_folder_of_another_seed_is_not_continued(tmp_path: Path) -> 
 
 def test_played_episodes_replay_exactly_from_their_actions(tmp_path: Path) -> None:
     save_file(fake_actor(0), tmp_path / "actor.safetensors")
-    policy = BehaviourPolicy(tmp_path / "actor.safetensors")
+    policy = PolicySpec(tmp_path / "actor.safetensors")
     (episode,) = played_episodes(TASK, policy, 1, seed=7)
     episode_again = next(played_episodes(TASK, policy, 1, seed=7))
     np.testing.assert_array_equal(episode.action, episode_again.action)
@@ -196,7 +196,7 @@ def test_played_episodes_replay_exactly_from_their_actions(tmp_path: Path) -> No
 
 
 def test_episodes_are_the_same_whatever_the_number_of_processes(tmp_path: Path) -> None:
-    door, actor = get_task("sawyer-door-varied"), BehaviourPolicy(noise=0.5)
+    door, actor = get_task("sawyer-door-varied"), PolicySpec(noise=0.5)
     alone, dealt = (list(play(door, actor, range(3), processes)) for processes in (1, 2))
     assert len(alone) == len(dealt) == 3
     for one, two in zip(alone, dealt, strict=True):
@@ -214,7 +214,7 @@ def test_no_two_policies_or_seeds_play_the_same_episodes_nor_those_that_are_scor
 
 def test_random_actions_are_not_those_of_the_random_start() -> None:
     hopper = get_task("hopper")
-    episodes = list(play(hopper, BehaviourPolicy(), range(8)))
+    episodes = list(play(hopper, PolicySpec(), range(8)))
     starts = np.stack([episode.physics[0] - np.eye(12)[1] * 1.25 for episode in episodes])
     first = np.stack([episode.action[1] for episode in episodes])
     assert np.abs(first - starts[:, :3] / 5e-3).max(0).min() > 0.5  # of the same stream they would agree
@@ -229,7 +229,7 @@ def test_a_medium_policy_that_is_the_expert_is_refused(tmp_path: Path) -> None:
 
 
 def test_random_actions_score_what_the_registry_says() -> None:
-    assert mean_return(TASK, BehaviourPolicy(), episodes=4, seed=20_000) == pytest.approx(TASK.random_return, abs=15.0)
+    assert mean_return(TASK, PolicySpec(), episodes=4, seed=20_000) == pytest.approx(TASK.random_return, abs=15.0)
 
 
 def test_a_learner_is_saved_and_put_back_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +264,7 @@ def test_a_learner_is_saved_and_put_back_whole(tmp_path: Path, monkeypatch: pyte
     normal = actor.apply_fn(actor.params, state).distribution
     weights = {name: torch.from_numpy(layer) for name, layer in behaviour.actor_weights(made[0]).items()}
     generator = torch.Generator().manual_seed(0)
-    drawn = np.stack([Snapshot(weights, generator)(state[0]) for _ in range(4000)])
+    drawn = np.stack([SacActor(weights, generator)(state[0]) for _ in range(4000)])
     raw = np.arctanh(drawn.clip(-1 + 1e-6, 1 - 1e-6))
     np.testing.assert_allclose(raw.mean(0), np.asarray(normal.mean())[0], atol=0.08)
     np.testing.assert_allclose(raw.std(0), np.asarray(normal.stddev())[0], rtol=0.1)
@@ -290,7 +290,7 @@ def test_the_learner_stops_and_goes_on_where_it_was(tmp_path: Path, monkeypatch:
         behaviour.train_behaviour(TASK, tmp_path, 4000, seed=0)
     (tmp_path / "away").rename(tmp_path / "learner.msgpack")
     behaviour.train_behaviour(TASK, tmp_path, 4000, seed=0)
-    snapshot = Snapshot(load_file(tmp_path / "actor-0004000.safetensors"), None)
+    snapshot = SacActor(load_file(tmp_path / "actor-0004000.safetensors"), None)
     for state in np.random.default_rng(0).normal(size=(5, TASK.state_dim)).astype(np.float32):
         np.testing.assert_allclose(snapshot(state), learners[-1].predict(state, deterministic=True)[0], atol=1e-5)
     both = behaviour.read_replay(tmp_path)

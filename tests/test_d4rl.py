@@ -18,7 +18,7 @@ from data.inspection import Report, inspect_dataset
 from data.inspection_report import format_report
 from data.load import load, load_pixels, load_states
 from data.reference import resolve
-from data.simulate.rollout import BehaviourPolicy, played_episodes
+from data.simulate.rollout import PolicySpec, played_episodes
 from data.source import open_source
 from envs.tasks import get_task
 from latent_combo.config.command_line import parse, settings_files
@@ -114,7 +114,7 @@ def test_pieces_of_a_first_versions_short_falls_are_chosen_by_what_can_be_used(t
 
 
 def test_what_was_collected_is_what_is_read_and_says_whose_it_is(tmp_path: Path) -> None:
-    episodes = list(played_episodes(HOPPER, BehaviourPolicy(), 1, seed=0))
+    episodes = list(played_episodes(HOPPER, PolicySpec(), 1, seed=0))
     path = tmp_path / "mine.hdf5"
     assert write_d4rl(path, episodes, HOPPER, {"task": "hopper", "split": "random"}) == sum(e.length for e in episodes)
     read = read_d4rl(path, HOPPER)

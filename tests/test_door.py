@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.simulate.rollout import BehaviourPolicy, play
+from data.simulate.rollout import PolicySpec, play
 from envs.make import make
 from envs.tasks import VIEWPOINTS, ObservationSpec, get_task
 from envs.vector_env import SyncVectorEnv
@@ -79,7 +79,7 @@ def test_a_picture_is_the_same_in_whose_context_it_is_drawn_and_from_physics(nam
 def test_what_was_learnt_on_the_dense_reward_is_recorded_under_the_sparse_one() -> None:
     learnt_on = get_task(FIXED.behaviour)
     assert learnt_on.name == "sawyer-door-dense" and get_task(VARIED.behaviour).name == "sawyer-door-dense-varied"
-    script = BehaviourPolicy(noise=0.1)
+    script = PolicySpec(noise=0.1)
     (dense,), (sparse,) = (list(play(task, script, [3])) for task in (learnt_on, FIXED))
     np.testing.assert_array_equal(dense.physics, sparse.physics)
     np.testing.assert_array_equal(dense.action, sparse.action)
@@ -89,7 +89,7 @@ def test_what_was_learnt_on_the_dense_reward_is_recorded_under_the_sparse_one() 
 
 def test_the_script_succeeds_and_with_noise_it_does_not() -> None:
     better, worse = (
-        np.mean([episode.reward[-1] for episode in play(VARIED, BehaviourPolicy(noise=noise), range(4))])
+        np.mean([episode.reward[-1] for episode in play(VARIED, PolicySpec(noise=noise), range(4))])
         for noise in (0.1, 3.0)
     )
     assert (better, worse) == (1.0, 0.0)

@@ -26,7 +26,7 @@ from data.formats.native import Dataset, write_dataset
 from data.formats.registry import FORMATS, format_named
 from data.load import load_pixels, load_states
 from data.reference import resolve
-from data.simulate.rollout import BehaviourPolicy, play
+from data.simulate.rollout import PolicySpec, play
 from data.source import open_source
 from envs.tasks import Task, get_task
 from latent_combo.config.command_line import parse
@@ -330,7 +330,7 @@ def test_vectors_go_to_d4rls_layout_and_back(tmp_path: Path) -> None:
 
 
 def test_vectors_of_a_recording_are_observed_for_d4rl(tmp_path: Path) -> None:
-    played = list(play(HOPPER, BehaviourPolicy(), range(2)))
+    played = list(play(HOPPER, PolicySpec(), range(2)))
     recorded = (replace(episode, state=None) for episode in played)
     write_dataset(tmp_path / "own", recorded, describe(HOPPER, "random", 0, {}), progress=False)
     convert(open_source(str(tmp_path / "own"), None, tmp_path), str(tmp_path / "copy.hdf5"), "d4rl", progress=False)

@@ -12,7 +12,7 @@ from data.dataset import TrajectoryDataset
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
 from data.load import load_pixels
-from data.simulate.rollout import BehaviourPolicy, played_episodes
+from data.simulate.rollout import PolicySpec, played_episodes
 from envs.make import make
 from envs.tasks import ObservationSpec, get_task
 from envs.vector_env import SubprocessVectorEnv, make_vector_env
@@ -33,7 +33,7 @@ SEEN = ObservationSpec("pixels", "fast", SIZE)
 def decoded(tmp_path_factory: pytest.TempPathFactory) -> TrajectoryDataset:
     """Two episodes of random actions, drawn."""
     folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder / "tiny", played_episodes(TASK, BehaviourPolicy(), 2, seed=0), describe(TASK, "random", 0, {}))
+    write_dataset(folder / "tiny", played_episodes(TASK, PolicySpec(), 2, seed=0), describe(TASK, "random", 0, {}))
     return load_pixels("tiny", TASK, "fast", folder, image_size=SIZE, progress=False)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from combo_common.errors import UserError
 from data.load import load_states
-from data.simulate.rollout import BehaviourPolicy, played_episodes
+from data.simulate.rollout import PolicySpec, played_episodes
 from envs.tasks import get_task
 
 minari = pytest.importorskip("minari")
@@ -23,9 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_minari_dataset_is_read_as_what_was_collected(tmp_path: Path) -> None:
-    episodes = [
-        episode for episode, _ in zip(played_episodes(HOPPER, BehaviourPolicy(), 1, seed=0), range(5), strict=False)
-    ]
+    episodes = [episode for episode, _ in zip(played_episodes(HOPPER, PolicySpec(), 1, seed=0), range(5), strict=False)]
     buffers = []
     for number, episode in enumerate(episodes):
         terminal = np.zeros(episode.length, bool)

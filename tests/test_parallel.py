@@ -17,7 +17,7 @@ from data.episode import Episode
 from data.formats.manifest import describe
 from data.formats.native import Dataset, write_dataset
 from data.simulate.rendering import render_episodes
-from data.simulate.rollout import BehaviourPolicy, play
+from data.simulate.rollout import PolicySpec, play
 from data.simulate.workers import AHEAD, in_order
 from data.skipped import Skipped
 from envs.tasks import get_task
@@ -35,7 +35,7 @@ Columns = dict[str, NDArray[Any]]
 def test_what_is_drawn_by_two_processes_is_what_one_draws_and_damage_is_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (whole,) = play(WALKER, BehaviourPolicy(), [0])
+    (whole,) = play(WALKER, PolicySpec(), [0])
     assert whole.physics is not None
     recorded = [Episode.from_transitions(np.zeros((2, 6)), np.ones(2), whole.physics[at : at + 3]) for at in (0, 9, 99)]
     write_dataset(tmp_path / "recording", recorded, describe(WALKER, "random", 0, {}), progress=False)

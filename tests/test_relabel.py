@@ -13,7 +13,7 @@ from data import relabel as command
 from data.formats.d4rl import read_d4rl, write_d4rl
 from data.simulate import relabelling
 from data.simulate.relabelling import relabel
-from data.simulate.rollout import BehaviourPolicy, played_episodes
+from data.simulate.rollout import PolicySpec, played_episodes
 from envs.make import make
 from envs.tasks import get_task
 
@@ -21,7 +21,7 @@ CHEETAH, JUMP, ANT, ANGLE = (get_task(name) for name in ("halfcheetah", "halfche
 
 
 def played(name: str, seed: int = 0) -> list:
-    return list(played_episodes(get_task(name), BehaviourPolicy(), 1, seed))
+    return list(played_episodes(get_task(name), PolicySpec(), 1, seed))
 
 
 def test_the_same_task_pays_what_was_recorded() -> None:
@@ -157,6 +157,6 @@ def test_robots_of_as_many_numbers_are_told_apart(tmp_path: Path, monkeypatch: p
 
 def test_every_episode_of_the_walker_is_relabelled_whole() -> None:
     walker = get_task("walker-walk")  # whose simulator has a time limit of its own
-    recorded = list(itertools.islice(played_episodes(walker, BehaviourPolicy(), 2, 0), 2))
+    recorded = list(itertools.islice(played_episodes(walker, PolicySpec(), 2, 0), 2))
     for ours, theirs in zip(relabel(recorded, walker), recorded, strict=True):
         np.testing.assert_allclose(ours.reward, theirs.reward, atol=1e-3)

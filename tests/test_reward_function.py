@@ -16,7 +16,7 @@ from data.episode import Episode
 from data.formats.d4rl import write_d4rl
 from data.formats.native import Dataset
 from data.simulate.relabelling import load_reward, relabel
-from data.simulate.rollout import BehaviourPolicy, play
+from data.simulate.rollout import PolicySpec, play
 from envs.tasks import get_task
 
 WALKER, HOPPER = get_task("walker-walk"), get_task("hopper")
@@ -64,7 +64,7 @@ def rewards(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def played() -> list[Episode]:
-    return list(play(HOPPER, BehaviourPolicy(), range(3)))
+    return list(play(HOPPER, PolicySpec(), range(3)))
 
 
 def assert_weighted(made: list[Episode], played: list[Episode]) -> None:

@@ -8,7 +8,7 @@ from unittest import mock
 
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
-from data.simulate.rollout import BehaviourPolicy, played_episodes
+from data.simulate.rollout import PolicySpec, played_episodes
 from envs import tasks
 from latent_combo.config.command_line import parse
 from latent_combo.config.schema import Config
@@ -40,7 +40,7 @@ def short_episodes() -> Iterator[None]:
 
 def record(data_dir: Path) -> Path:
     """Record three short episodes of random actions in a data folder, as `tiny`."""
-    recorded = played_episodes(SHORT, BehaviourPolicy(), 3, seed=0)
+    recorded = played_episodes(SHORT, PolicySpec(), 3, seed=0)
     with short_episodes():
         write_dataset(data_dir / "tiny", recorded, describe(SHORT, "random", 0, {}))
     return data_dir

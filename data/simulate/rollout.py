@@ -20,7 +20,7 @@ Policy = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class BehaviourPolicy:
+class PolicySpec:
     """Which policy acts; without anything, uniform random actions."""
 
     snapshot: Path | None = None
@@ -38,7 +38,7 @@ ACTIONS = 1
 class EpisodeWorker:
     """Plays episodes, each by its number, which seeds its start and all that is drawn in it."""
 
-    def __init__(self, task: Task, actor: BehaviourPolicy) -> None:
+    def __init__(self, task: Task, actor: PolicySpec) -> None:
         self._task, self._actor = task, actor
         self._env = make(task.name, "state")
         self._policies = None if actor.snapshot is None else _policies(actor.snapshot, actor.sampled)
@@ -87,19 +87,19 @@ class EpisodeWorkerMaker:
     """What makes a player, in whichever process."""
 
     task: Task
-    actor: BehaviourPolicy
+    actor: PolicySpec
 
     def __call__(self) -> EpisodeWorker:
         """Make the environment here."""
         return EpisodeWorker(self.task, self.actor)
 
 
-def play(task: Task, actor: BehaviourPolicy, seeds: Iterable[int], processes: int = 1) -> Iterator[Episode]:
+def play(task: Task, actor: PolicySpec, seeds: Iterable[int], processes: int = 1) -> Iterator[Episode]:
     """Play the episodes of some seeds, in their order."""
     return in_order(EpisodeWorkerMaker(task, actor), seeds, processes)
 
 
-def played_episodes(task: Task, actor: BehaviourPolicy, count: int, seed: int, processes: int = 1) -> Iterator[Episode]:
+def played_episodes(task: Task, actor: PolicySpec, count: int, seed: int, processes: int = 1) -> Iterator[Episode]:
     """Play seeded episodes as long as `count` whole ones."""
     transitions = 0
     for episode in play(task, actor, itertools.count(seed), processes):
@@ -109,7 +109,7 @@ def played_episodes(task: Task, actor: BehaviourPolicy, count: int, seed: int, p
             return
 
 
-def mean_return(task: Task, actor: BehaviourPolicy, episodes: int, seed: int, processes: int = 1) -> float:
+def mean_return(task: Task, actor: PolicySpec, episodes: int, seed: int, processes: int = 1) -> float:
     """Mean return over seeded episodes."""
     returns = [episode.episode_return for episode in play(task, actor, range(seed, seed + episodes), processes)]
     return float(np.mean(returns))

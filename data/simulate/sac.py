@@ -23,7 +23,7 @@ from combo_common.errors import UserError
 from combo_common.files import write_atomically, writing
 from data.episode import Episode
 from data.safe.npz import read_npz
-from data.simulate.rollout import BehaviourPolicy, mean_return
+from data.simulate.rollout import PolicySpec, mean_return
 from envs.base import TaskEnv
 from envs.make import make
 from envs.tasks import Task
@@ -228,13 +228,13 @@ def measure(
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"snapshots": {}}
     snapshots = sorted(folder.glob("actor-*.safetensors"))
     for file in tqdm([s for s in snapshots if s.name not in known["snapshots"]], desc="measuring snapshots"):
-        actor = BehaviourPolicy(file, sampled=False)
+        actor = PolicySpec(file, sampled=False)
         known["snapshots"][file.name] = mean_return(task, actor, episodes, seed=10_000)
     if known.get("expert") != snapshots[-1].name:
-        last = BehaviourPolicy(snapshots[-1], sampled=False)
+        last = PolicySpec(snapshots[-1], sampled=False)
         known["expert"] = snapshots[-1].name
         known["expert_return"] = mean_return(task, last, reference_episodes, 20_000, processes)
-        known["random_return"] = mean_return(task, BehaviourPolicy(), reference_episodes, 20_000, processes)
+        known["random_return"] = mean_return(task, PolicySpec(), reference_episodes, 20_000, processes)
         known["reference_episodes"] = reference_episodes
     write_atomically(path, json.dumps(known, indent=2).encode())
     return known
@@ -243,13 +243,13 @@ def measure(
 def measure_script(task: Task, episodes: int = 20, processes: int = 1) -> dict[str, Any]:
     """As `measure`, of the task's script with each of NOISES, worst first."""
     returns = {
-        f"script-{rank:02d}": mean_return(task, BehaviourPolicy(noise=noise), episodes, 10_000, processes)
+        f"script-{rank:02d}": mean_return(task, PolicySpec(noise=noise), episodes, 10_000, processes)
         for rank, noise in enumerate(tqdm(NOISES, desc="measuring the script", unit="noise"))
     }
     return {
         "snapshots": returns,
         "expert": max(returns, key=lambda name: returns[name]),
         "expert_return": max(returns.values()),
-        "random_return": mean_return(task, BehaviourPolicy(), episodes, 20_000, processes),
+        "random_return": mean_return(task, PolicySpec(), episodes, 20_000, processes),
         "reference_episodes": episodes,
     }

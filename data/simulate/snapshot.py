@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-class Snapshot:
+class SacActor:
     """A tanh-Gaussian policy of two hidden layers (ReLU), as Stable-Baselines3 has it.
 
     With a generator it acts stochastically, without by its mode.
@@ -35,8 +35,8 @@ class Snapshot:
         return result
 
 
-def policies(path: Path, sampled: bool) -> Callable[[int], Snapshot]:
+def policies(path: Path, sampled: bool) -> Callable[[int], SacActor]:
     """What makes the policy of an episode from the episode's seed; of the file of a trained actor."""
     torch.set_num_threads(1)  # products of one state gain nothing by more
     weights = load_file(path)
-    return lambda seed: Snapshot(weights, torch.Generator().manual_seed(seed) if sampled else None)
+    return lambda seed: SacActor(weights, torch.Generator().manual_seed(seed) if sampled else None)

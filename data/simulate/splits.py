@@ -12,7 +12,7 @@ from combo_common.errors import UserError
 from combo_common.spacing import evenly_spaced
 from data.episode import Episode
 from data.simulate.relabelling import relabel
-from data.simulate.rollout import BehaviourPolicy, mean_return, played_episodes
+from data.simulate.rollout import PolicySpec, mean_return, played_episodes
 from data.simulate.sac import NOISES, STATE, read_replay
 from envs.tasks import Task
 
@@ -77,18 +77,18 @@ class Behaviour:
         """The name of the best."""
         return str(self.measured["expert"])
 
-    def actor(self, name: str) -> BehaviourPolicy:
+    def actor(self, name: str) -> PolicySpec:
         """A policy by its name."""
         if self.folder is None:
-            return BehaviourPolicy(noise=NOISES[int(name.removeprefix("script-"))])
-        return BehaviourPolicy(self.folder / name)
+            return PolicySpec(noise=NOISES[int(name.removeprefix("script-"))])
+        return PolicySpec(self.folder / name)
 
     def references(self, processes: int) -> dict[str, float]:
         """The returns of random actions and of the expert, in the task itself."""
         if self.task == self.learner:
             return {name: float(self.measured[name]) for name in ("random_return", "expert_return")}
         count, expert = self.measured["reference_episodes"], replace(self.actor(self.expert), sampled=False)
-        played = {"random_return": BehaviourPolicy(), "expert_return": expert}
+        played = {"random_return": PolicySpec(), "expert_return": expert}
         return {name: mean_return(self.task, actor, count, 20_000, processes) for name, actor in played.items()}
 
     def said(self, names: list[str]) -> dict[str, Any]:
