@@ -433,8 +433,8 @@ def test_in_bfloat16_are_the_log_sum_exp_and_what_is_valued_with_it(changes: dic
     found = []
     for low in (False, True):
         agent = make_agent(dataclasses.replace(config, bfloat16=low))
-        q_data, soft_maximum, _ = agent.values_and_soft_maxima(batch, noise)
-        found.append((agent.backup(batch, noise.following), q_data, soft_maximum, VALUE.loss(agent, batch, noise)[0]))
+        q_data, logsumexp_q, _ = agent.values_and_soft_maxima(batch, noise)
+        found.append((agent.backup(batch, noise.following), q_data, logsumexp_q, VALUE.loss(agent, batch, noise)[0]))
         agent.update(batch, noise)
         assert all(p.dtype == torch.float32 and bool(p.isfinite().all()) for p in agent.parameters())
     exact, rounded = found

@@ -260,7 +260,7 @@ def test_scaled_values_have_the_mean_and_spread_of_returns_and_the_same_loss() -
     for ours, theirs in ((agent.critic, plain.critic), (agent.target, plain.target)):
         torch.testing.assert_close(ours(feature, action), mean + std * theirs(feature, action))
     batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
-    q, soft_maximum, _ = agent.values_and_soft_maxima(batch, noise)
-    gap = conservative_gap(soft_maximum, torch.ones(1, 12) * batch.real, q, batch.real)
+    q, logsumexp_q, _ = agent.values_and_soft_maxima(batch, noise)
+    gap = conservative_gap(logsumexp_q, torch.ones(1, 12) * batch.real, q, batch.real)
     bellman = 0.5 * (q - agent.backup(batch, noise.following)).square().mean(-1)
     torch.testing.assert_close(agent.critic_loss(batch, noise)[0], (config.beta * gap + bellman).sum())

@@ -110,9 +110,9 @@ class ConservativeActorCritic(nn.Module):
 
         # The values of a batch's own pairs, and the log-sum-exp at the states of rho, where there are any
         if self.pushed.start == self.pushed.stop:
-            q_data, soft_maximum = self.values(batch), None
+            q_data, logsumexp_q = self.values(batch), None
         else:
-            q_data, soft_maximum, metrics = self.values_and_soft_maxima(batch, noise, report, policy)
+            q_data, logsumexp_q, metrics = self.values_and_soft_maxima(batch, noise, report, policy)
 
         # The Bellman error, over d_f: all rows of a batch
         follows_values = (extraction or self.extraction).follows_values
@@ -122,11 +122,11 @@ class ConservativeActorCritic(nn.Module):
         loss = bellman
 
         # The conservative term: down under rho(s), by the soft maximum over actions, and up at the dataset's pairs
-        if soft_maximum is not None:
+        if logsumexp_q is not None:
             real = batch.real[:, self.pushed]
             rho = self.settings.rho_model[:, None] * (1.0 - real) + self.settings.rho_real[:, None] * real  # (S, M)
-            assert soft_maximum.shape == (2, *rho.shape)
-            gap = conservative_gap(soft_maximum, rho, q_data, batch.real)
+            assert logsumexp_q.shape == (2, *rho.shape)
+            gap = conservative_gap(logsumexp_q, rho, q_data, batch.real)
             assert gap.shape == bellman.shape == (2, *self.settings.beta.shape)
             loss = torch.addcmul(bellman, self.settings.beta, gap)
             if report:
@@ -177,13 +177,13 @@ class ConservativeActorCritic(nn.Module):
         assert q_uniform.shape == q_policy.shape == (2, *noise.uniform[:, pushed].shape[:3])
 
         # The log-sum-exp over actions, by importance sampling (eq. 29)
-        soft_maximum = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M)
+        logsumexp_q = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M)
         if draws:
             shares = softmax_shares(q_uniform, q_policy, log_policy, self.action_dim)
             critic = functools.partial(self.critic, feature, low=low)
-            soft_maximum = carried_by_draws(soft_maximum, shares, sampled, noise.softmax[:, pushed], critic)
+            logsumexp_q = carried_by_draws(logsumexp_q, shares, sampled, noise.softmax[:, pushed], critic)
         metrics = sample_metrics(q_uniform, q_policy, log_policy, self.action_dim) if report else {}
-        return q_data, soft_maximum, metrics
+        return q_data, logsumexp_q, metrics
 
     @torch.no_grad()
     def backup(self, batch: Batch, noise: Tensor, of_mode: bool = False) -> Tensor:

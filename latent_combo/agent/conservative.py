@@ -46,7 +46,7 @@ def sample_metrics(q_uniform: Tensor, q_policy: Tensor, log_policy: Tensor, acti
 
 
 def carried_by_draws(
-    soft_maximum: Tensor, shares: Tensor, sampled: Tensor, uniform: Tensor, critic: Callable[[Tensor], Tensor]
+    logsumexp_q: Tensor, shares: Tensor, sampled: Tensor, uniform: Tensor, critic: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Soft maxima (2, S, M) of the same values, whose gradients k drawn samples of each carry; not in the paper.
 
@@ -58,8 +58,8 @@ def carried_by_draws(
     of_each = torch.stack(uniform.chunk(2, -1))  # (2, S, M, k)
     chosen = draw_by_weight(shares.cumsum(-1), of_each)[..., None].expand(*of_each.shape, sampled.shape[-1])
     drawn = critic(sampled.expand(2, *sampled.shape).gather(3, chosen)).mean(-1)  # (2, S, M)
-    assert drawn.shape == soft_maximum.shape
-    return soft_maximum + drawn - drawn.detach()  # its value, and the drawn samples' gradient
+    assert drawn.shape == logsumexp_q.shape
+    return logsumexp_q + drawn - drawn.detach()  # its value, and the drawn samples' gradient
 
 
 def _log_weights(q_uniform: Tensor, q_policy: Tensor, log_policy: Tensor, action_dim: int) -> Tensor:
@@ -73,7 +73,7 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum(-1) / weights.sum(-1).clamp(min=1e-8)
 
 
-def conservative_gap(soft_maximum: Tensor, rho: Tensor, q_data: Tensor, real: Tensor) -> Tensor:
+def conservative_gap(logsumexp_q: Tensor, rho: Tensor, q_data: Tensor, real: Tensor) -> Tensor:
     """`E_{s ~ rho}[log-sum-exp Q(s, .)] - E_{(s,a) ~ D}[Q(s, a)]`, the bracket of eq. 29, per agent and critic.
 
     Takes soft maxima (..., M) and the weights `rho` (..., M) of their states, which are pushed down; and the values of
@@ -83,5 +83,5 @@ def conservative_gap(soft_maximum: Tensor, rho: Tensor, q_data: Tensor, real: Te
     Public re-implementations stop the gradient of the first term (one), so that nothing is pushed down, push up on the
     model's pairs, too (two), or never multiply by beta (one). Eq. 2 pushes up under d(s, a), the dataset's pairs alone.
     """
-    assert soft_maximum.shape[-1] == rho.shape[-1] and q_data.shape[-1] == real.shape[-1]
-    return weighted_mean(soft_maximum, rho) - weighted_mean(q_data, real)
+    assert logsumexp_q.shape[-1] == rho.shape[-1] and q_data.shape[-1] == real.shape[-1]
+    return weighted_mean(logsumexp_q, rho) - weighted_mean(q_data, real)
