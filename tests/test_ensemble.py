@@ -110,7 +110,7 @@ def test_each_network_keeps_its_best_weights_and_the_best_networks_are_the_elite
     with torch.no_grad():
         for look in range(3):
             bias.fill_(float(look))
-            assert not model.look(data, patience=2)
+            assert not model.validate(data, patience=2)
         model.restore_best()
     # the second look bettered the first and the last network, the third only the second: the rest is less than 1%
     assert bias[:, 0, 0].tolist() == [1.0, 2.0, 0.0, 1.0]
@@ -126,7 +126,7 @@ def test_the_fit_ends_when_no_network_gets_better(monkeypatch: pytest.MonkeyPatc
     looks = 0
     while not fit.done():
         fit.take_step()
-        fit.look(data)
+        fit.validate(data)
         looks += 1
     assert looks == 4
     again = Fit(tiny(), FitConfig(steps=100, patience=2), lambda: data, draws())
@@ -187,7 +187,7 @@ def test_the_held_out_error_of_each_network_is_its_own() -> None:
     data.observation[:, 1] = data.observation[:, 0] + truth[:S]
     data.reward[:, 1] = truth[S]
     torch.testing.assert_close(model.errors(data), torch.tensor([1.8, 0.8, 0.2, 1.2]).square())
-    model.look(data, patience=0)
+    model.validate(data, patience=0)
     model.restore_best()
     assert model.elite.tolist() == [2, 1]
 
@@ -285,7 +285,7 @@ def test_all_of_a_model_is_in_its_state() -> None:
     model, data = scaled(tiny()), segment(64)
     fit = Fit(model, FitConfig(steps=5), lambda: data, draws())
     for _ in fit:
-        fit.look(data)
+        fit.validate(data)
     model.restore_best()
     other = tiny(seed=1)
     other.load_state_dict(model.state_dict())
@@ -318,7 +318,7 @@ def test_it_learns_a_linear_system_better_than_copying() -> None:
 
     for _ in Fit(model, FitConfig(steps=800, learning_rate=3e-3), sample, generator):
         pass
-    model.look(held_out, 0)
+    model.validate(held_out, 0)
     model.restore_best()
     found = model.quality(lambda: held_out)
     assert isinstance(found["one_step_rmse"], list) and isinstance(found["copy_rmse"], list)

@@ -43,7 +43,7 @@ def fit_world_model(
 
     def validate(model: WorldModel, step: int) -> None:
         session.log.write(PHASE, step, _held_out_loss(model, validation, seed))
-        fit.look(validation)
+        fit.validate(validation)
 
     operations = model.operations(validation, generator(seed, device, "flops")) / 2
     meter = Meter("frames", config.batch * config.length, operations, device)

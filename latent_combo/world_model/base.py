@@ -126,7 +126,7 @@ class WorldModel(nn.Module, ABC):
     def set_normaliser(self, scales: Callable[[], Normaliser]) -> None:
         """Take the units of a dataset's training episodes, for a model that works in such; called before the fit."""
 
-    def look(self, held_out: Segment, patience: int) -> bool:
+    def validate(self, held_out: Segment, patience: int) -> bool:
         """Look at held-out transitions while being fitted; returns whether to stop.
 
         A model that chooses by them keeps its best weights; it stops when `patience` looks, more than 0, brought none.

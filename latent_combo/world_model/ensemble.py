@@ -164,7 +164,7 @@ class EnsembleWorldModel(WorldModel):
         return total, metrics
 
     @torch.no_grad()
-    def look(self, held_out: Segment, patience: int) -> bool:
+    def validate(self, held_out: Segment, patience: int) -> bool:
         """Keep each network's weights where its held-out error has fallen by 1%; see `WorldModel.look`."""
         error = self.errors(held_out)
         better = error < (1.0 - IMPROVEMENT) * self.best_error
