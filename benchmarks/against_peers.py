@@ -80,7 +80,7 @@ from latent_combo.agent.settings import AgentConfig
 from latent_combo.numerics.choices import Choices, processor
 from latent_combo.numerics.flops import count_flops
 from latent_combo.numerics.matmul import LIBRARIES, fastest_library, use_library
-from latent_combo.world_model.base import Imagined, Segment, WorldModel
+from latent_combo.world_model.base import ModelStep, Segment, WorldModel
 from latent_combo.world_model.conv import ConvConfig
 from latent_combo.world_model.fit import Fit, FitConfig
 from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
@@ -146,10 +146,10 @@ class Peer:
 class StandStill:
     """All of a world model that rollouts ask for: states stay as they are, for no reward."""
 
-    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         """See `WorldModel.imagine_step`."""
         nothing = feature.new_zeros(len(feature))
-        return Imagined(feature.clone(), nothing, nothing)
+        return ModelStep(feature.clone(), nothing, nothing)
 
 
 def columns(states: int) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ def foreseen_rewards(model: WorldModel, held_out: Segment) -> Figure:
     """Draw recorded rewards of held-out segments (B, L) against those that the model predicts from the step before."""
     with torch.no_grad():
         feature = model.encode(held_out.observation[:, :-1], held_out.action[:, :-1], None)[:, -1]
-        following = model.step_members(feature.expand(model.members, -1, -1), held_out.action[:, -1])
+        following = model.predict_per_member(feature.expand(model.members, -1, -1), held_out.action[:, -1])
     recorded, predicted = held_out.reward[:, -1].cpu(), following.reward.mean(0).cpu()
     figure = Figure(figsize=(4, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="recorded", ylabel="predicted")

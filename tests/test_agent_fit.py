@@ -19,7 +19,7 @@ from latent_combo.agent.measures import held_out_metrics, regularisers
 from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
-from latent_combo.world_model.base import Imagined
+from latent_combo.world_model.base import ModelStep
 
 
 class Walk(PartialWorldModel):
@@ -27,9 +27,9 @@ class Walk(PartialWorldModel):
 
     feature_dim, action_dim = F, A
 
-    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         following = feature + action[:, :1]
-        return Imagined(following, action.sum(-1), (following[:, 0] >= 20.0).float())
+        return ModelStep(following, action.sum(-1), (following[:, 0] >= 20.0).float())
 
 
 def test_rollouts_act_by_each_agents_own_mu() -> None:
@@ -74,7 +74,7 @@ def test_rounds_of_rollouts_come_when_they_are_due_and_act_by_the_policy_of_that
     model, agent = Walk(), make_agent(dataclasses.replace(SMALL, rollout_actions="policy"))
     calls, imagine = [], model.imagine_step
 
-    def counted(feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+    def counted(feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         calls.append(action)
         return imagine(feature, action, generator)
 

@@ -35,7 +35,7 @@ def test_calibration_measures_by_hand() -> None:
     g, spreads = draws(), []
     for t in range(2):  # the same draws, in the same order
         member, noise = torch.randint(3, (5,), generator=g), torch.randn(5, 2, generator=g)
-        prior = Drift().step_members(truth[:, t].sub(action[:, t]).expand(3, -1, -1), action[:, t]).prior
+        prior = Drift().predict_per_member(truth[:, t].sub(action[:, t]).expand(3, -1, -1), action[:, t]).prior
         chosen = prior.mean[member, range(5)] + prior.std[member, range(5)] * noise
         spreads.append(torch.distributions.Normal(*prior).log_prob(chosen).sum(-1).std(0))
     assert found.log_prob_std == pytest.approx(torch.stack(spreads).mean(0).numpy(), rel=1e-4)

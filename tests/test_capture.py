@@ -19,7 +19,7 @@ from latent_combo.agent.fit import AgentFit, AgentFitConfig, SideBySide
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.numerics.capture import CapturedStep
 from latent_combo.numerics.finite import NonFiniteError
-from latent_combo.world_model.base import Imagined, Segment
+from latent_combo.world_model.base import ModelStep, Segment
 from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
 from latent_combo.world_model.fit import Fit, FitConfig
 from latent_combo.world_model.recurrent import RecurrentWorldModel
@@ -224,7 +224,7 @@ def test_a_bad_number_of_the_model_ends_the_agents() -> None:
     fit = agent_fit(rollout_every=2)
     imagine = fit.model.imagine_step
 
-    def broken(feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+    def broken(feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         step = imagine(feature, action, generator)
         return dataclasses.replace(step, reward=step.reward * float("inf"))
 

@@ -199,7 +199,7 @@ def test_predictions_are_in_the_datasets_units() -> None:
     observation = torch.tensor([[4.0, 5.0, 6.0]])
     feature = model.encode(observation[:, None], torch.zeros(1, 1, A), None)[:, 0]
     torch.testing.assert_close(model.decode(feature), observation)
-    steps = model.step_members(feature.expand(2, 1, S), torch.zeros(1, A))
+    steps = model.predict_per_member(feature.expand(2, 1, S), torch.zeros(1, A))
     for k, standardised in enumerate((1.0, 3.0)):
         moved = observation + standardised * model.change_std[:S] + model.change_mean[:S]
         torch.testing.assert_close(model.decode(steps.feature[k]), moved)

@@ -10,7 +10,7 @@ from toy_models import PartialWorldModel
 
 from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
-from latent_combo.world_model.base import Imagined
+from latent_combo.world_model.base import ModelStep
 
 POLICY = dataclasses.replace(SMALL, rollout_actions="policy")
 
@@ -24,9 +24,9 @@ class Mortal(PartialWorldModel):
         super().__init__()
         self.chance = chance
 
-    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         count = len(feature)
-        return Imagined(torch.full_like(feature, -1.0), torch.zeros(count), torch.full((count,), self.chance))
+        return ModelStep(torch.full_like(feature, -1.0), torch.zeros(count), torch.full((count,), self.chance))
 
 
 def test_the_policys_actions_are_samples() -> None:

@@ -32,7 +32,7 @@ from latent_combo.diagnostics.panels.horizon import draw_horizon
 from latent_combo.diagnostics.panels.latents import draw_latent_kl, latent_kl
 from latent_combo.diagnostics.panels.probes import draw_probes, probe, probed_figures, told_apart
 from latent_combo.diagnostics.style import DREAMING, OBSERVING, fit
-from latent_combo.world_model.base import Imagined
+from latent_combo.world_model.base import ModelStep
 from latent_combo.world_model.gaussian import Gaussian, kl_divergence, kl_per_dimension
 from latent_combo.world_model.open_loop import open_loop
 
@@ -173,8 +173,8 @@ class Scripted(Actor):
 class Halves(Drift):
     """Every imagined step adds a half to the state."""
 
-    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
-        return Imagined(feature + 0.5, feature[:, 0], torch.zeros(len(feature)))
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
+        return ModelStep(feature + 0.5, feature[:, 0], torch.zeros(len(feature)))
 
 
 def test_the_agent_acts_in_its_dream() -> None:

@@ -12,7 +12,7 @@ from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.extraction import EXTRACTIONS, ActorCritic, Extraction, squared_distance
 from latent_combo.agent.tanh_gaussian import TanhGaussian
-from latent_combo.world_model.base import Imagined, WorldModel
+from latent_combo.world_model.base import ModelStep, WorldModel
 
 
 class FilteredImitation(Extraction):
@@ -42,8 +42,8 @@ class Disagreement:
 
     weight: float
 
-    def __call__(self, model: WorldModel, feature: Tensor, action: Tensor, step: Imagined) -> Imagined:
-        of_members = model.step_members(feature.expand(model.members, *feature.shape), action).reward  # (K, N)
+    def __call__(self, model: WorldModel, feature: Tensor, action: Tensor, step: ModelStep) -> ModelStep:
+        of_members = model.predict_per_member(feature.expand(model.members, *feature.shape), action).reward  # (K, N)
         return dataclasses.replace(step, reward=step.reward - self.weight * of_members.std(0))
 
 

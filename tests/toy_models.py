@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from latent_combo.world_model.base import Imagined, MemberSteps, Metrics, Segment, WorldModel
+from latent_combo.world_model.base import MemberPredictions, Metrics, ModelStep, Segment, WorldModel
 from latent_combo.world_model.gaussian import Gaussian
 
 
@@ -21,7 +21,7 @@ class PartialWorldModel(WorldModel):
     def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
         raise AssertionError("not encoded here")
 
-    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         raise AssertionError("not imagined here")
 
     def observe(
@@ -29,7 +29,7 @@ class PartialWorldModel(WorldModel):
     ) -> tuple[Tensor, Gaussian | None]:
         raise AssertionError("not observed here")
 
-    def step_members(self, feature: Tensor, action: Tensor) -> MemberSteps:
+    def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:
         raise AssertionError("not stepped here")
 
     def decode(self, feature: Tensor) -> Tensor:
@@ -53,19 +53,21 @@ class Drift(PartialWorldModel):
     def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
         return observation
 
-    def step_members(self, feature: Tensor, action: Tensor) -> MemberSteps:
+    def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:
         push = 1.0 + torch.arange(self.members).float() / 10.0
         following = feature + push[:, None, None] * action
         std = torch.full_like(following, 0.25)
         std[..., 0] = 0.5 + torch.arange(self.members).float()[:, None]
-        return MemberSteps(following, following[..., 0], torch.zeros(following.shape[:2]), Gaussian(following, std))
+        return MemberPredictions(
+            following, following[..., 0], torch.zeros(following.shape[:2]), Gaussian(following, std)
+        )
 
     def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
         return observation
 
-    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         following = feature + action
-        return Imagined(following, following[:, 0], torch.zeros(len(feature)))
+        return ModelStep(following, following[:, 0], torch.zeros(len(feature)))
 
     def decode(self, feature: Tensor) -> Tensor:
         return feature

@@ -10,23 +10,23 @@ from typing import Protocol
 
 from torch import Tensor
 
-from latent_combo.world_model.base import Imagined, WorldModel
+from latent_combo.world_model.base import ModelStep, WorldModel
 
 
 class Penalty(Protocol):
     """A change of imagined steps before they are stored; it reads nothing of the device, and draws no numbers."""
 
-    def __call__(self, model: WorldModel, feature: Tensor, action: Tensor, step: Imagined) -> Imagined:
+    def __call__(self, model: WorldModel, feature: Tensor, action: Tensor, step: ModelStep) -> ModelStep:
         """Return `step`, from states `feature` (N, F) by `action` (N, A), with other rewards or terminations (N,).
 
-        What the members disagree in is had by `model.step_members`.
+        What the members disagree in is had by `model.predict_per_member`.
         """
 
 
 class NoPenalty:
     """Steps are stored as the model imagines them."""
 
-    def __call__(self, model: WorldModel, feature: Tensor, action: Tensor, step: Imagined) -> Imagined:
+    def __call__(self, model: WorldModel, feature: Tensor, action: Tensor, step: ModelStep) -> ModelStep:
         """Return `step`."""
         return step
 

@@ -51,7 +51,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Imagined:
+class ModelStep:
     """One imagined step of N latent states."""
 
     feature: Tensor
@@ -63,7 +63,7 @@ class Imagined:
 
 
 @dataclass(frozen=True)
-class MemberSteps:
+class MemberPredictions:
     """One step of N states by each of K members, from the member's own state and by the mean of its prediction."""
 
     feature: Tensor
@@ -106,7 +106,7 @@ class WorldModel(nn.Module, ABC):
         """Filter whole sequences (B, L, ...) from their starts; equals L calls of `filter_step`. Returns (B, L, F)."""
 
     @abstractmethod
-    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         """Step N latent states (N, F) by actions (N, A), each through an ensemble member drawn for it alone."""
 
     @abstractmethod
@@ -116,7 +116,7 @@ class WorldModel(nn.Module, ABC):
         """`encode`, and the posteriors (B, L, Z) that it took; None for a model whose states are the observations."""
 
     @abstractmethod
-    def step_members(self, feature: Tensor, action: Tensor) -> MemberSteps:
+    def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:
         """Step each of K members from its own states (K, N, F), under actions (N, A) that all of them share."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from latent_combo.world_model.base import MemberSteps, Segment, WorldModel
+from latent_combo.world_model.base import MemberPredictions, Segment, WorldModel
 from latent_combo.world_model.gaussian import Gaussian
 
 
@@ -49,9 +49,9 @@ def dream(model: WorldModel, segment: Segment, context: int, generator: torch.Ge
     """
     filtered, posterior = model.observe(segment.observation, segment.action, generator)
     feature = filtered[:, context - 1].expand(model.members, -1, -1)
-    steps: list[MemberSteps] = []
+    steps: list[MemberPredictions] = []
     for action in segment.action[:, context:].unbind(1):
-        steps.append(model.step_members(feature, action))
+        steps.append(model.predict_per_member(feature, action))
         feature = steps[-1].feature
     seen = filtered[:, :context].expand(model.members, -1, -1, -1)
     return Dream(

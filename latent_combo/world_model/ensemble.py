@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from combo_common.validation import require_not_negative, require_positive
 from latent_combo.numerics.matmul import stacked_linear
-from latent_combo.world_model.base import Imagined, MemberSteps, Metrics, Quality, Segment, WorldModel
+from latent_combo.world_model.base import MemberPredictions, Metrics, ModelStep, Quality, Segment, WorldModel
 from latent_combo.world_model.gaussian import Gaussian, log_prob
 from latent_combo.world_model.normaliser import Normaliser
 from latent_combo.world_model.termination_fns import TERMINATION_FNS, Ending
@@ -231,7 +231,7 @@ class EnsembleWorldModel(WorldModel):
         """See `WorldModel.filter_step`: states need no memory."""
         return self._standardise(observation)
 
-    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         """See `WorldModel.imagine_step`.
 
         The states are dealt out at random, as many to each elite: every state has each of them with the same
@@ -248,15 +248,15 @@ class EnsembleWorldModel(WorldModel):
         change = torch.empty_like(drawn)
         change[order] = drawn
         following, reward = self._move(feature, change[:count])
-        return Imagined(following, reward, self._terminal(following))
+        return ModelStep(following, reward, self._terminal(following))
 
-    def step_members(self, feature: Tensor, action: Tensor) -> MemberSteps:
-        """See `WorldModel.step_members`; the members are the elites."""
+    def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:
+        """See `WorldModel.predict_per_member`; the members are the elites."""
         x = torch.cat([feature, action.expand(self.members, -1, -1)], -1)
         mean, log_variance = self.networks(x, self.elite)
         following, reward = self._move(feature, mean)
         std = (0.5 * log_variance).exp()[..., :-1] * (self.change_std[:-1] / self.observation_std)
-        return MemberSteps(following, reward, self._terminal(following), Gaussian(following, std))
+        return MemberPredictions(following, reward, self._terminal(following), Gaussian(following, std))
 
     def _standardise(self, observation: Tensor) -> Tensor:
         return (observation - self.observation_mean) / self.observation_std

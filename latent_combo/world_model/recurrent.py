@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from combo_common.validation import require_not_negative, require_positive
-from latent_combo.world_model.base import Imagined, MemberSteps, Metrics, Segment, WorldModel
+from latent_combo.world_model.base import MemberPredictions, Metrics, ModelStep, Segment, WorldModel
 from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, choose_ways, computed_plainly, to_unit_range
 from latent_combo.world_model.gaussian import Gaussian, half_squared_distance, kl_divergence
 from latent_combo.world_model.rssm import RSSM, RSSMConfig
@@ -167,18 +167,18 @@ class RecurrentWorldModel(WorldModel):
         h, z, _ = self.rssm.observe(embedding, action[:, None], drawn, feature)
         return torch.cat([h, z], -1).squeeze(1)
 
-    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> Imagined:
+    def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         """See `WorldModel.imagine_step`."""
         count, device = len(feature), feature.device
         member = torch.randint(self.config.rssm.members, (count,), device=device, generator=generator)
         noise = torch.randn(count, self.config.rssm.stochastic, device=device, generator=generator)
         following, _ = self.rssm.advance(feature, action, member, noise)
-        return Imagined(following, self.reward(following), self.terminal(following))
+        return ModelStep(following, self.reward(following), self.terminal(following))
 
-    def step_members(self, feature: Tensor, action: Tensor) -> MemberSteps:
-        """See `WorldModel.step_members`."""
+    def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:
+        """See `WorldModel.predict_per_member`."""
         following, prior = self.rssm.advance_members(feature, action)
-        return MemberSteps(following, self.reward(following), self.terminal(following), prior)
+        return MemberPredictions(following, self.reward(following), self.terminal(following), prior)
 
     def _noise(self, leading: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
         shape = (*leading, self.config.rssm.stochastic)

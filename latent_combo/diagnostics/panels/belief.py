@@ -49,7 +49,7 @@ def believe(model: WorldModel, segment: Segment, context: int) -> list[Belief]:
     dreamed = dream(model, segment, context, None)
     batch, length = segment.action.shape[:2]
     before = rearrange(dreamed.filtered[:, : context - 1], "b l f -> (b l) f").expand(model.members, -1, -1)
-    ahead = model.step_members(before, rearrange(segment.action[:, 1:context], "b l a -> (b l) a"))
+    ahead = model.predict_per_member(before, rearrange(segment.action[:, 1:context], "b l a -> (b l) a"))
 
     def whole(seen: Tensor, unseen: Tensor) -> Tensor:
         """Predictions of rows 1 to C - 1 (K, B C-1, ...) and of the rest (K, B, L - C, ...), as (K, B, L, ...)."""

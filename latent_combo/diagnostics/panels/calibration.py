@@ -72,7 +72,7 @@ def calibrate(
     each = feature.expand(model.members, -1, -1)
     variances, likelihoods, means = [], [], []
     for now, observation in zip(action.unbind(1), truth.unbind(1), strict=True):
-        prior = model.step_members(at.expand(model.members, -1, -1), now).prior
+        prior = model.predict_per_member(at.expand(model.members, -1, -1), now).prior
         variances.append(prior.std.square().norm(dim=-1).amax(0))
         member = torch.randint(model.members, (len(at),), generator=generator, device=at.device)
         rows = torch.arange(len(at), device=at.device)
@@ -81,7 +81,7 @@ def calibrate(
         likelihoods.append(log_prob(prior, drawn).std(0))
         means.append(prior.mean.var(0).mean(-1).sqrt())
         at = model.imagine_step(at, now, generator).feature
-        each = model.step_members(each, now).feature
+        each = model.predict_per_member(each, now).feature
         seen = model.filter_step(seen, observation, now, None)
     predicted = model.decode(each.flatten(0, 1)).unflatten(0, each.shape[:2]).float().mean(0)
     observation_error = 10.0 ** (-decibels(predicted, truth[:, -1], scale, truth.dim() - 2) / 20.0)

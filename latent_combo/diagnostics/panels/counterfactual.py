@@ -69,7 +69,7 @@ def counterfactual(
     each = feature.expand(model.members, len(actions), -1)
     observations, rewards = [], []
     for now in torch.stack(list(actions.values())).unbind(1):
-        step = model.step_members(each, now)
+        step = model.predict_per_member(each, now)
         each = step.feature
         observations.append(model.decode(each.flatten(0, 1)).unflatten(0, each.shape[:2]).float().mean(0))
         rewards.append(step.reward.mean(0))
