@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config",
-    "TrajectoryDataset",
     "Episode",
     "NumpyPolicy",
     "Rollout",
     "Run",
+    "TrajectoryDataset",
     "UserError",
     "__version__",
     "decode",

@@ -26,7 +26,7 @@ class NStepReturn:
     """(M,): gamma to the number of those steps, 0 where the episode ended there for good."""
 
     @classmethod
-    def after(
+    def n_step(
         cls, source: Tensor, reward: Tensor, terminal: Tensor, last: Tensor, steps: int, discount: float
     ) -> "NStepReturn":
         """Follow rows `source` (M,) for `steps`, or to the last row of their episode.

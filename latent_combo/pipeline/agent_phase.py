@@ -56,7 +56,7 @@ def fit_agent(
     if saved := session.restore(PHASE, fit):
         looks = InterimScores.read(saved["looks"])
 
-    def look(agent: ConservativeActorCritic, step: int) -> None:
+    def score_interim(agent: ConservativeActorCritic, step: int) -> None:
         score = evaluator.interim(policy_of(session, model, agent), last=step == config.updates)
         looks.add(step, score.returns.mean(1).tolist())
         session.log.write(PHASE, step, {"score": torch.tensor(looks.returns[-1])})
@@ -73,7 +73,7 @@ def fit_agent(
             config.updates,
             meter,
             "q_data",
-            [*callbacks, Callback(due.__contains__, look, "looks")],
+            [*callbacks, Callback(due.__contains__, score_interim, "looks")],
             measure=lambda: held_out_metrics(agent, held_out, seed),
             state=lambda: {"looks": asdict(looks)},
         ),

@@ -49,7 +49,7 @@ def told_apart(real: Floats, imagined: Floats, held_out_real: Floats, held_out_i
 def probed_figures(
     state: Floats, names: tuple[str, ...], unbounded_angles: tuple[str, ...]
 ) -> tuple[Floats, tuple[str, ...]]:
-    """What is read of states (N, D): the numbers of the given names, angles that go on `unbounded_angles` by sine and cosine."""
+    """What is read of states (N, D): the numbers of the given names, those of `unbounded_angles` by sine and cosine."""
     columns, labels = [], []
     for column, name in zip(state.T, names, strict=True):
         columns += [np.sin(column), np.cos(column)] if name in unbounded_angles else [column]
