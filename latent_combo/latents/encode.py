@@ -24,7 +24,7 @@ class EncodeConfig:
     """V, encodings of every row, each with fresh samples of the latent and a fresh shift; a batch mixes them."""
     sample: bool = True
     """Sample the latent from its posterior, or else take the mean, which says more of the frame; in encoding and in
-    acting alike. ModelStep states are sampled in both cases."""
+    acting alike. Imagined states are sampled in both cases."""
     random_shift: int = 0
     """Each episode's images are moved by up to this many pixels in every view but the first."""
     episodes_at_once: int = 8
