@@ -22,12 +22,12 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 import combo_common.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
 from combo_common.errors import UserError
 from combo_common.files import writing
+from combo_common.progress import progress_bar
 from combo_common.versions import versions
 from data.episode import Episode
 from data.formats.d4rl import write_d4rl
@@ -149,7 +149,7 @@ def _write_d4rl(
     references: tuple[float, float],
 ) -> str:
     """Write a split in D4RL's layout; returns what is in it."""
-    kept = list(tqdm(episodes, desc=f"writing {out.name}", unit="episode"))
+    kept = list(progress_bar(episodes, desc=f"writing {out.name}", unit="episode"))
     metadata = {
         "task": task.name,
         "split": split,

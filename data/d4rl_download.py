@@ -11,9 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import ClassVar
 
-from tqdm import tqdm
-
 from combo_common.errors import UserError
+from combo_common.progress import progress_bar
 from data.formats.store import Store
 
 ROBOTS = ("halfcheetah", "hopper", "walker2d", "ant")
@@ -147,7 +146,7 @@ def _fetch(url: str, part: Path) -> None:
         resumed = answer.status == 206
         left = int(answer.headers.get("Content-Length") or 0)
         total = left + (have if resumed else 0)
-        with part.open("ab" if resumed else "wb") as file, tqdm(
+        with part.open("ab" if resumed else "wb") as file, progress_bar(
             desc=f"fetching {url}", total=total or None, initial=have if resumed else 0, unit="B", unit_scale=True
         ) as bar:  # fmt: skip
             while block := answer.read(BLOCK):

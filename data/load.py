@@ -16,11 +16,11 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from combo_common.errors import UserError
 from combo_common.files import staged_folder, write_atomically, writing
 from combo_common.memory import free_memory
+from combo_common.progress import progress_bar
 from data.dataset import TrajectoryDataset
 from data.episode import DTYPES, OPTIONAL, Episode
 from data.formats.base import Source
@@ -164,7 +164,7 @@ def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) ->
         yield from render_episodes(dataset, size, look, progress, skipped=source.skipped)
         return
     said = f"decoding {Path(source.where).name}"
-    for where, episode in tqdm(source, desc=said, unit="episode", total=source.count, disable=not progress):
+    for where, episode in progress_bar(source, desc=said, unit="episode", total=source.count, disable=not progress):
         if episode.image is None:
             raise UserError(f"{where} holds states and no images; use --obs state")
         episode = replace(episode, image=resized(where, episode.image, size))

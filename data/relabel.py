@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import combo_common.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
 from combo_common.errors import UserError
+from combo_common.progress import progress_bar
 from combo_common.versions import versions
 from data.episode import Episode
 from data.formats.base import Source
@@ -61,7 +61,7 @@ def main() -> None:
         print(f"{source.where} has images; they are not in {given.out}, whose frames data.render draws")
     steps = source.dataset.manifest.transitions if source.dataset else WORTHWHILE
     processes = processes_for(given.processes, steps, WORTHWHILE)
-    made = tqdm(
+    made = progress_bar(
         relabel(source.episodes(), task, given.reward, processes), desc=f"relabelling {Path(source.where).name}",
         unit="episode", total=source.count,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Many copies of one environment stepped in lockstep, here or dealt out to processes of their own."""
+"""Many copies of one environment stepped in lockstep, here or in processes of their own."""
 
 import multiprocessing
 from multiprocessing.connection import Connection
@@ -87,9 +87,7 @@ class SubprocessVectorEnv:
                 pipe.send((what, argument[p::processes]))
             answers = [pipe.recv() for _, pipe in self._workers[:busy]]
         except (EOFError, OSError) as error:
-            raise UserError(
-                "a process that plays episodes has ended by itself; see its words above, or set --score.processes 1"
-            ) from error
+            raise UserError("a worker process crashed; see its output above, or set --score.processes 1") from error
         if failed := [answer for answer in answers if isinstance(answer, str)]:
             raise UserError(failed[0])
         together = []

@@ -104,7 +104,12 @@ def test_an_exported_model_says_what_it_is_and_has_the_same_weights(finished: Pa
     config, result = load_run(finished).config, json.loads((finished / "result.json").read_text())
     assert recipe is not None
     assert (recipe.obs, recipe.task, recipe.look, recipe.image_size) == ("pixels", "walker-walk", "fast", 32)
-    assert (recipe.dataset, recipe.split_seed, recipe.held_out, recipe.steps) == ("tiny", 0, config.held_out, 6)
+    assert (recipe.dataset, recipe.split_seed, recipe.held_out, recipe.steps) == (
+        "tiny",
+        0,
+        config.validation_fraction,
+        6,
+    )
     assert (recipe.quality, recipe.versions) == (result["world_model"], result["versions"])
     settings = yaml.safe_load((finished / "config.yaml").read_text())
     assert (recipe.model, recipe.fit) == (settings["world_model"], settings["world_model_fit"])
@@ -146,8 +151,8 @@ def test_its_settings_lie_between_the_preset_and_the_command_line(finished: Path
     assert (conv.encoder_channels, conv.ways) == ((4, 4, 8), ())  # ways are of the machine that fitted it
     assert config.world_model.rssm == fitted.world_model.rssm
     assert (config.fitted, config.preset, config.seed, config.seed_of_split) == (str(file), "small", 5, 0)
-    assert config.held_out == fitted.held_out
-    assert config.fit == parse(["--preset", "small"])[0].fit
+    assert config.validation_fraction == fitted.validation_fraction
+    assert config.world_model_fit == parse(["--preset", "small"])[0].world_model_fit
     assert parse([f"--world_model={file}", *given, "--seed", "5"])[0] == config
     assert parse(["--fitted", str(file), *given, "--seed", "5"])[0] == config
     assert settings_files(["--world_model", str(file), *given])[-1] == file

@@ -94,7 +94,7 @@ def test_one_process_takes_an_item_at_a_time_and_closes_what_was_made() -> None:
 
 def test_a_process_that_dies_is_told() -> None:
     results = in_order(EVALUATED, ["1", "__import__('os')._exit(1)"], 2)
-    with pytest.raises(UserError, match="has ended by itself; .* set --processes 1"):
+    with pytest.raises(UserError, match="a worker process crashed; .* set --processes 1"):
         list(results)
 
 

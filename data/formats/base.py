@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tqdm import tqdm
-
 from combo_common.errors import UserError
+from combo_common.progress import progress_bar
 from data.dataset import TrajectoryDataset
 from data.episode import Episode
 from data.formats.native import Dataset
@@ -146,7 +145,7 @@ class Source:
 
     def episodes(self, progress: bool = False, doing: str = "reading") -> Iterator[Episode]:
         """The episodes, one at a time, without their names."""
-        bar = tqdm(
+        bar = progress_bar(
             self, desc=f"{doing} {Path(self.where).name}", unit="episode", total=self.count, disable=not progress
         )
         return (episode for _, episode in bar)

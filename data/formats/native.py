@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from combo_common.errors import UserError
 from combo_common.files import staged_folder, write_atomically
+from combo_common.progress import progress_bar
 from combo_common.versions import versions
 from data.episode import DTYPES, OPTIONAL, Episode, validate
 from data.formats.manifest import FORMAT_VERSION, MANIFEST_NAME, Description, Manifest, read_manifest
@@ -62,7 +62,7 @@ def write_dataset(
     transitions = 0
     dims: Dims | None = None
     with staged_folder(folder) as partial:
-        bar = tqdm(episodes, desc=f"writing {folder.name}", unit="episode", total=total, disable=not progress)
+        bar = progress_bar(episodes, desc=f"writing {folder.name}", unit="episode", total=total, disable=not progress)
         for index, episode in enumerate(bar):
             name = f"episode-{index:06d}.npz"
             validate(episode, str(folder / name))

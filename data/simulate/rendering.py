@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from combo_common.errors import UserError
+from combo_common.progress import progress_bar
 from data.episode import Episode
 from data.formats.manifest import Description, Manifest, check_fits
 from data.formats.native import Dataset, write_dataset
@@ -92,7 +92,7 @@ def render_episodes(
         raise UserError(f"images of {size} pixels cannot be drawn; choose a size of {SIZES[0]} to {SIZES[-1]}")
     frames = manifest.transitions + manifest.episodes
     count = processes_for(processes, frames, WORTHWHILE)
-    with tqdm(total=frames, desc=f"drawing {recording.folder.name}", unit="frame", disable=not progress) as bar:
+    with progress_bar(total=frames, desc=f"drawing {recording.folder.name}", unit="frame", disable=not progress) as bar:
         for episode in in_order(
             RenderWorkerMaker(recording, size, look), manifest.files, min(count, manifest.episodes)
         ):

@@ -17,10 +17,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save as pack
-from tqdm import tqdm
 
 from combo_common.errors import UserError
 from combo_common.files import write_atomically, writing
+from combo_common.progress import progress_bar
 from data.episode import Episode
 from data.safe.npz import read_npz
 from data.simulate.rollout import PolicySpec, mean_return
@@ -142,7 +142,7 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
     )  # fmt: skip
     if done:
         _restore(model, folder, done)
-    with tqdm(total=total, initial=done, unit="step", desc=f"SAC on {task.name}", smoothing=0.05) as bar:
+    with progress_bar(total=total, initial=done, unit="step", desc=f"SAC on {task.name}", smoothing=0.05) as bar:
         while done < total:
             model.learn(each, callback=Progress(), reset_num_timesteps=False)
             done += each
@@ -227,7 +227,7 @@ def measure(
     path = folder / "behaviour.json"
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"snapshots": {}}
     snapshots = sorted(folder.glob("actor-*.safetensors"))
-    for file in tqdm([s for s in snapshots if s.name not in known["snapshots"]], desc="measuring snapshots"):
+    for file in progress_bar([s for s in snapshots if s.name not in known["snapshots"]], desc="measuring snapshots"):
         actor = PolicySpec(file, sampled=False)
         known["snapshots"][file.name] = mean_return(task, actor, episodes, seed=10_000)
     if known.get("expert") != snapshots[-1].name:
@@ -244,7 +244,7 @@ def measure_script(task: Task, episodes: int = 20, processes: int = 1) -> dict[s
     """As `measure`, of the task's script with each of NOISES, worst first."""
     returns = {
         f"script-{rank:02d}": mean_return(task, PolicySpec(noise=noise), episodes, 10_000, processes)
-        for rank, noise in enumerate(tqdm(NOISES, desc="measuring the script", unit="noise"))
+        for rank, noise in enumerate(progress_bar(NOISES, desc="measuring the script", unit="noise"))
     }
     return {
         "snapshots": returns,

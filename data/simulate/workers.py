@@ -1,4 +1,4 @@
-"""Work dealt out to processes, whose results come in order and are those of one process."""
+"""Work that is shared among processes, whose results come in order and are those of one process."""
 
 import contextlib
 import multiprocessing
@@ -71,9 +71,7 @@ def in_order(
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
-            raise UserError(
-                "a process that was dealt work has ended by itself; see its words above, or set --processes 1"
-            ) from error
+            raise UserError("a worker process crashed; see its output above, or set --processes 1") from error
 
 
 @contextlib.contextmanager

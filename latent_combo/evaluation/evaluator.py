@@ -22,18 +22,18 @@ class ScoreConfig:
     episodes: int = 10
     """Episodes of the final score, per agent."""
     episodes_during_training: int = 3
-    """Episodes of each look during training, per agent; the last look plays as many as the final score, if those are
-    more."""
+    """Episodes of each evaluation during training, per agent; the last one plays as many as the final score, where
+    those are more."""
     processes: int = 1
-    """Processes that the episodes are dealt out to; 1 plays them in the run's own."""
+    """Processes that play the episodes; 1 plays them in the run's own."""
     seed: int = 50_000
     """The first episode's; each episode has the next one. No settings were chosen on these."""
     seed_during_training: int = 2_000
-    """The same for the looks during training, which play other episodes than the final score."""
+    """The same for evaluations during training, which play other episodes than the final score."""
 
     @property
     def most_episodes(self) -> int:
-        """Episodes per agent of the longest of a run's evaluations: of the final score, and of the last look."""
+        """Episodes per agent of a run's longest evaluation: the final score, or the last one during training."""
         return max(self.episodes, self.episodes_during_training)
 
     def __post_init__(self) -> None:
@@ -42,7 +42,8 @@ class ScoreConfig:
         apart = abs(self.seed - self.seed_during_training)
         if apart < (self.episodes if self.seed < self.seed_during_training else self.most_episodes):
             raise ValueError(
-                f"the final score plays episodes from seed {self.seed} on, the looks from {self.seed_during_training}, "
+                f"the final score plays episodes from seed {self.seed} on, evaluations during training "
+                f"from {self.seed_during_training}, "
                 "and some are the same; set them further apart"
             )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 LAST_FIFTH = 0.8
-"""Looks after this share of the updates tell whether the policy is stable."""
+"""Evaluations after this share of the updates tell whether the policy is stable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class InterimScores:
         self.returns.append(returns)
 
     def swing(self, updates: int, stack: int) -> list[float | None]:
-        """Standard deviation over mean of each agent's looks in the last fifth of training; None without two."""
+        """Standard deviation over mean of each agent's scores in the last fifth of training; None without two."""
         late = [r for step, r in zip(self.steps, self.returns, strict=True) if step > LAST_FIFTH * updates]
         if len(late) < 2:
             return [None] * stack
@@ -39,8 +39,8 @@ class InterimScores:
         return swings
 
 
-def look_steps(updates: int, looks: int) -> set[int]:
-    """When to look: half of the looks evenly over the first four fifths of training, half over the last."""
-    early = np.linspace(0, LAST_FIFTH * updates, looks - looks // 2 + 1)[1:]
-    late = np.linspace(LAST_FIFTH * updates, updates, looks // 2 + 1)[1:]
+def evaluation_steps(updates: int, evaluations: int) -> set[int]:
+    """When to evaluate: half of the evaluations evenly over the first four fifths of training, half over the last."""
+    early = np.linspace(0, LAST_FIFTH * updates, evaluations - evaluations // 2 + 1)[1:]
+    late = np.linspace(LAST_FIFTH * updates, updates, evaluations // 2 + 1)[1:]
     return {int(step) for step in np.concatenate([early, late])} - {0}

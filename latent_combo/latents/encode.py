@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
+from combo_common.progress import progress_bar
 from combo_common.validation import require_not_negative, require_positive
 from data.dataset import TrajectoryDataset
 from latent_combo.agent.replay import EncodedDataset
@@ -72,7 +72,7 @@ def encode_dataset(
     """Encode the given episodes, as the agent's training set or as its held-out set."""
     device = generator.device
     views = []
-    for view in tqdm(range(config.num_encodings), desc="encoding", unit="view"):
+    for view in progress_bar(range(config.num_encodings), desc="encoding", unit="view"):
         shift = config.random_shift if view else 0
         pieces = encode_episodes(model, decoded, episodes, config, generator, shift)
         views.append(torch.cat(pieces))

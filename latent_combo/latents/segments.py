@@ -36,13 +36,14 @@ class SegmentSampler:
         decoded: TrajectoryDataset,
         episode_ids: Sequence[int] | NDArray[np.int64],
         length: int,
-        from_first: float = 0.0,
+        episode_start_fraction: float = 0.0,
     ) -> None:
         """Count the starts. Raises UserError when none of the episodes has `length` rows.
 
-        A share `from_first` of the segments begin with an episode instead, uniformly chosen of those long enough.
+        A share `episode_start_fraction` of the segments begin with an episode instead, drawn uniformly from those that
+        are long enough.
         """
-        self.decoded, self.length, self.episode_start_fraction = decoded, length, from_first
+        self.decoded, self.length, self.episode_start_fraction = decoded, length, episode_start_fraction
         ids = np.asarray(episode_ids, np.int64)
         lengths = usable_rows(decoded, ids)
         # Windows that stick out are moved inside; single transitions are all alike as they are.

@@ -12,7 +12,7 @@ from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.measures import held_out_metrics, regularisers, update_flops
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.evaluation.evaluator import Evaluator
-from latent_combo.evaluation.interim import InterimScores, look_steps
+from latent_combo.evaluation.interim import InterimScores, evaluation_steps
 from latent_combo.evaluation.policy import Policy
 from latent_combo.pipeline.build import build_agent
 from latent_combo.pipeline.loop import Callback, Phase, train_phase
@@ -61,7 +61,7 @@ def fit_agent(
         looks.add(step, score.returns.mean(1).tolist())
         session.log.write(PHASE, step, {"score": torch.tensor(looks.returns[-1])})
 
-    due = look_steps(config.updates, config.evaluations)
+    due = evaluation_steps(config.updates, config.evaluations)
     meter = Meter("updates", 1.0, update_flops(agent, dataset), device)
     train_phase(
         session,

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
+from combo_common.progress import progress_bar
 from envs.tasks import get_task
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config.saved import save_config
@@ -149,7 +150,7 @@ class Session:
 
     def progress(self, phase: str, steps: int, done: int) -> "tqdm[Any]":
         """A progress bar with rate and remaining time."""
-        return tqdm(total=steps, initial=done, desc=phase, unit="step", smoothing=0.05, dynamic_ncols=True)
+        return progress_bar(total=steps, initial=done, desc=phase, unit="step", smoothing=0.05, dynamic_ncols=True)
 
     def report(
         self, phase: str, step: int, metrics: Mapping[str, Tensor | float], meter: Meter, bar: "tqdm[Any]", show: str

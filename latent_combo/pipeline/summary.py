@@ -22,6 +22,8 @@ AGENT_SETTINGS = (
     *("trajectory_temperature", "episode_start_fraction", "bfloat16"),
 )
 """The agent's settings that a result says."""
+FIRST = ("seed", "algorithm", "agent.beta")
+"""The columns that the HParams tab begins with."""
 
 
 def summarise(
@@ -90,4 +92,5 @@ def log_result(log: MetricsLog, config: Config, result: Result) -> None:
     scores = result.scores()
     log.write("result", config.agent_fit.updates, scores)
     settings: dict[str, Any] = flat_settings(config)
+    settings = {name: settings[name] for name in FIRST} | settings  # the tab has them in this order
     log.board.hyperparameters(settings, {f"result/{name}": value for name, value in scores.items()})

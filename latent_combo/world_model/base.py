@@ -127,9 +127,10 @@ class WorldModel(nn.Module, ABC):
         """Take the units of a dataset's training episodes, for a model that works in such; called before the fit."""
 
     def validate(self, held_out: Segment, patience: int) -> bool:
-        """Look at held-out transitions while being fitted; returns whether to stop.
+        """Validate on held-out transitions while being fitted; returns whether to stop.
 
-        A model that chooses by them keeps its best weights; it stops when `patience` looks, more than 0, brought none.
+        A model that chooses by them keeps its best weights; it stops after `patience` validations without better ones,
+        and goes on for all steps where that is 0.
         """
         return False
 
@@ -140,7 +141,7 @@ class WorldModel(nn.Module, ABC):
         return float(operations)
 
     def restore_best(self) -> None:
-        """End the fit: take what the looks found best."""
+        """End the fit: take the weights that validated best."""
 
     def quality(self, transitions: Callable[[], Segment]) -> Quality:
         """Figures of one step ahead on held-out transitions (B, 2, ...), for a model that is fitted to single steps."""

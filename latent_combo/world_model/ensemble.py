@@ -127,7 +127,7 @@ class EnsembleWorldModel(WorldModel):
     def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         """Negative log-likelihood of changes and rewards (in units of their standard deviations), up to a constant.
 
-        The transitions of the segment are dealt out: each of K networks gets a K-th of them, so that no two see the
+        The transitions of the segment are assigned: each of K networks gets a K-th of them, so that no two see the
         same data in the same order. The loss is, as in MOPO, twice the negative log-likelihood, averaged over
         transitions and dimensions and summed over networks, with the layers' weight decay and the distance of the
         log-variance bounds.
@@ -168,7 +168,7 @@ class EnsembleWorldModel(WorldModel):
         """Keep each network's weights where its held-out error has fallen by 1%; see `WorldModel.look`."""
         error = self.errors(held_out)
         better = error < (1.0 - IMPROVEMENT) * self.best_error
-        # The first look has nothing to compare with: inf * (1 - 1%) is above any error.
+        # The first validation has nothing to compare with: inf * (1 - 1%) is above any error.
         self.best_error.copy_(torch.where(better, error, self.best_error))
         for name, parameter in self.networks.named_parameters():
             best = getattr(self, f"best_{name.replace('.', '_')}")
@@ -234,7 +234,7 @@ class EnsembleWorldModel(WorldModel):
     def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         """See `WorldModel.imagine_step`.
 
-        The states are dealt out at random, as many to each elite: every state has each of them with the same
+        The states are assigned to elites at random, as many to each: every state has each of them with the same
         probability, and each network sees its share only.
         """
         count, device = len(feature), feature.device

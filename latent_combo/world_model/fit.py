@@ -38,7 +38,7 @@ class FitConfig:
     random_shift: int = 0
     """Each sequence's images are moved by up to this many pixels, the same for all of its frames; 0 for none."""
     validate_every: int = 250
-    """Steps between looks at the loss of held-out episodes."""
+    """Steps between validations, which measure the loss of held-out episodes."""
     patience: int = 0
     """Looks without an improvement after which the fit ends, for a model that chooses by them; 0 for all steps."""
 
@@ -70,7 +70,7 @@ class Fit:
         self.model, self.config, self.sample, self.generator, self.prepare = model, config, sample, generator, prepare
         self.step = 0
         self.stopped = False
-        """Whether a look at held-out episodes has ended it."""
+        """Whether a validation has ended it."""
         device = generator.device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         names = [name for name, p in model.named_parameters() if p.requires_grad]
