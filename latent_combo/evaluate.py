@@ -28,14 +28,19 @@ def main() -> None:
     first = run.config.score.seed if given.seed is None else given.seed
     with closing(Evaluator(run.task, run.config.observation_spec, policy.num_agents, run.config.score)) as evaluator:
         score = evaluator.play(policy, first, given.episodes)
-    print(scores(run, score, Result.read(given.run)))
+    print(scores(run, score))
+    try:
+        if (result := Result.read(given.run)) is not None:
+            print(f"dataset {result.dataset_return_mean:.1f} ({run.config.dataset})")
+    except UserError as error:  # of a file that scoring does without
+        print(f"no return of the dataset: {error}")
     if given.video:
         write_mp4(given.video, *film(run.task, run.config.look, score.physics))
         print(f"video in {given.video}")
 
 
-def scores(run: Run, score: Score, result: Result | None) -> str:
-    """Each agent's returns and score, and what they are to be compared with, in lines for people."""
+def scores(run: Run, score: Score) -> str:
+    """Each agent's returns and score beside the references, in lines for people."""
     task, mean = run.task, float(score.returns.mean())
     lines = [
         f"agent {label}: return {returns.mean():.1f} +- {returns.std():.1f} over {len(returns)} episodes "
@@ -43,8 +48,6 @@ def scores(run: Run, score: Score, result: Result | None) -> str:
         for label, returns in zip(run.config.agent.labels(), score.returns, strict=True)
     ]
     lines.append(f"all: return {mean:.1f} +- {score.returns.std():.1f}, normalised {task.normalised_score(mean):.1f}")
-    if result is not None:
-        lines.append(f"dataset {result.dataset_return_mean:.1f} ({run.config.dataset})")
     lines.append(f"random policy {task.random_return:.1f}, expert {task.expert_return:.1f}; from: {task.references}")
     return "\n".join(lines)
 

@@ -12,9 +12,8 @@ from combo_common.memory import keep_freed_memory
 from latent_combo.config.command_line import parse, settings_files
 from latent_combo.config.schema import Config
 from latent_combo.diagnostics.model import ModelViews
-from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.result import Result, finished
-from latent_combo.pipeline.agent_phase import fit_agent, policy_of
+from latent_combo.pipeline.agent_phase import evaluator_of, fit_agent, policy_of
 from latent_combo.pipeline.encode_phase import encode
 from latent_combo.pipeline.measure import (
     agent_callbacks,
@@ -40,11 +39,11 @@ def train(config: Config, resume: bool = False) -> Result:
     keep_freed_memory()
     with Interrupt() as interrupt:
         session = Session(config, interrupt, resume)
-        config, task = session.config, session.task
+        config = session.config
         data, split, fitted = prepare(session)
         with (
             session.opened(),
-            closing(Evaluator(task, config.observation_spec, config.agent.num_agents, config.score)) as evaluator,
+            closing(evaluator_of(session)) as evaluator,
         ):
             shown = context_of(session, data, split)
             # A world model of the dataset (eq. 27), or one that is fitted already

@@ -94,6 +94,9 @@ def test_the_last_look_plays_as_many_episodes_as_the_final_score_and_others() ->
 
 
 def test_looks_and_final_score_share_no_episode() -> None:
-    ScoreConfig(episodes=5, episodes_during_training=2, seed=5, seed_during_training=0)
+    assert ScoreConfig(episodes=5, episodes_during_training=2, seed=5, seed_during_training=0).last_episodes == 5
+    # the last evaluation during training ends where the final score begins
+    assert ScoreConfig(episodes=6, episodes_during_training=2, seed=5, seed_during_training=0).last_episodes == 5
+    assert ScoreConfig(episodes=6, episodes_during_training=2, seed=0, seed_during_training=9).last_episodes == 6
     with pytest.raises(ValueError, match="some are the same"):
-        ScoreConfig(episodes=6, episodes_during_training=2, seed=5, seed_during_training=0)
+        ScoreConfig(episodes=6, episodes_during_training=6, seed=5, seed_during_training=0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from latent_combo.config.command_line import parse, settings_files
+from latent_combo.config.command_line import check, parse, settings_files
 from latent_combo.config.parser import setting_types
 from latent_combo.config.saved import load_config, save_config
 from latent_combo.runtime.renamed import GROUPS, SETTINGS, renamed, with_new_names
@@ -79,5 +79,16 @@ def test_the_new_names_are_settings_and_the_old_ones_are_none() -> None:
 
 
 def test_where_both_names_are_given_the_new_one_counts() -> None:
-    both = {"fit": {"steps": 3}, "world_model_fit": {"steps": 4}, "agent": {"f": 0.1, "real_ratio": 0.2}}
-    assert with_new_names(both)[0] == {"world_model_fit": {"steps": 4}, "agent": {"real_ratio": 0.2}}
+    both = {"world_model_fit": {"steps": 4}, "fit": {"steps": 3, "batch": 2}, "agent": {"real_ratio": 0.2, "f": 0.1}}
+    assert with_new_names(both)[0] == {"world_model_fit": {"steps": 4, "batch": 2}, "agent": {"real_ratio": 0.2}}
+
+
+def test_a_file_of_before_is_found_and_read_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "before.yaml").write_text("{agent: {f: 0.25}, out: 2026-01-01}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for words in (["--config", "~/before.yaml"], ["--config=~/before.yaml"], ["--config", f"{tmp_path}/before.yaml"]):
+        check(words)
+        made = parse(words)[0]
+        assert (made.agent.real_ratio, made.out) == (0.25, "2026-01-01")

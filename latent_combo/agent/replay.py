@@ -162,7 +162,7 @@ def trajectory_weights(reward: Tensor, is_first: Tensor, temperature: float | No
 
 
 FIRST_ROWS = 25
-"""Of an episode, that `AgentConfig.from_first` means."""
+"""Of an episode, that `AgentConfig.episode_start_fraction` means."""
 
 
 def rows_since_first(is_first: Tensor) -> Tensor:

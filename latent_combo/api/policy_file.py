@@ -111,7 +111,7 @@ def load_policy(path: str | Path, device: str = "cpu", seed: int | None = None) 
     `seed` is of the latents' noise (None: that of the run). Raises UserError for any other file, and for weights that
     are not of the sizes that the settings say.
     """
-    file, where = Path(path).expanduser(), torch.device(device)
+    file, where = Path(path).expanduser(), _device(device)
     settings = read_policy_settings(file)
     try:
         with torch.device("meta"):  # whatever sizes the settings name, no memory is taken before the weights have them
@@ -131,6 +131,13 @@ def load_policy(path: str | Path, device: str = "cpu", seed: int | None = None) 
     return NumpyPolicy(policy, tuple(settings.observation_shape))
 
 
+def _device(name: str) -> torch.device:
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"device is {name!r}; it is cpu, cuda or another of torch's") from error
+
+
 def read_policy_settings(path: Path) -> PolicySettings:
     """What a file of a policy says of itself. Raises UserError where it says nothing, or of another format."""
     text = read_metadata(path).get(METADATA)
@@ -141,10 +148,19 @@ def read_policy_settings(path: Path) -> PolicySettings:
         if said.pop("format") != FORMAT:
             raise _unfit(path, f"its format is not {FORMAT}")
         settings = PolicySettings(**said)
-        kinds = (("obs", str), ("observation_shape", list), ("action_dim", int), ("sample", bool), ("seed", int))
+        kinds = (
+            ("obs", str),
+            ("observation_shape", list),
+            ("action_dim", int),
+            ("sample", bool),
+            ("seed", int),
+            ("agent", int),
+        )
         for name, kind in kinds:
             if not isinstance(said[name], kind):
                 raise TypeError(f"{name} is {said[name]!r}")
+        if min(settings.seed, settings.agent) < 0:
+            raise ValueError(f"seed is {settings.seed} and agent {settings.agent}")
         if settings.obs not in FILTERS:
             raise ValueError(f"obs is {settings.obs!r}")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

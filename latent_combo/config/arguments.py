@@ -55,7 +55,7 @@ def split_config(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def config_files(arguments: list[str]) -> Iterator[Path]:
     """The files that `--config` names, in order."""
-    return (Path(option.removeprefix("--config=")) for option in split_config(arguments)[0])
+    return (Path(option.removeprefix("--config=")).expanduser() for option in split_config(arguments)[0])
 
 
 def peek(arguments: list[str], name: str, default: str) -> str:

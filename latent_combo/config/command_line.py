@@ -48,7 +48,8 @@ def check(arguments: list[str]) -> None:
         return
     if not peek(spelt, "fitted", ""):  # which may say what is observed
         known_preset(*chosen_names(spelt))
-    read(spelt)
+    files, single = split_config(spelt)
+    read([*files, *single])
 
 
 def _answer(arguments: list[str]) -> None:

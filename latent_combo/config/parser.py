@@ -59,10 +59,10 @@ def _namespace(arguments: list[str]) -> jsonargparse.Namespace:
 
 def _with_new_names(argument: str) -> str:
     """An option; one that names a file with settings by names of before holds its settings by the new ones instead."""
-    path = Path(argument.removeprefix("--config="))
-    if not argument.startswith("--config=") or not path.is_file():
+    path = Path(argument.removeprefix("--config=")).expanduser()
+    if not argument.startswith("--config=") or not path.is_file() or not has_old_names(path):
         return argument
-    return f"--config={json.dumps(read_settings(path))}" if has_old_names(path) else argument
+    return f"--config={json.dumps(read_settings(path), default=str)}"  # a date in a name of a folder, for one
 
 
 @contextmanager

@@ -32,15 +32,22 @@ class ScoreConfig:
     """The same for evaluations during training, which play other episodes than the final score."""
 
     @property
+    def last_episodes(self) -> int:
+        """Episodes per agent of the last evaluation during training: the final score's number, if seeds have room."""
+        before_final = self.seed - self.seed_during_training
+        room = before_final if before_final > 0 else self.episodes
+        return max(self.episodes_during_training, min(self.episodes, room))
+
+    @property
     def most_episodes(self) -> int:
         """Episodes per agent of a run's longest evaluation: the final score, or the last one during training."""
-        return max(self.episodes, self.episodes_during_training)
+        return max(self.episodes, self.last_episodes)
 
     def __post_init__(self) -> None:
         require_positive(self, "episodes", "episodes_during_training", "processes")
         require_not_negative(self, "seed", "seed_during_training")
         apart = abs(self.seed - self.seed_during_training)
-        if apart < (self.episodes if self.seed < self.seed_during_training else self.most_episodes):
+        if apart < (self.episodes if self.seed < self.seed_during_training else self.episodes_during_training):
             raise ValueError(
                 f"the final score plays episodes from seed {self.seed} on, evaluations during training "
                 f"from {self.seed_during_training}, "
@@ -55,18 +62,19 @@ class Evaluator:
     the episode's seed, and not on the number that are played side by side (`Policy`).
     """
 
-    def __init__(self, task: Task, seen: ObservationSpec, stack: int, config: ScoreConfig) -> None:
-        self.task, self.seen, self.num_agents, self.config = task, seen, stack, config
+    def __init__(self, task: Task, seen: ObservationSpec, num_agents: int, config: ScoreConfig, room: int = 0) -> None:
+        """Play with `num_agents` agents; environments are made at once for `room` episodes each, or for more later."""
+        self.task, self.seen, self.num_agents, self.config, self.room = task, seen, num_agents, config, room
         self._copies: SyncVectorEnv | SubprocessVectorEnv | None = None
         self._room = 0
 
     def interim(self, policy: Policy, last: bool = False) -> Score:
         """Score as during training, on other episodes than the final score's.
 
-        The last look, at the weights that the final score is of, plays as many as that: the two should agree.
+        The last one, at the weights that the final score is of, plays as many as that: the two should agree.
         """
         config = self.config
-        episodes = config.most_episodes if last else config.episodes_during_training
+        episodes = config.last_episodes if last else config.episodes_during_training
         return self.play(policy, config.seed_during_training, episodes)
 
     def final(self, policy: Policy, record: int = 0) -> Score:
@@ -105,10 +113,10 @@ class Evaluator:
         return Score(by_agent, told[median], told[worst], last.reshape(by_agent.shape), recorder.segment())
 
     def _environments(self, count: int) -> SyncVectorEnv | SubprocessVectorEnv:
-        """At least `count` copies, and as many as the run's longest evaluation takes."""
+        """At least `count` copies."""
         if self._copies is None or self._room < count:
             self.close()
-            self._room = max(count, self.num_agents * self.config.most_episodes)
+            self._room = max(count, self.num_agents * self.room)
             self._copies = make_vector_env(self.task, self.seen, self._room, self.config.processes)
         return self._copies
 

@@ -23,7 +23,7 @@ class Setting:
     dataset: str
     """The dataset, as the run was given it."""
     algorithm: str
-    """One of `config.schema.ALGORITHMS`."""
+    """One of `agent.algorithms.ALGORITHMS`."""
     preset: str
     """The preset that the settings started from."""
     seed: int

@@ -86,3 +86,10 @@ def fit_agent(
 def policy_of(session: Session, model: WorldModel, agent: ConservativeActorCritic) -> Policy:
     """The agents' policies, as they are at the moment and go on to be trained."""
     return Policy(model, agent.acting, agent.num_agents, session.config.seed, session.config.encode.sample)
+
+
+def evaluator_of(session: Session) -> Evaluator:
+    """What a run's agents are scored by, with room for its longest evaluation; close it."""
+    config = session.config
+    room = config.score.most_episodes
+    return Evaluator(session.task, config.observation_spec, config.agent.num_agents, config.score, room)

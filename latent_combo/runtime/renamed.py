@@ -47,16 +47,18 @@ def with_new_names(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
         return now
 
     def own(group: str, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        names = {key: new(f"{group}.{key}").partition(".")[2] for key in value}
-        return {**{names[key]: value[key] for key in value if names[key] not in value or names[key] == key}}
+        return value if not isinstance(value, dict) else by_new({f"{group}.{key}": item for key, item in value.items()})
+
+    def by_new(values: dict[str, Any]) -> dict[str, Any]:
+        names = {name: new(name) for name in values}
+        ordered = sorted(values, key=lambda name: names[name] == name)  # stable; the new names come last, and count
+        return {names[name].rpartition(".")[2]: values[name] for name in ordered}
 
     made: dict[str, Any] = {}
-    for key, value in settings.items():
-        now = new(str(key))
-        if now == key or now not in settings:
-            made[now] = own(str(key), value)
+    for key, value in sorted(settings.items(), key=lambda item: renamed(str(item[0])) == item[0]):
+        now, values = new(str(key)), own(str(key), value)
+        both = isinstance(values, dict) and isinstance(made.get(now), dict)
+        made[now] = {**made[now], **values} if both else values
     return made, found
 
 
