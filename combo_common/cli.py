@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from combo_common.commands import program
-from combo_common.errors import UserError
+from combo_common.errors import StoppedError, UserError
 from combo_common.suggest import did_you_mean, nearest
 from combo_common.versions import named
 
@@ -24,6 +24,9 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     try:
         main()
         sys.stdout.flush()  # here, where a closed pager can be told
+    except StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(130)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

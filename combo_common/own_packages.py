@@ -41,7 +41,7 @@ def refuse(name: str, found: Path) -> NoReturn:
     """Say that a package is somebody else's: in one line and exit code 2 for a command, else by ImportError."""
     line = (
         f"{found} hides the package {name} of latent-combo; "
-        "run the command as `latent-combo ...` instead of `python -m ...`, or from another folder"
+        "run the command as `latent-combo ...` instead of `python -m ...`, or work in another folder"
     )
     if not _is_command():
         raise ImportError(line)

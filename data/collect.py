@@ -25,7 +25,7 @@ import numpy as np
 
 import combo_common.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
-from combo_common.errors import UserError
+from combo_common.errors import StoppedError, UserError
 from combo_common.files import writing
 from combo_common.progress import progress_bar
 from combo_common.versions import versions
@@ -135,7 +135,7 @@ def _behaviour(task: Task, given: argparse.Namespace, seed: int, processes: int)
     try:
         train_behaviour(learner, folder, given.steps, seed)
     except KeyboardInterrupt as error:
-        raise UserError(f"stopped; the same command goes on from the last save in {folder}") from error
+        raise StoppedError(f"stopped; the same command continues from the last save in {folder}") from error
     return Behaviour(task, learner, folder, measure(learner, folder, processes=processes))
 
 

@@ -37,7 +37,7 @@ def unknown(name: str, data_dir: Path) -> UserError:
     """The error for a name that no dataset has: the nearest known ones, and how one of this name could be made."""
     names = [*known_names(data_dir), *(known for store in stores() for known in store.known())]
     nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
-    known = f"; known names: {', '.join(nearest)}" if nearest else ""
+    known = f"; did you mean {nearest[0]}? Known names: {', '.join(nearest)}" if nearest else ""
     return UserError(
         f"there is no dataset {name!r}, neither as a folder or file nor by name in {data_dir}{known}; "
         "give the path of a dataset of this project, of V-D4RL, DreamerV2, LOMPO, D4RL or Minari"

@@ -72,6 +72,8 @@ _PLACES = {
 
 def __getattr__(name: str) -> Any:
     """Import a name from its place. Raises AttributeError for a name that this package does not offer."""
+    if name == "__version__" or name == "train" or name in _PLACES:
+        import_module("latent_combo.own_packages")  # which raises ImportError where a user's own packages hide ours
     if name == "__version__":
         return import_module("combo_common.versions").version_of("latent-combo")
     if name == "train":  # the command's module, which can be called: both have this name

@@ -24,7 +24,7 @@ from latent_combo.pipeline.measure import (
     write_pages,
 )
 from latent_combo.pipeline.model_phase import fit_world_model, keep_fitted
-from latent_combo.pipeline.prepare import prepare
+from latent_combo.pipeline.prepare import prepare, require_dataset
 from latent_combo.pipeline.session import Session
 from latent_combo.pipeline.summary import dataset_returns, log_result, seconds_of, summarise
 from latent_combo.runtime.interrupt import Interrupt
@@ -81,6 +81,7 @@ def main() -> None:
         print(result.describe(config.out))
         return
     if not resume:
+        require_dataset(config)
         print(f"dataset     {config.dataset} ({config.task})")
         print(f"settings    {', '.join(map(str, settings_files(sys.argv[1:])))}", flush=True)
     result = train(config, resume)

@@ -12,6 +12,8 @@ from combo_common.cli import Parser
 from combo_common.commands import command, program
 from combo_common.errors import UserError
 from latent_combo.cli import COMMANDS, run
+from latent_combo.config.command_line import parse
+from latent_combo.pipeline.prepare import require_dataset
 
 ROOT = Path(__file__).parent.parent
 SLOW_TO_IMPORT = {"torch", "numpy", "jsonargparse", "h5py", "mujoco"}
@@ -203,3 +205,15 @@ def test_what_is_wrong_of_train_is_said_before_the_rest_is_imported(
     assert named in str(error.value)
     with pytest.raises(SystemExit):
         run(["train", "--preset", "small", "--help"])
+
+
+def test_an_unknown_dataset_is_named_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = parse(["--dataset", "hoper-mini", "--obs", "state", "--data-dir", str(tmp_path)])[0]
+    with pytest.raises(UserError, match="there is no dataset 'hoper-mini'.*did you mean hopper-mini?"):
+        require_dataset(config)
+    require_dataset(parse(["--obs", "state", "--data-dir", str(tmp_path)])[0])  # which comes with the program
+    require_dataset(
+        parse(["--obs", "state", "--dataset", "hopper-medium-v2", "--data-dir", str(tmp_path)])[0]
+    )  # fetched

@@ -294,8 +294,11 @@ def test_help_shows_texts_choices_and_the_values_of_the_other_arguments(capsys: 
     assert all(f"--{name.replace('_', '-')} " in used_first for name in FIRST if name != "fitted")
     assert used_first.rstrip().endswith(f"(default: {parse(['--preset', 'small'])[0].agent_fit.updates})")
     assert not [name for name in setting_types() if setting_types()[name] and f"--{name}" in rest and "_" in name]
-    typo = explain(["--presett", "small"])
-    assert "there is no setting presett; did you mean preset?" in typo.splitlines()[-1] and "--obs {pixels" in typo
+    with pytest.raises(UserError, match="there is no setting presett; did you mean preset?"):
+        explain(["--presett", "small"])
+    with pytest.raises(UserError, match="unknown preset 'smal'"):  # after the help of the quickstart
+        parse(["--preset", "smal", "--help"])
+    assert "--obs {pixels" in capsys.readouterr().out
 
 
 def test_choices_are_those_of_the_parts_that_use_them() -> None:

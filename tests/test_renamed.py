@@ -39,15 +39,16 @@ def test_all_names_of_before_mean_what_they_meant(tmp_path: Path, capsys: pytest
     assert parse(["--config", str(file)])[0] == now
     assert settings_files(["--config", str(file)])[-1] == file
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"{file} has settings by names of before" in said
-    assert "fit.held_out_every is world_model_fit.validate_every" in said and "agent.f is agent.real_ratio" in said
+    assert said.count("\n") == 1 and f"note: in {file}, " in said
+    assert "fit.held_out_every is now called world_model_fit.validate_every" in said
+    assert "agent.f is now called agent.real_ratio" in said
 
 
 def test_a_command_line_of_before_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     old = ["--fit.steps=30", "--agent.f", "0.25", "--agent.rho", "dataset", "--held-out", "0.2"]
     new = ["--world-model-fit.steps=30", "--agent.real-ratio", "0.25", "--agent.penalty-states", "dataset"]
     assert parse(old)[0] == parse([*new, "--validation-fraction", "0.2"])[0]
-    assert "--agent.f is --agent.real-ratio" in capsys.readouterr().err
+    assert "--agent.f is now called --agent.real-ratio" in capsys.readouterr().err
 
 
 def test_a_run_of_before_is_read_back(tmp_path: Path) -> None:

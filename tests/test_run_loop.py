@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from combo_common.cli import run_cli
-from combo_common.errors import UserError
+from combo_common.errors import StoppedError, UserError
 from combo_common.versions import PACKAGES, commit, named, versions
 from latent_combo.numerics.flops import count_flops
 from latent_combo.numerics.schedule import cosine
@@ -46,15 +46,16 @@ def test_a_timer_adds_up_by_section_even_if_the_body_fails(monkeypatch: pytest.M
     assert timer.seconds == {"data": 6.0, "agent": 1.5}
 
 
-def test_the_first_interrupt_waits_and_the_second_does_not() -> None:
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_interrupt_waits_and_the_second_does_not(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
     with Interrupt() as interrupt:
         assert not interrupt.requested
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         assert interrupt.requested
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,7 @@ def test_the_first_interrupt_waits_and_the_second_does_not() -> None:
     [
         (UserError("no task `walk`; known: walker-walk"), 2, "error: no task `walk`; known: walker-walk\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (StoppedError("stopped and saved; continue with: it"), 130, "stopped and saved; continue with: it\n"),
         (None, 0, ""),
     ],
 )

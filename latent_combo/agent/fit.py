@@ -25,24 +25,25 @@ class AgentFitConfig:
     """The schedule of algorithm 1."""
 
     updates: int = 100_000
-    """Updates of the critics and of the policy; this and the two below are LOMPO's, to whose parameters B.2 refers."""
+    """Updates of the critics and of the policy. The paper's preset for images has 100,000, one round of 3,200
+    rollouts every 200 updates: LOMPO's, to whose parameters B.2 refers."""
     warm_up: int = 0
-    """The first of them, in which the policy imitates the dataset's actions by their likelihood alone, the targets of
-    the dataset's pairs are the rewards to the end of their episodes, and those of the model's pairs go on by the
-    policy's mode; conservatism is as after it. Policy and values start near the behaviour's. CQL's published code
-    begins with such a policy; not in the paper."""
+    """Updates at the start in which the policy imitates the dataset's actions (by their likelihood), the targets of
+    the dataset's transitions are the rewards to the end of their episodes, and those of the model's bootstrap from
+    the policy's mode. The conservative term is as afterwards. Policy and values then start near the behaviour's.
+    CQL's published code begins with such a policy; not in the paper."""
     final_learning_rate: float = 1.0
-    """Share of the learning rates that is left at the last update, on a cosine; 1 keeps them constant."""
+    """Final learning rates as a share of the initial ones, on a cosine; 1 keeps them constant."""
     rollout_length: int = 5
     """h, steps of a rollout (B.2: 5 on images)."""
     rollout_batch_size: int = 3_200
-    """Rollouts of one round."""
+    """States that the rollouts of one round start from."""
     rollout_every: int = 200
     """Updates between rounds of rollouts."""
     model_retain_rounds: int = 5
-    """Rounds whose transitions stay in the model buffer."""
+    """Rounds of rollouts that the model buffer keeps."""
     evaluations: int = 10
-    """How often the policy is scored during training, half of the times in its last fifth; for people only."""
+    """Evaluations during training, half of them in its last fifth; they do not influence training."""
 
     def __post_init__(self) -> None:
         require_positive(

@@ -27,7 +27,7 @@ class NetworkConfig:
     layers: int = 3
     """Hidden layers."""
     layer_norm: bool = False
-    """Normalise each hidden layer of the critics, which bounds how far they extrapolate; not in the paper."""
+    """Normalise each hidden layer; in critics this bounds how far they extrapolate. Not in the paper."""
 
     def __post_init__(self) -> None:
         require_positive(self, "hidden", "layers")

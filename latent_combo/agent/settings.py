@@ -42,41 +42,40 @@ class AgentConfig:
     actor_network: NetworkConfig = field(default_factory=NetworkConfig)
     """Of the policy."""
     num_agents: int = 1
-    """N_a, independent agents trained side by side over one world model: seeds, or, where settings below are lists, one
-    for each of their values."""
+    """N_a, independent agents trained side by side over one world model. They differ by seed, or by the values of
+    settings that are given as lists."""
     beta: Numbers = 1.0
-    """Weight of the conservative term (eq. 2); the paper has 0.5 on walker-walk medium-replay."""
+    """Weight of the conservative term (eq. 2), at least 0; a larger one is more conservative. The paper has 0.5 on
+    walker-walk medium-replay."""
     real_ratio: Numbers = 0.5
     """f, the share of a batch that comes from the dataset (eq. 2); 1 uses no model data."""
     penalty_states: Rho | list[Rho] = "mix"
-    """rho(s) of eq. 2, whose states are pushed down: those of "model" rollouts, of the whole batch ("mix", d_f), of the
-    "dataset"."""
+    """rho(s) of eq. 2, the states in which values are pushed down: those of "model" rollouts, of the whole batch
+    ("mix", d_f), or of the "dataset"."""
     rollout_actions: Mu | list[Mu] = "uniform"
     """mu(a|s) of algorithm 1, the actions of model rollouts: "uniform" or the current "policy"'s."""
     num_sampled_actions: int = 10
     """N, sampled actions for the log-sum-exp, of the uniform and of the current policy each (B.1)."""
     softmax_draws: int = 0
-    """k, samples a state that carry the gradient of the log-sum-exp, which is the mean of their gradients under its
-    softmax: all 2N are valued, and k of them drawn by that softmax are differentiated, for each critic its own. The
-    gradient's mean is the same, and an update needs less than half of the work. 0 differentiates all."""
+    """k, samples per state that carry the gradient of the log-sum-exp. 0 differentiates all 2N samples. Otherwise
+    all are valued, and k that are sampled from their softmax, for each critic its own, are differentiated: the
+    gradient has the same mean, at less than half of the work."""
     bfloat16: bool = False
-    """Let the log-sum-exp's critics, which see most of the rows, multiply in bfloat16, entries of 8 bits and sums of
-    24; Q(s, a) of eq. 29 as well, where all rows of a batch are pushed down and valued at once (rho "mix", no
-    `softmax_draws`). A processor that is no faster by it goes on in float32. Targets, eq. 3, last layers and optimisers
-    are float32's."""
+    """Compute the critics of the log-sum-exp in bfloat16 where the processor is faster by it, with sums in float32;
+    where all rows of a batch are penalised (penalty_states "mix", no `softmax_draws`), Q(s, a) of eq. 29 as well.
+    Targets, eq. 3, last layers and optimisers stay in float32."""
     batch: int = 256
     """B, transitions in an update."""
     gamma: float = 0.99
     """gamma, per agent step."""
     scale_values: bool = False
-    """Let the critics' networks predict values in units of the dataset's returns: those to the end of its episodes have
-    mean 0 and standard deviation 1 there. Losses, and what they are minimal at, are the same; networks of unit outputs
-    get there in fewer updates. Not in the paper."""
+    """Let the critics' networks predict standardised returns: those to the end of the dataset's episodes have mean 0
+    and standard deviation 1. The losses and their minima do not change; fewer updates are needed. Not in the paper."""
     target_steps: int = 1
-    """n, rewards of the dataset that a target sums before it bootstraps; more than 1 leans towards the behaviour's
-    values, and carries them n times as fast. Model data has 1, as the paper has for all."""
+    """n of n-step targets on the dataset's transitions. More than 1 propagates rewards faster, and is biased towards
+    the behaviour's values. Transitions of the model have 1, as the paper has for all."""
     tau: float = 5e-3
-    """tau, share of the critics that the target critics take over at each update."""
+    """Polyak rate of the target critics, per update."""
     critic_learning_rate: Numbers = 3e-4
     """Adam's, for the critics."""
     actor_learning_rate: Numbers = 3e-4
@@ -84,24 +83,23 @@ class AgentConfig:
     alpha_learning_rate: Numbers = 3e-4
     """Adam's, for the logarithm of the temperature."""
     initial_alpha: float = 0.1
-    """The temperature's start: near the size that it will have."""
+    """Initial temperature; choose it near the expected final value."""
     target_entropy: float | None = None
-    """Nats that the temperature is tuned to; null is -|A|, one a dimension of the actions."""
+    """Target entropy of the temperature, in nats; null is -|A|, the negative number of action dimensions."""
     extraction: str = "value"
-    """What the policy follows: the critics' "value" at its own actions (eq. 3), or by "imitation" the dataset's
-    actions, by their likelihood alone: the critics then value it and move nothing."""
+    """How the policy is trained: "value" (eq. 3), or "imitation" (likelihood of the dataset's actions; the critics
+    only evaluate it)."""
     policy_average: float = 0.0
-    """The policy that acts in the environment is a running average of the weights that are trained: the share that it
-    keeps of itself at each update, such as 0.998 for some 500 updates. 0 acts by the last weights; not in the paper."""
+    """Decay of the moving average of the policy's weights that acts in the environment: 0.998 averages some 500
+    updates, 0 acts by the last weights. Not in the paper."""
     anchor: Numbers = 0.0
-    """c of eq. 3 with an anchor (Fujimoto & Gu, 2021; not in the paper): eq. 3 is divided by the mean size of the
-    values and multiplied by c, and the policy pays |mode - a|^2 at the dataset's pairs. 0 is eq. 3 as printed; of
-    values above 0 the smaller ones stay nearer to the data. Eq. 3 counts all rows of a batch and the anchor the
-    dataset's alone, so that c f is what is traded at such a row. It wants values of one sign."""
+    """c, weight of eq. 3 against a squared distance to the dataset's actions: the policy's loss is c (loss of eq. 3)
+    / mean |Q| on all rows, plus |mode - a|^2 on the dataset's. Of values above 0 the smaller ones stay closer to the
+    data; 0 is eq. 3 as printed. It needs values of one sign. Not in the paper (after Fujimoto & Gu, 2021)."""
     backup: Literal["sample", "mode"] = "sample"
-    """The action that the critics' target values in the next state: a "sample" of the policy, as eq. 2 has it, or its
-    "mode", which is what acts in the environment. An anchored policy narrows slowly, and samples of a wide one pay for
-    conservatism at every backup (docs/notes/pixels.md); one that imitates is always backed up by its mode."""
+    """The next action in the critics' targets: a "sample" of the policy (eq. 2) or its "mode". With an anchor,
+    samples of a wide policy pay for conservatism at every backup (docs/notes/pixels.md). Imitation always has the
+    mode."""
     trajectory_temperature: float | None = None
     """alpha of trajectory weighting (Hong et al., 2023): the dataset's rows are drawn in proportion to exp(R / alpha),
     R the return of a row's episode scaled from 0, the dataset's worst, to 1, its best; for critics, policy and rollouts

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from combo_common.errors import UserError
+from latent_combo.config.parser import setting_types
 from latent_combo.runtime.renamed import line, renamed
 from latent_combo.runtime.settings_file import read_settings, say
 
@@ -32,7 +33,8 @@ def with_new_words(arguments: list[str]) -> list[str]:
     for argument in arguments:
         name, equals, value = argument.removeprefix("--").partition("=")
         if argument.startswith("--") and (now := renamed(name)) != name:
-            found[f"--{name}"] = f"--{now}".replace("_", "-")
+            if now in setting_types():  # or else the name is refused, and its own error says what was meant
+                found[f"--{name}"] = f"--{now}".replace("_", "-")
             argument = f"--{now}{equals}{value}"
         result.append(argument)
     if found:

@@ -58,7 +58,11 @@ def _answer(arguments: list[str]) -> None:
         print(named())
         raise SystemExit
     if set(HELP) & set(arguments):
-        print(explain([argument for argument in arguments if argument not in HELP]))
+        try:
+            print(explain([argument for argument in arguments if argument not in HELP]))
+        except UserError:
+            print(explain([]))
+            raise
         raise SystemExit
 
 
@@ -76,14 +80,10 @@ def settings_files(arguments: list[str]) -> tuple[Path, ...]:
 def explain(arguments: list[str]) -> str:
     """The help of `train`: every setting, with the value that the arguments make of it.
 
-    Arguments that make no config, such as a name that there is not, are named at the end; the values are then the
-    quickstart's.
+    Raises UserError for arguments that make no config, such as a name that there is not.
     """
-    try:
-        spelt = _spelt(arguments)
-        return help_text(read(_ordered(spelt, Layers.of(spelt))))
-    except UserError as error:
-        return f"{help_text(read(_ordered([], Layers.of([]))))}\n\nerror: {error}"
+    spelt = _spelt(arguments)
+    return help_text(read(_ordered(spelt, Layers.of(spelt))))
 
 
 def _spelt(arguments: list[str]) -> list[str]:

@@ -57,9 +57,9 @@ class Config:
     """How observations are drawn: fast, or the suite's full look, which other programs' images have unless this says
     otherwise."""
     fitted: str | None = None
-    """A fitted world model to train agents on instead of fitting one, whatever `world_model_fit` says: the folder of a
-    run, or a file of `latent_combo.export`, whose settings of the world model, task, dataset and held-out episodes this
-    run takes over. On the command line it is --world-model PATH."""
+    """A fitted world model to train agents on instead of fitting one; the `world_model_fit` settings are then
+    unused. It is the folder of a run or a file of `latent-combo export`, whose settings of the world model, task,
+    dataset and held-out episodes this run takes over."""
     validation_fraction: float = 0.1
     """Share of the episodes that nothing is trained on."""
     split_seed: int | None = None

@@ -34,8 +34,8 @@ class ViewsConfig:
     segments: int = 64
     """Held-out segments that prediction and calibration are measured on, or as many as there are."""
     episodes: int = 20
-    """Scored episodes of the first agent, at most, that its values and dreams are held against: all that presets
-    score. Their images stay in memory."""
+    """Scored episodes of the first agent, at most, that its values and imagined paths are compared with: all that
+    presets score. Their images stay in memory."""
 
     def __post_init__(self) -> None:
         require_not_negative(self, "every")

@@ -25,9 +25,9 @@ class ScoreConfig:
     """Episodes of each evaluation during training, per agent; the last one plays as many as the final score, where
     those are more."""
     processes: int = 1
-    """Processes that play the episodes; 1 plays them in the run's own."""
+    """Processes that play the episodes; 1 uses the main process."""
     seed: int = 50_000
-    """The first episode's; each episode has the next one. No settings were chosen on these."""
+    """Seed of the first episode; each further episode adds 1. No settings were chosen on these."""
     seed_during_training: int = 2_000
     """The same for evaluations during training, which play other episodes than the final score."""
 

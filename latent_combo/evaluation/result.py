@@ -188,7 +188,8 @@ class Result:
         figures = self.world_model.open_loop
         columns = (figures.get(f"{name}_psnr", {}) for name in ("open_loop", "copy_last", "mean_observation"))
         model, copy, mean = columns
-        return ", ".join(f"{k} steps {model[k]:.1f} (copy {copy[k]:.1f}, mean {mean[k]:.1f})" for k in model)
+        steps = {k: f"{k} step" if int(k) == 1 else f"{k} steps" for k in model}
+        return ", ".join(f"{steps[k]} {model[k]:.1f} (copy {copy[k]:.1f}, mean {mean[k]:.1f})" for k in model)
 
 
 def _typed(said: dict[str, Any]) -> dict[str, Any]:

@@ -23,10 +23,10 @@ class EncodeConfig:
     num_encodings: int = 1
     """V, encodings of every row, each with fresh samples of the latent and a fresh shift; a batch mixes them."""
     sample: bool = True
-    """Sample the latent from its posterior, or else take the mean, which says more of the frame; in encoding and in
-    acting alike. Imagined states are sampled in both cases."""
+    """Encode with samples of the posterior, or else with its mean, also when acting. Imagined states are always
+    samples."""
     random_shift: int = 0
-    """Each episode's images are moved by up to this many pixels in every view but the first."""
+    """Each episode's images are shifted by up to this many pixels in every encoding but the first."""
     episodes_at_once: int = 8
     """Episodes that are filtered side by side; bounds the memory."""
 
@@ -72,7 +72,7 @@ def encode_dataset(
     """Encode the given episodes, as the agent's training set or as its held-out set."""
     device = generator.device
     views = []
-    for view in progress_bar(range(config.num_encodings), desc="encoding", unit="view"):
+    for view in progress_bar(range(config.num_encodings), desc="encoding", unit="encoding"):
         shift = config.random_shift if view else 0
         pieces = encode_episodes(model, decoded, episodes, config, generator, shift)
         views.append(torch.cat(pieces))

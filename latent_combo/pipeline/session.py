@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from combo_common.commands import command
-from combo_common.errors import UserError
+from combo_common.errors import StoppedError, UserError
 from combo_common.files import write_atomically
 from combo_common.progress import progress_bar
 from envs.tasks import get_task
@@ -65,6 +65,9 @@ class Session:
         """
         self._prepare()
         steps = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
+        if self.resumes:
+            reached = f"world model at step {steps['world_model']}, agent at update {steps['agent']}"
+            print(f"resuming      {self.out}: {reached}", flush=True)
         steps["open_loop"] = steps["world_model"]
         self.log = MetricsLog(self.out, steps if self.resumes else None, self.config.agent.labels())
         self.gallery = MediaWriter(self.out, self.log.board, EXACT)
@@ -125,9 +128,9 @@ class Session:
             raise NonFiniteError(f"{error}; what that step was given is in {path}", error.step) from error
 
     def stop_if_asked(self) -> None:
-        """Raise UserError, saying how to go on, if Ctrl-C was pressed; call it when all is saved."""
+        """Raise StoppedError if Ctrl-C was pressed or the process was asked to end; call it when all is saved."""
         if self.interrupt.requested:
-            raise UserError(f"stopped and saved; go on with: {command('train', '--resume', self.out)}")
+            raise StoppedError(f"stopped and saved; continue with: {command('train', '--resume', self.out)}")
 
     def clocks(self, steps: int, **every: int) -> dict[str, Every]:
         """Clocks for a loop of `steps` steps: "log" and "save" from the config, and the named ones."""

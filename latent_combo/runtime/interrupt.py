@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the step in progress."""
+"""Ctrl-C, and a request to end, that wait for the step in progress."""
 
 import signal
 import sys
@@ -7,10 +7,13 @@ from types import FrameType, TracebackType
 
 
 class Interrupt:
-    """Within the body, the first Ctrl-C only sets `requested`; a second one stops at once.
+    """Within the body, the first Ctrl-C only sets `requested`; a second one stops at once. SIGTERM does the same.
 
-    Ctrl-C reaches the main thread alone, so that elsewhere this does nothing.
+    Signals reach the main thread alone, so that elsewhere this does nothing.
     """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    """Ctrl-C, and what batch systems send before they end a process."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -18,14 +21,15 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         self._hears = threading.current_thread() is threading.main_thread()
         if self._hears:
-            self._previous = signal.signal(signal.SIGINT, self._handle)
+            self._previous = [signal.signal(number, self._handle) for number in self.SIGNALS]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._hears:
-            signal.signal(signal.SIGINT, self._previous)
+            for number, previous in zip(self.SIGNALS, self._previous, strict=True):
+                signal.signal(number, previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

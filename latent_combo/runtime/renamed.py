@@ -64,5 +64,5 @@ def with_new_names(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
 def line(where: str, found: dict[str, str]) -> str:
     """What to say of names of before that were found somewhere."""
-    listed = ", ".join(f"{old} is {now}" for old, now in found.items())
-    return f"note: {where} has settings by names of before; now {listed}"
+    listed = ", ".join(f"{old} is now called {now}" for old, now in found.items())
+    return f"note: in {where}, {listed}"

@@ -26,7 +26,7 @@ class ConvConfig:
     encoder_channels: tuple[int, ...] = (32, 64, 128, 256)
     """One layer each, kernel 4, stride 2."""
     decoder_input: int = 1024
-    """Units of the 1x1 map from which the decoder starts."""
+    """Channels of the 1x1 map that the decoder starts from."""
     decoder_channels: tuple[int, ...] = (128, 64, 32)
     """One transposed layer each, stride 2; the layer that draws the 3 colours follows them."""
     decoder_kernels: tuple[int, ...] = (5, 5, 6, 6)

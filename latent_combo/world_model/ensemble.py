@@ -32,19 +32,20 @@ class EnsembleConfig:
     """The ensemble of Gaussian networks; the defaults are the paper's (B.1) and, where it is silent, MOPO's."""
 
     members: int = 7
-    """K, networks that are fitted (B.1)."""
+    """K, members of the ensemble that are fitted (B.1)."""
     elites: int = 5
-    """E, those with the least held-out error, which rollouts use (B.1)."""
+    """E, members with the least held-out error, which rollouts use (B.1)."""
     hidden: int = 200
     """Units of a layer (B.1)."""
     weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
-    """Of each layer's squared weights, halved; one entry more than there are hidden layers (MOPO)."""
+    """L2 coefficient of each layer: half of it times the squared weights is in the loss; one entry more than there
+    are hidden layers (MOPO)."""
     max_log_variance: float = 0.5
-    """Where the upper soft bound of the predicted log-variances starts; it is learned (Chua et al., 2018)."""
+    """Initial upper bound of the predicted log-variances; it is soft, and learned (Chua et al., 2018)."""
     min_log_variance: float = -10.0
-    """Where the soft bounds of the predicted log-variances start; they are learned (Chua et al., 2018)."""
+    """Initial lower bound of the predicted log-variances; it is soft, and learned (Chua et al., 2018)."""
     bound_weight: float = 0.01
-    """Of the distance between the two bounds in the loss."""
+    """Weight of the distance between the two bounds in the loss."""
 
     def __post_init__(self) -> None:
         require_positive(self, "members", "elites", "hidden")

@@ -21,7 +21,7 @@ class FitConfig:
     steps: int = 25_000
     """Optimiser steps of the world model."""
     batch: int = 64
-    """B, sequences in a step."""
+    """Sequences in a batch."""
     length: int = 50
     """L, rows in a sequence."""
     episode_start_fraction: float = 0.0
@@ -30,7 +30,7 @@ class FitConfig:
     learning_rate: float = 6e-4
     """Adam's."""
     final_learning_rate: float = 1.0
-    """Share of `learning_rate` that is left at the last step, on a cosine; 1 keeps it constant."""
+    """Final learning rate as a share of the initial one, on a cosine; 1 keeps it constant."""
     gradient_clip: float = 100.0
     """Largest norm of the whole gradient."""
     weight_decay: float = 0.0
@@ -40,7 +40,8 @@ class FitConfig:
     validate_every: int = 250
     """Steps between validations, which measure the loss of held-out episodes."""
     patience: int = 0
-    """Looks without an improvement after which the fit ends, for a model that chooses by them; 0 for all steps."""
+    """Validations without an improvement after which fitting stops, for a model that chooses its weights by them; 0
+    never stops early."""
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "batch", "length", "learning_rate", "gradient_clip", "validate_every")

@@ -31,11 +31,11 @@ class RecurrentConfig:
     kl_weight: float = 1.0
     """Weight of the KL term; 1 is the evidence lower bound."""
     free_nats: float = 0.0
-    """The KL, averaged over a batch, is not pressed below this."""
+    """The KL, averaged over a batch, is not penalised below this value."""
     reward_weight: float = 1.0
     """Weight of the reward's log-likelihood; 1 is the evidence lower bound."""
     discount_head: bool = False
-    """Predict terminations; tasks without any don't need it."""
+    """Predict terminations; tasks that never terminate need no such head."""
 
     def __post_init__(self) -> None:
         require_positive(self, "head_hidden")

@@ -29,7 +29,7 @@ class RSSMConfig:
     hidden: int = 256
     """Units of the one hidden layer of each head, and of the input of the GRU."""
     members: int = 7
-    """K, the number of stochastic forward models."""
+    """K, members of the ensemble of stochastic forward models."""
 
     def __post_init__(self) -> None:
         require_positive(self, "deterministic", "stochastic", "hidden", "members")
