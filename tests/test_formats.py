@@ -101,7 +101,7 @@ def write_by_minari(name: str, contents: list[Columns], seen: tuple[str, ...], j
         buffers.append(
             minari.data_collector.EpisodeBuffer(
                 id=number, observations={key: content[key] for key in seen} if several else content[seen[0]],
-                num_sampled_actions=content["action"][1:], rewards=content["reward"][1:], terminations=ended,
+                actions=content["action"][1:], rewards=content["reward"][1:], terminations=ended,
                 truncations=flags(content)["is_last"][1:] & ~ended,
             )
         )  # fmt: skip
