@@ -63,7 +63,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm("sac", "Soft Actor-Critic (Haarnoja et al., 2018), offline", {**MODEL_FREE, **SOFT}),
         Algorithm(
             "bc",
-            "Behaviour cloning; its critics value the policy and move nothing",
+            "Behaviour cloning; its critics evaluate the policy and do not train it",
             {"beta": 0.0, "anchor": 0.0, "entropy_in_target": False, **MODEL_FREE},
             IMITATION,
         ),
