@@ -6,8 +6,8 @@ package `data`. A mere folder `data`, as `--data-dir data` makes, is passed over
 
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
-from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 """Where all packages of the project lie side by side."""
@@ -16,7 +16,11 @@ PACKAGES = ("data", "envs")
 
 
 def require_own() -> None:
-    """Leave with one line where a package is somebody else's; in Python, outside of a command, raise ImportError."""
+    """Leave with one line where a package is somebody else's, if this is a command.
+
+    In Python outside of a command the project's own is imported in its place, with a warning; ImportError is raised
+    where the other one was imported before.
+    """
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         found = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
@@ -24,6 +28,7 @@ def require_own() -> None:
             continue
         if found is not None:
             refuse(name, found)
+            warnings.warn(f"`import {name}` is latent-combo's from now on, and not {found}", stacklevel=2)
         _take_own(name)
 
 
@@ -37,14 +42,16 @@ def _take_own(name: str) -> None:
     spec.loader.exec_module(module)
 
 
-def refuse(name: str, found: Path) -> NoReturn:
-    """Say that a package is somebody else's: in one line and exit code 2 for a command, else by ImportError."""
+def refuse(name: str, found: Path) -> None:
+    """End a command with one line, and Python where that package is imported already, for one that is not ours."""
     line = (
         f"{found} hides the package {name} of latent-combo; "
         "run the command as `latent-combo ...` instead of `python -m ...`, or work in another folder"
     )
     if not _is_command():
-        raise ImportError(line)
+        if name in sys.modules:
+            raise ImportError(line)
+        return
     print(f"error: {line}", file=sys.stderr)
     sys.exit(2)
 

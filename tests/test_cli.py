@@ -141,10 +141,15 @@ def test_another_package_in_the_working_folder_is_named_in_a_line(module: str, t
     assert line.startswith(f"error: {tmp_path / 'envs.py'} hides the package envs of latent-combo; run the command as")
 
 
-def test_in_python_another_package_is_an_import_error(tmp_path: Path) -> None:
+def test_in_python_the_projects_own_packages_are_taken_unless_others_are_imported(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "__init__.py").touch()
-    done = python("-c", "import latent_combo.report", cwd=tmp_path)
+    (tmp_path / "envs.py").write_text("raise RuntimeError('this is not run')")
+    script = "import latent_combo; print(latent_combo.make_config(seed=3).seed); import envs.tasks, data.episode"
+    done = python("-c", script, cwd=tmp_path)
+    assert done.stdout == "3\n", done.stderr
+    assert "`import envs` is latent-combo's from now on" in done.stderr and str(tmp_path / "envs.py") in done.stderr
+    done = python("-c", "import data, latent_combo; latent_combo.make_config()", cwd=tmp_path)
     assert "ImportError: " in done.stderr and "hides the package data of latent-combo" in done.stderr
     (tmp_path / "combo_common.py").touch()
     done = python("-m", "latent_combo.report", cwd=tmp_path)
