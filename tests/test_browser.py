@@ -96,18 +96,19 @@ def visit(browser: webdriver.Chrome, address: str) -> None:
     browser.get(address)
 
 
-IMAGES = 5
-"""Tags of a run with one clip: the clip, horizon, dreams, KL and probes of the model; as many of the agent."""
+IMAGES = 11
+"""Tags of a run with one clip: the clip, horizon, dreams, KL and probes of the model; of the agent the median and the
+worst episode, conservatism, two of calibration and other actions."""
 
 
 def test_the_images_tab_plays_the_clips(board: str, browser: webdriver.Chrome) -> None:
     visit(browser, f"{board}#images")
     size = 'e.src.includes("individualImage") && e.naturalWidth && [e.src, e.naturalWidth, e.naturalHeight]'
-    shown = see(browser, "img", size, 2 * IMAGES)
-    assert len(shown) == 2 * IMAGES
+    shown = see(browser, "img", size, IMAGES)
+    assert len(shown) == IMAGES
     assert all(width >= 128 and height >= 128 for _, width, height in shown)
     content = [urllib.request.urlopen(source).read(6) for source, _, _ in shown]
-    assert sum(start.startswith(b"GIF8") for start in content) == 3  # the held-out clip, the dreams, the policy
+    assert sum(start.startswith(b"GIF8") for start in content) == 4  # a held-out clip, dreams, the two episodes
     assert sum(start.startswith(b"\x89PNG") for start in content) == 7
 
 
