@@ -16,7 +16,7 @@ from data.formats.native import Dataset, write_dataset
 from data.simulate.rendering import render_dataset, render_episodes
 from data.simulate.rollout import PolicySpec, played_episodes
 from data.simulate.workers import default_processes
-from envs.tasks import get_task
+from envs.registry import get_task
 
 TASKS = (("walker-walk", 64, 8), ("sawyer-door", 128, 16))
 """Task, pixels, episodes."""

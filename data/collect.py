@@ -26,6 +26,7 @@ import numpy as np
 import combo_common.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
 from combo_common.errors import StoppedError, UserError
+from combo_common.figures import figure
 from combo_common.files import writing
 from combo_common.progress import progress_bar
 from combo_common.versions import versions
@@ -38,8 +39,11 @@ from data.simulate.rollout import PolicySpec, check_script, played_episodes
 from data.simulate.sac import measure, measure_script, train_behaviour
 from data.simulate.splits import SPLITS, Behaviour, cut, first_episode, shared_out
 from data.simulate.workers import processes_for
-from envs.tasks import Task, get_task
+from envs.registry import get_task
+from envs.task import Task
 
+References = tuple[float | None, float | None]
+"""Mean returns of random actions and of the expert; None where nobody measured them."""
 WORTHWHILE = 20_000
 """Steps below which starting processes takes longer than playing them."""
 
@@ -105,7 +109,7 @@ def check_options(given: argparse.Namespace, task: Task) -> None:
 
 def _collected(
     given: argparse.Namespace, task: Task, processes: int
-) -> tuple[Iterator[Episode], dict[str, Any], tuple[float, float]]:
+) -> tuple[Iterator[Episode], dict[str, Any], References]:
     """The episodes of a split, what made them, and the returns of random actions and of the expert."""
     count = given.episodes
     if given.split == "random":
@@ -146,7 +150,7 @@ def _write_d4rl(
     split: str,
     seed: int,
     made_by: dict[str, Any],
-    references: tuple[float, float],
+    references: References,
 ) -> str:
     """Write a split in D4RL's layout; returns what is in it."""
     kept = list(progress_bar(episodes, desc=f"writing {out.name}", unit="episode"))
@@ -155,15 +159,18 @@ def _write_d4rl(
         "split": split,
         "seed": str(seed),
         "behaviour": json.dumps(made_by),
-        "random_return": str(references[0]),
-        "expert_return": str(references[1]),
+        **{
+            f"{of}_return": str(known)
+            for of, known in zip(("random", "expert"), references, strict=True)
+            if known is not None
+        },
         "versions": json.dumps(versions()),
     }
     transitions = write_d4rl(out, kept, task, metadata)
     returns = np.array([episode.episode_return for episode in kept])
     return (
         f"{len(kept)} episodes, {transitions} transitions, return {returns.mean():.1f} +- {returns.std():.1f}, "
-        f"at most {returns.max():.1f} (expert {references[1]:.1f})"
+        f"at most {returns.max():.1f} (expert {figure(references[1])})"
     )
 
 
@@ -174,15 +181,15 @@ def _write_recording(
     split: str,
     seed: int,
     made_by: dict[str, Any],
-    references: tuple[float, float],
+    references: References,
 ) -> str:
     """Write a split as a recording, which holds no vectors; returns what is in it."""
     described = describe(task, split, seed, made_by, *references)
     written = write_dataset(out, (replace(episode, state=None) for episode in episodes), described)
     return (
         f"{written.episodes} episodes, {written.transitions} transitions, return "
-        f"{written.return_mean:.1f} +- {written.return_std:.1f} (random {written.random_return:.1f}, "
-        f"expert {written.expert_return:.1f})"
+        f"{written.return_mean:.1f} +- {written.return_std:.1f} (random {figure(written.random_return)}, "
+        f"expert {figure(written.expert_return)})"
     )
 
 

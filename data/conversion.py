@@ -9,7 +9,7 @@ from data.formats.base import Contents, Source
 from data.formats.registry import format_named
 from data.load import check_sizes
 from data.simulate.rendering import observe_episodes
-from envs.tasks import Task
+from envs.task import Task
 
 
 def convert(source: Source, out: str, to: str, look: str | None = None, progress: bool = True) -> tuple[int, list[str]]:

@@ -12,7 +12,8 @@ from data.conversion import convert
 from data.formats.registry import writable_names
 from data.options import add_data_dir
 from data.source import open_source
-from envs.tasks import LOOKS, get_task
+from envs.registry import get_task
+from envs.task import LOOKS
 
 
 def main() -> None:

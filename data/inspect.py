@@ -15,7 +15,7 @@ from data.inspection import Sampled, inspect_dataset
 from data.inspection_report import format_report, write_pictures
 from data.options import add_data_dir
 from data.source import open_source
-from envs.tasks import get_task
+from envs.registry import get_task
 
 
 def main() -> None:

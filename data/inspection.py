@@ -12,7 +12,7 @@ from combo_common.spacing import evenly_spaced
 from data.episode import Episode
 from data.formats.base import Named
 from envs.pixels import BLACK
-from envs.tasks import TASKS
+from envs.registry import find_task
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 AT_BOUND = 0.99
@@ -143,7 +143,7 @@ def inspect_dataset(
     ]
     counts, edges = np.histogram(returns, BINS)
     bins = np.stack([np.histogram(dimension, ACTION_BINS, (-1.0, 1.0))[0] for dimension in action.T])
-    known = TASKS.get(str(about["task"]))
+    known = find_task(str(about["task"]))
     if known is not None and about.get("reward", known.reward) != known.reward:
         known = None  # of another reward, no score and no success is known
     return Report(

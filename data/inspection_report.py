@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from combo_common.figures import figure
 from combo_common.files import write_atomically
 from data.formats.registry import format_named
 from data.inspection import Report, Sampled
-from envs.tasks import TASKS
+from envs.registry import get_task
 
 BAR = 40
 """Characters of the histogram's longest bar."""
@@ -23,7 +24,7 @@ def format_report(report: Report) -> str:
         f"return       {report.return_mean:.1f} +- {report.return_std:.1f}",
         f"  quantiles  {_row(report.return_quantiles, 1)}",
         *([] if report.success_rate is None else [f"success      {report.success_rate:.1%} of the episodes"]),
-        f"references   random {about['random_return']:.1f}, expert {about['expert_return']:.1f}",
+        f"references   random {figure(about['random_return'])}, expert {figure(about['expert_return'])}",
         *([] if report.normalised_mean is None else [_score(report)]),
         f"reward       {report.reward_min:.3f} to {report.reward_max:.3f}, zero in {report.reward_zero_fraction:.1%}",
         f"action mean  {_row(report.action_mean)}",
@@ -44,8 +45,8 @@ def format_report(report: Report) -> str:
 
 def _score(report: Report) -> str:
     """The score of the mean return, and whose references it is by: a run has the same."""
-    task = TASKS[str(report.manifest["task"])]
-    by = f"by the references of its runs, {task.random_return:.1f} and {task.expert_return:.1f}"
+    task = get_task(str(report.manifest["task"]))
+    by = f"by the references of its runs, {figure(task.random_return)} and {figure(task.expert_return)}"
     return f"score        {report.normalised_mean:.1f}, of the mean return, {by}"
 
 
@@ -69,7 +70,8 @@ def write_pictures(folder: Path, report: Report, sampled: Sampled) -> list[Path]
 
     about = report.manifest
     of = f"{about['task']} {about['split']}".strip()
-    marks = {"mean": report.return_mean, "random": about["random_return"], "expert": about["expert_return"]}
+    known = {of: about[f"{of}_return"] for of in ("random", "expert") if about[f"{of}_return"] is not None}
+    marks = {"mean": report.return_mean, **known}
     drawn = {
         "returns": draw_returns(
             f"{of}: {report.episodes} episodes", report.histogram_counts, report.histogram_edges, marks

@@ -28,7 +28,7 @@ from data.formats.manifest import check_fits
 from data.reference import resolve
 from data.simulate.rendering import observe_episodes, render_episodes
 from envs.pixels import averaged, drawn_size
-from envs.tasks import VIEWPOINTS, ObservationSpec, Task
+from envs.task import VIEWPOINTS, ObservationSpec, Task
 
 Storage = Literal["auto", "memory", "memmap"]
 """Where images are while they are trained on; auto: in memory where they leave room for the rest."""

@@ -9,7 +9,7 @@ from combo_common.errors import UserError
 from data import d4rl_download as published
 from data.formats.manifest import MANIFEST_NAME
 from data.formats.registry import file_suffixes, format_that_keeps, stores
-from envs.tasks import TASKS
+from envs.registry import known_names as known_tasks
 
 ABOVE = 3
 """How many parts of a foreign folder's path may tell its task and split."""
@@ -58,7 +58,7 @@ def _how_to_collect(name: str, data_dir: Path) -> str:
 
 def task_by_name(name_or_path: str) -> str | None:
     """The task that a dataset's name tells; None where it tells none."""
-    return _longest(list(TASKS), name_or_path)
+    return _longest(known_tasks(), name_or_path)
 
 
 def split_by_name(name_or_path: str) -> str:

@@ -12,7 +12,8 @@ from data.formats.registry import format_of, format_that_keeps, is_file_of_data
 from data.formats.store import Store
 from data.locate import known_names, split_by_name, task_by_name, unknown
 from data.skipped import Skipped
-from envs.tasks import TASKS, Task, get_task
+from envs.registry import get_task, is_name
+from envs.task import Task
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class DatasetReference:
     def task(self) -> str | None:
         """The task that it is of, by what it says of itself or by its name; None where neither tells."""
         said = self.says.get("task")
-        return said if isinstance(said, str) and said in TASKS else task_by_name(self.name)
+        return said if isinstance(said, str) and is_name(said) else task_by_name(self.name)
 
     @cached_property
     def split(self) -> str:

@@ -31,7 +31,8 @@ from data.options import add_data_dir
 from data.simulate.relabelling import check_same_robot, load_reward, relabel
 from data.simulate.workers import processes_for
 from data.source import open_source
-from envs.tasks import Task, get_task
+from envs.registry import get_task
+from envs.task import Task
 
 WORTHWHILE = 20_000
 """Steps below which starting processes takes longer than taking them."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data.formats.base import Source
 from data.reference import resolve
-from envs.tasks import Task
+from envs.task import Task
 
 
 def open_source(name_or_path: str, task: Task | None, data_dir: Path, skip_corrupt: bool = False) -> Source:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import gl
-from envs.base import Observation, TaskEnv
-from envs.tasks import Task
+from envs.base import MujocoEnv, Observation
+from envs.task import Task
 
 gl.choose_if_any()  # mujoco decides by it when it is imported
 
@@ -64,7 +64,7 @@ REWARDS: dict[str, Callable[[Any, Info, Action], float]] = {"halfcheetah-jump": 
 """Of the tasks whose reward is not gymnasium's own."""
 
 
-class LocomotionEnv(TaskEnv):
+class LocomotionEnv(MujocoEnv):
     """One of gymnasium's MuJoCo robots; an episode ends for good where the robot falls, if the task says so."""
 
     def __init__(self, task: Task, observation: str, look: str, image_size: int) -> None:

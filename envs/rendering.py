@@ -11,7 +11,7 @@ from combo_common.commands import program
 from combo_common.errors import UserError
 from envs import gl
 from envs.pixels import BLACK, averaged, drawn_size
-from envs.tasks import VIEWPOINTS
+from envs.task import VIEWPOINTS
 
 BACKEND = gl.choose()  # mujoco decides by it when it is imported
 
@@ -23,14 +23,31 @@ except (ImportError, AttributeError, RuntimeError) as error:  # as PyOpenGL and 
     ) from error
 
 
-def _placed(camera: str) -> "str | mujoco.MjvCamera":
-    """A camera as the renderer takes it: a viewpoint of a task's own, placed, or the name of one in the model."""
-    if (view := VIEWPOINTS.get(camera)) is None:
-        return camera
-    free = mujoco.MjvCamera()
-    free.type = mujoco.mjtCamera.mjCAMERA_FREE
-    free.lookat, free.distance, free.azimuth, free.elevation = view.lookat, view.distance, view.azimuth, view.elevation
-    return free
+UPSIDE_DOWN = -0.1
+"""The world's vertical part of a camera's own up, below which its pictures are turned by half a turn."""
+
+
+def _placed(model: mujoco.MjModel, camera: str) -> mujoco.MjvCamera:
+    """A camera: one of VIEWPOINTS, one of the model by its name or number, or for "" MuJoCo's free camera.
+
+    Raises UserError, with the cameras that there are, for another.
+    """
+    placed = mujoco.MjvCamera()
+    if (view := VIEWPOINTS.get(camera)) is not None:
+        placed.type = mujoco.mjtCamera.mjCAMERA_FREE
+        placed.lookat, placed.distance = view.lookat, view.distance
+        placed.azimuth, placed.elevation = view.azimuth, view.elevation
+        return placed
+    if not camera:
+        mujoco.mjv_defaultFreeCamera(model, placed)
+        return placed
+    names = [model.camera(index).name for index in range(model.ncam)]
+    number = names.index(camera) if camera in names else int(camera) if camera.isdigit() else model.ncam
+    if number >= model.ncam:
+        known = ", ".join(name or str(index) for index, name in enumerate(names))
+        raise UserError(f"there is no camera {camera!r}; {f'there are {known}' if known else 'this model has none'}")
+    placed.type, placed.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, number
+    return placed
 
 
 class Renderer:
@@ -38,7 +55,9 @@ class Renderer:
 
     def __init__(self, model: mujoco.MjModel, size: int, look: str, camera: str) -> None:
         self._look, self._size = look, size
-        self._camera = _placed(camera)
+        self._camera = _placed(model, camera)
+        self._model = model
+        self._turned: bool | None = None
         self._option = mujoco.MjvOption()
         # Read when the context is made, and only then: the caller's model is left as it was.
         screen, samples = model.vis.global_, model.vis.quality.offsamples
@@ -56,14 +75,24 @@ class Renderer:
         _open.add(self)
         close_before_what_is_loaded()
 
-    def render(self, data: mujoco.MjData) -> NDArray[np.uint8]:
-        """Draw the state in `data`. Raises UserError when the frame is black."""
-        self._renderer.update_scene(data, self._camera, self._option)
+    def render(self, data: mujoco.MjData, model: mujoco.MjModel | None = None) -> NDArray[np.uint8]:
+        """Draw the state in `data`, (size, size, 3) uint8, right way up. Raises UserError when the frame is black.
+
+        `model` is that of `data`, if it is another copy of the model, whose numbers may differ.
+        """
+        if self._turned is None and self._camera.fixedcamid >= 0:
+            up = data.cam_xmat[self._camera.fixedcamid].reshape(3, 3)[2, 1]  # z of the camera's y axis
+            self._turned = bool(up < UPSIDE_DOWN)
+        everything = mujoco.mjtCatBit.mjCAT_ALL.value
+        scene = self._renderer.scene
+        mujoco.mjv_updateScene(model or self._model, data, self._option, None, self._camera, everything, scene)
         if self._look == "fast":
             flags = self._renderer.scene.flags
             flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         frame: NDArray[np.uint8] = self._renderer.render()
+        if self._turned:
+            frame = frame[::-1, ::-1]
         if int(frame.max()) < BLACK:
             raise UserError(
                 "the renderer drew a black frame, as it does after another GL context was closed; "

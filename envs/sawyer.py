@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from envs import gl
-from envs.base import Observation, TaskEnv
-from envs.tasks import VARIED, Task
+from envs.base import MujocoEnv, Observation
+from envs.builtin import VARIED
+from envs.task import Task
 
 gl.choose_if_any()  # mujoco decides by it when it is imported
 
@@ -26,7 +27,7 @@ AJAR = (1.2, 1.5)
 """rad; between which the door stands at the start of an episode in which it is to be closed."""
 
 
-class SawyerDoorEnv(TaskEnv):
+class SawyerDoorEnv(MujocoEnv):
     """An arm whose hand is moved by its first three actions, and its fingers by the fourth, before a door.
 
     The door stands in `PLACE`, or, in the tasks that end in `VARIED`, where Meta-World draws it, anew in every episode.

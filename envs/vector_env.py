@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from envs.make import make
-from envs.tasks import ObservationSpec, Task
+from envs.task import ObservationSpec, Task
 
 Stepped = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
 """Observations (N, ...), rewards (N,), whether the task ended the episode (N,), and physics (N, P)."""
@@ -19,7 +19,7 @@ class SyncVectorEnv:
     """N copies of an environment in this process."""
 
     def __init__(self, task: Task, seen: ObservationSpec, count: int) -> None:
-        self.envs = [make(task.name, seen.observation, seen.look, seen.image_size) for _ in range(count)]
+        self.envs = [make(task, seen.observation, seen.look, seen.image_size) for _ in range(count)]
         for env in self.envs[1:] if seen.pixels else ():
             env.draw_with(self.envs[0])
 

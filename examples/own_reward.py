@@ -14,7 +14,7 @@ from data.locate import default_data_dir
 from data.simulate.relabelling import relabel
 from data.source import open_source
 from envs.base import TaskEnv
-from envs.tasks import get_task
+from envs.registry import get_task
 
 
 def paid(before: np.ndarray, action: np.ndarray, after: np.ndarray, env: TaskEnv) -> float:

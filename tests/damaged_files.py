@@ -15,7 +15,7 @@ from data.formats.dreamer import write_episodes
 from data.formats.manifest import describe
 from data.formats.minari import write_minari
 from data.formats.native import write_dataset
-from envs.tasks import get_task
+from envs.registry import get_task
 
 HOPPER = get_task("hopper")
 

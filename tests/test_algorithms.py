@@ -13,7 +13,7 @@ from toy_algorithm import FILTERED, FilteredImitation, registered
 from toy_models import Drift
 
 from combo_common.errors import UserError
-from envs.tasks import get_task
+from envs.registry import get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.algorithms import ALGORITHMS, Algorithm, register
 from latent_combo.agent.extraction import EXTRACTIONS

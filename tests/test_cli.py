@@ -145,7 +145,7 @@ def test_in_python_the_projects_own_packages_are_taken_unless_others_are_importe
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "__init__.py").touch()
     (tmp_path / "envs.py").write_text("raise RuntimeError('this is not run')")
-    script = "import latent_combo; print(latent_combo.make_config(seed=3).seed); import envs.tasks, data.episode"
+    script = "import latent_combo; print(latent_combo.make_config(seed=3).seed); import envs.registry, data.episode"
     done = python("-c", script, cwd=tmp_path)
     assert done.stdout == "3\n", done.stderr
     assert "`import envs` is latent-combo's from now on" in done.stderr and str(tmp_path / "envs.py") in done.stderr

@@ -28,7 +28,7 @@ from data.simulate.splits import (
     thinned,
 )
 from envs.make import make
-from envs.tasks import get_task
+from envs.registry import get_task
 from latent_combo.evaluation.evaluator import ScoreConfig
 
 TASK = get_task("walker-walk")

@@ -7,7 +7,7 @@ import yaml
 from combo_common.errors import UserError
 from combo_common.validation import choices
 from data.reference import resolve
-from envs.tasks import LOOKS, OBSERVATIONS
+from envs.task import LOOKS, OBSERVATIONS
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.command_line import explain, parse, settings_files
 from latent_combo.config.help import FIRST

@@ -20,7 +20,7 @@ from data.load import load, load_pixels, load_states
 from data.reference import resolve
 from data.simulate.rollout import PolicySpec, played_episodes
 from data.source import open_source
-from envs.tasks import get_task
+from envs.registry import get_task
 from latent_combo.config.command_line import parse, settings_files
 from latent_combo.diagnostics.held_out import DiagnosticSet
 from latent_combo.latents.segments import SegmentSampler

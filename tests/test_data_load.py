@@ -20,7 +20,7 @@ from data.simulate.rendering import render_dataset
 from data.source import open_source
 from data.split import split_episodes
 from envs.make import make
-from envs.tasks import get_task
+from envs.registry import get_task
 from latent_combo.latents.segments import SegmentSampler
 
 TASK = get_task("walker-walk")

@@ -12,7 +12,8 @@ from combo_common.errors import UserError
 from data.episode import Episode, validate
 from data.formats.manifest import MANIFEST_NAME, Description, check_fits, describe, read_manifest
 from data.formats.native import Dataset, write_dataset
-from envs.tasks import Task, get_task
+from envs.registry import get_task
+from envs.task import Task
 
 TASK = get_task("walker-walk")
 

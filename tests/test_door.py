@@ -5,7 +5,8 @@ import pytest
 
 from data.simulate.rollout import PolicySpec, play
 from envs.make import make
-from envs.tasks import VIEWPOINTS, ObservationSpec, get_task
+from envs.registry import get_task
+from envs.task import VIEWPOINTS, ObservationSpec
 from envs.vector_env import SyncVectorEnv
 
 pytest.importorskip("metaworld")

@@ -8,8 +8,8 @@ import torch
 from small_agents import SMALL
 from toy_models import segment_of_states
 
+from envs.builtin import BUILTIN as TASKS
 from envs.make import make
-from envs.tasks import TASKS
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer
 from latent_combo.agent.rollout import rollout

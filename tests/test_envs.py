@@ -10,9 +10,10 @@ from gymnasium.utils.env_checker import check_env
 
 from combo_common.errors import UserError
 from envs import doctor, gl
+from envs.builtin import BUILTIN as TASKS
 from envs.doctor import upright
 from envs.make import make
-from envs.tasks import TASKS, get_task
+from envs.registry import get_task
 
 
 @pytest.mark.parametrize("observation", ["state", "pixels"])

@@ -10,7 +10,8 @@ import pytest
 import torch
 import toy_pendulum
 
-from envs.tasks import ObservationSpec, Task, get_task
+from envs.registry import get_task
+from envs.task import ObservationSpec, Task
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.evaluation.evaluator import Evaluator, ScoreConfig
 from latent_combo.evaluation.policy import BLOCK, Policy

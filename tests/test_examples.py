@@ -14,7 +14,7 @@ import latent_combo
 from combo_common.errors import UserError
 from data.formats.d4rl import read_d4rl
 from envs.make import make
-from envs.tasks import get_task
+from envs.registry import get_task
 from latent_combo.diagnostics import own_views
 from latent_combo.diagnostics.page import write_report
 from latent_combo.runtime.media import MediaWriter

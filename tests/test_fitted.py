@@ -14,7 +14,7 @@ import toy_pendulum
 import yaml
 
 from combo_common.errors import UserError
-from envs.tasks import get_task
+from envs.registry import get_task
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config.command_line import parse, settings_files
 from latent_combo.config.fitted import METADATA, Recipe, read_fitted, read_recipe

@@ -28,7 +28,8 @@ from data.load import load_pixels, load_states
 from data.reference import resolve
 from data.simulate.rollout import PolicySpec, play
 from data.source import open_source
-from envs.tasks import Task, get_task
+from envs.registry import get_task
+from envs.task import Task
 from latent_combo.config.command_line import parse
 from latent_combo.latents.segments import SegmentSampler
 

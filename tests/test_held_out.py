@@ -14,7 +14,8 @@ from data.formats.native import write_dataset
 from data.load import load_pixels
 from data.simulate.rollout import PolicySpec, played_episodes
 from envs.make import make
-from envs.tasks import ObservationSpec, get_task
+from envs.registry import get_task
+from envs.task import ObservationSpec
 from envs.vector_env import SubprocessVectorEnv, make_vector_env
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.diagnostics.held_out import CLIP, CONTEXT, DiagnosticSet, mean_reward

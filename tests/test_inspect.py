@@ -14,7 +14,7 @@ from data.episode import Episode
 from data.formats.dreamer import write_episodes
 from data.inspection import Sampled, inspect_dataset
 from data.inspection_report import format_report
-from envs.tasks import get_task
+from envs.registry import get_task
 
 DOOR = get_task("sawyer-door")
 ABOUT = {"task": DOOR.name, "split": "expert", "horizon": 4, "random_return": 0.0, "expert_return": 4.0}

@@ -9,7 +9,7 @@ import pytest
 from combo_common.errors import UserError
 from data.load import load_states
 from data.simulate.rollout import PolicySpec, played_episodes
-from envs.tasks import get_task
+from envs.registry import get_task
 
 minari = pytest.importorskip("minari")
 EpisodeBuffer = pytest.importorskip("minari.data_collector").EpisodeBuffer

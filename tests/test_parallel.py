@@ -20,7 +20,7 @@ from data.simulate.rendering import render_episodes
 from data.simulate.rollout import PolicySpec, play
 from data.simulate.workers import AHEAD, in_order
 from data.skipped import Skipped
-from envs.tasks import get_task
+from envs.registry import get_task
 
 WALKER, HOPPER = get_task("walker-walk"), get_task("hopper")
 SIZE = 32

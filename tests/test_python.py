@@ -24,7 +24,7 @@ import latent_combo
 from combo_common.errors import UserError
 from data.episode import Episode
 from envs.make import make
-from envs.tasks import get_task
+from envs.registry import get_task
 from latent_combo import export
 from latent_combo.agent.networks import Actor, NetworkConfig
 from latent_combo.api.policy_file import METADATA

@@ -15,7 +15,7 @@ from data.simulate import relabelling
 from data.simulate.relabelling import relabel
 from data.simulate.rollout import PolicySpec, played_episodes
 from envs.make import make
-from envs.tasks import get_task
+from envs.registry import get_task
 
 CHEETAH, JUMP, ANT, ANGLE = (get_task(name) for name in ("halfcheetah", "halfcheetah-jump", "ant", "ant-angle"))
 

@@ -17,7 +17,7 @@ from data.formats.d4rl import write_d4rl
 from data.formats.native import Dataset
 from data.simulate.relabelling import load_reward, relabel
 from data.simulate.rollout import PolicySpec, play
-from envs.tasks import get_task
+from envs.registry import get_task
 
 WALKER, HOPPER = get_task("walker-walk"), get_task("hopper")
 SIZE = 32

@@ -10,8 +10,9 @@ from gymnasium.utils.env_checker import check_env
 
 from data.formats.d4rl import read_d4rl, write_d4rl
 from data.simulate.relabelling import relabel
+from envs.builtin import BUILTIN as TASKS
 from envs.make import make
-from envs.tasks import TASKS, get_task
+from envs.registry import get_task
 
 NAMES = sorted(set(TASKS) - {"walker-walk"})
 

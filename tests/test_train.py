@@ -25,7 +25,7 @@ from combo_common.errors import UserError
 from data.conversion import convert
 from data.simulate.rendering import render_dataset
 from data.source import open_source
-from envs.tasks import get_task
+from envs.registry import get_task
 from latent_combo.config.command_line import parse
 from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime import checkpoint

@@ -14,8 +14,8 @@ from torch import Tensor
 from data.episode import Episode
 from data.formats.d4rl import write_d4rl
 from envs import locomotion, tasks
+from envs.builtin import robot
 from envs.make import make
-from envs.tasks import robot
 from latent_combo.world_model import termination_fns as endings
 
 HORIZON = 200

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.tasks import get_task
+from envs.registry import get_task
 from latent_combo.evaluation.interim import InterimScores
 from latent_combo.evaluation.result import Result
 from latent_combo.evaluation.result_parts import (

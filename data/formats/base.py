@@ -18,7 +18,8 @@ from data.episode import Episode
 from data.formats.native import Dataset
 from data.formats.store import Store
 from data.skipped import Skipped
-from envs.tasks import TASKS, Task
+from envs.registry import known_names
+from envs.task import Task
 
 Named = tuple[str, Episode]
 """An episode and what it is called in errors."""
@@ -166,7 +167,7 @@ class Source:
     def known_task(self) -> Task:
         """The task that it is of. Raises UserError where nothing tells it."""
         if self.task is None:
-            known = ", ".join(sorted(TASKS))
+            known = ", ".join(known_names())
             raise UserError(f"{self.where} does not say which task it is of; name it with --task (known here: {known})")
         return self.task
 

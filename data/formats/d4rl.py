@@ -30,7 +30,7 @@ from data.formats.hdf5_file import SUFFIXES, is_hdf5, read_metadata
 from data.formats.store import Store
 from data.safe.hdf5 import open_hdf5
 from data.skipped import Skipped
-from envs.tasks import Task
+from envs.task import Task
 
 APART = 1e-3
 """Share by which an observation differs from what the row before says follows, if they are of two episodes."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from data.safe.hdf5 import open_hdf5
-from envs.tasks import Task
+from envs.task import Task
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 ROUNDING = 1e-5

@@ -24,7 +24,7 @@ from data.formats.base import Named, Source
 from data.formats.file_by_file import FileByFile
 from data.safe.npz import open_npz
 from data.skipped import Skipped
-from envs.tasks import Task
+from envs.task import Task
 
 NEEDED = ("action", "reward")
 ROUNDING = 1e-5

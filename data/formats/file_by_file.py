@@ -7,7 +7,7 @@ from pathlib import Path
 from combo_common.errors import UserError
 from data.formats.base import Format, Named, Source
 from data.skipped import Skipped
-from envs.tasks import Task
+from envs.task import Task
 
 
 class FileByFile(Format):

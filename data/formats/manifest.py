@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from combo_common.errors import UserError
-from envs.tasks import Task
+from envs.task import Task
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -31,10 +31,10 @@ class Description:
     seed: int
     behaviour: dict[str, Any]
     """Which policies acted, and how they were trained."""
-    random_return: float
+    random_return: float | None
     """Mean return of uniform random actions: 0 of the normalised score."""
-    expert_return: float
-    """Mean return of the expert: 100 of the normalised score."""
+    expert_return: float | None
+    """Mean return of the expert: 100 of the normalised score; either is None where nobody measured it."""
     image_size: int | None
     """Pixels of the square images; None for a recording, which has none."""
     look: str | None

@@ -21,7 +21,7 @@ from data.formats.base import Contents, Format, Named, Source, other_discounts
 from data.formats.store import Store
 from data.safe.minari import HDF5, METADATA, check_minari
 from data.safe.reason import reason
-from envs.tasks import Task
+from envs.task import Task
 
 if TYPE_CHECKING:
     import gymnasium  # which minari imports, where it is used

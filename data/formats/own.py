@@ -16,7 +16,8 @@ from data.formats.file_by_file import FileByFile
 from data.formats.manifest import MANIFEST_NAME, Description, describe
 from data.formats.native import Dataset, write_dataset
 from data.skipped import Skipped
-from envs.tasks import LOOKS, Task, get_task
+from envs.registry import get_task
+from envs.task import LOOKS, Task
 
 
 class Own(FileByFile):

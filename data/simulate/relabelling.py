@@ -15,7 +15,7 @@ from data.episode import Episode
 from data.simulate.workers import in_order
 from envs.base import TaskEnv
 from envs.make import make
-from envs.tasks import Task
+from envs.task import Task
 
 Reward = Callable[[NDArray[np.float64], NDArray[np.float32], NDArray[np.float64], TaskEnv], float]
 """Physics before, action, physics after, environment: what the step pays."""
@@ -31,7 +31,7 @@ class Relabelling:
 
     def __call__(self) -> Callable[[Episode], list[Episode]]:
         """Make the environment here."""
-        env = make(self.task.name, "state")
+        env = make(self.task, "state")
         env.reset(seed=0)
         paid = None if self.reward is None else load_reward(self.reward)
         return lambda episode: list(_relabelled(episode, self.task, env, paid))

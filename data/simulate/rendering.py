@@ -14,7 +14,7 @@ from data.formats.manifest import Description, Manifest, check_fits
 from data.formats.native import Dataset, write_dataset
 from data.simulate.workers import in_order, processes_for
 from data.skipped import Skipped
-from envs.tasks import TASKS, get_task
+from envs.registry import find_task, get_task
 
 WORTHWHILE = 5_000
 """Frames below which starting processes takes longer than drawing."""
@@ -114,14 +114,15 @@ def images_of(episode: Episode, task: str) -> NDArray[np.uint8] | None:
 
     Without a GL library there are no pictures of physics, either.
     """
-    if episode.image is not None or episode.physics is None or task not in TASKS:
+    if episode.image is not None or episode.physics is None:
         return episode.image
-    if episode.physics.shape[1] != TASKS[task].physics_dim:
-        return None
     try:
+        of = find_task(task)
+        if of is None or episode.physics.shape[1] != of.physics_dim:
+            return None
         from envs.make import make
 
-        env = make(task, "state")
+        env = make(of, "state")
         images = np.stack([env.render_physics(physics) for physics in episode.physics])
         env.close()
     except UserError:

@@ -13,7 +13,7 @@ from data.episode import Episode
 from data.simulate.workers import in_order
 from envs.base import TaskEnv
 from envs.make import make
-from envs.tasks import Task
+from envs.task import Task
 
 Policy = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """A state (S,) to an action (A,)."""
@@ -40,7 +40,7 @@ class EpisodeWorker:
 
     def __init__(self, task: Task, actor: PolicySpec) -> None:
         self._task, self._actor = task, actor
-        self._env = make(task.name, "state")
+        self._env = make(task, "state")
         self._policies = None if actor.snapshot is None else _policies(actor.snapshot, actor.sampled)
 
     def __call__(self, seed: int) -> Episode:

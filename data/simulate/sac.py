@@ -26,7 +26,7 @@ from data.safe.npz import read_npz
 from data.simulate.rollout import PolicySpec, mean_return
 from envs.base import TaskEnv
 from envs.make import make
-from envs.tasks import Task
+from envs.task import Task
 
 STEPS_A_FILE = 10_000
 """At most; a task that is learnt faster has its own."""
@@ -132,7 +132,7 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
                 bar.set_postfix(episode_return=f"{env.episodes[-1].episode_return:.0f}", refresh=False)
             return True
 
-    env = Recorder(make(task.name, "state"))
+    env = Recorder(make(task, "state"))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     model = SAC(

@@ -14,7 +14,7 @@ from data.episode import Episode
 from data.simulate.relabelling import relabel
 from data.simulate.rollout import PolicySpec, mean_return, played_episodes
 from data.simulate.sac import NOISES, STATE, read_replay
-from envs.tasks import Task
+from envs.task import Task
 
 SCRIPT = "Meta-World's scripted policy with Gaussian noise"
 """How a manifest names it."""

@@ -18,7 +18,8 @@ from data.formats.native import write_dataset
 from data.load import check_length, check_sizes, load
 from data.locate import default_data_dir
 from data.reference import resolve
-from envs.tasks import LOOKS, OBSERVATIONS, ObservationSpec, Task, get_task
+from envs.registry import get_task
+from envs.task import LOOKS, OBSERVATIONS, ObservationSpec, Task
 
 IMAGE_AXES = 4
 """Of images (T, H, W, 3); vectors (T, S) have two."""

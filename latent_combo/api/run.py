@@ -12,7 +12,7 @@ from combo_common.errors import UserError
 from data.dataset import TrajectoryDataset
 from data.load import load
 from data.split import split_episodes
-from envs.tasks import Task
+from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.networks import Actor
 from latent_combo.api.policy import NumpyPolicy

@@ -8,7 +8,8 @@ from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
 from data.locate import default_data_dir
 from data.reference import DatasetReference, resolve
-from envs.tasks import OBSERVATIONS, get_task
+from envs.registry import get_task
+from envs.task import OBSERVATIONS
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.arguments import peek, split_config
 from latent_combo.config.fitted import Recipe, read_recipe

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
-from envs.tasks import VARIED
+from envs.builtin import VARIED
 
 INSTALLED, CHECKOUT = Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"
 PRESETS = INSTALLED if INSTALLED.is_dir() else CHECKOUT

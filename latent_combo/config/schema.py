@@ -6,7 +6,7 @@ from typing import Literal
 
 from combo_common.validation import require_choices, require_not_negative, require_positive
 from data.locate import default_data_dir
-from envs.tasks import ObservationSpec
+from envs.task import ObservationSpec
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.fit import AgentFitConfig
 from latent_combo.agent.settings import AgentConfig

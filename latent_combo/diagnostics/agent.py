@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from combo_common.errors import UserError
-from envs.tasks import ObservationSpec, Task
+from envs.task import ObservationSpec, Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.diagnostics.held_out import CONTEXT

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from combo_common.seeding import generator
 from data.dataset import TrajectoryDataset
-from envs.tasks import Task
+from envs.task import Task
 from latent_combo.diagnostics.held_out import CONTEXT, DiagnosticSet, ViewsConfig
 from latent_combo.diagnostics.own_views import OWN_VIEWS
 from latent_combo.diagnostics.panels.belief import believe

@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.make import make
-from envs.tasks import ObservationSpec, Task
+from envs.task import ObservationSpec, Task
 
 
 class Branches:
     """The environment set back to recorded states, to see what other actions would have led to."""
 
     def __init__(self, task: Task, seen: ObservationSpec) -> None:
-        self.env = make(task.name, seen.observation, seen.look, seen.image_size)
+        self.env = make(task, seen.observation, seen.look, seen.image_size)
 
     def follow(
         self, physics: NDArray[np.float64], action: NDArray[np.float32]

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from combo_common.validation import require_not_negative, require_positive
-from envs.tasks import ObservationSpec, Task
+from envs.task import ObservationSpec, Task
 from envs.vector_env import SubprocessVectorEnv, SyncVectorEnv, make_vector_env
 from latent_combo.evaluation.policy import Policy
 from latent_combo.evaluation.score import Score, median_episode

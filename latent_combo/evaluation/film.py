@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.make import make
-from envs.tasks import Task
+from envs.task import Task
 
 FILM_SIZE = 256
 """Pixels of a film for people, whatever the policy sees."""

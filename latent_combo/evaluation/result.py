@@ -11,7 +11,7 @@ from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from combo_common.versions import versions
-from envs.tasks import Task
+from envs.task import Task
 from latent_combo.evaluation.fields import FieldError, read_fields
 from latent_combo.evaluation.interim import InterimScores
 from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.tasks import Task
+from envs.task import Task
 from latent_combo.evaluation.fields import FieldError
 
 FEATURES = ("told_apart", "probes")

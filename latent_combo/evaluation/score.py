@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.tasks import Task
+from envs.task import Task
 from latent_combo.world_model.base import Segment
 
 

@@ -8,7 +8,7 @@ import torch
 
 from combo_common.errors import UserError
 from combo_common.seeding import initial_weights
-from envs.tasks import Task
+from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.config.fitted import Recipe, read_fitted, require_fit
 from latent_combo.config.saved import settings_of

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from data.dataset import TrajectoryDataset
-from envs.tasks import Task
+from envs.task import Task
 from latent_combo.diagnostics.held_out import LEAST
 from latent_combo.latents.segments import SegmentSampler
 from latent_combo.world_model.termination_fns import TERMINATION_FNS

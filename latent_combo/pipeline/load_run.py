@@ -8,7 +8,8 @@ from torch import nn
 
 from combo_common.commands import command
 from combo_common.errors import UserError
-from envs.tasks import Task, get_task
+from envs.registry import get_task
+from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.config.saved import load_config
 from latent_combo.config.schema import Config

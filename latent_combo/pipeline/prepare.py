@@ -7,7 +7,7 @@ from data.load import Storage, load
 from data.locate import unknown
 from data.reference import resolve
 from data.split import Split, split_episodes
-from envs.tasks import get_task
+from envs.registry import get_task
 from latent_combo.config.fitted import Recipe
 from latent_combo.config.schema import Config
 from latent_combo.pipeline.build import load_fitted

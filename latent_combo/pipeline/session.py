@@ -15,7 +15,7 @@ from combo_common.commands import command
 from combo_common.errors import StoppedError, UserError
 from combo_common.files import write_atomically
 from combo_common.progress import progress_bar
-from envs.tasks import get_task
+from envs.registry import get_task
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config.saved import save_config
 from latent_combo.config.schema import Config

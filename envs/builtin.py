@@ -1,115 +1,6 @@
-"""The registry of tasks: what an experiment must know of each, and where each figure came from."""
+"""The tasks that come with the project, and where each figure came from."""
 
-import difflib
-from dataclasses import dataclass
-
-from combo_common.errors import UserError
-
-LOOKS = ("fast", "full")
-"""How scenes are drawn. fast: no shadows, reflections or multisampling, some ten times as many frames a second;
-full: as dm_control draws them."""
-
-
-COARSEST = 64
-"""Pictures of fewer pixels are drawn this large, or the next multiple, and averaged: a thin leg stays visible."""
-
-OBSERVATIONS = ("state", "pixels")
-
-
-@dataclass(frozen=True)
-class Viewpoint:
-    """A camera that a task brings with it, as MuJoCo's free camera is placed."""
-
-    lookat: tuple[float, float, float]
-    """m."""
-    distance: float
-    """m."""
-    azimuth: float
-    """Degrees."""
-    elevation: float
-    """Degrees; below 0 it looks down."""
-
-
-VIEWPOINTS = {"published": Viewpoint((0.075, 0.75, 0.15), 1.05, 115.0, -12.5)}
-"""Cameras that are no camera of the simulator's, by name. `published` stands before the door (LOMPO's code)."""
-
-
-@dataclass(frozen=True)
-class ObservationSpec:
-    """How a task is observed."""
-
-    observation: str
-    """state or pixels."""
-    look: str = "fast"
-    image_size: int | None = None
-    """Pixels; None for the task's."""
-
-    @property
-    def pixels(self) -> bool:
-        """Whether images are seen."""
-        return self.observation == "pixels"
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task and its conventions."""
-
-    name: str
-    simulator: str
-    """dm_control, gymnasium (its v4 MuJoCo robots), or metaworld."""
-    horizon: int
-    """Agent steps of an episode."""
-    action_repeat: int
-    """Control steps of the simulator in one agent step."""
-    camera: str
-    """The camera that draws the observations: the simulator's, or one of VIEWPOINTS."""
-    image_size: int
-    """Pixels of the square images."""
-    action_dim: int
-    state_dim: int
-    """Size of the vector observation."""
-    physics_dim: int
-    """Size of the simulator's state, positions and velocities."""
-    physics_names: tuple[str, ...]
-    """What each number of the simulator's state is."""
-    state_names: tuple[str, ...]
-    """What each number of the vector observation is."""
-    unbounded_angles: tuple[str, ...]
-    """Those of them that are angles without bounds."""
-    reward: str
-    """What is rewarded, in a line."""
-    random_return: float
-    """Mean return of uniform random actions."""
-    expert_return: float
-    """Mean return of the expert."""
-    references: str
-    """Where the two returns came from."""
-    fps: int
-    """Agent steps in a second: films at this rate play in real time."""
-    termination: str = "none"
-    """Whose fall ends an episode for good: none, hopper, walker2d or ant."""
-    medium_share: float = 0.5
-    """What the policy of a `medium` split returns, as a share of the expert's."""
-    split_episodes: int = 200
-    """Whole episodes that a split is as long as."""
-    rewards_success: bool = False
-    """Whether the reward is 1 where the task is done and 0 elsewhere, so that an episode's last one tells success."""
-    behaviour: str = ""
-    """The task on whose reward behaviour policies are trained, if it is not this one's: of the same robot and start."""
-    learns_within: int = 10_000
-    """Agent steps between saves of its behaviour learner, and half of those between snapshots of the policy."""
-    whole_replay: bool = False
-    """Whether `medium-replay` is all of the replay up to the medium policy, as in D4RL, not an even cut of it."""
-
-    @property
-    def positions(self) -> int:
-        """How many of the simulator's numbers are positions; they come first."""
-        return next(index for index, name in enumerate(self.physics_names) if "velocity" in name)
-
-    def normalised_score(self, episode_return: float) -> float:
-        """D4RL's score: 0 for the random policy's return, 100 for the expert's."""
-        return 100.0 * (episode_return - self.random_return) / (self.expert_return - self.random_return)
-
+from envs.task import Task
 
 LEG = ("thigh", "shin", "foot")
 WALKER_JOINTS = (
@@ -150,6 +41,7 @@ def robot(
     physics = physics_names or names(*positions)
     return Task(
         name=name,
+        make="envs.locomotion:LocomotionEnv",
         simulator="gymnasium",
         horizon=1000,
         action_repeat=1,
@@ -157,7 +49,6 @@ def robot(
         image_size=64,
         action_dim=action_dim,
         state_dim=state_dim,
-        physics_dim=len(physics),
         physics_names=physics,
         state_names=(*physics[unseen:], *seen_too),
         unbounded_angles=("pitch",) if "pitch" in physics else (),
@@ -205,14 +96,16 @@ def sawyer(name: str, reward: str, best: float, learnt_on: str = "") -> tuple[Ta
     first, second = (
         Task(
             name=f"{name}{place}",
+            make="envs.sawyer:SawyerDoorEnv",
             simulator="metaworld",
+            scripted="close" not in name,
+            termination="none",
             horizon=50,
             action_repeat=4,
             camera="published",
             image_size=128,
             action_dim=4,
             state_dim=15,
-            physics_dim=len(DOOR),
             physics_names=DOOR,
             state_names=DOOR_SEEN,
             unbounded_angles=(),
@@ -230,19 +123,20 @@ def sawyer(name: str, reward: str, best: float, learnt_on: str = "") -> tuple[Ta
     return first, second
 
 
-TASKS = {
+BUILTIN = {
     task.name: task
     for task in (
         Task(
             name="walker-walk",
+            make="envs.suite:SuiteEnv",
             simulator="dm_control",
+            termination="none",
             horizon=500,
             action_repeat=2,
             camera="side",
             image_size=64,
             action_dim=6,
             state_dim=24,
-            physics_dim=18,
             physics_names=names(*WALKER_JOINTS),
             state_names=WALKER_SEEN,
             unbounded_angles=("pitch",),
@@ -255,14 +149,15 @@ TASKS = {
         *(
             Task(
                 name=f"cartpole-{name}",
+                make="envs.suite:SuiteEnv",
                 simulator="dm_control",
+                termination="none",
                 horizon=125,
                 action_repeat=8,  # as in PlaNet (Hafner et al., 2019)
                 camera="lookatcart",
                 image_size=64,
                 action_dim=1,
                 state_dim=5,
-                physics_dim=4,
                 physics_names=names("cart", "pole"),
                 state_names=("cart", "pole cosine", "pole sine", "cart, velocity", "pole, velocity"),
                 unbounded_angles=("pole",),
@@ -322,11 +217,3 @@ TASKS = {
         *sawyer("sawyer-door-close", "1 while the door is closed, else 0", 50.0),
     )
 }
-
-
-def get_task(name: str) -> Task:
-    """Look up a task. Raises UserError, with the nearest known names, if there is none of that name."""
-    if name in TASKS:
-        return TASKS[name]
-    nearest = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.3) or sorted(TASKS)
-    raise UserError(f"unknown task {name!r}; known tasks like it: {', '.join(nearest)}")

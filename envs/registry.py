@@ -1,0 +1,122 @@
+"""Which tasks there are: those of the project, those that were registered, and those that an adapter makes by name.
+
+`register(task)` adds one. An installed package adds its own by an entry point in the group `latent_combo.tasks`, whose
+name is the task's, and whose object is a `Task` or a function that returns one. A name such as `my_module:my_task`
+imports one, and `dmc:cheetah-run`, `metaworld:drawer-open` or `gymnasium:Pendulum-v1` has an adapter make it.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from combo_common.errors import UserError
+from envs.adapters import ADAPTERS, adapted
+from envs.builtin import BUILTIN
+from envs.task import Task
+
+ENTRY_POINTS = "latent_combo.tasks"
+"""The group of entry points by which installed packages add tasks."""
+
+_registered: dict[str, Task] = {}
+_adapted: dict[str, Task] = {}
+_installed: dict[str, EntryPoint] | None = None
+
+
+def register(task: Task) -> Task:
+    """Make a task known in this process, by its name; returns it. The same task may be registered again.
+
+    Raises ValueError where another task has that name.
+    """
+    if (other := _registered.get(task.name, BUILTIN.get(task.name))) is not None and other != task:
+        raise ValueError(f"there is another task {task.name} already; give yours another name")
+    if task.name.partition(":")[0] in ADAPTERS and ":" in task.name:
+        raise ValueError(f"{task.name} is a name that the adapter makes; give the task another name")
+    _registered[task.name] = task
+    return task
+
+
+def known_names() -> list[str]:
+    """The names of all tasks but those that adapters make: the project's, then others in alphabetical order."""
+    return [*BUILTIN, *sorted({*_registered, *_entry_points()} - set(BUILTIN))]
+
+
+def is_name(name: str) -> bool:
+    """Whether a name that data gave is a task's, without making it: known here, an installed package's, an adapter's."""
+    scheme, colon, rest = name.partition(":")
+    known = name in BUILTIN or name in _registered or name in _entry_points()
+    return known or bool(colon and rest and scheme in ADAPTERS and ":" not in rest)
+
+
+def find_task(name: str) -> Task | None:
+    """The task of a name that data may have given, or None: no module is imported for it but an installed package's.
+
+    Raises UserError where its adapter or its package cannot make it.
+    """
+    if name in BUILTIN or name in _registered:
+        return BUILTIN.get(name) or _registered[name]
+    if (entry := _entry_points().get(name)) is not None:
+        return register(_loaded(f"the entry point {name} = {entry.value}", entry.load, name))
+    return _made(name) if is_name(name) else None
+
+
+def get_task(name: str) -> Task:
+    """Look up a task, as a user named it; `module:attribute` is imported, from the working folder, too.
+
+    Raises UserError, with the nearest known names, if there is none of that name; and where what is imported fails,
+    with its traceback below the line that says so.
+    """
+    if (task := find_task(name)) is not None:
+        return task
+    scheme, colon, rest = name.partition(":")
+    if colon and scheme in ADAPTERS:
+        return _made(name)
+    if colon and rest:
+        return register(_loaded(name, lambda: _imported(scheme, rest), None))
+    nearest = difflib.get_close_matches(name, known_names(), n=3, cutoff=0.3) or sorted(BUILTIN)
+    others = ", ".join(f"{scheme}:..." for scheme in ADAPTERS)
+    raise UserError(
+        f"unknown task {name!r}; known tasks like it: {', '.join(nearest)}; others are {others} or my_module:my_task"
+    )
+
+
+def _made(name: str) -> Task:
+    """What an adapter makes of a name, once; it is known by its whole name, options included."""
+    if name not in _adapted:
+        task = adapted(name)
+        _adapted[name] = _adapted.setdefault(task.name, task)
+    return _adapted[name]
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    global _installed
+    if _installed is None:
+        _installed = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    return _installed
+
+
+def _imported(module: str, attribute: str) -> Any:
+    if os.getcwd() not in sys.path:  # last, so that nothing in the working folder hides what is installed
+        sys.path.append(os.getcwd())
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _loaded(what: str, load: Callable[[], Any], name: str | None) -> Task:
+    """A task, or what a function returns, from another's code, which may do anything. Raises UserError."""
+    try:
+        found = load()
+        task = found if isinstance(found, Task) else found()
+    except Exception as error:
+        below = "".join(traceback.format_exception(error)).rstrip()
+        raise UserError(f"the task {what} cannot be imported: {type(error).__name__}: {error}\n{below}") from error
+    if not isinstance(task, Task):
+        raise UserError(
+            f"the task {what} is {type(task).__name__}, not an envs.Task; give one, or a function that does"
+        )
+    if name is not None and task.name != name:
+        raise UserError(f"the task {what} calls itself {task.name}; give the entry point that name")
+    return task
