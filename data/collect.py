@@ -174,6 +174,12 @@ def _write_d4rl(
     )
 
 
+def _measured(references: References) -> dict[str, str]:
+    """The references that are known, as metadata have them."""
+    named = zip(("random_return", "expert_return"), references, strict=True)
+    return {name: str(known) for name, known in named if known is not None}
+
+
 def _write_recording(
     out: Path,
     episodes: Iterator[Episode],
@@ -183,9 +189,16 @@ def _write_recording(
     made_by: dict[str, Any],
     references: References,
 ) -> str:
-    """Write a split as a recording, which holds no vectors; returns what is in it."""
+    """Write a split as a recording, which holds no vectors, or, of a task without physics, with images and vectors.
+
+    Returns what is in it.
+    """
     described = describe(task, split, seed, made_by, *references)
-    written = write_dataset(out, (replace(episode, state=None) for episode in episodes), described)
+    if task.physics_dim:
+        episodes = (replace(episode, state=None) for episode in episodes)
+    else:
+        described = replace(described, image_size=task.image_size, look="fast")
+    written = write_dataset(out, episodes, described)
     return (
         f"{written.episodes} episodes, {written.transitions} transitions, return "
         f"{written.return_mean:.1f} +- {written.return_std:.1f} (random {figure(written.random_return)}, "

@@ -31,7 +31,7 @@ def numbers_of_object(thing: object) -> Numbers:
 
 
 def drawn_numbers(start: Callable[[int], Numbers]) -> Drawn | None:
-    """Which numbers differ among the starts of STARTS episodes, each by its seed; None where they are more than MOST."""
+    """Which numbers differ among the starts of STARTS episodes, each by its seed; None for more than MOST of them."""
     first = {name: array.copy() for name, array in start(0).items()}
     differ = {name: np.zeros(array.size, bool) for name, array in first.items()}
     for seed in range(1, STARTS):

@@ -9,8 +9,8 @@ from envs.task import LOOKS, OBSERVATIONS, Task
 def make(task: str | Task, observation: str = "state", look: str = "fast", image_size: int | None = None) -> TaskEnv:
     """Make an environment. `image_size` defaults to the task's.
 
-    Raises UserError for an unknown task, observation or look, an impossible size, where what makes it cannot be imported,
-    and where no GL library can draw.
+    Raises UserError for an unknown task, observation or look, an impossible size, where what makes it cannot be
+    imported, and where no GL library can draw.
     """
     known = get_task(task) if isinstance(task, str) else task
     if observation not in OBSERVATIONS:

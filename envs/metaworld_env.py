@@ -137,7 +137,8 @@ class MetaworldEnv(MujocoEnv):
         if self._script is None:
             from metaworld.policies import ENV_POLICY_MAP
 
-            self._script = ENV_POLICY_MAP[self._name + VERSION]()
+            policy: Any = ENV_POLICY_MAP[self._name + VERSION]
+            self._script = policy()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it will be clipped
             action = self._script.get_action(self.state().astype(np.float64))

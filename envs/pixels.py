@@ -24,7 +24,7 @@ def averaged(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def fitted(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """An image (H, W, 3) or (H, W, 1) of any size, as (size, size, 3): the whole of it, each pixel the mean of its area.
+    """An image (H, W, 3) or (H, W, 1) of any size, as (size, size, 3): all of it, each pixel the mean of an area.
 
     What is not square is stretched to a square, so that nothing is cut off; one channel becomes three equal ones.
     """

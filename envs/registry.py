@@ -46,7 +46,7 @@ def known_names() -> list[str]:
 
 
 def is_name(name: str) -> bool:
-    """Whether a name that data gave is a task's, without making it: known here, an installed package's, an adapter's."""
+    """Whether a name that data gave is a task's, which is not made for it: known here, installed, or an adapter's."""
     scheme, colon, rest = name.partition(":")
     known = name in BUILTIN or name in _registered or name in _entry_points()
     return known or bool(colon and rest and scheme in ADAPTERS and ":" not in rest)

@@ -15,6 +15,9 @@ from dm_control import suite  # isort: skip
 
 rendering.close_before_what_is_loaded()
 
+ALL_TASKS: tuple[tuple[str, str], ...] = suite.ALL_TASKS
+"""Domains and tasks of the suite."""
+
 
 def load(domain: str, name: str) -> Any:
     """The suite's environment of a domain's task."""

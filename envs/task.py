@@ -56,7 +56,7 @@ class ObservationSpec:
 
 
 MakeEnv = Callable[["Task", str, str, int], "TaskEnv"]
-"""A task, what is observed of it (of OBSERVATIONS), a look (of LOOKS) and the pixels of its images to its environment."""
+"""Task, what is observed of it (of OBSERVATIONS), look (of LOOKS) and pixels of its images, to its environment."""
 
 
 @dataclass(frozen=True)

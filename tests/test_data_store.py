@@ -229,7 +229,7 @@ def test_a_folder_without_manifest_is_no_dataset(tmp_path: Path) -> None:
         (dataclasses.replace(TASK, name="walker-run"), "fast", 8, "task"),
         (dataclasses.replace(TASK, action_repeat=4), "fast", 8, "action_repeat"),
         (dataclasses.replace(TASK, action_dim=5), "fast", 8, "action_dim"),
-        (dataclasses.replace(TASK, physics_dim=4), "fast", 8, "physics_dim"),
+        (dataclasses.replace(TASK, physics_names=("a", "b", "c", "d")), "fast", 8, "physics_dim"),
         (TASK, "full", 8, "look"),
         (TASK, "fast", 64, "image_size"),
     ],

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +36,51 @@ ACTIONS = 1
 """Sets the stream of random actions apart from those of starts."""
 
 
+class Track:
+    """The rows of an episode as it is played: states, and physics or, where there are none to draw from, images."""
+
+    def __init__(self, env: TaskEnv, info: dict[str, Any]) -> None:
+        """Begin with where an episode starts."""
+        self._env = env
+        self._actions: list[NDArray[np.float32]] = []
+        self._rewards: list[float] = []
+        self._states: list[NDArray[np.float32]] = []
+        self._physics: list[NDArray[np.float64]] = []
+        self._images: list[NDArray[np.uint8]] = []
+        self._note(info)
+
+    def add(self, action: NDArray[np.float32], reward: float, info: dict[str, Any]) -> None:
+        """Note an action (A,), what it paid, and where it led."""
+        self._actions.append(action)
+        self._rewards.append(float(reward))
+        self._note(info)
+
+    def _note(self, info: dict[str, Any]) -> None:
+        task = self._env.task
+        self._states.append(info["state"])
+        if task.physics_dim:
+            self._physics.append(info["physics"])
+        else:
+            self._images.append(self._env.render())
+
+    def episode(self, terminated: bool) -> Episode:
+        """The whole episode; `terminated` says that the task ended it, not a time limit."""
+        return Episode.from_transitions(
+            np.stack(self._actions),
+            np.asarray(self._rewards),
+            np.stack(self._physics) if self._physics else None,
+            np.stack(self._states) if self._env.task.state_dim else None,
+            np.stack(self._images) if self._images else None,
+            terminal=terminated,
+        )
+
+
 class EpisodeWorker:
     """Plays episodes, each by its number, which seeds its start and all that is drawn in it."""
 
     def __init__(self, task: Task, actor: PolicySpec) -> None:
         self._task, self._actor = task, actor
-        self._env = make(task, "state")
+        self._env = make(task, "state" if task.state_dim else "pixels")
         self._policies = None if actor.snapshot is None else _policies(actor.snapshot, actor.sampled)
 
     def __call__(self, seed: int) -> Episode:
@@ -48,20 +88,16 @@ class EpisodeWorker:
         # Not the stream of the environment's start, which is seeded by the same number.
         env, rng = self._env, np.random.default_rng([seed, ACTIONS])
         policy = None if self._policies is None else self._policies(seed)
-        state, info = env.reset(seed=seed)
-        states, physics, actions, rewards = [state], [info["physics"]], [], []
+        _, info = env.reset(seed=seed)
+        track = Track(env, info)
         ended = terminated = False
         while not ended:
+            state = info["state"]
             action = policy(state) if policy is not None else self._scripted_or_random(env, rng)
-            state, reward, terminated, truncated, info = env.step(action)
-            states.append(state)
-            physics.append(info["physics"])
-            actions.append(action)
-            rewards.append(reward)
+            _, reward, terminated, truncated, info = env.step(action)
+            track.add(action, reward, info)
             ended = terminated or truncated
-        return Episode.from_transitions(
-            np.stack(actions), np.asarray(rewards), np.stack(physics), np.stack(states), terminal=terminated
-        )
+        return track.episode(terminated)
 
     def _scripted_or_random(self, env: TaskEnv, rng: np.random.Generator) -> NDArray[np.float32]:
         if self._actor.noise is None:
@@ -117,5 +153,5 @@ def mean_return(task: Task, actor: PolicySpec, episodes: int, seed: int, process
 
 def check_script(task: Task) -> None:
     """Raise UserError for a task that no script plays."""
-    if task.simulator != "metaworld" or "close" in task.name:  # the script opens the door
+    if not task.scripted:
         raise UserError(f"{task.name} has no script; leave --scripted out, and a learner is trained")

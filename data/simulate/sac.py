@@ -23,14 +23,15 @@ from combo_common.files import write_atomically, writing
 from combo_common.progress import progress_bar
 from data.episode import Episode
 from data.safe.npz import read_npz
-from data.simulate.rollout import PolicySpec, mean_return
+from data.simulate.rollout import PolicySpec, Track, mean_return
 from envs.base import TaskEnv
 from envs.make import make
 from envs.task import Task
 
 STEPS_A_FILE = 10_000
 """At most; a task that is learnt faster has its own."""
-KEPT = ("action", "reward", "discount", "is_first", "is_last", "is_terminal", "state", "physics")
+KEPT = ("action", "reward", "discount", "is_first", "is_last", "is_terminal", "state")
+"""Columns of a replay, besides `physics`, or `image` of a task that has none."""
 LEARNER = "learner.json"
 """Task and seed that a folder belongs to."""
 STATE = "learner.msgpack"
@@ -50,31 +51,27 @@ NOISES = (3.0, 2.0, 1.5, 1.25, 1.0, 0.75, 0.5, 0.25, 0.1)
 
 
 class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Keeps every episode that passes through an environment: states, physics, actions and rewards."""
+    """Keeps every episode that passes through an environment."""
 
     def __init__(self, env: TaskEnv) -> None:
         super().__init__(env)
         self.episodes: list[Episode] = []
-        self._rows: dict[str, list[Any]] = {}
+        self._task_env = env
+        self._track: Track | None = None
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Start an episode; one that was cut short is dropped."""
         observation, info = self.env.reset(**kwargs)
-        self._rows = {"state": [info["state"]], "physics": [info["physics"]], "action": [], "reward": []}
+        self._track = Track(self._task_env, info)
         return observation, info
 
     def step(self, action: NDArray[np.float32]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Pass an action on and keep what it led to."""
+        assert self._track is not None, "an episode is started before it goes on"
         observation, reward, terminated, truncated, info = self.env.step(action)
-        new = {"state": info["state"], "physics": info["physics"], "action": action, "reward": reward}
-        for name, value in new.items():
-            self._rows[name].append(value)
+        self._track.add(np.asarray(action, np.float32), float(reward), info)
         if terminated or truncated:
-            rows = {name: np.asarray(values) for name, values in self._rows.items()}
-            episode = Episode.from_transitions(
-                rows["action"], rows["reward"], rows["physics"], rows["state"], terminal=terminated
-            )
-            self.episodes.append(episode)
+            self.episodes.append(self._track.episode(terminated))
         return observation, reward, terminated, truncated, info
 
 
@@ -92,12 +89,12 @@ def read_replay(folder: Path) -> list[Episode]:
 
 
 def _read_episodes(file: Path) -> list[Episode]:
-    loaded = read_npz(file, str(file), KEPT)
-    if set(loaded) != set(KEPT):
+    loaded = read_npz(file, str(file), (*KEPT, "physics", "image"))
+    if not set(KEPT) < set(loaded):
         raise UserError(f"{file} is of another version of the program; train the behaviour policy anew")
     starts = np.flatnonzero(loaded["is_first"])[1:]
     parts = {name: np.split(column, starts) for name, column in loaded.items()}
-    return [Episode(**{name: parts[name][i] for name in KEPT}) for i in range(len(starts) + 1)]
+    return [Episode(**{name: part[i] for name, part in parts.items()}) for i in range(len(starts) + 1)]
 
 
 def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
@@ -106,6 +103,8 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
     It is saved every 10,000 steps, or as often as the task says, so Ctrl-C loses at most those. Raises UserError
     without SBX, and when the folder cannot be written or is of another version.
     """
+    if not task.state_dim:
+        raise UserError(f"{task.name} observes images only, of which no behaviour policy is trained; use --policy")
     each = min(STEPS_A_FILE, task.learns_within)
     total = -(-steps // each) * each
     done = len(replay_files(folder)) * each
@@ -185,7 +184,10 @@ def _save(model: Any, episodes: list[Episode], folder: Path, done: int) -> None:
     from flax.serialization import to_bytes
 
     replay = io.BytesIO()
-    columns: dict[str, Any] = {name: np.concatenate([episode.columns()[name] for episode in episodes]) for name in KEPT}
+    names = episodes[0].columns() if episodes else KEPT
+    columns: dict[str, Any] = {
+        name: np.concatenate([episode.columns()[name] for episode in episodes]) for name in names
+    }
     np.savez_compressed(replay, **columns)
     write_atomically(folder / STATE, to_bytes(_networks(model)))
     write_atomically(folder / f"episodes-{done:07d}.npz", replay.getvalue())

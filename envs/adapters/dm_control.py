@@ -9,7 +9,7 @@ import numpy as np
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
 from envs.adapters import check_options, number, whole_name
-from envs.suite import drawn, load, suite
+from envs.suite import ALL_TASKS, drawn, load
 from envs.task import Task
 
 OPTIONS = ("action_repeat", "camera", "horizon", "image_size")
@@ -27,7 +27,7 @@ def make_task(name: str, options: Mapping[str, str]) -> Task:
     Raises UserError for a task that the suite does not have.
     """
     check_options("dmc", name, options, OPTIONS)
-    known = {_plain(f"{domain}-{task}"): (domain, task) for domain, task in suite.ALL_TASKS}
+    known = {_plain(f"{domain}-{task}"): (domain, task) for domain, task in ALL_TASKS}
     if _plain(name) not in known:
         like = nearest(_plain(name), known)
         meant = did_you_mean(like and "dmc:{}-{}".format(*known[like]))
@@ -39,9 +39,8 @@ def make_task(name: str, options: Mapping[str, str]) -> Task:
         env, physics = load(domain, task), _physics_names(domain, task)
         states = _state_names(env.observation_spec())
     except Exception as error:  # some domains fail with some versions of NumPy
-        raise UserError(
-            f"dm_control cannot make {own} here ({type(error).__name__}: {error}); choose another"
-        ) from error
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(f"dm_control cannot make {own} here ({why}); choose another") from error
     model = env.physics.model.ptr
     repeat = number("dmc", options, "action_repeat", VD4RL.get(own, PLANET.get(domain, 2)))
     steps = int(min(env._step_limit, ENDLESS))

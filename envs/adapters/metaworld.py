@@ -15,7 +15,9 @@ CONTROL_STEPS = 500
 
 
 def make_task(name: str, options: Mapping[str, str]) -> Task:
-    """Make a task of Meta-World. Options: action_repeat (4), camera (corner2), horizon, image_size (64), reward (dense).
+    """Make a task of Meta-World.
+
+    Options: action_repeat (4), camera (corner2), horizon (agent steps), image_size (64), reward (dense, or sparse).
 
     Raises UserError for a task that Meta-World does not have, and where it is not installed.
     """
