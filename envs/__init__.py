@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from envs.adapters.gymnasium import gymnasium_task
-    from envs.make import make
     from envs.registry import get_task, known_names, register
     from envs.task import ObservationSpec, Task
 
-__all__ = ["ObservationSpec", "Task", "get_task", "gymnasium_task", "known_names", "make", "register"]
+__all__ = ["ObservationSpec", "Task", "get_task", "gymnasium_task", "known_names", "register"]
 
 _PLACES = {
     "ObservationSpec": "envs.task",
@@ -23,11 +22,6 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "make":  # a module of that name, too: whichever is asked for first, the function is meant
-        from envs.make import make
-
-        globals()["make"] = make
-        return make
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data.episode import Episode
 from data.formats.d4rl import write_d4rl
-from envs import locomotion, tasks
+from envs import builtin, locomotion
 from envs.builtin import robot
 from envs.make import make
 from latent_combo.world_model import termination_fns as endings
@@ -49,7 +49,7 @@ TASK = replace(
 def registered() -> Iterator[None]:
     """The task among the others."""
     with (
-        mock.patch.dict(tasks.TASKS, {TASK.name: TASK}),
+        mock.patch.dict(builtin.BUILTIN, {TASK.name: TASK}),
         mock.patch.dict(locomotion.SIMULATORS, {TASK.name: Balance}),
         mock.patch.dict(endings.TERMINATION_FNS, {TASK.name: ended}),
     ):

@@ -9,7 +9,7 @@ from unittest import mock
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
 from data.simulate.rollout import PolicySpec, played_episodes
-from envs import tasks
+from envs import builtin, registry
 from latent_combo.config.command_line import parse
 from latent_combo.config.schema import Config
 
@@ -28,13 +28,13 @@ TOY = """
 
 HORIZON = 70
 """Steps of an episode: the longest prediction takes 10 and 50, and has some places where it may start."""
-SHORT = replace(tasks.get_task("walker-walk"), horizon=HORIZON)
+SHORT = replace(registry.get_task("walker-walk"), horizon=HORIZON)
 
 
 @contextmanager
 def short_episodes() -> Iterator[None]:
     """The walker's episodes are short: every step of a score is drawn, and 500 of them are most of a toy run's time."""
-    with mock.patch.dict(tasks.TASKS, {SHORT.name: SHORT}):
+    with mock.patch.dict(builtin.BUILTIN, {SHORT.name: SHORT}):
         yield
 
 

@@ -1,0 +1,159 @@
+"""Tasks that adapters make: what they observe, how they act, and what is recorded of them."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from toy_gymnasium import FORCE, Point, Vectors
+
+from combo_common.errors import UserError
+from data.simulate.rollout import PolicySpec, play
+from envs.adapters.gymnasium import gymnasium_task
+from envs.make import make
+from envs.pixels import fitted
+from envs.registry import get_task
+from envs.task import Task
+
+
+def point(keys: tuple[str, ...] = ("place", "velocity", "camera")) -> Task:
+    return gymnasium_task("point", Point, keys, horizon=30, image_size=16)
+
+
+def test_keys_of_a_dict_are_observed_in_the_order_in_which_they_are_named() -> None:
+    env = make(point(("velocity", "place")))
+    state, _ = env.reset(seed=0)
+    assert env.task.state_names == ("velocity 0", "velocity 1", "place 0", "place 1")
+    np.testing.assert_array_equal(state[:2], 0.0)
+    np.testing.assert_allclose(state[2:], env._env.place, rtol=1e-6)
+
+
+def test_a_dict_without_names_of_keys_is_refused_and_so_is_a_key_that_there_is_not() -> None:
+    with pytest.raises(UserError, match="a Dict of camera, place, velocity; say which of them"):
+        gymnasium_task("point", Point, horizon=30)
+    with pytest.raises(UserError, match="no key 'speed'; there are camera, place, velocity"):
+        gymnasium_task("point", Point, ("speed",), horizon=30)
+    with pytest.raises(UserError, match="has no time limit; give its horizon"):
+        gymnasium_task("point", Vectors)
+
+
+def test_actions_are_rescaled_to_the_bounds() -> None:
+    env = make(point())
+    env.reset(seed=0)
+    env.step(np.array([1.0, -0.25], np.float32))
+    np.testing.assert_allclose(env._env.taken[0], [FORCE, -0.25 * FORCE])
+    assert env.task.action_low == (-FORCE, -FORCE) and env.task.action_high == (FORCE, FORCE)
+
+
+def test_an_image_among_the_keys_is_the_pixels_and_is_averaged_to_a_square() -> None:
+    env = make(point(), "pixels", image_size=16)
+    pixels, _ = env.reset(seed=0)
+    assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, fitted(env._env._picture(), 16))
+
+
+def test_pictures_of_any_size_become_squares_whose_pixels_are_means_of_areas() -> None:
+    wide = np.zeros((2, 4, 3), np.uint8)
+    wide[:, 2:] = 200
+    np.testing.assert_array_equal(fitted(wide, 2)[..., 0], [[0, 200], [0, 200]])
+    np.testing.assert_array_equal(fitted(np.full((5, 7, 1), 9, np.uint8), 3), np.full((3, 3, 3), 9))
+    checkered = (np.indices((8, 8)).sum(0) % 2 * 100).astype(np.uint8)[..., None]
+    np.testing.assert_array_equal(fitted(checkered, 4), np.full((4, 4, 3), 50))
+
+
+def test_what_cannot_be_set_back_is_recorded_with_its_images_and_states() -> None:
+    (episode,) = play(point(), PolicySpec(), [3])
+    assert episode.physics is None
+    assert episode.image is not None and episode.image.shape == (episode.length + 1, 16, 16, 3)
+    assert episode.state is not None and episode.state.shape == (episode.length + 1, 4)
+    (again,) = play(point(), PolicySpec(), [3])
+    np.testing.assert_array_equal(episode.image, again.image)
+
+
+@pytest.mark.parametrize(
+    "name", ["dmc:reacher-easy", "dmc:finger-turn_hard", "dmc:point_mass-hard", "gymnasium:Hopper-v5"]
+)
+def test_an_episode_goes_on_from_a_recorded_state_as_it_went_on_itself(name: str) -> None:
+    """What an episode's start draws of the model, such as a target or a gain, is part of the recorded state."""
+    env, other, rng = make(name), make(name), np.random.default_rng(0)
+    env.reset(seed=1)
+    other.reset(seed=2)
+    actions = rng.uniform(-1.0, 1.0, (6, env.task.action_dim)).astype(np.float32)
+    for action in actions[:3]:
+        state, _, _, _, info = env.step(action)
+    assert info["physics"].shape == (env.task.physics_dim,) == (len(env.task.physics_names),)
+    np.testing.assert_allclose(other.observe_physics(info["physics"]), state, atol=1e-5)
+    for action in actions[3:]:
+        one, two = env.step(action), other.step(action)
+        np.testing.assert_allclose(one[0], two[0], atol=1e-5)
+        assert one[1] == pytest.approx(two[1], abs=1e-6)
+
+
+def test_a_reachers_target_is_drawn_where_it_was_recorded() -> None:
+    env, other = make("dmc:reacher-easy", "pixels", image_size=64), make("dmc:reacher-easy", "pixels", image_size=64)
+    first, info = env.reset(seed=1)
+    elsewhere, _ = other.reset(seed=2)
+    assert (first != elsewhere).any()
+    np.testing.assert_array_equal(other.render_physics(info["physics"]), first)
+    env.close()
+    other.close()
+
+
+def test_the_suites_task_by_its_adapter_is_the_projects_own() -> None:
+    own, adapted = make("walker-walk"), make("dmc:walker-walk,action_repeat=2")
+    np.testing.assert_array_equal(own.reset(seed=5)[0], adapted.reset(seed=5)[0])
+    action = np.linspace(-1.0, 1.0, 6, dtype=np.float32)
+    one, two = own.step(action), adapted.step(action)
+    np.testing.assert_array_equal(one[0], two[0])
+    assert one[1] == two[1] and own.task.physics_dim == adapted.task.physics_dim == 18
+    assert adapted.task.horizon == 500 and get_task("dmc:walker-walk").action_repeat == 2
+
+
+def test_an_episode_of_the_suite_is_as_long_as_the_suites() -> None:
+    env = make("dmc:ball_in_cup-catch")
+    assert (env.task.horizon, env.task.action_repeat) == (250, 4)
+    env.reset(seed=0)
+    ends = [env.step(np.zeros(2, np.float32))[2:4] for _ in range(250)]
+    assert ends == [(False, False)] * 249 + [(False, True)]
+
+
+def test_a_camera_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    env = make("dmc:cheetah-run,camera=top", "pixels")
+    with pytest.raises(UserError, match=r"there is no camera 'top'; there are side, back"):
+        env.reset(seed=0)
+
+
+def test_a_task_of_meta_world_goes_on_from_a_recorded_state_and_its_script_does_it() -> None:
+    pytest.importorskip("metaworld")
+    env, other = make("metaworld:drawer-open"), make("metaworld:drawer-open")
+    env.reset(seed=1)
+    other.reset(seed=2)
+    for _ in range(4):
+        state, _, _, _, info = env.step(env.scripted_action())
+    np.testing.assert_allclose(other.observe_physics(info["physics"]), state, atol=1e-6)
+    rewards = []
+    for _ in range(60):
+        action = env.scripted_action()
+        one, two = env.step(action), other.step(action)
+        np.testing.assert_allclose(one[0], two[0], atol=1e-5)
+        assert one[1] == pytest.approx(two[1], abs=1e-6)
+        rewards.append(one[1])
+    assert rewards[0] < 0.5 < rewards[-1] <= 1.0
+    with pytest.raises(UserError, match="no task 'drawr-open'; did you mean drawer-open"):
+        get_task("metaworld:drawr-open")
+
+
+def test_meta_worlds_sparse_reward_is_success() -> None:
+    pytest.importorskip("metaworld")
+    env = make("metaworld:drawer-open,reward=sparse")
+    env.reset(seed=1)
+    rewards = [env.step(env.scripted_action())[1] for _ in range(60)]
+    assert rewards[0] == 0.0 and rewards[-1] == 1.0 and set(rewards) == {0.0, 1.0}
+    assert env.task.rewards_success
+
+
+def test_makers_are_pickled_to_other_processes() -> None:
+    import pickle
+
+    task = gymnasium_task("point", partial(Vectors), horizon=30)
+    sent = pickle.loads(pickle.dumps(task))  # noqa: S301  # our own
+    assert make(sent).reset(seed=0)[0].shape == (4,)
