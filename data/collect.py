@@ -28,11 +28,12 @@ from combo_common.cli import Parser, run_cli
 from combo_common.errors import StoppedError, UserError
 from combo_common.files import writing
 from combo_common.progress import progress_bar
+from combo_common.symbols import plus_minus
 from combo_common.versions import versions
 from data.episode import Episode
 from data.formats.d4rl import write_d4rl
 from data.formats.hdf5_file import is_hdf5
-from data.formats.manifest import describe
+from data.formats.manifest import Description, describe
 from data.formats.native import write_dataset
 from data.simulate.rollout import PolicySpec, check_script, played_episodes
 from data.simulate.sac import measure, measure_script, train_behaviour
@@ -76,8 +77,12 @@ def main() -> None:
     processes = processes_for(given.processes, task.horizon * (given.episodes or task.split_episodes), WORTHWHILE)
     check_out(given.out)
     episodes, made_by, references = _collected(given, task, processes)
-    write = _write_d4rl if is_hdf5(given.out) else _write_recording
-    print(f"{given.out}: {write(given.out, episodes, task, given.split, given.seed, made_by, references)}")
+    described = describe(task, given.split, given.seed, made_by, *references)
+    if is_hdf5(given.out):
+        written = _write_d4rl(given.out, episodes, task, described)
+    else:
+        written = _write_recording(given.out, episodes, described)
+    print(f"{given.out}: {written}")
 
 
 def check_options(given: argparse.Namespace, task: Task) -> None:
@@ -139,49 +144,32 @@ def _behaviour(task: Task, given: argparse.Namespace, seed: int, processes: int)
     return Behaviour(task, learner, folder, measure(learner, folder, processes=processes))
 
 
-def _write_d4rl(
-    out: Path,
-    episodes: Iterator[Episode],
-    task: Task,
-    split: str,
-    seed: int,
-    made_by: dict[str, Any],
-    references: tuple[float, float],
-) -> str:
+def _write_d4rl(out: Path, episodes: Iterator[Episode], task: Task, described: Description) -> str:
     """Write a split in D4RL's layout; returns what is in it."""
     kept = list(progress_bar(episodes, desc=f"writing {out.name}", unit="episode"))
     metadata = {
-        "task": task.name,
-        "split": split,
-        "seed": str(seed),
-        "behaviour": json.dumps(made_by),
-        "random_return": str(references[0]),
-        "expert_return": str(references[1]),
+        "task": described.task,
+        "split": described.split,
+        "seed": str(described.seed),
+        "behaviour": json.dumps(described.behaviour),
+        "random_return": str(described.random_return),
+        "expert_return": str(described.expert_return),
         "versions": json.dumps(versions()),
     }
     transitions = write_d4rl(out, kept, task, metadata)
     returns = np.array([episode.episode_return for episode in kept])
     return (
-        f"{len(kept)} episodes, {transitions} transitions, return {returns.mean():.1f} +- {returns.std():.1f}, "
-        f"at most {returns.max():.1f} (expert {references[1]:.1f})"
+        f"{len(kept)} episodes, {transitions} transitions, return {returns.mean():.1f} {plus_minus()} "
+        f"{returns.std():.1f}, at most {returns.max():.1f} (expert {described.expert_return:.1f})"
     )
 
 
-def _write_recording(
-    out: Path,
-    episodes: Iterator[Episode],
-    task: Task,
-    split: str,
-    seed: int,
-    made_by: dict[str, Any],
-    references: tuple[float, float],
-) -> str:
+def _write_recording(out: Path, episodes: Iterator[Episode], described: Description) -> str:
     """Write a split as a recording, which holds no vectors; returns what is in it."""
-    described = describe(task, split, seed, made_by, *references)
     written = write_dataset(out, (replace(episode, state=None) for episode in episodes), described)
     return (
         f"{written.episodes} episodes, {written.transitions} transitions, return "
-        f"{written.return_mean:.1f} +- {written.return_std:.1f} (random {written.random_return:.1f}, "
+        f"{written.return_mean:.1f} {plus_minus()} {written.return_std:.1f} (random {written.random_return:.1f}, "
         f"expert {written.expert_return:.1f})"
     )
 

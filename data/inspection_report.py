@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from combo_common.files import write_atomically
+from combo_common.symbols import plus_minus
 from data.formats.registry import format_named
 from data.inspection import Report, Sampled
 from envs.tasks import TASKS
@@ -20,7 +21,7 @@ def format_report(report: Report) -> str:
         f"{about['task']} {about['split'] or '(split unknown)'} ({_kind(about, report.layout)})",
         f"episodes     {report.episodes}, {report.terminals} of them ended by the task",
         f"transitions  {report.transitions}, {report.length_min} to {report.length_max} an episode",
-        f"return       {report.return_mean:.1f} +- {report.return_std:.1f}",
+        f"return       {report.return_mean:.1f} {plus_minus()} {report.return_std:.1f}",
         f"  quantiles  {_row(report.return_quantiles, 1)}",
         *([] if report.success_rate is None else [f"success      {report.success_rate:.1%} of the episodes"]),
         f"references   random {about['random_return']:.1f}, expert {about['expert_return']:.1f}",
