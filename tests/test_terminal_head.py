@@ -151,7 +151,7 @@ def test_values_of_a_chain_that_ends_are_those_of_its_closed_form() -> None:
         (model.decode(f[0])[:, 0] / STEP).round().long().clamp(0, 5) for f in (buffer.feature, buffer.next_feature)
     )
     assert set(at.tolist()) == {0, 1, 2, 3}
-    value = torch.zeros(6)
+    value = torch.full((6,), 10.0)  # so is what lies beyond the end, for a backup that does not stop there
     for _ in range(300):
         target = buffer.reward[0] + buffer.discount[0] * value[following]
         value = torch.tensor([float(target[at == n].mean()) if n < 4 else float(value[n]) for n in range(6)])
