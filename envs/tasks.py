@@ -87,7 +87,8 @@ class Task:
     fps: int
     """Agent steps in a second: films at this rate play in real time."""
     termination: str = "none"
-    """Whose fall ends an episode for good: none, hopper, walker2d or ant."""
+    """Whose fall ends an episode for good: none, hopper, walker2d or ant; learned: no rule is known, and the model of
+    states learns terminations from the data."""
     medium_share: float = 0.5
     """What the policy of a `medium` split returns, as a share of the expert's."""
     split_episodes: int = 200
