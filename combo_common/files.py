@@ -20,12 +20,13 @@ def writing(place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, temporary_name: str | None = None) -> Iterator[Path]:
     """A temporary path beside `path`, of the same suffix; what the body leaves there is flushed and renamed to `path`.
 
-    If the body fails, the temporary file is removed and an earlier file stays as it was. Raises UserError for OSError.
+    Where others look for files by part of their names, a `temporary_name` keeps a file that a kill left from them. If
+    the body fails, the temporary file is removed and an earlier file stays as it was. Raises UserError for OSError.
     """
-    with _renamed(path, path.with_name(f"{path.stem}.tmp{path.suffix}")) as temporary:
+    with _renamed(path, path.with_name(temporary_name or f"{path.stem}.tmp{path.suffix}")) as temporary:
         yield temporary
 
 

@@ -29,11 +29,12 @@ from combo_common.errors import StoppedError, UserError
 from combo_common.figures import figure
 from combo_common.files import writing
 from combo_common.progress import progress_bar
+from combo_common.symbols import plus_minus
 from combo_common.versions import versions
 from data.episode import Episode
 from data.formats.d4rl import write_d4rl
 from data.formats.hdf5_file import is_hdf5
-from data.formats.manifest import describe
+from data.formats.manifest import Description, describe
 from data.formats.native import write_dataset
 from data.simulate.rollout import PolicySpec, check_script, played_episodes
 from data.simulate.sac import measure, measure_script, train_behaviour
@@ -80,8 +81,12 @@ def main() -> None:
     processes = processes_for(given.processes, task.horizon * (given.episodes or task.split_episodes), WORTHWHILE)
     check_out(given.out)
     episodes, made_by, references = _collected(given, task, processes)
-    write = _write_d4rl if is_hdf5(given.out) else _write_recording
-    print(f"{given.out}: {write(given.out, episodes, task, given.split, given.seed, made_by, references)}")
+    described = describe(task, given.split, given.seed, made_by, *references)
+    if is_hdf5(given.out):
+        written = _write_d4rl(given.out, episodes, task, described)
+    else:
+        written = _write_recording(given.out, episodes, task, described)
+    print(f"{given.out}: {written}")
 
 
 def check_options(given: argparse.Namespace, task: Task) -> None:
@@ -143,57 +148,36 @@ def _behaviour(task: Task, given: argparse.Namespace, seed: int, processes: int)
     return Behaviour(task, learner, folder, measure(learner, folder, processes=processes))
 
 
-def _write_d4rl(
-    out: Path,
-    episodes: Iterator[Episode],
-    task: Task,
-    split: str,
-    seed: int,
-    made_by: dict[str, Any],
-    references: References,
-) -> str:
+def _write_d4rl(out: Path, episodes: Iterator[Episode], task: Task, described: Description) -> str:
     """Write a split in D4RL's layout; returns what is in it."""
     kept = list(progress_bar(episodes, desc=f"writing {out.name}", unit="episode"))
     metadata = {
-        "task": task.name,
-        "split": split,
-        "seed": str(seed),
-        "behaviour": json.dumps(made_by),
-        **{
-            f"{of}_return": str(known)
-            for of, known in zip(("random", "expert"), references, strict=True)
-            if known is not None
-        },
+        "task": described.task,
+        "split": described.split,
+        "seed": str(described.seed),
+        "behaviour": json.dumps(described.behaviour),
+        **_measured(described),
         "versions": json.dumps(versions()),
     }
     transitions = write_d4rl(out, kept, task, metadata)
     returns = np.array([episode.episode_return for episode in kept])
     return (
-        f"{len(kept)} episodes, {transitions} transitions, return {returns.mean():.1f} +- {returns.std():.1f}, "
-        f"at most {returns.max():.1f} (expert {figure(references[1])})"
+        f"{len(kept)} episodes, {transitions} transitions, return {returns.mean():.1f} {plus_minus()} "
+        f"{returns.std():.1f}, at most {returns.max():.1f} (expert {figure(described.expert_return)})"
     )
 
 
-def _measured(references: References) -> dict[str, str]:
+def _measured(described: Description) -> dict[str, str]:
     """The references that are known, as metadata have them."""
-    named = zip(("random_return", "expert_return"), references, strict=True)
-    return {name: str(known) for name, known in named if known is not None}
+    named = {"random_return": described.random_return, "expert_return": described.expert_return}
+    return {name: str(known) for name, known in named.items() if known is not None}
 
 
-def _write_recording(
-    out: Path,
-    episodes: Iterator[Episode],
-    task: Task,
-    split: str,
-    seed: int,
-    made_by: dict[str, Any],
-    references: References,
-) -> str:
+def _write_recording(out: Path, episodes: Iterator[Episode], task: Task, described: Description) -> str:
     """Write a split as a recording, which holds no vectors, or, of a task without physics, with images and vectors.
 
     Returns what is in it.
     """
-    described = describe(task, split, seed, made_by, *references)
     if task.physics_dim:
         episodes = (replace(episode, state=None) for episode in episodes)
     else:
@@ -201,7 +185,7 @@ def _write_recording(
     written = write_dataset(out, episodes, described)
     return (
         f"{written.episodes} episodes, {written.transitions} transitions, return "
-        f"{written.return_mean:.1f} +- {written.return_std:.1f} (random {figure(written.random_return)}, "
+        f"{written.return_mean:.1f} {plus_minus()} {written.return_std:.1f} (random {figure(written.random_return)}, "
         f"expert {figure(written.expert_return)})"
     )
 

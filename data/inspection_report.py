@@ -6,6 +6,7 @@ from typing import Any
 
 from combo_common.figures import figure
 from combo_common.files import write_atomically
+from combo_common.symbols import plus_minus
 from data.formats.registry import format_named
 from data.inspection import Report, Sampled
 from envs.registry import get_task
@@ -21,7 +22,7 @@ def format_report(report: Report) -> str:
         f"{about['task']} {about['split'] or '(split unknown)'} ({_kind(about, report.layout)})",
         f"episodes     {report.episodes}, {report.terminals} of them ended by the task",
         f"transitions  {report.transitions}, {report.length_min} to {report.length_max} an episode",
-        f"return       {report.return_mean:.1f} +- {report.return_std:.1f}",
+        f"return       {report.return_mean:.1f} {plus_minus()} {report.return_std:.1f}",
         f"  quantiles  {_row(report.return_quantiles, 1)}",
         *([] if report.success_rate is None else [f"success      {report.success_rate:.1%} of the episodes"]),
         f"references   random {figure(about['random_return'])}, expert {figure(about['expert_return'])}",

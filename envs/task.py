@@ -106,7 +106,8 @@ class Task:
     fps: int = 20
     """Agent steps in a second: films at this rate play in real time."""
     termination: str = "learned"
-    """Whose fall ends an episode for good: none, hopper, walker2d or ant; or "learned" from the dataset."""
+    """Whose fall ends an episode for good: none, hopper, walker2d or ant; learned: no rule is known, and the model of
+    states learns from the dataset where episodes end."""
     medium_share: float = 0.5
     """What the policy of a `medium` split returns, as a share of the expert's."""
     split_episodes: int = 200

@@ -6,6 +6,7 @@ import latent_combo.own_packages  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError
+from combo_common.symbols import plus_minus
 from latent_combo.config import options
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.film import film
@@ -43,11 +44,13 @@ def scores(run: Run, score: Score) -> str:
     """Each agent's returns and score beside the references, in lines for people."""
     task, mean = run.task, float(score.returns.mean())
     lines = [
-        f"agent {label}: return {returns.mean():.1f} +- {returns.std():.1f} over {len(returns)} episodes "
+        f"agent {label}: return {returns.mean():.1f} {plus_minus()} {returns.std():.1f} over {len(returns)} episodes "
         f"({', '.join(f'{r:.0f}' for r in returns)}), normalised {task.normalised_score(float(returns.mean())):.1f}"
         for label, returns in zip(run.config.agent.labels(), score.returns, strict=True)
     ]
-    lines.append(f"all: return {mean:.1f} +- {score.returns.std():.1f}, normalised {task.normalised_score(mean):.1f}")
+    lines.append(
+        f"all: return {mean:.1f} {plus_minus()} {score.returns.std():.1f}, normalised {task.normalised_score(mean):.1f}"
+    )
     lines.append(f"random policy {task.random_return:.1f}, expert {task.expert_return:.1f}; from: {task.references}")
     return "\n".join(lines)
 

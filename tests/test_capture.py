@@ -38,15 +38,17 @@ def agent_fit(config: AgentConfig = SMALL, **schedule: int) -> AgentFit:
     return AgentFit(agent, model.requires_grad_(False), small_dataset(), AgentFitConfig(**settings), draws())
 
 
+def states_fit(ending: str) -> Fit:
+    model = EnsembleWorldModel(EnsembleConfig(hidden=8), 3, 2, ending)
+    return Fit(model, FitConfig(steps=9), lambda: segment_of_states(14, 2, 3, 2), draws())
+
+
 STEPS: dict[str, Callable[[], Callable[[], object]]] = {
     "a step on pixels": lambda: pixel_fit().descend,
-    "a step on states": lambda: (
-        Fit(
-            EnsembleWorldModel(EnsembleConfig(hidden=8), 3, 2, "none"),
-            FitConfig(steps=9),
-            lambda: segment_of_states(14, 2, 3, 2),
-            draws(),
-        ).descend
+    "a step on states": lambda: states_fit("none").descend,
+    "a step on states with a terminal head": lambda: states_fit("learned").descend,
+    "an imagined step that a terminal head may end": lambda: functools.partial(
+        states_fit("learned").model.imagine_step, torch.zeros(9, 3), torch.zeros(9, 2), draws()
     ),
     "an update": lambda: with_model_data(agent_fit()).update,
     "an update with an anchor": lambda: (

@@ -5,7 +5,7 @@ from PIL import Image
 from toy_results import a_result
 
 from combo_common.errors import UserError
-from latent_combo.diagnostics.curves import _model_loss, _returns, draw_curves, joined, read_series
+from latent_combo.diagnostics.curves import _model_loss, _open_loop, _returns, draw_curves, joined, read_series
 from latent_combo.diagnostics.style import new_figure
 from latent_combo.runtime.run_folder import HEADER
 
@@ -47,3 +47,18 @@ def test_an_empty_panel_says_why() -> None:
     _returns(axes[2], {}, a_result())
     said = [one.texts[0].get_text() for one in axes]
     assert said == ["nothing logged yet", "fitted in another run", "no interim evaluations"]
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "values"),
+    [
+        (("open_loop_psnr_1",), "PSNR, dB (higher is better)", [2.0]),  # older runs of states, too
+        (("open_loop_nrmse_1",), "normalised RMSE (lower is better)", [2.0]),
+        (("open_loop_psnr_5", "open_loop_nrmse_1"), "normalised RMSE (lower is better)", [2.0]),
+    ],
+)
+def test_the_error_of_predictions_is_named(names: tuple[str, ...], label: str, values: list[float]) -> None:
+    axes = new_figure(2.0, 2.0).subplots()
+    _open_loop(axes, {("open_loop", name): [(1, 1.0), (2, 2.0)] for name in names})
+    assert axes.get_ylabel() == label
+    assert [line.get_ydata().tolist() for line in axes.lines] == [values]

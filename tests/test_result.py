@@ -7,6 +7,7 @@ from toy_results import RETURNS, TASK, a_result
 
 from combo_common.errors import UserError
 from latent_combo.evaluation.result import RESULT, Result, finished
+from latent_combo.evaluation.result_parts import WorldModelResult
 
 
 def test_what_is_written_is_read_back_whole(tmp_path: Path) -> None:
@@ -67,7 +68,24 @@ def test_a_folder_without_a_result_has_none(tmp_path: Path) -> None:
 
 def test_people_read_a_few_lines() -> None:
     lines = a_result().describe("runs/a b").splitlines()
-    assert lines[0] == "return      405.0 +- 271.1 over 6 episodes (each agent: 463.3, 346.7)"
+    assert lines[0] == "return      405.0 ± 271.1 over 6 episodes (each agent: 463.3, 346.7)"
     assert "dataset     300.0 (at most 800.0)   random" in lines[1]
     assert "5 steps 15.0 (copy 15.0, mean 15.0)" in lines[3]
+    assert lines[3].startswith("prediction  PSNR in dB at 1 step 20.0 (")
     assert lines[-1].endswith("runs/a b/videos; tensorboard --logdir 'runs/a b'")
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        (
+            {"open_loop_nrmse": {1: 0.125, 5: 0.5}, "copy_last_nrmse": {1: 0.25, 5: 1.0}, "kl": {}},
+            "normalised RMSE at 1 step 0.125 (copy 0.250, mean nan), 5 steps 0.500 (copy 1.000, mean nan)",
+        ),
+        ({"open_loop_psnr": {5: 9.0}}, "PSNR in dB at 5 steps 9.0 (copy nan, mean nan)"),  # of states, in older runs
+        ({}, "none"),
+    ],
+)
+def test_predictions_of_any_version_are_told(figures: dict[str, dict[int, float]], told: str) -> None:
+    result = dataclasses.replace(a_result(), world_model=WorldModelResult(open_loop=figures))
+    assert f"\nprediction  {told}\n" in str(result)

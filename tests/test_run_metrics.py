@@ -1,14 +1,18 @@
 """The log of a run: what is written, and what a resumed run keeps."""
 
 import csv
+import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import HISTOGRAMS, IMAGES, SCALARS, EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from combo_common.errors import UserError
-from latent_combo.runtime.metrics import MetricsLog
+from latent_combo.runtime.metrics import Kept, MetricsLog
 from latent_combo.runtime.run_folder import HEADER
 
 
@@ -18,7 +22,8 @@ def rows(folder: Path) -> list[tuple[str, ...]]:
 
 
 def board(folder: Path) -> EventAccumulator:
-    events = EventAccumulator(str(folder / "tensorboard"))
+    everything = dict.fromkeys((HISTOGRAMS, IMAGES, SCALARS), 0)
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance=everything)
     events.Reload()
     return events
 
@@ -54,7 +59,7 @@ def test_a_resumed_run_drops_what_it_will_do_again_phase_by_phase(tmp_path: Path
         for step in (10, 20, 30):
             log.write(phase, step, {"loss": step})
     log.close()
-    resumed = MetricsLog(tmp_path, {"world_model": 30, "agent": 10})
+    resumed = MetricsLog(tmp_path, Kept({"world_model": 30, "agent": 10}, {}))
     resumed.write("agent", 20, {"loss": -1.0})
     resumed.close()
     assert [row[:2] for row in rows(tmp_path)[1:]] == [
@@ -62,11 +67,78 @@ def test_a_resumed_run_drops_what_it_will_do_again_phase_by_phase(tmp_path: Path
         *(("score", "10"), ("score", "20"), ("score", "30"), ("agent", "20")),
     ]
     assert rows(tmp_path)[-1] == ("agent", "20", "loss", "-1")
+    events = board(tmp_path)
+    for phase, steps in (("world_model", [10, 20, 30]), ("agent", [10, 20]), ("score", [10, 20, 30])):
+        assert sorted(event.step for event in events.Scalars(f"{phase}/loss")) == steps, phase
+    assert {event.step: event.value for event in events.Scalars("agent/loss")}[20] == -1.0
+
+
+def test_a_resumed_run_draws_each_picture_once(tmp_path: Path) -> None:
+    kept = Kept({"agent": 10}, {"agent": 9, "values": 10})
+    for resume, width in ((None, 1), (kept, 2), (kept, 3)):  # killed twice
+        log = MetricsLog(tmp_path, resume)
+        for step in (5, 10, 15) if resume is None else (10, 15):
+            log.board.image("agent/film", b"", (1, width), step)
+        for step in (10, 15) if resume is None else (15,):
+            log.board.histogram("values/all", np.full(width, 1.0), step)
+        log.board.hyperparameters({"seed": width}, {"result/return": 1.0})
+        log.close()
+    events = board(tmp_path)
+    assert sorted((event.step, event.width) for event in events.Images("agent/film")) == [(5, 1), (10, 3), (15, 3)]
+    found = [(event.step, event.histogram_value.num) for event in events.Histograms("values/all")]
+    assert sorted(found) == [(10, 1.0), (15, 3.0)]
+    files = [EventFileLoader(str(path)).Load() for path in sorted((tmp_path / "tensorboard").glob("*tfevents*"))]
+    tags = [value.tag for events in files for event in events for value in event.summary.value]
+    assert tags.count("_hparams_/session_start_info") == 1
+
+
+def test_an_event_cut_short_by_a_kill_hides_nothing(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path)
+    for step in (10, 20):
+        log.write("agent", step, {"loss": step})
+    log.close()
+    (events,) = (tmp_path / "tensorboard").glob("*tfevents*")
+    events.write_bytes(events.read_bytes()[:-3])
+    for resume in (20, 10):
+        resumed = MetricsLog(tmp_path, Kept({"agent": resume}, {}))
+        resumed.write("agent", 30, {"loss": 30})
+        resumed.close()
+    assert sorted(event.step for event in board(tmp_path).Scalars("agent/loss")) == [10, 30]
+
+
+def test_a_kill_while_events_are_taken_out_leaves_no_second_file_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = MetricsLog(tmp_path)
+    for step in (10, 20):
+        log.write("agent", step, {"loss": step})
+    log.close()
+    replace = os.replace
+
+    def killed(source: Path, to: Path) -> None:
+        if Path(to).name != "metrics.csv":
+            shutil.copytree(tmp_path, tmp_path.with_name("killed"))
+        replace(source, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        MetricsLog(tmp_path, Kept({"agent": 10}, {})).close()
+    assert [event.step for event in board(tmp_path.with_name("killed")).Scalars("agent/loss")] == [10, 20]
+    MetricsLog(tmp_path.with_name("killed"), Kept({"agent": 10}, {})).close()
+    assert [event.step for event in board(tmp_path.with_name("killed")).Scalars("agent/loss")] == [10]
+
+
+def test_what_is_logged_is_in_the_files_once_it_is_flushed(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path)
+    log.write("agent", 10, {"loss": 1.0})
+    log.flush()
+    assert [event.step for event in board(tmp_path).Scalars("agent/loss")] == [10]
+    log.close()
 
 
 def test_a_row_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("phase,step,name,value\nagent,1,loss,2\nagent,2,loss,0.0")
-    MetricsLog(tmp_path, {"agent": 9}).close()
+    MetricsLog(tmp_path, Kept({"agent": 9}, {})).close()
     assert rows(tmp_path) == [HEADER, ("agent", "1", "loss", "2")]
 
 
@@ -75,7 +147,7 @@ def test_an_unsound_log_is_refused_and_left_alone(tmp_path: Path, row: str) -> N
     content = f"phase,step,name,value\n{row}\nagent,3,loss,1\n"
     (tmp_path / "metrics.csv").write_text(content)
     with pytest.raises(UserError, match="metrics.csv has a row that is not phase,step,name,value"):
-        MetricsLog(tmp_path, {"agent": 9})
+        MetricsLog(tmp_path, Kept({"agent": 9}, {}))
     assert (tmp_path / "metrics.csv").read_text() == content
 
 

@@ -34,7 +34,7 @@ from latent_combo.diagnostics.panels.probes import draw_probes, probe, probed_fi
 from latent_combo.diagnostics.style import DREAMING, OBSERVING, fit
 from latent_combo.world_model.base import ModelStep
 from latent_combo.world_model.gaussian import Gaussian, kl_divergence, kl_per_dimension
-from latent_combo.world_model.open_loop import open_loop
+from latent_combo.world_model.open_loop import MEASURES, open_loop
 
 CPU = torch.device("cpu")
 
@@ -141,14 +141,15 @@ def test_horizon_curves_show_the_model_and_both_baselines() -> None:
     quality = open_loop(make_model(), data, (torch.zeros(32, 32, 3), 0.5), 3, draws(), horizons=(1, 5))
     signal, reward, kl = draw_horizon(quality, 3).axes
     for axes, curves in (
-        (signal, (quality.open_loop_psnr, quality.copy_last_psnr, quality.mean_observation_psnr)),
+        (signal, (quality.open_loop, quality.copy_last, quality.mean_observation)),
         (reward, (quality.reward_mae, quality.copy_last_reward_mae, quality.mean_reward_mae)),
         (kl, (quality.kl,)),
     ):
         assert [line.get_ydata().tolist() for line in axes.lines] == [list(curve.values()) for curve in curves]
         assert axes.lines[0].get_xdata().tolist() == [1, 5]
     vectors = open_loop(Drift(), drifting(length=10), (torch.zeros(2), 0.0), 3, draws(), (1, 5), torch.ones(2))
-    assert vectors.kl == {}
+    assert vectors.kl == {} and vectors.measure == "nrmse" and quality.measure == "psnr"
+    assert [signal.get_ylabel(), draw_horizon(vectors, 3).axes[0].get_ylabel()] == list(MEASURES.values())
     assert len(draw_horizon(vectors, 3).axes) == 2  # a model without posteriors has nothing to show in a third
 
 

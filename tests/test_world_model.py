@@ -11,7 +11,7 @@ from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder
 from latent_combo.world_model.dream import dream
 from latent_combo.world_model.fit import Fit, FitConfig
 from latent_combo.world_model.gaussian import Gaussian, half_squared_distance, kl_divergence, log_prob
-from latent_combo.world_model.open_loop import horizons_within, open_loop, psnr
+from latent_combo.world_model.open_loop import horizons_within, nrmse, open_loop, psnr
 from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel, spread_of_members
 from latent_combo.world_model.rssm import EnsemblePrior, RSSMConfig
 
@@ -255,12 +255,12 @@ def test_open_loop_looks_at_the_context_only_and_its_baselines_are_what_they_say
     flat = torch.full((32, 32, 3), 100.0)
     quality = open_loop(model, data, (flat, 0.25), 3, draws(), horizons=(1, 5))
     last, truth = data.observation[:, 2], data.observation[:, 7]
-    assert quality.copy_last_psnr[5] == pytest.approx(float(psnr(last, truth).mean()))
-    assert quality.mean_observation_psnr[5] == pytest.approx(float(psnr(flat.expand(2, -1, -1, -1), truth).mean()))
+    assert quality.copy_last[5] == pytest.approx(float(psnr(last, truth).mean()))
+    assert quality.mean_observation[5] == pytest.approx(float(psnr(flat.expand(2, -1, -1, -1), truth).mean()))
     assert quality.mean_reward_mae[1] == pytest.approx(float((data.reward[:, 3] - 0.25).abs().mean()))
     assert quality.copy_last_reward_mae[1] == pytest.approx(float((data.reward[:, 3] - data.reward[:, 2]).abs().mean()))
     predicted = seen.mean(model, 7)
-    assert quality.open_loop_psnr[5] == pytest.approx(float(psnr(predicted, truth).mean()))
+    assert quality.open_loop[5] == pytest.approx(float(psnr(predicted, truth).mean()))
     assert quality.reward_mae[5] == pytest.approx(
         float((seen.reward[:, :, 4].mean(0) - data.reward[:, 7]).abs().mean())
     )
@@ -289,3 +289,12 @@ def test_each_member_dreams_on_from_its_own_state() -> None:
 def test_psnr_by_hand() -> None:
     dark, grey = torch.zeros(2, 2, 3), torch.full((2, 2, 3), 25.5)
     assert float(psnr(dark, grey)) == pytest.approx(20.0)
+
+
+def test_normalised_rmse_by_hand() -> None:
+    truth = torch.tensor([[1.0, 30.0], [-1.0, -30.0]])
+    scale = torch.tensor([1.0, 30.0])
+    assert float(nrmse(truth, truth, scale)) == 0.0
+    assert float(nrmse(torch.zeros(2, 2), truth, scale)) == pytest.approx(1.0)  # the mean
+    off = truth + torch.tensor([[0.6, 0.0], [0.0, 24.0]])  # errors of 0.6 and 0.8 deviations in two of four numbers
+    assert float(nrmse(off, truth, scale)) == pytest.approx(0.5)

@@ -27,6 +27,7 @@ from latent_combo.diagnostics.style import (
 )
 from latent_combo.evaluation.result import Result
 from latent_combo.runtime.run_folder import HEADER, METRICS
+from latent_combo.world_model.open_loop import MEASURES, Measure
 
 CURVES = "curves.png"
 PANEL = (5.4, 4.8)
@@ -110,19 +111,22 @@ def _model_loss(axes: Axes, series: Series) -> None:
 
 
 def _open_loop(axes: Axes, series: Series) -> None:
+    logged = {key for phase, key in series if phase == "open_loop"}
+    of_states = any(key.startswith("open_loop_nrmse_") for key in logged)  # older logs of states have PSNR, too
+    measure: Measure = "nrmse" if of_states else "psnr"
     for name, label, colour in (
         ("open_loop", "model", BLUE),
         ("copy_last", "copy the last observation", ORANGE),
         ("mean_observation", "mean observation", GREY),
     ):
         points = sorted(
-            (int(key.rsplit("_", 1)[1]), values[-1][1])
-            for (phase, key), values in series.items()
-            if phase == "open_loop" and key.startswith(f"{name}_psnr_")
+            (int(key.rsplit("_", 1)[1]), series["open_loop", key][-1][1])
+            for key in logged
+            if key.startswith(f"{name}_{measure}_")
         )
         if points:
-            axes.plot([k for k, _ in points], [psnr for _, psnr in points], marker="o", label=label, color=colour)
-    finish(axes, "Open-loop prediction, held-out episodes", "steps ahead", "PSNR, dB (higher is better)")
+            axes.plot([k for k, _ in points], [error for _, error in points], marker="o", label=label, color=colour)
+    finish(axes, "Open-loop prediction, held-out episodes", "steps ahead", MEASURES[measure])
 
 
 def _returns(axes: Axes, series: Series, result: Result | None) -> None:

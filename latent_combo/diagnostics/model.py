@@ -134,7 +134,9 @@ class ModelViews:
         pieces = self.pieces
         draws = self.context.draws("horizon")
         quality = open_loop(model, pieces.measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
-        numbers = {field: np.array([list(values), list(values.values())]) for field, values in vars(quality).items()}
+        numbers = {
+            field: np.array([list(values), list(values.values())]) for field, values in quality.figures().items()
+        }
         self._picture("horizon", step, lambda: to_png(draw_horizon(quality, CONTEXT)), keep, numbers)
         return quality
 

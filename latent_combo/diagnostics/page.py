@@ -63,10 +63,10 @@ VIEWS = {
         View(
             f"{PICTURES}/horizon.png",
             "How far it predicts",
-            "Its predictions end where the model's curve falls to that of the mean observation, or of the mean "
-            "reward. Copying is hard to beat one step ahead. PSNR is in dB below the peak of images, or below each "
-            "number's standard deviation. The KL is in nats, from what the filter says once it has seen the frame to "
-            "what a member said before.",
+            "Its predictions end where the model's curve meets that of the mean observation, or of the mean "
+            "reward. Copying is hard to beat one step ahead. Errors of images are their PSNR; those of states are "
+            "in units of each number's standard deviation. The KL is in nats, from what the filter says once it has "
+            "seen the frame to what a member said before.",
         ),
         View(
             f"{CLIPS}/dreams.mp4",

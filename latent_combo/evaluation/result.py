@@ -1,7 +1,9 @@
 """What a run came to: `result.json`, written, read back, and told to people."""
 
 import json
+import math
 import shlex
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
+from combo_common.symbols import plus_minus
 from combo_common.versions import versions
 from envs.task import Task
 from latent_combo.evaluation.fields import FieldError, read_fields
@@ -160,13 +163,13 @@ class Result:
         agents = ", ".join(f"{a.return_mean:.1f}" + (f" ({a.label})" if differ else "") for a in self.agents)
         most = "" if self.dataset_return_max is None else f" (at most {self.dataset_return_max:.1f}{self._drawn()})"
         lines = [
-            f"return      {self.return_mean:.1f} +- {self.return_std:.1f} over {self.episodes} episodes "
+            f"return      {self.return_mean:.1f} {plus_minus()} {self.return_std:.1f} over {self.episodes} episodes "
             f"({'of different settings' if differ else 'each agent'}: {agents})",
             f"dataset     {self.dataset_return_mean:.1f}{most}   random {self.random_return:.1f}   "
             f"expert {self.expert_return:.1f}",
             f"normalised  {self.normalised_score:.1f}"
             + ("" if self.success_rate is None else f"   success {self.success_rate:.0%}"),
-            f"prediction  PSNR in dB at {self._psnr()}",
+            f"prediction  {self._prediction()}",
             f"time        {', '.join(f'{name} {s:.0f} s' for name, s in self.seconds.items())}",
         ]
         return "\n".join(lines)
@@ -184,12 +187,19 @@ class Result:
         told = weighted and self.dataset_return_drawn is not None
         return f"; as its rows are drawn {self.dataset_return_drawn:.1f}" if told else ""
 
-    def _psnr(self) -> str:
+    def _prediction(self) -> str:
+        """The errors of observations; older versions have a PSNR of states, too."""
         figures = self.world_model.open_loop
-        columns = (figures.get(f"{name}_psnr", {}) for name in ("open_loop", "copy_last", "mean_observation"))
-        model, copy, mean = columns
-        steps = {k: f"{k} step" if int(k) == 1 else f"{k} steps" for k in model}
-        return ", ".join(f"{steps[k]} {model[k]:.1f} (copy {copy[k]:.1f}, mean {mean[k]:.1f})" for k in model)
+        of_states = "open_loop_nrmse" in figures
+        measure, title, digits = ("nrmse", "normalised RMSE", 3) if of_states else ("psnr", "PSNR in dB", 1)
+        columns = (figures.get(f"{name}_{measure}", {}) for name in ("open_loop", "copy_last", "mean_observation"))
+        model, copy, mean = (defaultdict(lambda: math.nan, column) for column in columns)
+        told = [
+            f"{k} step{'s' if k > 1 else ''} {model[k]:.{digits}f} "
+            f"(copy {copy[k]:.{digits}f}, mean {mean[k]:.{digits}f})"
+            for k in model
+        ]
+        return f"{title} at {', '.join(told)}" if told else "none"
 
 
 def _typed(said: dict[str, Any]) -> dict[str, Any]:

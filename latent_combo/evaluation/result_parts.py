@@ -95,7 +95,7 @@ class WorldModelResult:
     """How well the world model predicts held-out episodes."""
 
     open_loop: dict[str, dict[int, float]] = field(default_factory=dict)
-    """The fields of `OpenLoop`: each figure's name to its values, by steps ahead."""
+    """`OpenLoop.figures`: each figure's name to its values, by steps ahead."""
     one_step: dict[str, Any] = field(default_factory=dict)
     """`WorldModel.quality`: figures of single steps, for a model that is fitted to those."""
     features: dict[str, Any] = field(default_factory=dict)

@@ -16,9 +16,11 @@ from latent_combo.config.schema import Config
 from latent_combo.numerics.choices import Choices
 from latent_combo.numerics.matmul import LIBRARIES, PRECISIONS, Library, fastest_library, fastest_precision, use_library
 from latent_combo.numerics.precision import multiplies_bfloat16, set_precision
+from latent_combo.runtime.weights_file import Weights
 from latent_combo.world_model.base import WorldModel
-from latent_combo.world_model.ensemble import EnsembleWorldModel
+from latent_combo.world_model.ensemble import TERMINAL_HEAD, EnsembleWorldModel
 from latent_combo.world_model.recurrent import RecurrentWorldModel
+from latent_combo.world_model.termination_fns import LEARNED
 from latent_combo.world_model.tune import with_fastest_ways
 
 
@@ -95,6 +97,8 @@ def load_fitted(path: Path, config: Config, task: Task, device: torch.device) ->
     Raises UserError for one whose tensors are not those of the config.
     """
     recipe, weights = read_fitted(path)
+    if not config.observation_spec.pixels:
+        _require_terminations(weights, task, path)
     settings = "the settings (--preset, --world-model.*)" if recipe is None else "its own recipe"
     with torch.device("meta"):  # whatever sizes the settings name, no memory is taken before the weights have them
         described = build_world_model(config, task, torch.device("meta"))
@@ -110,6 +114,22 @@ def load_fitted(path: Path, config: Config, task: Task, device: torch.device) ->
         of = recipe.dataset or "unknown data"
         print(f"the world model was fitted to {of}: what is held out of {config.dataset} says little of it", flush=True)
     return model.requires_grad_(False), recipe
+
+
+def _require_terminations(weights: Weights, task: Task, path: Path) -> None:
+    """Raise UserError where an ensemble has a terminal head and its task has a rule instead, or the other way round."""
+    has_head = any(name.startswith(f"{TERMINAL_HEAD}.") for name in weights)
+    if has_head == (task.termination == LEARNED):
+        return
+    if has_head:
+        raise UserError(
+            f"the world model of {path} has learned terminations, but those of {task.name} follow a rule "
+            f"({task.termination}); name the --task that it was fitted for, or fit the model anew"
+        )
+    raise UserError(
+        f"the world model of {path} has no terminal head, but terminations of {task.name} are learned; "
+        "fit the model anew, without --world-model"
+    )
 
 
 def build_agent(config: Config, task: Task, feature_dim: int, device: torch.device) -> ConservativeActorCritic:

@@ -9,7 +9,7 @@ from data.dataset import TrajectoryDataset
 from envs.task import Task
 from latent_combo.diagnostics.held_out import LEAST
 from latent_combo.latents.segments import SegmentSampler
-from latent_combo.world_model.termination_fns import TERMINATION_FNS
+from latent_combo.world_model.termination_fns import LEARNED, TERMINATION_FNS
 
 LEAST_KNOWN_ENDINGS = 0.9
 """Share of a dataset's terminal states that the task's rule must call so."""
@@ -21,6 +21,26 @@ def check_lengths(data: TrajectoryDataset, train: NDArray[np.int64], held_out: N
     SegmentSampler(data, held_out, max(length, LEAST))
 
 
+def check_learnable(data: TrajectoryDataset, train: NDArray[np.int64], length: int, name: str) -> None:
+    """Raise UserError where episodes of a dataset terminate, but no segment that a model is fitted to shows it.
+
+    A dataset without terminations is none of these: a terminal head learns that no state is terminal.
+    """
+    if not data.is_terminal.any():
+        return
+    if not data.endings_seen:
+        raise UserError(
+            f"episodes of {name} terminate, but the data do not hold the states that they end in, so terminations can "
+            "not be learned; use data with next_observations, or a task whose rule is known"
+        )
+    long = train[data.lengths[train] >= length]
+    if not data.is_terminal[(data.starts + data.lengths - 1)[long]].any():
+        raise UserError(
+            f"episodes of {name} terminate, but none of those that the model is fitted to: {len(long)} of at least "
+            f"{length} rows; use another --split-seed, a smaller --validation-fraction or --world-model-fit.length"
+        )
+
+
 def check_endings(data: TrajectoryDataset, task: Task, name: str, model_learns_them: bool) -> None:
     """Raise UserError where episodes of a dataset end in a way that the model of it would not know."""
     if not data.is_terminal.any() or model_learns_them:
@@ -30,7 +50,7 @@ def check_endings(data: TrajectoryDataset, task: Task, name: str, model_learns_t
             f"episodes of {name} terminate, and a model without endings imagines on; "
             "set --world_model.discount_head true"
         )
-    if not data.endings_seen and task.termination != "none":
+    if not data.endings_seen and task.termination not in ("none", LEARNED):
         return  # the rows that would tell are not there
     known = TERMINATION_FNS[task.termination](torch.from_numpy(data.observation[data.is_terminal])).float().mean()
     if float(known) < LEAST_KNOWN_ENDINGS:

@@ -72,7 +72,7 @@ def measure_model(
         predictions = views.after(model, steps)
         log_open_loop(session, predictions, steps)
         one_step = model.quality(lambda: transitions(data, split.held_out, session.config.seed, session.device))
-    return WorldModelResult(open_loop=vars(predictions), one_step=one_step, features=views.figures)
+    return WorldModelResult(open_loop=predictions.figures(), one_step=one_step, features=views.figures)
 
 
 def show(
@@ -108,5 +108,5 @@ def transitions(data: TrajectoryDataset, episodes: NDArray[np.int64], seed: int,
 
 def log_open_loop(session: Session, quality: OpenLoop, step: int) -> None:
     """Log how well the model predicts, a value for each figure and horizon."""
-    figures = {f"{name}_{k}": value for name, values in vars(quality).items() for k, value in values.items()}
+    figures = {f"{name}_{k}": value for name, values in quality.figures().items() for k, value in values.items()}
     session.log.write("open_loop", step, figures)

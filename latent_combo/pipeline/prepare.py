@@ -11,10 +11,11 @@ from envs.registry import get_task
 from latent_combo.config.fitted import Recipe
 from latent_combo.config.schema import Config
 from latent_combo.pipeline.build import load_fitted
-from latent_combo.pipeline.checks import check_endings, check_lengths
+from latent_combo.pipeline.checks import check_endings, check_learnable, check_lengths
 from latent_combo.pipeline.session import Session
 from latent_combo.runtime.run_folder import WORLD_MODEL
 from latent_combo.world_model.base import WorldModel
+from latent_combo.world_model.termination_fns import LEARNED
 
 STORAGE: dict[bool | None, Storage] = {None: "auto", True: "memmap", False: "memory"}
 """Where the setting `mapped` leaves images."""
@@ -40,14 +41,16 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
         data = load(
             config.dataset, session.task, config.observation_spec, config.data_folder, storage, config.skip_corrupt
         )
-    check_endings(
-        data, session.task, config.dataset, config.observation_spec.pixels and config.world_model.discount_head
-    )
+    pixels = config.observation_spec.pixels
+    learned = config.world_model.discount_head if pixels else session.task.termination == LEARNED
+    check_endings(data, session.task, config.dataset, learned)
     split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)
     fitted = None
     if config.fitted is not None:
         own = session.resumes and (session.out / WORLD_MODEL).exists()
         source = session.out if own else Path(config.fitted)
         fitted = load_fitted(source, config, session.task, session.device)
+    elif learned:
+        check_learnable(data, split.train, config.world_model_fit.length, config.dataset)
     check_lengths(data, *split, config.world_model_fit.length if fitted is None else LEAST_LENGTH)
     return data, split, fitted

@@ -27,7 +27,7 @@ from latent_combo.runtime import checkpoint
 from latent_combo.runtime.clocks import Every, Timer
 from latent_combo.runtime.interrupt import Interrupt
 from latent_combo.runtime.media import MediaWriter
-from latent_combo.runtime.metrics import MetricsLog
+from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 from latent_combo.runtime.speed import Meter
 from latent_combo.world_model.fit import Fit
@@ -68,8 +68,7 @@ class Session:
         if self.resumes:
             reached = f"world model at step {steps['world_model']}, agent at update {steps['agent']}"
             print(f"resuming      {self.out}: {reached}", flush=True)
-        steps["open_loop"] = steps["world_model"]
-        self.log = MetricsLog(self.out, steps if self.resumes else None, self.config.agent.labels())
+        self.log = MetricsLog(self.out, self._kept() if self.resumes else None, self.config.agent.labels())
         self.gallery = MediaWriter(self.out, self.log.board, EXACT)
 
     @contextmanager
@@ -95,6 +94,18 @@ class Session:
         except OSError as error:
             raise UserError(f"can not write to {self.out}: {error.strerror}; choose another --out") from error
 
+    def _kept(self) -> Kept:
+        """What has been logged up to the checkpoints, but for what is measured after a phase: that is done anew."""
+        saved = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else NOTHING for phase in PHASES}
+        model, agent = saved["world_model"], saved["agent"]
+        taken_over = "recipe" in self.saved.get("world_model", {})  # and so nothing was logged while it was fitted
+        model_before_end = NOTHING if taken_over else min(model, self.config.world_model_fit.steps - 1)
+        agent_before_end = min(agent, self.config.agent_fit.updates - 1)
+        return Kept(
+            scalars={**saved, "open_loop": model_before_end, "result": NOTHING},
+            drawn={"world_model": model_before_end, "agent": agent_before_end, "values": agent_before_end},
+        )
+
     def restore(self, phase: str, fit: Fit | AgentFit) -> dict[str, Any] | None:
         """Let a fit go on where the checkpoint of its phase stands, and return that; None where there is none.
 
@@ -113,7 +124,8 @@ class Session:
         return saved
 
     def save(self, phase: str, state: Mapping[str, Any]) -> None:
-        """Write a phase's checkpoint, with the time that was spent so far."""
+        """Write a phase's checkpoint, with the time that was spent so far; first, what was logged until then."""
+        self.log.flush()
         checkpoint.save(self.out / PHASES[phase], {**state, "seconds": dict(self.timer.seconds)})
 
     @contextmanager

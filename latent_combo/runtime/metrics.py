@@ -4,24 +4,49 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
+from latent_combo.runtime.event_files import purge
 from latent_combo.runtime.run_folder import HEADER, METRICS, TENSORBOARD
-from latent_combo.runtime.tensorboard import TensorBoardLog
+from latent_combo.runtime.tensorboard import HYPERPARAMETERS, TensorBoardLog
+
+NOTHING = -1
+"""Before the first step."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a resumed run keeps of its log: all that it does not log again, by the last step that stays."""
+
+    scalars: Mapping[str, int]
+    """By phase."""
+    drawn: Mapping[str, int]
+    """Of pictures, clips and distributions, by the first part of their tags."""
+
+    def scalar(self, phase: str, step: int) -> bool:
+        """Whether a scalar stays; those of phases that are not named do."""
+        return step <= self.scalars.get(phase, math.inf)
+
+    def value(self, value: Summary.Value, step: int) -> bool:
+        """Whether a value of TensorBoard's stays. A run's hyperparameters are logged at its end, and so again."""
+        group = value.tag.partition("/")[0]
+        if group == HYPERPARAMETERS:
+            return False
+        return self.scalar(group, step) if value.HasField("simple_value") else step <= self.drawn.get(group, math.inf)
 
 
 class MetricsLog:
     """Writes `metrics.csv` (a row per value) and TensorBoard events below a run's folder."""
 
-    def __init__(
-        self, folder: Path, resume: Mapping[str, int] | None = None, labels: Sequence[str] | None = None
-    ) -> None:
-        """Open the log; with `resume`, rows beyond the step that each phase goes on from are dropped first.
+    def __init__(self, folder: Path, resume: Kept | None = None, labels: Sequence[str] | None = None) -> None:
+        """Open the log; with `resume`, all that does not stay is dropped from both first.
 
         `labels` (S,) are what TensorBoard calls the agents; the CSV has their numbers.
         """
@@ -29,7 +54,7 @@ class MetricsLog:
         path = folder / METRICS
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            kept = _rows_until(path, resume) if resume is not None and path.exists() else []
+            kept = _rows_kept(path, resume) if resume is not None and path.exists() else []
             start = io.StringIO()
             csv.writer(start, lineterminator="\n").writerows([HEADER, *kept])
             write_atomically(path, start.getvalue().encode())
@@ -37,6 +62,8 @@ class MetricsLog:
         except OSError as error:
             raise UserError(f"can not write {path}: {error.strerror}; choose another --out") from error
         self._csv = csv.writer(self._file, lineterminator="\n")
+        if resume is not None:
+            purge(folder / TENSORBOARD, resume.value)
         self.board = TensorBoardLog(folder / TENSORBOARD)
 
     def write(self, phase: str, step: int, metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
@@ -61,17 +88,22 @@ class MetricsLog:
         self._file.flush()
         return dict(zip(names, read, strict=True))
 
+    def flush(self) -> None:
+        """Write what is waiting, as before a checkpoint, after which nothing up to its step is logged again."""
+        self._file.flush()
+        self.board.flush()
+
     def close(self) -> None:
         """Flush and close both."""
         self._file.close()
         self.board.close()
 
 
-def _rows_until(path: Path, resume: Mapping[str, int]) -> list[tuple[str, int, str, str]]:
-    """The rows of each phase up to the step that it goes on from; a last line that was cut short is dropped."""
+def _rows_kept(path: Path, resume: Kept) -> list[tuple[str, int, str, str]]:
+    """The rows that stay; a last line that was cut short is dropped."""
     whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     try:
         rows = [(phase, int(step), name, value) for phase, step, name, value in list(csv.reader(whole))[1:]]
     except ValueError as error:
         raise UserError(f"{path} has a row that is not {','.join(HEADER)}; mend or delete it, and resume") from error
-    return [row for row in rows if row[1] <= resume.get(row[0], math.inf)]
+    return [row for row in rows if resume.scalar(row[0], row[1])]

@@ -11,6 +11,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+HYPERPARAMETERS = "_hparams_"
+"""The first part of the tags of the HParams tab."""
+
 
 class TensorBoardLog:
     """TensorBoard events below a run's folder; may be used by several threads."""
@@ -62,6 +65,10 @@ class TensorBoardLog:
 
     def _summary(self, summary: Summary, step: int) -> None:
         self._writer._get_file_writer().add_summary(summary, step)
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        self._writer.flush()
 
     def close(self) -> None:
         """Flush and close."""

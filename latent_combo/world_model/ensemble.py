@@ -10,21 +10,24 @@ Symbols (docs/symbols.md): K, E, S, A, D = S + 1, B, L, N.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from combo_common.validation import require_not_negative, require_positive
-from latent_combo.numerics.matmul import stacked_linear
 from latent_combo.world_model.base import MemberPredictions, Metrics, ModelStep, Quality, Segment, WorldModel
+from latent_combo.world_model.best_weights import keep_best, register_best, restore_best
 from latent_combo.world_model.gaussian import Gaussian, log_prob
 from latent_combo.world_model.normaliser import Normaliser
-from latent_combo.world_model.termination_fns import TERMINATION_FNS, Ending
+from latent_combo.world_model.perceptrons import Perceptrons
+from latent_combo.world_model.terminal_head import TerminalHead, least_improvement, terminal_quality
+from latent_combo.world_model.termination_fns import LEARNED, TERMINATION_FNS, Ending
 
 IMPROVEMENT = 0.01
 """Share by which a network's held-out error must fall to count as better (MBPO's)."""
+TERMINAL_HEAD = "terminal_head"
+"""Where the head's weights stand among those of a model that has learned terminations."""
 
 
 @dataclass(frozen=True)
@@ -58,36 +61,19 @@ class EnsembleConfig:
             raise ValueError("min_log_variance is not below max_log_variance")
 
 
-class GaussianNetworks(nn.Module):
-    """K multi-layer perceptrons (swish) side by side, each with initial weights of its own."""
+class GaussianNetworks(Perceptrons):
+    """K perceptrons that predict a normal distribution each."""
 
     def __init__(self, config: EnsembleConfig, inputs: int, outputs: int) -> None:
-        super().__init__()
-        layers = len(config.weight_decay)
-        widths = [inputs, *[config.hidden] * (layers - 1), 2 * outputs]
-        shapes = list(pairwise(widths))
-        # Truncated normal of std 1 / (2 sqrt(inputs)), drawn apart for every member: members that start alike stay so
-        # (one public re-implementation has a single draw for all).
-        self.weight = nn.ParameterList(
-            nn.init.trunc_normal_(
-                torch.empty(config.members, a, b), std=0.5 / math.sqrt(a), a=-1.0 / math.sqrt(a), b=1.0 / math.sqrt(a)
-            )
-            for a, b in shapes
-        )
-        self.bias = nn.ParameterList(torch.zeros(config.members, 1, b) for _, b in shapes)
+        hidden_layers = len(config.weight_decay) - 1
+        super().__init__(config.members, (inputs, *[config.hidden] * hidden_layers, 2 * outputs))
         self.highest = nn.Parameter(torch.full((config.members, 1, outputs), config.max_log_variance))
         self.lowest = nn.Parameter(torch.full((config.members, 1, outputs), config.min_log_variance))
 
     def forward(self, x: Tensor, members: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Inputs (K, N, in) to means and log-variances (K, N, D); `members` chooses networks, int64, of any number."""
-
-        def of(parameter: Tensor) -> Tensor:
-            return parameter if members is None else parameter[members]
-
-        for weight, bias in zip(self.weight[:-1], self.bias[:-1], strict=True):
-            x = functional.silu(stacked_linear(x, of(weight), of(bias)))
-        mean, raw = stacked_linear(x, of(self.weight[-1]), of(self.bias[-1])).chunk(2, -1)
-        highest, lowest = of(self.highest), of(self.lowest)
+        mean, raw = self.apply_layers(x, members).chunk(2, -1)
+        highest, lowest = (p if members is None else p[members] for p in (self.highest, self.lowest))
         raw = highest - functional.softplus(highest - raw)
         return mean, lowest + functional.softplus(raw - lowest)
 
@@ -101,14 +87,16 @@ class EnsembleWorldModel(WorldModel):
     change_std: Tensor
     elite: Tensor
     best_error: Tensor
+    best_terminal_error: Tensor
     looks_since_best: Tensor
 
     def __init__(self, config: EnsembleConfig, state_dim: int, action_dim: int, ending: str) -> None:
+        """`ending` names one of TERMINATION_FNS, or is `LEARNED`: the members then have a terminal head."""
         super().__init__()
         self.config = config
         self.feature_dim, self.action_dim = state_dim, action_dim
         self.members = config.elites
-        self.ending: Ending = TERMINATION_FNS[ending]
+        self.ending: Ending = TERMINATION_FNS["none" if ending == LEARNED else ending]
         self.networks = GaussianNetworks(config, state_dim + action_dim, state_dim + 1)
         for name, size in (("observation", state_dim), ("change", state_dim + 1)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
@@ -116,8 +104,12 @@ class EnsembleWorldModel(WorldModel):
         self.register_buffer("elite", torch.arange(config.elites))
         self.register_buffer("best_error", torch.full((config.members,), math.inf))
         self.register_buffer("looks_since_best", torch.tensor(0))
-        for name, parameter in self.networks.named_parameters():
-            self.register_buffer(f"best_{name.replace('.', '_')}", parameter.detach().clone())
+        register_best(self, "best", self.networks)
+        self.terminal_head: TerminalHead | None = None
+        if ending == LEARNED:
+            self.terminal_head = TerminalHead(config.members, state_dim, config.hidden)
+            self.register_buffer("best_terminal_error", torch.full((config.members,), math.inf))
+            register_best(self, "best_terminal", self.terminal_head)
 
     def set_normaliser(self, scales: Callable[[], Normaliser]) -> None:
         """See `WorldModel.set_normaliser`; nothing else sets the means and standard deviations."""
@@ -131,7 +123,8 @@ class EnsembleWorldModel(WorldModel):
         The transitions of the segment are assigned: each of K networks gets a K-th of them, so that no two see the
         same data in the same order. The loss is, as in MOPO, twice the negative log-likelihood, averaged over
         transitions and dimensions and summed over networks, with the layers' weight decay and the distance of the
-        log-variance bounds.
+        log-variance bounds. A terminal head adds twice its cross-entropy, averaged over transitions and summed over
+        networks, and no weight decay. It shares no weight with the networks, so its scale does not move theirs.
         """
         # A K-th of the transitions for each network
         x, y = self._pairs(segment)
@@ -162,28 +155,47 @@ class EnsembleWorldModel(WorldModel):
             "weight_decay": decay.detach(),
             "std": (0.5 * log_variance.detach()).exp().mean(),
         }
+
+        # Terminations, of the same transitions
+        if self.terminal_head is not None:
+            arrived, terminal = self._arrivals(segment)
+            arrived, terminal = arrived[: count * parts[0]].view(parts), terminal[: count * parts[0]].view(parts[:2])
+            cross_entropy = self.terminal_head.cross_entropy(arrived, terminal)
+            assert cross_entropy.shape == (self.config.members,)
+            total = total + 2.0 * cross_entropy.sum()
+            metrics |= {"loss": total.detach(), "terminal": cross_entropy.detach().mean()}
         return total, metrics
 
     @torch.no_grad()
     def validate(self, held_out: Segment, patience: int) -> bool:
-        """Keep each network's weights where its held-out error has fallen by 1%; see `WorldModel.look`."""
+        """Keep each network's weights where its held-out error has fallen by 1%; see `WorldModel.validate`.
+
+        Terminal heads keep theirs by their own held-out cross-entropies (`least_improvement`). The fit goes on while
+        any network or any head gets better.
+        """
         error = self.errors(held_out)
         better = error < (1.0 - IMPROVEMENT) * self.best_error
         # The first validation has nothing to compare with: inf * (1 - 1%) is above any error.
         self.best_error.copy_(torch.where(better, error, self.best_error))
-        for name, parameter in self.networks.named_parameters():
-            best = getattr(self, f"best_{name.replace('.', '_')}")
-            best.copy_(torch.where(better.view(-1, *[1] * (parameter.dim() - 1)), parameter, best))
+        keep_best(self, "best", self.networks, better)
+        if self.terminal_head is not None:
+            arrived, terminal = (part.expand(self.config.members, *part.shape) for part in self._arrivals(held_out))
+            error = self.terminal_head.cross_entropy(arrived, terminal)
+            head_better = error < self.best_terminal_error - least_improvement(terminal[0])
+            self.best_terminal_error.copy_(torch.where(head_better, error, self.best_terminal_error))
+            keep_best(self, "best_terminal", self.terminal_head, head_better)
+            better = better | head_better
         self.looks_since_best.copy_(torch.where(better.any(), 0, self.looks_since_best + 1))
         return patience > 0 and int(self.looks_since_best) >= patience
 
     @torch.no_grad()
     def restore_best(self) -> None:
-        """Put back each network's best weights, and choose the elites by their held-out errors."""
+        """Put back each network's and each head's best weights, and choose the elites by the networks' errors."""
+        if self.terminal_head is not None and self.best_terminal_error.isfinite().all():
+            restore_best(self, "best_terminal", self.terminal_head)
         if not self.best_error.isfinite().all():
             return
-        for name, parameter in self.networks.named_parameters():
-            parameter.copy_(getattr(self, f"best_{name.replace('.', '_')}"))
+        restore_best(self, "best", self.networks)
         self.elite.copy_(self.best_error.argsort()[: self.config.elites])
 
     @torch.no_grad()
@@ -197,7 +209,8 @@ class EnsembleWorldModel(WorldModel):
     @torch.no_grad()
     def quality(self, transitions: Callable[[], Segment]) -> Quality:
         """See `WorldModel.quality`: errors and likelihoods of one step, by the elites."""
-        x, y = self._pairs(transitions())
+        segment = transitions()
+        x, y = self._pairs(segment)
         mean, log_variance = self.networks(x.expand(self.members, -1, -1), self.elite)
         together = mean.mean(0)
         rmse = ((together - y).square().mean(0)).sqrt() * self.change_std
@@ -205,7 +218,7 @@ class EnsembleWorldModel(WorldModel):
         in_units = members - self.change_std.log().sum()
         mixture = in_units.logsumexp(0) - math.log(self.members)
         still = (y * self.change_std + self.change_mean)[:, :-1].square().mean(0).sqrt()
-        return {
+        found: Quality = {
             "one_step_rmse": rmse[:-1].tolist(),
             "copy_rmse": still.tolist(),
             "reward_rmse": float(rmse[-1]),
@@ -215,6 +228,10 @@ class EnsembleWorldModel(WorldModel):
             "held_out_errors": self.best_error.tolist(),
             "elites": self.elite.tolist(),
         }
+        if self.terminal_head is not None:
+            arrived, terminal = self._arrivals(segment)
+            found |= terminal_quality(self._terminal(arrived.expand(self.members, *arrived.shape)).mean(0), terminal)
+        return found
 
     def decode(self, feature: Tensor) -> Tensor:
         """See `WorldModel.decode`: (N, S) float32."""
@@ -249,7 +266,12 @@ class EnsembleWorldModel(WorldModel):
         change = torch.empty_like(drawn)
         change[order] = drawn
         following, reward = self._move(feature, change[:count])
-        return ModelStep(following, reward, self._terminal(following))
+        if self.terminal_head is None:
+            return ModelStep(following, reward, self._terminal(following))
+        # By the head of the elite that drew the state
+        terminal = torch.empty_like(drawn[:, 0])
+        terminal[order] = self._terminal(following[dealt].view(self.members, share, -1)).flatten()
+        return ModelStep(following, reward, terminal[:count])
 
     def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:
         """See `WorldModel.predict_per_member`; the members are the elites."""
@@ -275,5 +297,13 @@ class EnsembleWorldModel(WorldModel):
         raw = change * self.change_std + self.change_mean
         return feature + raw[..., :-1] / self.observation_std, raw[..., -1]
 
+    def _arrivals(self, segment: Segment) -> tuple[Tensor, Tensor]:
+        """Standardised states (M, S) that a segment's transitions arrived at, and whether they are terminal (M,)."""
+        return self._standardise(segment.observation[:, 1:]).flatten(0, 1), segment.terminal[:, 1:].flatten()
+
     def _terminal(self, feature: Tensor) -> Tensor:
+        """Probability (...) that features (..., S) are terminal: by a rule, or for (E, N, S) by each elite's head."""
+        if self.terminal_head is not None:
+            probability: Tensor = self.terminal_head(feature, self.elite).sigmoid()
+            return probability
         return self.ending(self.decode(feature)).float()

@@ -1,7 +1,8 @@
 """How well a model predicts: from a few observed rows on, without seeing, against two honest baselines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,16 +17,27 @@ PEAK = 255.0
 """Of an image."""
 
 
+Measure = Literal["psnr", "nrmse"]
+MEASURES: Mapping[Measure, str] = {
+    "psnr": "PSNR, dB (higher is better)",
+    "nrmse": "normalised RMSE (lower is better)",
+}
+"""How errors of observations are measured: images by the peak signal-to-noise ratio, vectors by the root mean square
+error in units of the standard deviations of their numbers, 0 for a perfect prediction, and 1 for about the mean's."""
+
+
 @dataclass(frozen=True)
 class OpenLoop:
-    """Prediction k steps after the last observed row; each field maps k to a mean over sequences."""
+    """Prediction k steps after the last observed row; each field but the first maps k to a figure over sequences."""
 
-    open_loop_psnr: dict[int, float]
-    """dB of the mean of the members' predictions; images have a peak of 1, vectors a standard deviation of 1."""
-    copy_last_psnr: dict[int, float]
-    """dB of repeating the last observed row."""
-    mean_observation_psnr: dict[int, float]
-    """dB of the mean observation of the training episodes."""
+    measure: Measure
+    """Of the next three: "psnr", a mean over images, or "nrmse", over all sequences and numbers of a vector."""
+    open_loop: dict[int, float]
+    """Of the mean of the members' predictions."""
+    copy_last: dict[int, float]
+    """Of repeating the last observed row."""
+    mean_observation: dict[int, float]
+    """Of the mean observation of the training episodes."""
     reward_mae: dict[int, float]
     """Mean absolute error of the members' mean prediction of a step's reward."""
     copy_last_reward_mae: dict[int, float]
@@ -37,16 +49,26 @@ class OpenLoop:
     one path, and not the k-step marginal, so that it grows faster than that would. A model without posteriors has
     none."""
 
+    def figures(self) -> dict[str, dict[int, float]]:
+        """All figures by their names, for logs and results, such as `open_loop_psnr` or `copy_last_nrmse`."""
+        by_name = {name: values for name, values in vars(self).items() if name != "measure"}
+        observations = ("open_loop", "copy_last", "mean_observation")
+        return {f"{name}_{self.measure}" if name in observations else name: by_name[name] for name in by_name}
 
-def decibels(prediction: Tensor, target: Tensor, scale: Tensor | float, dims: int) -> Tensor:
-    """Signal-to-noise ratio in dB, of the mean square over the last `dims` dimensions in units of `scale`."""
-    error = ((prediction.float() - target.float()) / scale).square().mean(tuple(range(-dims, 0)))
-    return -10.0 * error.clamp(min=1e-10).log10()
+
+def mean_square(prediction: Tensor, target: Tensor, scale: Tensor | float, dims: int) -> Tensor:
+    """Mean square error over the last `dims` dimensions, in units of the square of `scale`."""
+    return ((prediction.float() - target.float()) / scale).square().mean(tuple(range(-dims, 0)))
 
 
 def psnr(image: Tensor, target: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of images (..., H, W, 3) in [0, 255], per image (...)."""
-    return decibels(image, target, PEAK, dims=3)
+    return -10.0 * mean_square(image, target, PEAK, dims=3).clamp(min=1e-10).log10()
+
+
+def nrmse(vector: Tensor, target: Tensor, scale: Tensor | float) -> Tensor:
+    """Root mean square error of vectors (..., S), each number in units of `scale` (S,), over all of them: ()."""
+    return mean_square(vector, target, scale, dims=vector.dim()).sqrt()
 
 
 def horizons_within(rows: int, context: int) -> tuple[int, ...]:
@@ -66,25 +88,25 @@ def open_loop(
 ) -> OpenLoop:
     """Measure a model on held-out segments of at least context + max(horizons) rows.
 
-    `mean` is the training episodes' mean observation (...) and mean reward, and `scale` that in which errors of an
-    observation are measured: the peak of images, the standard deviation of vectors.
+    `mean` is the training episodes' mean observation (...) and mean reward, and `scale` the standard deviations (S,) of
+    vectors; images are measured by their peak.
     """
     if segment.action.shape[1] < context + max(horizons):
         raise ValueError(f"segments of {segment.action.shape[1]} rows are too short for {context} + {max(horizons)}")
     dreamed = dream(model, segment, context, generator)
-    dims = segment.observation.dim() - 2
+    images = segment.observation.dim() == 5
     mean_observation, mean_reward = mean
     last, last_reward = segment.observation[:, context - 1], segment.reward[:, context - 1]
-    result = OpenLoop({}, {}, {}, {}, {}, {}, {})
+    result = OpenLoop("psnr" if images else "nrmse", {}, {}, {}, {}, {}, {}, {})
     for k in horizons:
         t = context - 1 + k
         truth, reward = segment.observation[:, t], segment.reward[:, t]
         for figures, prediction in (
-            (result.open_loop_psnr, dreamed.mean(model, t)),
-            (result.copy_last_psnr, last),
-            (result.mean_observation_psnr, mean_observation.expand_as(truth)),
+            (result.open_loop, dreamed.mean(model, t)),
+            (result.copy_last, last),
+            (result.mean_observation, mean_observation.expand_as(truth)),
         ):
-            figures[k] = float(decibels(prediction, truth, scale, dims).mean())
+            figures[k] = float(psnr(prediction, truth).mean() if images else nrmse(prediction, truth, scale))
         result.reward_mae[k] = float((dreamed.reward[:, :, k - 1].mean(0) - reward).abs().mean())
         result.copy_last_reward_mae[k] = float((last_reward - reward).abs().mean())
         result.mean_reward_mae[k] = float((mean_reward - reward).abs().mean())

@@ -1,7 +1,8 @@
 """When a robot has fallen: the rules by which gymnasium's v4 environments end an episode, on vector observations.
 
 They are known functions of the state, so a model of states need not learn them; rollouts that leave them out go on from
-states that the task never shows, and learn to fall.
+states that the task never shows, and learn to fall. Tasks of which no rule is known have terminations that are
+learned (`terminal_head.py`).
 """
 
 from collections.abc import Callable
@@ -40,3 +41,5 @@ def ant(observation: Tensor) -> Tensor:
 
 TERMINATION_FNS: dict[str, Ending] = {"none": never, "hopper": hopper, "walker2d": walker2d, "ant": ant}
 """By `Task.termination`."""
+LEARNED = "learned"
+"""The `Task.termination` of a task whose terminations are learned from the data."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from latent_combo.diagnostics.style import BLACK, BLUE, GREY, VERMILION, finish, new_figure
 from latent_combo.world_model.base import WorldModel
 from latent_combo.world_model.gaussian import Gaussian, log_prob
-from latent_combo.world_model.open_loop import decibels
+from latent_combo.world_model.open_loop import mean_square
 
 Floats = NDArray[np.float64]
 STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREY, "^"))
@@ -84,7 +84,7 @@ def calibrate(
         each = model.predict_per_member(each, now).feature
         seen = model.filter_step(seen, observation, now, None)
     predicted = model.decode(each.flatten(0, 1)).unflatten(0, each.shape[:2]).float().mean(0)
-    observation_error = 10.0 ** (-decibels(predicted, truth[:, -1], scale, truth.dim() - 2) / 20.0)
+    observation_error = mean_square(predicted, truth[:, -1], scale, truth.dim() - 2).sqrt()
     latent_error = (each.mean(0) - seen).square().mean(-1).sqrt()
     disagreements = (torch.stack(part).mean(0) for part in (variances, likelihoods, means))
     columns = (*disagreements, observation_error, latent_error)

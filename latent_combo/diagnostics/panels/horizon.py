@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from latent_combo.diagnostics.style import BLUE, GREY, ORANGE, VERMILION, finish, new_figure
-from latent_combo.world_model.open_loop import OpenLoop
+from latent_combo.world_model.open_loop import MEASURES, OpenLoop
 
 
 def draw_horizon(quality: OpenLoop, context: int) -> Figure:
@@ -16,18 +16,18 @@ def draw_horizon(quality: OpenLoop, context: int) -> Figure:
         axes_of,
         (
             (
-                "Observation (higher is better)",
-                "PSNR, dB",
-                ".1f",
+                "Observation",
+                MEASURES[quality.measure],
+                ".1f" if quality.measure == "psnr" else ".2g",
                 (
-                    ("model, open loop", quality.open_loop_psnr, BLUE),
-                    ("copy the last observation", quality.copy_last_psnr, ORANGE),
-                    ("mean observation", quality.mean_observation_psnr, GREY),
+                    ("model, open loop", quality.open_loop, BLUE),
+                    ("copy the last observation", quality.copy_last, ORANGE),
+                    ("mean observation", quality.mean_observation, GREY),
                 ),
             ),
             (
-                "Reward of a step (lower is better)",
-                "mean absolute error",
+                "Reward of a step",
+                "mean absolute error (lower is better)",
                 ".2f",
                 (
                     ("model, open loop", quality.reward_mae, BLUE),
