@@ -5,6 +5,7 @@ the last snapshot; `medium-expert`, half of each; `random`, of uniform actions; 
 `medium-replay`, the replay up to the medium policy, whole on D4RL's robots, elsewhere 200 episodes spread evenly over
 it (or the first 200, if it has fewer). Each is as long as 200 whole episodes (of the door 1000), or --episodes: D4RL's
 own have a million transitions, --episodes 1000. Whole replays are thinned only where --episodes says so.
+`own` is the split of a policy of yours, --policy FILE.py:FUNCTION, a function of the state and the environment.
 Snapshots act stochastically. `random` needs no learner. --learners N takes the same split of N learners, of seeds
 --seed and on, one after another: more ways to fail and to succeed than one learner meets.
 
@@ -36,9 +37,10 @@ from data.formats.d4rl import write_d4rl
 from data.formats.hdf5_file import is_hdf5
 from data.formats.manifest import Description, describe
 from data.formats.native import write_dataset
+from data.simulate.own_code import load_function
 from data.simulate.rollout import PolicySpec, check_script, played_episodes
 from data.simulate.sac import measure, measure_script, train_behaviour
-from data.simulate.splits import SPLITS, Behaviour, cut, first_episode, shared_out
+from data.simulate.splits import OWN, SPLITS, Behaviour, cut, first_episode, shared_out
 from data.simulate.workers import processes_for
 from envs.registry import get_task
 from envs.task import Task
@@ -62,7 +64,7 @@ def main() -> None:
     """Read the command line, train or continue the behaviour policy, and write the split."""
     parser = Parser("data.collect", __doc__)
     parser.add_argument("task", help="for example walker-walk")
-    parser.add_argument("split", choices=SPLITS)
+    parser.add_argument("split", choices=(*SPLITS, OWN))
     parser.add_argument("out", type=Path, help="the folder or .hdf5 file to write, which must not be there yet")
     parser.add_argument("--steps", type=int, default=300_000, help="agent steps of the behaviour policy's training")
     parser.add_argument("--seed", type=int, default=0)
@@ -73,6 +75,7 @@ def main() -> None:
     )
     parser.add_argument("--learners", type=int, default=1, help="whose splits are put together, a seed each")
     parser.add_argument("--scripted", action="store_true", help="Meta-World's script with noise instead of a learner")
+    parser.add_argument("--policy", help="FILE.py:FUNCTION (state, env) -> action, whose episodes are the split `own`")
     parser.add_argument("--processes", type=int, help="that play episodes (default: one a core)")
     parser.add_argument("--behaviour", type=Path, help="its folder, shared by all splits (default: beside OUT)")
     given = parser.parse_args()
@@ -102,9 +105,15 @@ def check_options(given: argparse.Namespace, task: Task) -> None:
         check_script(task)
         if given.split not in ("medium", "medium-expert", "expert"):
             raise UserError(f"a script makes no {given.split} split; leave --scripted out, or choose another")
-    if given.learners < 1 or (given.learners > 1 and (given.scripted or given.behaviour or given.split == "random")):
+    if (given.policy is not None) != (given.split == OWN):
+        raise UserError(f"--policy and the split {OWN} go together; give both, or neither")
+    if given.policy is not None and given.scripted:
+        raise UserError("--policy and --scripted name two policies; leave one of them out")
+    one = given.scripted or given.behaviour or given.split in ("random", OWN)
+    if given.learners < 1 or (given.learners > 1 and one):
         raise UserError(
-            f"--learners is {given.learners}; it is 1 or more, and 1 with --scripted, --behaviour or the random split"
+            f"--learners is {given.learners}; it is 1 or more, and 1 with --scripted, --policy, --behaviour or the "
+            "random split"
         )
     if given.learners > 1 and count is not None and count < 2 * given.learners:
         raise UserError(f"--episodes is {count} of {given.learners} learners; each has 2 or more")
@@ -121,6 +130,11 @@ def _collected(
         first, whole = first_episode(given.seed, "random"), count or task.split_episodes
         episodes = played_episodes(task, PolicySpec(), whole, first, processes)
         return episodes, {"learner": "uniform random actions"}, (task.random_return, task.expert_return)
+    if given.policy is not None:
+        load_function("--policy", given.policy)  # said before anything is started
+        first, whole = first_episode(given.seed, OWN), count or task.split_episodes
+        episodes = played_episodes(task, PolicySpec(function=given.policy), whole, first, processes)
+        return episodes, {"learner": f"own policy, {given.policy}"}, (task.random_return, task.expert_return)
     references: dict[str, float] = {}
     parts, told = [], []
     for learner in range(given.learners):

@@ -28,7 +28,8 @@ from data.formats.hdf5_file import is_hdf5
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
 from data.options import add_data_dir
-from data.simulate.relabelling import check_same_robot, load_reward, relabel
+from data.simulate.own_code import load_function
+from data.simulate.relabelling import check_same_robot, relabel
 from data.simulate.workers import processes_for
 from data.source import open_source
 from envs.registry import get_task
@@ -53,7 +54,7 @@ def main() -> None:
     if given.out.exists():
         raise UserError(f"{given.out} exists already; remove it or name another")
     if given.reward:
-        load_reward(given.reward)  # before any work
+        load_function("--reward", given.reward)  # before any work
     source = open_source(given.source, get_task(given.of) if given.of else None, given.data_dir)
     if source.task is None:
         source = open_source(given.source, task, given.data_dir)

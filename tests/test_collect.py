@@ -56,7 +56,7 @@ def behaviour_folder(folder: Path, episodes: int) -> Path:
             )
             for _ in range(20)
         ]  # fmt: skip
-        columns = {name: np.concatenate([episode.columns()[name] for episode in made]) for name in KEPT}
+        columns = {name: np.concatenate([episode.columns()[name] for episode in made]) for name in (*KEPT, "physics")}
         np.savez(folder / f"episodes-{(first + 20) * TASK.horizon:07d}.npz", **columns)
     measured = {}
     for number, returned in ((20_000, 100.0), (40_000, 400.0), (60_000, 700.0)):

@@ -15,7 +15,8 @@ from data import relabel as relabel_command
 from data.episode import Episode
 from data.formats.d4rl import write_d4rl
 from data.formats.native import Dataset
-from data.simulate.relabelling import load_reward, relabel
+from data.simulate.own_code import load_function
+from data.simulate.relabelling import relabel
 from data.simulate.rollout import PolicySpec, play
 from envs.registry import get_task
 
@@ -108,13 +109,13 @@ def test_a_file_without_a_reward_is_told_before_any_work(
 ) -> None:
     for spec in ("rewards.py", f"{tmp_path}/none.py:weighted", str(rewards), f"{tmp_path}:weighted"):
         with pytest.raises(UserError, match="give an existing FILE.py:FUNCTION"):
-            load_reward(spec)
+            load_function("--reward", spec)
     (tmp_path / "notes.txt").write_text("words")
     with pytest.raises(UserError, match="is no file of Python"):
-        load_reward(f"{tmp_path / 'notes.txt'}:weighted")
+        load_function("--reward", f"{tmp_path / 'notes.txt'}:weighted")
     (tmp_path / "broken.py").write_text("import missing_library")
     with pytest.raises(UserError, match=r"broken.py cannot be imported: ModuleNotFoundError"):
-        load_reward(f"{tmp_path / 'broken.py'}:weighted")
+        load_function("--reward", f"{tmp_path / 'broken.py'}:weighted")
     write_d4rl(tmp_path / "hopper.hdf5", played, HOPPER, {"task": "hopper"})
     command = ["relabel", str(tmp_path / "hopper.hdf5"), str(tmp_path / "out"), "--task", "hopper", "--reward"]
     monkeypatch.setattr(sys, "argv", [*command, f"{rewards}:missing"])

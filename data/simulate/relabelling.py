@@ -1,17 +1,14 @@
 """Recorded experience under another reward: each state is put into a simulator, and the recorded action taken there."""
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from data.episode import Episode
+from data.simulate.own_code import load_function
 from data.simulate.workers import in_order
 from envs.base import TaskEnv
 from envs.make import make
@@ -33,7 +30,7 @@ class Relabelling:
         """Make the environment here."""
         env = make(self.task, "state")
         env.reset(seed=0)
-        paid = None if self.reward is None else load_reward(self.reward)
+        paid = None if self.reward is None else load_function("--reward", self.reward)
         return lambda episode: list(_relabelled(episode, self.task, env, paid))
 
 
@@ -57,28 +54,6 @@ def check_same_robot(of: Task, task: Task, where: str) -> None:
                 f"{where} is of {of.name}, whose {name.replace('_', ' ')} are not those of {task.name}; "
                 "give a recording of the same robot"
             )
-
-
-def load_reward(spec: str) -> Reward:
-    """The function that FILE.py:FUNCTION names. Raises UserError where there is none."""
-    file, _, name = spec.rpartition(":")
-    path = Path(file)
-    if not file or not path.is_file():
-        raise UserError(f"--reward is {spec!r}; give an existing FILE.py:FUNCTION")
-    found = importlib.util.spec_from_file_location(f"reward_in_{path.stem}", path)
-    if found is None or found.loader is None:
-        raise UserError(f"{path} is no file of Python; give FILE.py:FUNCTION")
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module  # dataclasses look there for theirs
-    try:
-        found.loader.exec_module(module)
-    except Exception as error:  # the user's own code may do anything
-        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    function: Any = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"{path} has no function {name!r}")
-    paid: Reward = function
-    return paid
 
 
 def _relabelled(episode: Episode, task: Task, env: TaskEnv, paid: Reward | None) -> Iterator[Episode]:

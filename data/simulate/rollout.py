@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from data.episode import Episode
+from data.simulate.own_code import load_function
 from data.simulate.workers import in_order
 from envs.base import TaskEnv
 from envs.make import make
@@ -28,6 +29,8 @@ class PolicySpec:
     """The file of a trained actor."""
     noise: float | None = None
     """Standard deviation of Gaussian noise on the actions of the task's script, then clipped to [-1, 1]."""
+    function: str | None = None
+    """FILE.py:FUNCTION of the user's own: a state (S,) and the environment to an action (A,) in [-1, 1]."""
     sampled: bool = True
     """Whether a snapshot acts stochastically, or by its mode."""
 
@@ -82,6 +85,7 @@ class EpisodeWorker:
         self._task, self._actor = task, actor
         self._env = make(task, "state" if task.state_dim else "pixels")
         self._policies = None if actor.snapshot is None else _policies(actor.snapshot, actor.sampled)
+        self._function = None if actor.function is None else load_function("--policy", actor.function)
 
     def __call__(self, seed: int) -> Episode:
         """Play one."""
@@ -100,6 +104,8 @@ class EpisodeWorker:
         return track.episode(terminated)
 
     def _scripted_or_random(self, env: TaskEnv, rng: np.random.Generator) -> NDArray[np.float32]:
+        if self._function is not None:
+            return _own_action(self._function, env, self._task)
         if self._actor.noise is None:
             return rng.uniform(-1.0, 1.0, self._task.action_dim).astype(np.float32)
         noise = self._actor.noise * rng.standard_normal(self._task.action_dim)
@@ -109,6 +115,17 @@ class EpisodeWorker:
     def close(self) -> None:
         """Leave the simulator."""
         self._env.close()
+
+
+def _own_action(function: Callable[..., Any], env: TaskEnv, task: Task) -> NDArray[np.float32]:
+    """What the user's policy does now. Raises UserError where it fails, or returns no action of the task."""
+    try:
+        action = np.asarray(function(env.state(), env), np.float32)
+    except Exception as error:  # the user's own code may do anything
+        raise UserError(f"the policy failed: {type(error).__name__}: {error}") from error
+    if action.shape != (task.action_dim,) or not (np.abs(action) <= 1.0).all():
+        raise UserError(f"the policy returned {action}; it is to return {task.action_dim} numbers in [-1, 1]")
+    return action
 
 
 def _policies(snapshot: Path, sampled: bool) -> Callable[[int], Policy]:

@@ -18,8 +18,10 @@ from envs.task import Task
 
 SCRIPT = "Meta-World's scripted policy with Gaussian noise"
 """How a manifest names it."""
-FROM = {"medium": 1_000_000, "expert": 2_000_000, "random": 3_000_000, "seed": 10_000_000}
+FROM = {"medium": 1_000_000, "expert": 2_000_000, "random": 3_000_000, "own": 4_000_000, "seed": 10_000_000}
 """Where episodes of a policy begin, and those of a seed; below lie the references' and the scores'."""
+OWN = "own"
+"""The split of a user's own policy."""
 SPLITS = ("replay", "medium-replay", "medium", "medium-expert", "expert", "random")
 
 

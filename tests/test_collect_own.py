@@ -1,0 +1,99 @@
+"""Recordings of tasks that are not the project's, and by policies that are the user's."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_gymnasium import Point
+
+from combo_common.errors import UserError
+from data import collect
+from data.formats.native import Dataset
+from data.load import load_pixels, load_states
+from envs import registry
+from envs.adapters.gymnasium import gymnasium_task
+from envs.registry import register
+from envs.task import Task
+
+
+@pytest.fixture
+def point(monkeypatch: pytest.MonkeyPatch) -> Task:
+    monkeypatch.setattr(registry, "_registered", {})
+    return register(gymnasium_task("point", Point, ("place", "velocity", "camera"), horizon=20, image_size=16))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["data.collect", *map(str, arguments)])
+    collect.main()
+
+
+def test_a_task_without_physics_is_recorded_as_images_and_states_and_trains_from_both(
+    point: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "point-random"
+    run(monkeypatch, "point", "random", out, "--episodes", 3, "--processes", 1)
+    assert "(random unknown, expert unknown)" in capsys.readouterr().out
+    manifest = Dataset(out).manifest
+    assert (manifest.physics_dim, manifest.state_dim, manifest.image_size) == (None, 4, 16)
+    assert manifest.random_return is None and manifest.expert_return is None
+    images = load_pixels(str(out), point, "fast", tmp_path / "data", progress=False)
+    states = load_states(str(out), point, tmp_path / "data", progress=False)
+    assert images.observation.shape == (manifest.transitions + manifest.episodes, 16, 16, 3)
+    assert states.observation.shape == (manifest.transitions + manifest.episodes, 4)
+    np.testing.assert_array_equal(images.action, states.action)
+
+
+POLICY = """
+import numpy as np
+
+def home(state, env):
+    return np.clip(-2.0 * state[:2] - 4.0 * state[2:], -1.0, 1.0)
+
+def wide(state, env):
+    return np.full(2, 3.0)
+
+def broken(state, env):
+    return state["place"]
+"""
+
+
+def test_a_policy_of_ones_own_is_recorded(point: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "policy.py"
+    policy.write_text(POLICY)
+    run(monkeypatch, "point", "own", tmp_path / "own", "--episodes", 2, "--policy", f"{policy}:home", "--processes", 1)
+    dataset = Dataset(tmp_path / "own")
+    assert dataset.manifest.split == "own" and "home" in dataset.manifest.behaviour["learner"]
+    for episode in dataset:
+        assert episode.state is not None
+        np.testing.assert_allclose(
+            episode.action[1:], np.clip(-2.0 * episode.state[:-1, :2] - 4.0 * episode.state[:-1, 2:], -1, 1), rtol=1e-5
+        )
+        assert episode.reward[-1] > 0.95  # it is where it was to go
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("wide", r"the policy returned \[3. 3.\]; it is to return 2 numbers in \[-1, 1\]"),
+        ("broken", "the policy failed: IndexError"),
+        ("missing", "has no function 'missing'"),
+    ],
+)
+def test_a_policy_that_does_not_act_is_refused(
+    function: str, said: str, point: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / "policy.py"
+    policy.write_text(POLICY)
+    with pytest.raises(UserError, match=said):
+        run(monkeypatch, "point", "own", tmp_path / "own", "--policy", f"{policy}:{function}", "--processes", 1)
+    assert not (tmp_path / "own").exists()
+
+
+def test_a_policy_and_the_split_of_ones_own_go_together(
+    point: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="--policy and the split own go together"):
+        run(monkeypatch, "point", "medium", tmp_path / "own", "--policy", "policy.py:home")
+    with pytest.raises(UserError, match="--policy and the split own go together"):
+        run(monkeypatch, "point", "own", tmp_path / "own")
