@@ -41,7 +41,7 @@ def export_agent(run: Path, out: Path, agent: int) -> str:
 
 def main() -> None:
     """Read the command line and export."""
-    given = options.export().parse_args()
+    given = options.export()
     print(export_agent(given.run, given.out, given.agent) if given.policy else export(given.run, given.out))
 
 

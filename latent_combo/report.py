@@ -11,7 +11,7 @@ from latent_combo.runtime.run_folder import REPORT
 
 def main() -> None:
     """Read the command line and write the page."""
-    given = options.report().parse_args()
+    given = options.report()
     page = write_report(given.run, known=unreadable(given.run))
     out = given.out or given.run / REPORT
     write_atomically(out, page.encode())

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from latent_combo.agent.batch import Batch, Noise, draw_by_weight
 from latent_combo.agent.extraction import IMITATION, VALUE
-from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import real_share
-from latent_combo.agent.settings import AgentConfig, one, pushed_rows, real_rows
+from latent_combo.agent.settings import AgentConfig, NetworkConfig, one, real_rows
+from latent_combo.agent.stack import pushed_rows
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.numerics.adam import StackedAdam
 from latent_combo.numerics.finite import NonFiniteError

@@ -12,8 +12,7 @@ from combo_common.cli import Parser
 from combo_common.commands import command, program
 from combo_common.errors import UserError
 from latent_combo.cli import COMMANDS, run
-from latent_combo.config.command_line import parse
-from latent_combo.pipeline.prepare import require_dataset
+from latent_combo.config.command_line import parse, require_dataset
 
 ROOT = Path(__file__).parent.parent
 SLOW_TO_IMPORT = {"torch", "numpy", "jsonargparse", "h5py", "mujoco"}

@@ -411,7 +411,10 @@ def test_lists_on_the_command_line_and_in_a_file_are_agents_that_differ(tmp_path
         (["--agent.beta", "0.5,1"], "agent.beta is 0.5,1; it is one value, or a list with one for each agent"),
         (["--agent.beta=[]"], "beta is an empty list"),
         (["--agent.rollout_actions=[policy, policies]"], "rollout_actions is 'policies'"),
-        (["--algorithm", "bc", "--agent.anchor", "1"], "anchor is a part of eq. 3, which bc"),
+        (
+            ["--algorithm", "bc", "--agent.anchor", "1"],
+            'anchor is a part of eq. 3, which extraction "imitation" does not follow',
+        ),
         (
             ["--algorithm", "cql", "--agent.penalty_states=[dataset, mix]"],
             "algorithm is cql, which has agent.penalty_states dataset",

@@ -17,8 +17,10 @@ from latent_combo.numerics.choices import FILE, Choices, fastest
 from latent_combo.numerics.flops import count_flops
 from latent_combo.pipeline import build
 from latent_combo.world_model import conv_ways, tune
-from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, layers_of
-from latent_combo.world_model.conv_ways import CONVOLUTIONS, TRANSPOSED, Way, algorithms
+from latent_combo.world_model.conv import Decoder, Encoder, layers_of
+from latent_combo.world_model.conv_shapes import algorithms
+from latent_combo.world_model.conv_ways import CONVOLUTIONS, TRANSPOSED, Way
+from latent_combo.world_model.settings import ConvConfig
 from latent_combo.world_model.tune import with_fastest_ways
 
 CPU = torch.device("cpu")

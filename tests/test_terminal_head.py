@@ -32,9 +32,10 @@ from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.train import train
 from latent_combo.world_model.base import Segment
-from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
-from latent_combo.world_model.fit import Fit, FitConfig
+from latent_combo.world_model.ensemble import EnsembleWorldModel
+from latent_combo.world_model.fit import Fit
 from latent_combo.world_model.normaliser import Normaliser
+from latent_combo.world_model.settings import EnsembleConfig, FitConfig
 from latent_combo.world_model.terminal_head import least_improvement, terminal_quality
 
 CONFIG = EnsembleConfig(members=4, elites=2, hidden=16, weight_decay=(1e-5, 1e-5))

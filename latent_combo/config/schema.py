@@ -8,14 +8,11 @@ from combo_common.validation import require_choices, require_not_negative, requi
 from data.locate import default_data_dir
 from envs.tasks import ObservationSpec
 from latent_combo.agent.algorithms import ALGORITHMS
-from latent_combo.agent.fit import AgentFitConfig
-from latent_combo.agent.settings import AgentConfig
-from latent_combo.diagnostics.held_out import ViewsConfig
-from latent_combo.evaluation.evaluator import ScoreConfig
-from latent_combo.latents.encode import EncodeConfig
-from latent_combo.world_model.ensemble import EnsembleConfig
-from latent_combo.world_model.fit import FitConfig
-from latent_combo.world_model.recurrent import RecurrentConfig
+from latent_combo.agent.settings import AgentConfig, AgentFitConfig
+from latent_combo.diagnostics.settings import ViewsConfig
+from latent_combo.evaluation.settings import ScoreConfig
+from latent_combo.latents.settings import EncodeConfig
+from latent_combo.world_model.settings import EnsembleConfig, FitConfig, RecurrentConfig
 
 
 @dataclass(frozen=True)
