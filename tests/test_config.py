@@ -401,11 +401,11 @@ def test_lists_on_the_command_line_and_in_a_file_are_agents_that_differ(tmp_path
     [
         (
             ["--agent.beta=[0.5, 1]", "--agent.rollout_actions=[policy]"],
-            "lengths are: beta 2, rollout_actions 1; make them alike",
+            "agent.beta lists 2 agents, but agent.rollout_actions lists 1; make them alike",
         ),
         (
             ["--preset", "small", "--agent.beta=[0.5, 1]"],
-            "num_agents is 3, but beta lists 2 agents; set",
+            "agent.num_agents is 3, but beta lists 2 agents; set agent.num_agents to 2",
         ),
         (["--agent.gamma=[0.9, 0.99]"], "agent.gamma is [0.9, 0.99], but agents of a stack can not differ in it"),
         (["--agent.beta", "0.5,1"], "agent.beta is 0.5,1; it is one value, or a list with one for each agent"),

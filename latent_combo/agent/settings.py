@@ -179,8 +179,9 @@ class AgentConfig:
         if empty := [name for name, length in lengths.items() if length == 0]:
             raise ValueError(f"{empty[0]} is an empty list; give it a value for each agent")
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise ValueError(f"lists have a value for each agent, but their lengths are: {told}; make them alike")
+            (first, count), *others = lengths.items()
+            other, length = next((name, length) for name, length in others if length != count)
+            raise ValueError(f"{first} lists {count} agents, but {other} lists {length}; make them alike")
         name, length = next(iter(lengths.items()))
         if self.num_agents not in (1, length):
             raise ValueError(
@@ -247,7 +248,7 @@ class AgentFitConfig:
         if self.warm_up and self.warm_up >= self.updates:
             raise ValueError(
                 f"warm_up is {self.warm_up} of {self.updates} updates, which leaves none that follow the critics; "
-                "set agent_fit.warm_up lower"
+                "set it lower"
             )
 
     @property

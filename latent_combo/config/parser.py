@@ -3,18 +3,19 @@
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import jsonargparse
 
 from combo_common.commands import program
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest, nearest_by_last_word
-from combo_common.validation import choices
+from combo_common.validation import choices, with_group
 from latent_combo.config.schema import Config
 from latent_combo.runtime.settings_file import has_old_names, read_settings
 
@@ -40,8 +41,21 @@ def parser() -> jsonargparse.ArgumentParser:
 def instantiate(arguments: list[str]) -> Config:
     """The config that a command line makes. Raises UserError for what is unknown, mistyped or impossible."""
     with one_line():
-        made: Any = parser().instantiate(_namespace(arguments))
-        return Config(**made.as_dict()) if not isinstance(made, Config) else made
+        made: Config = _composed(Config, _namespace(arguments).as_dict(), "")
+        return made
+
+
+def _composed(of: type, values: Mapping[str, Any], group: str) -> Any:
+    """A dataclass of settings and of groups of them. Raises ValueError for impossible ones, named by their groups."""
+    hints = get_type_hints(of)
+    given = {
+        name: _composed(hints[name], value, f"{group}.{name}".strip(".")) if is_dataclass(hints[name]) else value
+        for name, value in values.items()
+    }
+    try:
+        return of(**given)
+    except ValueError as error:
+        raise ValueError(with_group(str(error), group, hints)) from error
 
 
 def read(arguments: list[str]) -> dict[str, Any]:
@@ -78,8 +92,9 @@ def one_line() -> Iterator[None]:
 def _readable(line: str) -> str:
     """What the parser says of an unknown name or of a value of the wrong type, for people."""
     if unknown := re.match(r"unrecognized arguments: (--)?([\w.]+)", line):
-        meant = nearest_by_last_word(unknown[2], setting_types(), ".", ALIKE)
-        return f"there is no setting {unknown[2]}{did_you_mean(meant)}"
+        return _unknown(unknown[2])
+    if unknown := re.match(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.]+)'", line):
+        return _unknown(".".join(filter(None, unknown.groups())))
     if (key := re.match(r'Parser key "([\w.]+)": (.*)', line)) is None:
         return line
     name, reason = key.groups()
@@ -97,6 +112,11 @@ def _readable(line: str) -> str:
     if all(kind in KINDS for kind in kinds):
         return f"{name} is {given[1]}; it is {' or '.join(KINDS[kind] for kind in kinds)}"
     return line
+
+
+def _unknown(name: str) -> str:
+    """What to say of a name that no setting has."""
+    return f"there is no setting {name}{did_you_mean(nearest_by_last_word(name, setting_types(), '.', ALIKE))}"
 
 
 def _values(given: str) -> list[Any]:

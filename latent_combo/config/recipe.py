@@ -1,12 +1,13 @@
 """The recipe of a fitted world model, which says what its weights are: plain data, read without torch."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from combo_common.errors import UserError
+from latent_combo.runtime.settings_file import flat
 
 FORMAT = 1
 """Version of what the recipe holds."""
@@ -92,7 +93,7 @@ class Recipe:
         taken = {name: said[name] for name in names if said[name] is not None}
         taken["validation_fraction"] = said["held_out"]
         group = GROUPS[said["obs"]]
-        return taken | {f"{group}.{name}": value for name, value in _flat(said["model"]) if name != COMPUTED[0]}
+        return taken | {f"{group}.{name}": value for name, value in flat(said["model"]) if name != COMPUTED[0]}
 
 
 def _require(name: str, value: object, *kinds: type) -> None:
@@ -105,11 +106,3 @@ def _require_numbers(name: str, value: object) -> None:
     for number in value if isinstance(value, list) else [value]:
         if not isinstance(number, (bool, int, float)):
             raise TypeError(f"{name} is {value!r}")
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

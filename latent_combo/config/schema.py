@@ -107,11 +107,24 @@ class Config:
                 )
         if self.obs == "state" and (self.world_model_fit.random_shift or self.encode.random_shift):
             raise ValueError(
-                "shift moves images, and obs is state; leave world_model_fit.random_shift and encode.random_shift at 0"
+                "obs is state, and shifts move images; leave world_model_fit.random_shift and encode.random_shift at 0"
             )
+        if self.obs == "state" and self.fitted is None:
+            self._require_transitions()
         require_positive(self, "log_every", "save_every")
         require_not_negative(self, "seed", *(["split_seed"] if self.split_seed is not None else []))
         if not self.out:
             raise ValueError("out is empty; name the folder of the run")
         if not 0.0 < self.validation_fraction < 1.0:
             raise ValueError(f"validation_fraction is {self.validation_fraction}; it is a share between 0 and 1")
+
+    def _require_transitions(self) -> None:
+        """Raise ValueError where a batch of the ensemble's fit has no transition for each of its networks."""
+        batch, each, members = self.world_model_fit.batch, self.world_model_fit.length - 1, self.ensemble.members
+        if each == 0:
+            raise ValueError("world_model_fit.length is 1, and a transition is of two rows; set it to 2 or more")
+        if batch * each < members:
+            raise ValueError(
+                f"world_model_fit.batch is {batch}, which makes {batch * each} transitions a step, fewer than the "
+                f"{members} networks of ensemble.members that share them; set it to {-(-members // each)} or more"
+            )

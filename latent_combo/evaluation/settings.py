@@ -39,7 +39,6 @@ class ScoreConfig:
         apart = abs(self.seed - self.seed_during_training)
         if apart < (self.episodes if self.seed < self.seed_during_training else self.episodes_during_training):
             raise ValueError(
-                f"the final score plays episodes from seed {self.seed} on, evaluations during training "
-                f"from {self.seed_during_training}, "
-                "and some are the same; set them further apart"
+                f"seed is {self.seed} and seed_during_training is {self.seed_during_training}, from which on the final "
+                "score and evaluations during training would play some of the same episodes; set them further apart"
             )

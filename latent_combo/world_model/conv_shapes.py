@@ -4,6 +4,8 @@ STRIDE = 2
 ENCODER_KERNEL = 4
 WAYS = ("plain", "product", "phases")
 """The ways to compute a layer (conv_ways.py)."""
+LOW = "bfloat16"
+"""What may follow a way's name, after a slash: the precision of its products."""
 
 
 def encoded_size(image_size: int, layers: int) -> int:
@@ -26,14 +28,3 @@ def algorithms(transposed: bool, size: int) -> tuple[str, ...]:
     if not transposed:
         return WAYS
     return ("product", "plain") if size == 1 else ("plain", "phases")
-
-
-def way_parts(name: str) -> tuple[str, bool]:
-    """The algorithm of a way's name such as "plain" or "phases/bfloat16", and whether it is in bfloat16.
-
-    Raises ValueError for any other name.
-    """
-    algorithm, _, low = name.partition("/")
-    if algorithm not in WAYS or low not in ("", "bfloat16"):
-        raise ValueError(f"{name!r} is no way to compute a layer: {', '.join(WAYS)}, or one with /bfloat16")
-    return algorithm, bool(low)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from latent_combo.world_model.conv_shapes import STRIDE, way_parts
+from latent_combo.world_model.conv_shapes import LOW, STRIDE, WAYS
 
 
 class Way(NamedTuple):
@@ -31,7 +31,9 @@ class Way(NamedTuple):
     @classmethod
     def named(cls, name: str) -> "Way":
         """Read a name such as "plain" or "phases/bfloat16". Raises ValueError for any other."""
-        algorithm, low = way_parts(name)
+        algorithm, _, low = name.partition("/")
+        if algorithm not in WAYS or low not in ("", LOW):
+            raise ValueError(f"{name!r} is no way to compute a layer: {', '.join(WAYS)}, or one with /{LOW}")
         return cls(algorithm, torch.bfloat16 if low else None)
 
 

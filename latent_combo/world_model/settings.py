@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from combo_common.validation import require_not_negative, require_positive, require_share
-from latent_combo.world_model.conv_shapes import algorithms, decoded_size, encoded_size, way_parts
+from latent_combo.world_model.conv_shapes import LOW, algorithms, decoded_size, encoded_size
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,12 @@ class ConvConfig:
     once, and written into the run's settings."""
 
     def __post_init__(self) -> None:
-        if not self.encoder_channels or min(*self.encoder_channels, *self.decoder_channels, self.decoder_input) < 1:
-            raise ValueError("encoder_channels needs a layer, and every layer a channel")
+        if not self.encoder_channels:
+            raise ValueError("encoder_channels is empty; give the channels of each layer")
+        for name in ("encoder_channels", "decoder_channels", "decoder_kernels"):
+            if min(getattr(self, name), default=1) < 1:
+                raise ValueError(f"{name} is {list(getattr(self, name))}; each is 1 or more")
+        require_positive(self, "decoder_input", "image_size")
         if len(self.decoder_kernels) != len(self.decoder_channels) + 1:
             raise ValueError(
                 f"decoder_kernels has {len(self.decoder_kernels)} entries, "
@@ -41,7 +45,9 @@ class ConvConfig:
                 f"but image_size is {self.image_size}"
             )
         if encoded_size(self.image_size, len(self.encoder_channels)) < 1:
-            raise ValueError(f"{len(self.encoder_channels)} encoder layers are too many for {self.image_size} pixels")
+            raise ValueError(
+                f"encoder_channels has {len(self.encoder_channels)} layers, too many for {self.image_size} pixels"
+            )
         if self.ways:
             self._check_ways()
 
@@ -55,8 +61,12 @@ class ConvConfig:
             )
         for name, (draws, size) in zip(self.ways, sizes, strict=True):
             known = algorithms(draws, size)
-            if way_parts(name)[0] not in known:
-                raise ValueError(f"ways has {name!r} for a layer of {size} pixels a side, which has {', '.join(known)}")
+            algorithm, _, low = name.partition("/")
+            if algorithm not in known or low not in ("", LOW):
+                raise ValueError(
+                    f"ways has {name!r} for a layer of {size} pixels a side, which has {', '.join(known)}, "
+                    f"each perhaps with /{LOW}"
+                )
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,7 @@ class FitConfig:
     steps: int = 25_000
     """Optimiser steps of the world model."""
     batch: int = 64
-    """Sequences in a batch."""
+    """Sequences in a batch; an ensemble's networks share their transitions, and each needs one at least."""
     length: int = 50
     """L, rows in a sequence."""
     episode_start_fraction: float = 0.0
