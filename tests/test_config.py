@@ -268,6 +268,14 @@ def test_what_is_wrong_is_named_in_one_line(arguments: list[str], named: str) ->
         ),
         (["--mapped", "7"], "mapped is 7; it is true or false or null ("),
         (["--world_model_fit.steps", "1.5"], "fit.steps is 1.5; it is a whole number ("),
+        (
+            ["--world_model.conv.encoder_channels=[8, 2.5]"],
+            "encoder_channels is given 2.5; it is a list, of which each entry is a whole number (",
+        ),
+        (
+            ["--world_model.conv.encoder_channels=8"],
+            "encoder_channels is given 8; it is a list, of which each entry is a whole number (",
+        ),
         (["--agent-fit.updats", "3"], "there is no setting agent_fit.updats; did you mean agent_fit.updates?"),
     ],
 )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import jsonargparse
 
@@ -19,7 +19,7 @@ from combo_common.validation import choices, with_group
 from latent_combo.config.schema import Config
 from latent_combo.runtime.settings_file import has_old_names, read_settings
 
-NOT_SETTINGS = ("help", "config", "resume", "print_config")
+NOT_SETTINGS = ("help", "config", "resume", "print_config", "print_shtab")
 """Options that are not settings of a run."""
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 """What values of plain types are."""
@@ -108,6 +108,9 @@ def _readable(line: str) -> str:
         return f"{name} is {given[1]}; it is one value, or a list with one for each agent, such as [0.5, 1]"
     if given[1].startswith("[") and name.startswith("agent."):
         return f"{name} is {given[1]}, but agents of a stack can not differ in it; give one value"
+    if get_origin(setting_types()[name]) is tuple:
+        entry = KINDS[get_args(setting_types()[name])[0]]
+        return f"{name} is given {given[1]}; it is a list, of which each entry is {entry}"
     kinds = get_args(setting_types()[name]) or (setting_types()[name],)
     if all(kind in KINDS for kind in kinds):
         return f"{name} is {given[1]}; it is {' or '.join(KINDS[kind] for kind in kinds)}"

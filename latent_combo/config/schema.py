@@ -39,7 +39,8 @@ class Config:
     out: str = "runs/latest"
     """The run's folder, which this command makes."""
     data_dir: str | None = None
-    """The folder of datasets and caches; null: $LATENT_COMBO_DATA, or else ~/.cache/latent-combo."""
+    """The folder of datasets and caches; null: $LATENT_COMBO_DATA, or else latent-combo in $XDG_CACHE_HOME or
+    ~/.cache."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """The processor that trains: auto takes a GPU where there is one."""
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
