@@ -2,7 +2,7 @@
 
 from contextlib import closing
 
-import latent_combo.own_packages  # noqa: F401
+import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError

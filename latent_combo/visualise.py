@@ -5,7 +5,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import latent_combo.own_packages  # noqa: F401
+import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError

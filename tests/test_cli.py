@@ -127,6 +127,23 @@ def test_what_is_wrong_of_a_command_that_reads_a_run_is_said_before_anything_slo
     assert not SLOW_TO_IMPORT & set(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["train", "--sed", "3"], "error: there is no setting sed; did you mean seed?"),
+        (["evaluate", "nowhere"], "error: nowhere is not a folder"),
+        (["visualise", "--help"], "usage: python -m latent_combo.visualise"),
+        (["report", "x", "--versio"], "did you mean --version?"),
+        (["export", "--version"], "latent-combo "),
+    ],
+)
+def test_python_m_answers_before_torch_is_imported_too(given: list[str], named: str, tmp_path: Path) -> None:
+    done = python("-X", "importtime", "-m", f"latent_combo.{given[0]}", *given[1:], cwd=tmp_path)
+    assert named in done.stdout + done.stderr and "Traceback" not in done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "combo_common.cli" in imported and not SLOWEST_TO_IMPORT & imported
+
+
 def test_a_command_says_its_name_before_it_works(
     called_as_script: None, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
