@@ -22,10 +22,9 @@ from combo_common.errors import UserError
 from data.locate import default_data_dir
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Noise
-from latent_combo.agent.fit import AgentFit, AgentFitConfig
-from latent_combo.agent.networks import NetworkConfig
+from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.replay import EncodedDataset, mixed_batch, real_share
-from latent_combo.agent.settings import AgentConfig
+from latent_combo.agent.settings import AgentConfig, AgentFitConfig, NetworkConfig
 from latent_combo.numerics.choices import Choices, processor
 from latent_combo.numerics.flops import count_flops
 from latent_combo.numerics.matmul import LIBRARIES, fastest_library, use_library
@@ -33,10 +32,9 @@ from latent_combo.numerics.precision import set_precision
 from latent_combo.pipeline.build import choose_device
 from latent_combo.runtime.speed import matmul_rate
 from latent_combo.world_model.base import Segment
-from latent_combo.world_model.conv import ConvConfig
-from latent_combo.world_model.fit import Fit, FitConfig
-from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
-from latent_combo.world_model.rssm import RSSMConfig
+from latent_combo.world_model.fit import Fit
+from latent_combo.world_model.recurrent import RecurrentWorldModel
+from latent_combo.world_model.settings import ConvConfig, FitConfig, RecurrentConfig, RSSMConfig
 from latent_combo.world_model.tune import with_fastest_ways
 
 ACTIONS = 6

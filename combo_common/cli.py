@@ -17,12 +17,18 @@ BROKEN_PIPE = 141
 
 
 def run_cli(main: Callable[[], None]) -> NoReturn:
-    """Run a command: a UserError, or a closed folder, becomes one line and exit code 2; Ctrl-C is exit code 130.
+    """Run a command and leave, as `in_a_line` does for what goes wrong."""
+    in_a_line(main)
+    sys.exit(0)
+
+
+def in_a_line(work: Callable[[], object]) -> None:
+    """Do a part of a command: a UserError, or a closed folder, becomes one line and exit code 2; Ctrl-C is code 130.
 
     A closed pipe is 141.
     """
     try:
-        main()
+        work()
         sys.stdout.flush()  # here, where a closed pager can be told
     except StoppedError as stopped:
         print(stopped, file=sys.stderr)
@@ -41,7 +47,6 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    sys.exit(0)
 
 
 def with_dashes(arguments: Sequence[str]) -> list[str]:

@@ -1,5 +1,11 @@
-"""Checks of the values in a config: a bad one is refused by name before anything runs."""
+"""Checks of the values in a config: a bad one is refused by name before anything runs.
 
+A group of settings raises ValueError with a line that begins with the name of one of its fields. What composes groups
+knows how they are called, and has the names whole by `with_group`.
+"""
+
+import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -10,6 +16,21 @@ def choices(hint: Any) -> tuple[str, ...]:
     if get_origin(hint) is Literal:
         return get_args(hint)
     return next((known for part in get_args(hint) if (known := choices(part))), ())
+
+
+def with_group(line: str, group: str, fields: Iterable[str]) -> str:
+    """What a group of settings says is wrong, with whole names: `batch is 0` of group `agent` is `agent.batch is 0`.
+
+    The line's first word is a field, and so is every other word with an underscore that is the name of one; what has a
+    dot is whole already.
+    """
+    known = set(fields)
+
+    def whole(word: "re.Match[str]") -> str:
+        own = word[0] in known and (word.start() == 0 or "_" in word[0])
+        return f"{group}.{word[0]}" if own else word[0]
+
+    return re.sub(r"(?<![\w.])[A-Za-z]\w*(?!\w|\.\w)", whole, line) if group else line
 
 
 def require_choices(config: object) -> None:

@@ -20,8 +20,15 @@ EMBEDDED = Path(__file__).parent / "recordings"
 
 
 def default_data_dir() -> Path:
-    """Name the folder of collected and decoded data: `$LATENT_COMBO_DATA`, or else ~/.cache/latent-combo."""
-    return Path(os.environ.get("LATENT_COMBO_DATA") or Path.home() / ".cache" / "latent-combo").expanduser()
+    """Name the folder of collected and decoded data: `$LATENT_COMBO_DATA`, or else `latent-combo` in the user's caches.
+
+    Those are `$XDG_CACHE_HOME` or ~/.cache; a value that is empty or no absolute path counts as none, as the XDG Base
+    Directory Specification has it.
+    """
+    if own := os.environ.get("LATENT_COMBO_DATA"):
+        return Path(own).expanduser()
+    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (caches if caches.is_absolute() else Path.home() / ".cache") / "latent-combo"
 
 
 def known_names(data_dir: Path) -> dict[str, Path]:

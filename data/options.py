@@ -13,5 +13,6 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
         type=lambda given: Path(given).expanduser(),
         default=default_data_dir(),
         metavar="FOLDER",
-        help="where datasets are found by name (default: $LATENT_COMBO_DATA, else ~/.cache/latent-combo)",
+        help="where datasets are found by name (default: $LATENT_COMBO_DATA, else latent-combo in $XDG_CACHE_HOME or "
+        "~/.cache)",
     )

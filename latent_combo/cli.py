@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import latent_combo.own_packages  # noqa: F401
-from combo_common.cli import Parser, run_cli
+from combo_common.cli import run_cli
 from combo_common.commands import SCRIPT
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest_by_last_word
@@ -28,18 +28,12 @@ class Command:
     is light."""
 
 
-def _parsing(make: Callable[[], Parser]) -> Callable[[list[str]], object]:
-    return lambda arguments: make().parse_args(arguments)
-
-
 COMMANDS = {
-    "train": Command("latent_combo.train", "train a policy offline on a dataset, and score it", options.check_settings),
-    "evaluate": Command("latent_combo.evaluate", "score a trained policy again", _parsing(options.evaluate)),
-    "visualise": Command(
-        "latent_combo.visualise", "draw what a run's model and policy do", _parsing(options.visualise)
-    ),
-    "report": Command("latent_combo.report", "put a run on one HTML page", _parsing(options.report)),
-    "export": Command("latent_combo.export", "write a run's world model as one file", _parsing(options.export)),
+    "train": Command("latent_combo.train", "train a policy offline on a dataset, and score it", options.train),
+    "evaluate": Command("latent_combo.evaluate", "score a trained policy again", options.evaluate),
+    "visualise": Command("latent_combo.visualise", "draw what a run's model and policy do", options.visualise),
+    "report": Command("latent_combo.report", "put a run on one HTML page", options.report),
+    "export": Command("latent_combo.export", "write a run's world model as one file", options.export),
     "doctor": Command("envs.doctor", "check that this machine can draw"),
     "data collect": Command("data.collect", "collect a dataset with a learner or a script"),
     "data render": Command("data.render", "draw the images of a recording"),
@@ -97,7 +91,7 @@ def _run(name: str, arguments: list[str]) -> None:
         print(named())
         return
     sys.argv[1:] = arguments
-    if name == "train" or not {"-h", "--help"} & set(arguments):  # its settings are of modules that need torch
+    if not {"-h", "--help"} & set(arguments):
         print(f"{named()}: {name}", file=sys.stderr, flush=True)
     if command.check is not None:
         command.check(arguments)

@@ -2,7 +2,7 @@
 
 from contextlib import closing
 
-import latent_combo.own_packages  # noqa: F401
+import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError
@@ -18,9 +18,7 @@ from latent_combo.runtime.video import write_mp4
 
 def main() -> None:
     """Read the command line, load the run, play, and print the scores beside the dataset's and a random policy's."""
-    given = options.evaluate().parse_args()
-    if given.episodes < 1:
-        raise UserError(f"--episodes is {given.episodes}; at least 1 is needed")
+    given = options.evaluate()
     run = load_run(given.run)
     policy = run.policy(seed=run.config.seed)
     if run.agent_step < (updates := run.config.agent_fit.updates):

@@ -5,7 +5,7 @@ With --policy it is one agent's policy instead, which `latent_combo.load_policy`
 
 from pathlib import Path
 
-import latent_combo.own_packages  # noqa: F401
+import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError
@@ -41,7 +41,7 @@ def export_agent(run: Path, out: Path, agent: int) -> str:
 
 def main() -> None:
     """Read the command line and export."""
-    given = options.export().parse_args()
+    given = options.export()
     print(export_agent(given.run, given.out, given.agent) if given.policy else export(given.run, given.out))
 
 

@@ -5,11 +5,11 @@ from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
-import latent_combo.own_packages  # noqa: F401
+import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.memory import keep_freed_memory
-from latent_combo.config.command_line import parse, settings_files
+from latent_combo.config.command_line import parse, require_dataset, settings_files
 from latent_combo.config.schema import Config
 from latent_combo.diagnostics.model import ModelViews
 from latent_combo.evaluation.result import Result, finished
@@ -24,7 +24,7 @@ from latent_combo.pipeline.measure import (
     write_pages,
 )
 from latent_combo.pipeline.model_phase import fit_world_model, keep_fitted
-from latent_combo.pipeline.prepare import prepare, require_dataset
+from latent_combo.pipeline.prepare import prepare
 from latent_combo.pipeline.session import Session
 from latent_combo.pipeline.summary import dataset_returns, log_result, seconds_of, summarise
 from latent_combo.runtime.interrupt import Interrupt

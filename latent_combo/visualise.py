@@ -5,7 +5,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import latent_combo.own_packages  # noqa: F401
+import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.errors import UserError
@@ -26,7 +26,7 @@ from latent_combo.evaluation.score import Score
 from latent_combo.latents.encode import encode_dataset
 from latent_combo.pipeline.load_run import Run, load_run
 from latent_combo.runtime.media import MediaWriter
-from latent_combo.runtime.run_folder import CLIPS, PICTURES, REPORT, TENSORBOARD, config_file
+from latent_combo.runtime.run_folder import CLIPS, PICTURES, REPORT, TENSORBOARD
 from latent_combo.runtime.tensorboard import TensorBoardLog
 
 EVENTS = ".visualise"
@@ -101,11 +101,8 @@ def _curves(folder: Path) -> Panels | None:
 
 def main() -> None:
     """Read the command line, and draw into the run's folder and its TensorBoard events."""
-    given = options.visualise().parse_args()
-    if given.seed < 0:
-        raise UserError(f"--seed is {given.seed}; it is 0 or more")
+    given = options.visualise()
     started, folder = time.perf_counter(), given.run
-    config_file(folder)  # which raises where the folder is no run
     curves = _curves(folder)
     page = write_report(folder, curves, unreadable(folder))  # of what there is, before anything else may fail
     write_atomically(folder / REPORT, page.encode())

@@ -8,11 +8,13 @@ import torch
 
 from latent_combo.agent import networks as agents
 from latent_combo.agent import tanh_gaussian
-from latent_combo.agent.networks import Actor, NetworkConfig, TwinCritic
+from latent_combo.agent.networks import Actor, TwinCritic
+from latent_combo.agent.settings import NetworkConfig
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.numerics import layers
 from latent_combo.world_model.recurrence import MIN_STD, RecurrenceWeights, _Recurrence
-from latent_combo.world_model.rssm import RSSM, RSSMConfig
+from latent_combo.world_model.rssm import RSSM
+from latent_combo.world_model.settings import RSSMConfig
 
 
 def check_recurrence(device: torch.device, batch: int, length: int, size: int, latent: int, units: int) -> None:

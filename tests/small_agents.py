@@ -6,9 +6,8 @@ import torch
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch
-from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import EncodedDataset
-from latent_combo.agent.settings import AgentConfig
+from latent_combo.agent.settings import AgentConfig, NetworkConfig
 
 F, A = 5, 2
 CPU = torch.device("cpu")

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from latent_combo.agent.batch import Batch, Noise, draw_by_weight
 from latent_combo.agent.extraction import IMITATION, VALUE
-from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import real_share
-from latent_combo.agent.settings import AgentConfig, one, pushed_rows, real_rows
+from latent_combo.agent.settings import AgentConfig, NetworkConfig, one, real_rows
+from latent_combo.agent.stack import pushed_rows
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.numerics.adam import StackedAdam
 from latent_combo.numerics.finite import NonFiniteError
@@ -152,7 +152,7 @@ def test_agents_of_a_stack_may_not_differ_in_what_they_share() -> None:
         ({"extraction": "imitation", "anchor": 1.0}, "anchor is a part of eq. 3"),
         ({"anchor": -1.0}, "anchor is -1"),
         ({"policy_average": 1.0}, "policy_average is 1"),
-        ({"beta": [0.5, 1.0], "rollout_actions": ["policy"]}, "their lengths are: beta 2, rollout_actions 1"),
+        ({"beta": [0.5, 1.0], "rollout_actions": ["policy"]}, "beta lists 2 agents, but rollout_actions lists 1"),
         ({"beta": [0.5, 1.0, 2.0], "num_agents": 2}, "num_agents is 2, but beta lists 3"),
         ({"beta": [0.5, -1.0]}, "beta is -1"),
         ({"real_ratio": [0.5, 1.0], "penalty_states": "model"}, 'penalty_states is "model", but real_ratio = 1.0'),

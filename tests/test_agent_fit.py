@@ -14,11 +14,11 @@ from combo_common.seeding import generator
 from latent_combo.agent.batch import Noise
 from latent_combo.agent.conservative import conservative_gap
 from latent_combo.agent.extraction import IMITATION
-from latent_combo.agent.fit import AgentFit, AgentFitConfig
+from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.measures import held_out_metrics, regularisers
-from latent_combo.agent.networks import NetworkConfig
 from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
+from latent_combo.agent.settings import AgentFitConfig, NetworkConfig
 from latent_combo.world_model.base import ModelStep
 
 

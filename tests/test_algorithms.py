@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from small_agents import CPU, SMALL, draws
-from toy_algorithm import FILTERED, FilteredImitation, registered
+from toy_algorithm import FilteredImitation, registered
 from toy_models import Drift
 
 from combo_common.errors import UserError
@@ -17,11 +17,9 @@ from envs.registry import get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.algorithms import ALGORITHMS, Algorithm, register
 from latent_combo.agent.extraction import EXTRACTIONS
-from latent_combo.agent.fit import AgentFit, AgentFitConfig
-from latent_combo.agent.networks import NetworkConfig
-from latent_combo.agent.penalty import NO_PENALTY
+from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.replay import EncodedDataset
-from latent_combo.agent.settings import AgentConfig
+from latent_combo.agent.settings import FOLLOWS_VALUES, AgentConfig, AgentFitConfig, NetworkConfig
 from latent_combo.config.command_line import parse
 from latent_combo.config.saved import load_config, save_config
 from latent_combo.pipeline import agent_phase
@@ -74,7 +72,7 @@ def test_a_toy_algorithm_is_one_file_and_one_line(filtered: Algorithm, tmp_path:
 def test_without_its_line_a_toy_algorithm_is_unknown() -> None:
     with pytest.raises(UserError, match="unknown algorithm 'filtered-mbpo'; it is one of combo, cql-mbpo"):
         parse(["--algorithm", "filtered-mbpo"])
-    assert FILTERED.extraction.name not in EXTRACTIONS
+    assert FilteredImitation.name not in {**EXTRACTIONS, **FOLLOWS_VALUES}
 
 
 def test_a_toy_algorithm_learns_by_its_own_extraction_and_penalty(filtered: Algorithm) -> None:
@@ -102,7 +100,7 @@ def test_a_run_hands_rollouts_the_penalty_of_its_algorithm(
         raise Begun(penalty)
 
     monkeypatch.setattr(agent_phase, "AgentFit", begin)
-    for name, penalty in (("filtered-mbpo", filtered.penalty), ("combo", NO_PENALTY)):
+    for name, penalty in (("filtered-mbpo", filtered.penalty), ("combo", None)):
         config, _ = parse(["--algorithm", name])
         session: Any = SimpleNamespace(config=config, task=get_task(config.task), device=CPU)
         with pytest.raises(Begun) as begun:
@@ -116,16 +114,19 @@ def test_what_an_algorithm_sets_is_typed_and_possible() -> None:
         config = AgentConfig(**dict(algorithm.settings))  # type: ignore[arg-type]
         for setting, value in algorithm.settings.items():
             assert type(getattr(config, setting)) is type(value), setting
-        assert EXTRACTIONS[config.extraction] is algorithm.extraction
-        assert algorithm.penalty is NO_PENALTY  # none of these has one
+        assert EXTRACTIONS[config.extraction].follows_values == FOLLOWS_VALUES[config.extraction]
+        assert algorithm.extraction is None and algorithm.penalty is None  # none of these has one of its own
+    assert EXTRACTIONS.keys() == FOLLOWS_VALUES.keys()
     assert dataclasses.replace(SMALL, **dict(ALGORITHMS["combo"].settings)) == SMALL  # type: ignore[arg-type]
 
 
 def test_an_algorithm_that_is_wrong_is_refused(filtered: Algorithm) -> None:
     with pytest.raises(ValueError, match="algorithm mine sets betta, which is no setting of AgentConfig"):
         Algorithm("mine", "nobody's", {"betta": 1.0})
-    with pytest.raises(ValueError, match="sets extraction imitation, but has value; leave it out of settings"):
-        Algorithm("mine", "nobody's", {"extraction": "imitation"})
+    with pytest.raises(ValueError, match="sets extraction imitation, but has filtered; leave it out of settings"):
+        Algorithm("mine", "nobody's", {"extraction": "imitation"}, FilteredImitation())
+    with pytest.raises(ValueError, match="sets extraction imitate, which there is not"):
+        Algorithm("mine", "nobody's", {"extraction": "imitate"})
     assert dataclasses.replace(filtered, name="mine").settings == filtered.settings
     with pytest.raises(ValueError, match="there is an algorithm filtered-mbpo already; give yours another name"):
         register(Algorithm("filtered-mbpo", "nobody's"))

@@ -15,15 +15,15 @@ from toy_models import segment_of_states
 
 from combo_common.errors import UserError
 from latent_combo.agent.batch import Batch, Noise
-from latent_combo.agent.fit import AgentFit, AgentFitConfig, SideBySide
-from latent_combo.agent.settings import AgentConfig
+from latent_combo.agent.fit import AgentFit, SideBySide
+from latent_combo.agent.settings import AgentConfig, AgentFitConfig
 from latent_combo.numerics.capture import CapturedStep
 from latent_combo.numerics.finite import NonFiniteError
 from latent_combo.world_model.base import ModelStep, Segment
-from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
-from latent_combo.world_model.fit import Fit, FitConfig
+from latent_combo.world_model.ensemble import EnsembleWorldModel
+from latent_combo.world_model.fit import Fit
 from latent_combo.world_model.recurrent import RecurrentWorldModel
-from latent_combo.world_model.rssm import RSSMConfig
+from latent_combo.world_model.settings import EnsembleConfig, FitConfig, RSSMConfig
 
 
 def pixel_fit(sample: Callable[[], Segment] = segment, config: FitConfig | None = None) -> Fit:

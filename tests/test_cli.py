@@ -12,11 +12,12 @@ from combo_common.cli import Parser
 from combo_common.commands import command, program
 from combo_common.errors import UserError
 from latent_combo.cli import COMMANDS, run
-from latent_combo.config.command_line import parse
-from latent_combo.pipeline.prepare import require_dataset
+from latent_combo.config.command_line import parse, require_dataset
 
 ROOT = Path(__file__).parent.parent
 SLOW_TO_IMPORT = {"torch", "numpy", "jsonargparse", "h5py", "mujoco"}
+SLOWEST_TO_IMPORT = {"torch", "mujoco", "matplotlib", "imageio", "tensorboard", "jinja2"}
+"""Seconds of a run's imports, which `train` does without until a run is to start."""
 
 
 def python(*arguments: str, cwd: Path, path: Path | str = ROOT) -> "subprocess.CompletedProcess[str]":
@@ -77,6 +78,70 @@ def test_help_typos_and_versions_import_nothing_that_takes_long(tmp_path: Path) 
     done = python("-c", LIGHT, json.dumps([*asked, ["evaluate", "run", "--episods", "3"]]), cwd=tmp_path)
     assert "did you mean --episodes?" in done.stderr and "Traceback" not in done.stderr
     assert not SLOW_TO_IMPORT & set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_train_answers_before_torch_is_imported(tmp_path: Path) -> None:
+    """Help, and what is wrong of names, values, tasks and datasets; a runner of the command would say `begun`."""
+    run = tmp_path / "run"
+    wrong = [
+        (["--sed", "3"], "did you mean seed?"),
+        (["--task", "hoper"], "hopper"),
+        (["--dataset", "hoper-mini", "--obs", "state"], "did you mean hopper-mini?"),
+        (["--obs", "state", "--task", "halfcheetah"], "which is of hopper"),
+        (["--algorithm", "comobo"], "did you mean combo?"),
+        (["--algorithm", "cql", "--agent.real-ratio", "0.5"], "algorithm is cql"),
+        (["--world-model-fit.batch", "-3"], "world_model_fit.batch is -3"),
+        (["--agent", '{"bta": 1}'], "did you mean agent.beta?"),
+        (["--world-model", str(run), "--sed", "3"], "did you mean seed?"),
+        (["--resume", str(run)], "is not a folder"),
+    ]
+    asked = [["train", "--help"], ["train", "--print_config"], *(["train", *arguments] for arguments, _ in wrong)]
+    done = python("-c", LIGHT, json.dumps(asked), cwd=tmp_path)
+    assert "Traceback" not in done.stderr
+    answers = [text for text in done.stderr.splitlines() if text.startswith(("UserError", "SystemExit"))]
+    assert answers[:2] == ["SystemExit ", "SystemExit 0"] and len(answers) == len(asked)
+    for (arguments, named), answer in zip(wrong, answers[2:], strict=True):
+        assert named in answer, arguments
+    assert not SLOWEST_TO_IMPORT & set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_what_is_wrong_of_a_command_that_reads_a_run_is_said_before_anything_slow_is_imported(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("seed: 1")
+    (tmp_path / "there.safetensors").touch()
+    wrong = [
+        *((name, ["nowhere"], "nowhere is not a folder") for name in ("evaluate", "visualise", "report")),
+        *((name, [str(tmp_path)], "is not a run") for name in ("evaluate", "visualise", "report")),
+        ("evaluate", [str(run), "--episodes", "0"], "--episodes is 0"),
+        ("evaluate", [str(run), "--seed", "-1"], "--seed is -1"),
+        ("visualise", [str(run), "--seed", "-1"], "--seed is -1"),
+        ("export", ["nowhere", "new.safetensors"], "nowhere is not a folder"),
+        ("export", [str(run), "new.pt"], "does not end in .safetensors"),
+        ("export", [str(run), "there.safetensors"], "is there already"),
+    ]
+    done = python("-c", LIGHT, json.dumps([[name, *rest] for name, rest, _ in wrong]), cwd=tmp_path)
+    answers = [text for text in done.stderr.splitlines() if text.startswith("UserError")]
+    for (name, rest, named), answer in zip(wrong, answers, strict=True):
+        assert named in answer, (name, rest)
+    assert not SLOW_TO_IMPORT & set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["train", "--sed", "3"], "error: there is no setting sed; did you mean seed?"),
+        (["evaluate", "nowhere"], "error: nowhere is not a folder"),
+        (["visualise", "--help"], "usage: python -m latent_combo.visualise"),
+        (["report", "x", "--versio"], "did you mean --version?"),
+        (["export", "--version"], "latent-combo "),
+    ],
+)
+def test_python_m_answers_before_torch_is_imported_too(given: list[str], named: str, tmp_path: Path) -> None:
+    done = python("-X", "importtime", "-m", f"latent_combo.{given[0]}", *given[1:], cwd=tmp_path)
+    assert named in done.stdout + done.stderr and "Traceback" not in done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "combo_common.cli" in imported and not SLOWEST_TO_IMPORT & imported
 
 
 def test_a_command_says_its_name_before_it_works(

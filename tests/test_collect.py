@@ -29,7 +29,7 @@ from data.simulate.splits import (
 )
 from envs.make import make
 from envs.registry import get_task
-from latent_combo.evaluation.evaluator import ScoreConfig
+from latent_combo.evaluation.settings import ScoreConfig
 
 TASK = get_task("walker-walk")
 

@@ -268,6 +268,14 @@ def test_what_is_wrong_is_named_in_one_line(arguments: list[str], named: str) ->
         ),
         (["--mapped", "7"], "mapped is 7; it is true or false or null ("),
         (["--world_model_fit.steps", "1.5"], "fit.steps is 1.5; it is a whole number ("),
+        (
+            ["--world_model.conv.encoder_channels=[8, 2.5]"],
+            "encoder_channels is given 2.5; it is a list, of which each entry is a whole number (",
+        ),
+        (
+            ["--world_model.conv.encoder_channels=8"],
+            "encoder_channels is given 8; it is a list, of which each entry is a whole number (",
+        ),
         (["--agent-fit.updats", "3"], "there is no setting agent_fit.updats; did you mean agent_fit.updates?"),
     ],
 )
@@ -401,17 +409,20 @@ def test_lists_on_the_command_line_and_in_a_file_are_agents_that_differ(tmp_path
     [
         (
             ["--agent.beta=[0.5, 1]", "--agent.rollout_actions=[policy]"],
-            "lengths are: beta 2, rollout_actions 1; make them alike",
+            "agent.beta lists 2 agents, but agent.rollout_actions lists 1; make them alike",
         ),
         (
             ["--preset", "small", "--agent.beta=[0.5, 1]"],
-            "num_agents is 3, but beta lists 2 agents; set",
+            "agent.num_agents is 3, but beta lists 2 agents; set agent.num_agents to 2",
         ),
         (["--agent.gamma=[0.9, 0.99]"], "agent.gamma is [0.9, 0.99], but agents of a stack can not differ in it"),
         (["--agent.beta", "0.5,1"], "agent.beta is 0.5,1; it is one value, or a list with one for each agent"),
         (["--agent.beta=[]"], "beta is an empty list"),
         (["--agent.rollout_actions=[policy, policies]"], "rollout_actions is 'policies'"),
-        (["--algorithm", "bc", "--agent.anchor", "1"], "anchor is a part of eq. 3, which bc"),
+        (
+            ["--algorithm", "bc", "--agent.anchor", "1"],
+            'anchor is a part of eq. 3, which extraction "imitation" does not follow',
+        ),
         (
             ["--algorithm", "cql", "--agent.penalty_states=[dataset, mix]"],
             "algorithm is cql, which has agent.penalty_states dataset",

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.conservative import conservative_gap, log_sum_exp, softmax_shares
-from latent_combo.agent.networks import NetworkConfig, TwinCritic
-from latent_combo.agent.settings import AgentConfig
+from latent_combo.agent.networks import TwinCritic
+from latent_combo.agent.settings import AgentConfig, NetworkConfig
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 
 CPU = torch.device("cpu")

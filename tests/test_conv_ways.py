@@ -17,8 +17,10 @@ from latent_combo.numerics.choices import FILE, Choices, fastest
 from latent_combo.numerics.flops import count_flops
 from latent_combo.pipeline import build
 from latent_combo.world_model import conv_ways, tune
-from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, layers_of
-from latent_combo.world_model.conv_ways import CONVOLUTIONS, TRANSPOSED, Way, algorithms
+from latent_combo.world_model.conv import Decoder, Encoder, layers_of
+from latent_combo.world_model.conv_shapes import algorithms
+from latent_combo.world_model.conv_ways import CONVOLUTIONS, TRANSPOSED, Way
+from latent_combo.world_model.settings import ConvConfig
 from latent_combo.world_model.tune import with_fastest_ways
 
 CPU = torch.device("cpu")
@@ -101,8 +103,8 @@ def test_operations_are_counted_as_if_all_were_computed_plainly() -> None:
         (("plain",), "ways has 1 entries for 3 layers of the encoder and 3 of the decoder"),
         (("plain", "plain", "plain", "phases", "plain", "plain"), "'phases' for a layer of 1 pixels a side"),
         (("plain", "plain", "plain", "product", "product", "plain"), "'product' for a layer of 5 pixels a side"),
-        (("fast",) * 6, "'fast' is no way to compute a layer: plain, product, phases"),
-        (("plain/float16",) * 6, "'plain/float16' is no way"),
+        (("fast",) * 6, "ways has 'fast' for a layer of .* pixels a side, which has plain, product, phases, each"),
+        (("plain/float16",) * 6, "ways has 'plain/float16' for a layer"),
     ],
 )
 def test_impossible_ways_are_refused(ways: tuple[str, ...], named: str) -> None:

@@ -15,12 +15,14 @@ from data.formats.native import Dataset, write_dataset
 from data.inspection import inspect_dataset
 from data.inspection_report import format_report
 from data.load import Storage, load_pixels, load_states
+from data.locate import default_data_dir
 from data.reference import resolve
 from data.simulate.rendering import render_dataset
 from data.source import open_source
 from data.split import split_episodes
 from envs.make import make
 from envs.registry import get_task
+from latent_combo.config.schema import Config
 from latent_combo.latents.segments import SegmentSampler
 
 TASK = get_task("walker-walk")
@@ -277,3 +279,27 @@ def test_the_report_counts_and_points_at_what_is_odd(tmp_path: Path) -> None:
         "episode-000001.npz: has the same actions as episode-000000.npz",
     ):
         assert odd in text
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({}, "home/.cache/latent-combo"),
+        ({"XDG_CACHE_HOME": "/caches"}, "/caches/latent-combo"),
+        ({"XDG_CACHE_HOME": ""}, "home/.cache/latent-combo"),
+        ({"XDG_CACHE_HOME": "caches"}, "home/.cache/latent-combo"),  # relative: ignored, as its specification has it
+        ({"XDG_CACHE_HOME": "~/caches"}, "home/.cache/latent-combo"),
+        ({"XDG_CACHE_HOME": "/caches", "LATENT_COMBO_DATA": "/data"}, "/data"),
+        ({"XDG_CACHE_HOME": "/caches", "LATENT_COMBO_DATA": ""}, "/caches/latent-combo"),
+        ({"LATENT_COMBO_DATA": "~/data"}, "home/data"),
+    ],
+)
+def test_the_data_folder_is_among_the_users_caches(
+    variables: dict[str, str], folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CACHE_HOME", "LATENT_COMBO_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**variables, "HOME": str(tmp_path / "home")}.items():
+        monkeypatch.setenv(name, value)
+    assert default_data_dir() == tmp_path / folder
+    assert Config().data_folder == tmp_path / folder  # where choices of kernels and decoded images are kept, too

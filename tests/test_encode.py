@@ -7,7 +7,8 @@ from toy_models import PartialWorldModel
 
 from data.dataset import TrajectoryDataset
 from latent_combo.agent.settings import AgentConfig
-from latent_combo.latents.encode import EncodeConfig, encode_dataset
+from latent_combo.latents.encode import encode_dataset
+from latent_combo.latents.settings import EncodeConfig
 
 EPISODES, ROWS, SIZE = 12, 3, 9
 MIDDLE = SIZE // 2

@@ -14,9 +14,10 @@ from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer
 from latent_combo.agent.rollout import rollout
 from latent_combo.world_model.base import Segment
-from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel, GaussianNetworks
-from latent_combo.world_model.fit import Fit, FitConfig
+from latent_combo.world_model.ensemble import EnsembleWorldModel, GaussianNetworks
+from latent_combo.world_model.fit import Fit
 from latent_combo.world_model.normaliser import Normaliser
+from latent_combo.world_model.settings import EnsembleConfig, FitConfig
 from latent_combo.world_model.termination_fns import TERMINATION_FNS
 
 S, A = 3, 2

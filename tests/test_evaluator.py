@@ -12,15 +12,16 @@ import toy_pendulum
 
 from envs.registry import get_task
 from envs.task import ObservationSpec, Task
-from latent_combo.agent.networks import Actor, NetworkConfig
-from latent_combo.evaluation.evaluator import Evaluator, ScoreConfig
+from latent_combo.agent.networks import Actor
+from latent_combo.agent.settings import NetworkConfig
+from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.policy import BLOCK, Policy
 from latent_combo.evaluation.score import Score
+from latent_combo.evaluation.settings import ScoreConfig
 from latent_combo.world_model.base import WorldModel
-from latent_combo.world_model.conv import ConvConfig
-from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
-from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
-from latent_combo.world_model.rssm import RSSMConfig
+from latent_combo.world_model.ensemble import EnsembleWorldModel
+from latent_combo.world_model.recurrent import RecurrentWorldModel
+from latent_combo.world_model.settings import ConvConfig, EnsembleConfig, RecurrentConfig, RSSMConfig
 
 WALKER = replace(get_task("walker-walk"), horizon=15)
 CONV = ConvConfig(

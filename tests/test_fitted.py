@@ -17,7 +17,8 @@ from combo_common.errors import UserError
 from envs.registry import get_task
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config.command_line import parse, settings_files
-from latent_combo.config.fitted import METADATA, Recipe, read_fitted, read_recipe
+from latent_combo.config.fitted import read_fitted, read_recipe
+from latent_combo.config.recipe import METADATA, Recipe
 from latent_combo.config.saved import save_config
 from latent_combo.config.schema import Config
 from latent_combo.export import export

@@ -13,10 +13,9 @@ from combo_common.errors import UserError
 from data.dataset import TrajectoryDataset
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise
-from latent_combo.agent.fit import AgentFit, AgentFitConfig, SideBySide
-from latent_combo.agent.networks import NetworkConfig
+from latent_combo.agent.fit import AgentFit, SideBySide
 from latent_combo.agent.replay import EncodedDataset
-from latent_combo.agent.settings import AgentConfig
+from latent_combo.agent.settings import AgentConfig, AgentFitConfig, NetworkConfig
 from latent_combo.config.command_line import parse
 from latent_combo.latents.feed import SegmentFeed
 from latent_combo.latents.segments import SegmentSampler
@@ -27,11 +26,11 @@ from latent_combo.pipeline.load_run import load_run
 from latent_combo.train import train
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment
-from latent_combo.world_model.conv import ConvConfig
-from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
-from latent_combo.world_model.fit import Fit, FitConfig
-from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
-from latent_combo.world_model.rssm import RSSM, RSSMConfig
+from latent_combo.world_model.ensemble import EnsembleWorldModel
+from latent_combo.world_model.fit import Fit
+from latent_combo.world_model.recurrent import RecurrentWorldModel
+from latent_combo.world_model.rssm import RSSM
+from latent_combo.world_model.settings import ConvConfig, EnsembleConfig, FitConfig, RecurrentConfig, RSSMConfig
 
 pytestmark = [
     pytest.mark.gpu,

@@ -17,12 +17,14 @@ from envs.make import make
 from envs.registry import get_task
 from envs.task import ObservationSpec
 from envs.vector_env import SubprocessVectorEnv, make_vector_env
-from latent_combo.agent.networks import Actor, NetworkConfig
+from latent_combo.agent.networks import Actor
+from latent_combo.agent.settings import NetworkConfig
 from latent_combo.diagnostics.held_out import CLIP, CONTEXT, DiagnosticSet, mean_reward
 from latent_combo.evaluation.branches import Branches
-from latent_combo.evaluation.evaluator import Evaluator, ScoreConfig
+from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.policy import Policy
 from latent_combo.evaluation.score import Score, median_episode
+from latent_combo.evaluation.settings import ScoreConfig
 
 TASK = get_task("walker-walk")
 CPU = torch.device("cpu")

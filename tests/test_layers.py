@@ -183,10 +183,11 @@ def test_environments_are_made_in_few_places() -> None:
 
 
 def test_a_fitted_model_is_read_without_knowing_of_settings_and_sessions() -> None:
-    known = imports(SOURCES["latent_combo.config.fitted"]) & SOURCES.keys()
-    assert all(
-        within(name, ("combo_common", "latent_combo.runtime", "latent_combo.evaluation.result")) for name in known
-    ), known
+    known = (
+        imports(SOURCES["latent_combo.config.fitted"]) | imports(SOURCES["latent_combo.config.recipe"])
+    ) & SOURCES.keys()
+    lower = ("combo_common", "latent_combo.runtime", "latent_combo.evaluation.result", "latent_combo.config.recipe")
+    assert all(within(name, lower) for name in known), known
 
 
 def test_weights_of_world_models_from_elsewhere_are_read_in_one_place() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latent_combo.agent.networks import Actor, NetworkConfig, TwinCritic
+from latent_combo.agent.networks import Actor, TwinCritic
+from latent_combo.agent.settings import NetworkConfig
 
 F, A, STACK = 5, 2, 2
 HIDDEN = (8, 16)

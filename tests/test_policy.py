@@ -7,10 +7,11 @@ from toy_models import PartialWorldModel
 
 from combo_common.seeding import stream_seed
 from data.load import TrajectoryDataset
-from latent_combo.agent.networks import Actor, NetworkConfig
-from latent_combo.agent.settings import AgentConfig
+from latent_combo.agent.networks import Actor
+from latent_combo.agent.settings import AgentConfig, NetworkConfig
 from latent_combo.evaluation.policy import Policy
-from latent_combo.latents.encode import EncodeConfig, encode_dataset
+from latent_combo.latents.encode import encode_dataset
+from latent_combo.latents.settings import EncodeConfig
 
 A = 2
 FIRST = 8

@@ -26,7 +26,8 @@ from data.episode import Episode
 from envs.make import make
 from envs.registry import get_task
 from latent_combo import export
-from latent_combo.agent.networks import Actor, NetworkConfig
+from latent_combo.agent.networks import Actor
+from latent_combo.agent.settings import NetworkConfig
 from latent_combo.api.policy_file import METADATA
 from latent_combo.config.command_line import parse
 from latent_combo.evaluation.evaluator import Evaluator

@@ -9,7 +9,8 @@ from torch import Tensor
 from latent_combo.world_model.gaussian import Gaussian
 from latent_combo.world_model.recurrence import observe
 from latent_combo.world_model.recurrence_weights import RecurrenceWeights
-from latent_combo.world_model.rssm import RSSM, RSSMConfig
+from latent_combo.world_model.rssm import RSSM
+from latent_combo.world_model.settings import RSSMConfig
 
 B, L, E, A = 3, 6, 7, 2
 CONFIG = RSSMConfig(deterministic=5, stochastic=4, hidden=6, members=2)

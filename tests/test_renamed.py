@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from combo_common.errors import UserError
 from latent_combo.config.command_line import check, parse, settings_files
 from latent_combo.config.parser import setting_types
 from latent_combo.config.saved import load_config, save_config
@@ -93,3 +94,47 @@ def test_a_file_of_before_is_found_and_read_however_it_is_named(
         check(words)
         made = parse(words)[0]
         assert (made.agent.real_ratio, made.out) == (0.25, "2026-01-01")
+
+
+def test_settings_of_a_group_given_together_have_the_names_of_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = parse(["--agent.gamma", "0.9", "--world-model-fit.random-shift=1", "--world-model-fit.steps", "30"])[0]
+    file = tmp_path / "agent.yaml"
+    file.write_text("discount: 0.9")
+    fit = ["--fit", '{"shift": 1, "steps": 30}']
+    for agent in (["--agent", '{"discount": 0.9}'], ["--agent={discount: 0.9}"], ["--agent", str(file)]):
+        assert parse([*agent, *fit])[0] == now
+    said = capsys.readouterr().err
+    assert "in the command line, --agent.discount is now called --agent.gamma, --fit is now called" in said
+    assert "--fit.shift is now called --world-model-fit.random-shift" in said
+    assert parse(["--agent", '{"gamma": 0.9, "discount": 0.5}', *fit])[0] == now  # of both names the new one counts
+    assert parse(["--agent.gamma=0.5", "--agent", '{"gamma": 0.9}', *fit])[0] == now  # the last one wins
+    capsys.readouterr()
+    assert parse(["--agent", '{"gamma": 0.9, "network": {"hidden": 8}}'])[0].agent.network.hidden == 8
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--agent", "{beta"], "agent is {beta, but it is a group of settings; set --agent.NAME"),
+        (["--agent", "5"], "agent is 5, but it is a group of settings"),
+        (["--agent"], "agent is given nothing, but it is a group of settings"),
+        (["--agent", '{"beta": "much"}'], "agent.beta is much; it is one value"),
+        (["--agent", '{"bta": 1}'], "there is no setting agent.bta; did you mean agent.beta?"),
+        (["--config", '{"seed": 1}'], "--config names a YAML file of settings"),
+    ],
+)
+def test_a_group_that_holds_no_settings_is_refused(arguments: list[str], named: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(arguments)
+    assert named in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_unknown_name_in_a_file_is_answered_with_what_was_perhaps_meant(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    for content, name in (("agent: {bta: 1}", "agent.bta"), ("agnt: {beta: 1}", "agnt.beta")):
+        file.write_text(content)
+        with pytest.raises(UserError, match=f"there is no setting {name}; did you mean agent.beta?"):
+            parse(["--config", str(file)])

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from latent_combo.agent.networks import NetworkConfig, StackedMLP
+from latent_combo.agent.networks import StackedMLP
+from latent_combo.agent.settings import NetworkConfig
 from latent_combo.numerics import matmul as products
 from latent_combo.numerics.flops import count_flops
 

@@ -155,7 +155,7 @@ def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
 
 
 def test_shifts_are_of_images(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="shift moves images"):
+    with pytest.raises(UserError, match="shifts move images"):
         balance(tmp_path, "run", "--world_model_fit.random_shift", "2")
 
 

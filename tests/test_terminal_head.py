@@ -19,7 +19,7 @@ from toy_models import segment_of_states
 
 from combo_common.errors import UserError
 from data.dataset import TrajectoryDataset
-from envs import tasks
+from envs import builtin
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer
 from latent_combo.agent.rollout import rollout
@@ -32,9 +32,10 @@ from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.train import train
 from latent_combo.world_model.base import Segment
-from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
-from latent_combo.world_model.fit import Fit, FitConfig
+from latent_combo.world_model.ensemble import EnsembleWorldModel
+from latent_combo.world_model.fit import Fit
 from latent_combo.world_model.normaliser import Normaliser
+from latent_combo.world_model.settings import EnsembleConfig, FitConfig
 from latent_combo.world_model.terminal_head import least_improvement, terminal_quality
 
 CONFIG = EnsembleConfig(members=4, elites=2, hidden=16, weight_decay=(1e-5, 1e-5))
@@ -322,7 +323,7 @@ def test_a_run_learns_terminations_and_its_model_is_exported_and_used(
     monkeypatch.setattr("latent_combo.diagnostics.agent.film", nothing)
     out = tmp_path / "model.safetensors"
     with toy_pendulum.registered():
-        with mock.patch.dict(tasks.TASKS, {LEARNED.name: LEARNED}):
+        with mock.patch.dict(builtin.BUILTIN, {LEARNED.name: LEARNED}):
             result = train(balance(tmp_path, "run", *BRIEF, "--agent.num_agents", "1"))
             export(tmp_path / "run", out)
             config = parse(["--world_model", str(out), "--device", "cpu"])[0]

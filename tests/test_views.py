@@ -12,7 +12,8 @@ from torch import Tensor
 from toy_models import Drift, drifting
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.agent.networks import Actor, NetworkConfig
+from latent_combo.agent.networks import Actor
+from latent_combo.agent.settings import NetworkConfig
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.diagnostics.panels.acting import imagine_policy
 from latent_combo.diagnostics.panels.belief import Belief, believe

@@ -7,13 +7,14 @@ from torch import Tensor
 from latent_combo.numerics.finite import NonFiniteError
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment
-from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder
+from latent_combo.world_model.conv import Decoder, Encoder
 from latent_combo.world_model.dream import dream
-from latent_combo.world_model.fit import Fit, FitConfig
+from latent_combo.world_model.fit import Fit
 from latent_combo.world_model.gaussian import Gaussian, half_squared_distance, kl_divergence, log_prob
 from latent_combo.world_model.open_loop import horizons_within, nrmse, open_loop, psnr
-from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel, spread_of_members
-from latent_combo.world_model.rssm import EnsemblePrior, RSSMConfig
+from latent_combo.world_model.recurrent import RecurrentWorldModel, spread_of_members
+from latent_combo.world_model.rssm import EnsemblePrior
+from latent_combo.world_model.settings import ConvConfig, FitConfig, RecurrentConfig, RSSMConfig
 
 TINY = RecurrentConfig(
     conv=ConvConfig(

@@ -11,6 +11,7 @@ from latent_combo.agent.algorithms import ALGORITHMS, Algorithm, register
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.extraction import EXTRACTIONS, ActorCritic, Extraction, squared_distance
+from latent_combo.agent.settings import FOLLOWS_VALUES
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.world_model.base import ModelStep, WorldModel
 
@@ -59,5 +60,5 @@ FILTERED = Algorithm(
 @contextmanager
 def registered() -> Iterator[Algorithm]:
     """The algorithm among the others."""
-    with mock.patch.dict(ALGORITHMS), mock.patch.dict(EXTRACTIONS):
+    with mock.patch.dict(ALGORITHMS), mock.patch.dict(EXTRACTIONS), mock.patch.dict(FOLLOWS_VALUES):
         yield register(FILTERED)

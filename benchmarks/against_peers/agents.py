@@ -9,10 +9,9 @@ from torch import Tensor
 
 from benchmarks.against_peers.contest import Runner
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.agent.fit import AgentFit, AgentFitConfig
-from latent_combo.agent.networks import NetworkConfig
+from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.replay import EncodedDataset
-from latent_combo.agent.settings import AgentConfig
+from latent_combo.agent.settings import AgentConfig, AgentFitConfig, NetworkConfig
 from latent_combo.world_model.base import ModelStep, WorldModel
 
 STATES, ACTIONS = 17, 6

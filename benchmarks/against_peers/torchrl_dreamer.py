@@ -21,10 +21,9 @@ from benchmarks.against_peers.contest import Contest, Peer, Runner, adam
 from data.locate import default_data_dir
 from latent_combo.numerics.choices import Choices
 from latent_combo.world_model.base import Segment
-from latent_combo.world_model.conv import ConvConfig
-from latent_combo.world_model.fit import Fit, FitConfig
-from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
-from latent_combo.world_model.rssm import RSSMConfig
+from latent_combo.world_model.fit import Fit
+from latent_combo.world_model.recurrent import RecurrentWorldModel
+from latent_combo.world_model.settings import ConvConfig, FitConfig, RecurrentConfig, RSSMConfig
 from latent_combo.world_model.tune import with_fastest_ways
 
 ACTIONS = 6

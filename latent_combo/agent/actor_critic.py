@@ -19,7 +19,8 @@ from latent_combo.agent.conservative import (
 )
 from latent_combo.agent.extraction import EXTRACTIONS, Extraction
 from latent_combo.agent.networks import Actor, TwinCritic
-from latent_combo.agent.settings import AgentConfig, AgentSettings, one, pushed_rows, real_rows
+from latent_combo.agent.settings import AgentConfig, one, real_rows
+from latent_combo.agent.stack import AgentSettings, pushed_rows
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.numerics.adam import StackedAdam
 from latent_combo.numerics.finite import FiniteCheck

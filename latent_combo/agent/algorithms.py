@@ -3,15 +3,20 @@
 Another algorithm is an `Algorithm` and `register(it)`: from then on `--algorithm` and `Config` know it by its name.
 Where its policy is had in a way of its own, or rewards of the model are penalised, an `Extraction` or a `Penalty` comes
 with it. tests/toy_algorithm.py is one with both.
+
+Command lines are checked against this table, so that it is plain data, read without torch.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from latent_combo.agent.extraction import EXTRACTIONS, IMITATION, VALUE, Extraction
-from latent_combo.agent.penalty import NO_PENALTY, Penalty
-from latent_combo.agent.settings import AgentConfig
+from latent_combo.agent.settings import FOLLOWS_VALUES, AgentConfig
+
+if TYPE_CHECKING:
+    from latent_combo.agent.extraction import Extraction
+    from latent_combo.agent.penalty import Penalty
 
 Setting = str | float | bool
 
@@ -27,13 +32,19 @@ class Algorithm:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     """Values of `AgentConfig` by their names, that of the extraction among them; a run that sets one of them otherwise
     is refused."""
-    extraction: Extraction = VALUE
-    """How its policy is had from the critics."""
-    penalty: Penalty = NO_PENALTY
-    """What it takes from the rewards of the model's steps."""
+    extraction: "Extraction | None" = None
+    """How its policy is had from the critics, where that is a way of its own; None: as `settings` name it, or else by
+    eq. 3."""
+    penalty: "Penalty | None" = None
+    """What it takes from the rewards of the model's steps; None takes nothing."""
 
     def __post_init__(self) -> None:
-        known, own = {setting.name for setting in fields(AgentConfig)}, self.extraction.name
+        known = {setting.name for setting in fields(AgentConfig)}
+        own = (
+            self.settings.get("extraction", AgentConfig.extraction) if self.extraction is None else self.extraction.name
+        )
+        if self.extraction is None and own not in FOLLOWS_VALUES:
+            raise ValueError(f"algorithm {self.name} sets extraction {own}, which there is not; give it an Extraction")
         for name in self.settings:
             if name not in known:
                 raise ValueError(f"algorithm {self.name} sets {name}, which is no setting of AgentConfig; leave it out")
@@ -64,8 +75,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm(
             "bc",
             "Behaviour cloning; its critics evaluate the policy and do not train it",
-            {"beta": 0.0, "anchor": 0.0, "entropy_in_target": False, **MODEL_FREE},
-            IMITATION,
+            {"extraction": "imitation", "beta": 0.0, "anchor": 0.0, "entropy_in_target": False, **MODEL_FREE},
         ),
     )
 }
@@ -79,8 +89,13 @@ def register(algorithm: Algorithm) -> Algorithm:
     """
     if algorithm.name in ALGORITHMS:
         raise ValueError(f"there is an algorithm {algorithm.name} already; give yours another name")
-    if EXTRACTIONS.get(algorithm.extraction.name, algorithm.extraction) is not algorithm.extraction:
-        raise ValueError(f"there is an extraction {algorithm.extraction.name} already; give yours another name")
-    EXTRACTIONS[algorithm.extraction.name] = algorithm.extraction
+    if (own := algorithm.extraction) is not None:
+        from latent_combo.agent.extraction import (
+            EXTRACTIONS,  # here: it needs torch, which such an algorithm has loaded
+        )
+
+        if EXTRACTIONS.get(own.name, own) is not own:
+            raise ValueError(f"there is an extraction {own.name} already; give yours another name")
+        EXTRACTIONS[own.name], FOLLOWS_VALUES[own.name] = own, own.follows_values
     ALGORITHMS[algorithm.name] = algorithm
     return algorithm

@@ -12,6 +12,7 @@ from torch import Tensor
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.networks import Actor, TwinCritic
+from latent_combo.agent.settings import FOLLOWS_VALUES
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 
 LEAST_SIZE = 1e-2
@@ -39,10 +40,6 @@ class Extraction(ABC):
     is by its samples. The spread of any other policy never narrows onto what the critics value, so that the backup is
     by its mode."""
 
-    def __str__(self) -> str:
-        """What errors call it."""
-        return f'extraction "{self.name}"'
-
     @abstractmethod
     def loss(
         self, agent: ActorCritic, batch: Batch, noise: Noise, policy: TanhGaussian | None = None
@@ -60,7 +57,7 @@ class ValueExtraction(Extraction):
     """
 
     name = "value"
-    follows_values = True
+    follows_values = FOLLOWS_VALUES[name]
 
     def loss(
         self, agent: ActorCritic, batch: Batch, noise: Noise, policy: TanhGaussian | None = None
@@ -96,11 +93,7 @@ class Imitation(Extraction):
     """
 
     name = "imitation"
-    follows_values = False
-
-    def __str__(self) -> str:
-        """What errors call it; no other algorithm has it."""
-        return 'bc (extraction "imitation")'
+    follows_values = FOLLOWS_VALUES[name]
 
     def loss(
         self, agent: ActorCritic, batch: Batch, noise: Noise, policy: TanhGaussian | None = None

@@ -2,65 +2,21 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from combo_common.validation import require_not_negative, require_positive, require_share
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.extraction import IMITATION
-from latent_combo.agent.penalty import NO_PENALTY, Penalty
+from latent_combo.agent.penalty import Penalty
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer, mixed_batch, real_share
 from latent_combo.agent.rollout import rollout
+from latent_combo.agent.settings import AgentFitConfig
 from latent_combo.numerics.capture import CapturedStep, MemoryPool
 from latent_combo.numerics.finite import NonFiniteError
 from latent_combo.numerics.schedule import cosine
 from latent_combo.world_model.base import WorldModel
-
-
-@dataclass(frozen=True)
-class AgentFitConfig:
-    """The schedule of algorithm 1."""
-
-    updates: int = 100_000
-    """Updates of the critics and of the policy. The paper's preset for images has 100,000, one round of 3,200
-    rollouts every 200 updates: LOMPO's, to whose parameters B.2 refers."""
-    warm_up: int = 0
-    """Updates at the start in which the policy imitates the dataset's actions (by their likelihood), the targets of
-    the dataset's transitions are the rewards to the end of their episodes, and those of the model's bootstrap from
-    the policy's mode. The conservative term is as afterwards. Policy and values then start near the behaviour's.
-    CQL's published code begins with such a policy; not in the paper."""
-    final_learning_rate: float = 1.0
-    """Final learning rates as a share of the initial ones, on a cosine; 1 keeps them constant."""
-    rollout_length: int = 5
-    """h, steps of a rollout (B.2: 5 on images)."""
-    rollout_batch_size: int = 3_200
-    """States that the rollouts of one round start from."""
-    rollout_every: int = 200
-    """Updates between rounds of rollouts."""
-    model_retain_rounds: int = 5
-    """Rounds of rollouts that the model buffer keeps."""
-    evaluations: int = 10
-    """Evaluations during training, half of them in its last fifth; they do not influence training."""
-
-    def __post_init__(self) -> None:
-        require_positive(
-            self, "updates", "rollout_length", "rollout_batch_size", "rollout_every", "model_retain_rounds"
-        )
-        require_not_negative(self, "evaluations", "warm_up")
-        require_share(self, "final_learning_rate")
-        if self.warm_up and self.warm_up >= self.updates:
-            raise ValueError(
-                f"warm_up is {self.warm_up} of {self.updates} updates, which leaves none that follow the critics; "
-                "set agent_fit.warm_up lower"
-            )
-
-    @property
-    def buffer_capacity(self) -> int:
-        """Transitions that the model buffer holds for each agent."""
-        return self.rollout_batch_size * self.rollout_length * self.model_retain_rounds
 
 
 class AgentFit:
@@ -75,7 +31,7 @@ class AgentFit:
         generator: torch.Generator,
         graphs: str = "auto",
         check_every: int | None = None,
-        penalty: Penalty = NO_PENALTY,
+        penalty: Penalty | None = None,
     ) -> None:
         """Train `agent` on `dataset` and rollouts of `model`, less an algorithm's `penalty`.
 

@@ -4,33 +4,17 @@ Symbols (docs/symbols.md): S, B, N, F, A.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from combo_common.validation import require_positive
+from latent_combo.agent.settings import NetworkConfig
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.numerics.layers import activate, value
 from latent_combo.numerics.matmul import linear, low_product, one_by_one, stacked_linear, stacked_product
 
 MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Sizes of the critics and of the policy (B.1: three layers of 256)."""
-
-    hidden: int = 256
-    """Units of a layer."""
-    layers: int = 3
-    """Hidden layers."""
-    layer_norm: bool = False
-    """Normalise each hidden layer; in critics this bounds how far they extrapolate. Not in the paper."""
-
-    def __post_init__(self) -> None:
-        require_positive(self, "hidden", "layers")
 
 
 class StackedLinear(nn.Module):

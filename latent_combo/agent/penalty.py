@@ -21,14 +21,3 @@ class Penalty(Protocol):
 
         What the members disagree in is had by `model.predict_per_member`.
         """
-
-
-class NoPenalty:
-    """Steps are stored as the model imagines them."""
-
-    def __call__(self, model: WorldModel, feature: Tensor, action: Tensor, step: ModelStep) -> ModelStep:
-        """Return `step`."""
-        return step
-
-
-NO_PENALTY = NoPenalty()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Transitions
-from latent_combo.agent.penalty import NO_PENALTY, Penalty
+from latent_combo.agent.penalty import Penalty
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer
 from latent_combo.world_model.base import WorldModel
 
@@ -23,7 +23,7 @@ def rollout(
     rollout_batch_size: int,
     rollout_length: int,
     generator: torch.Generator,
-    penalty: Penalty = NO_PENALTY,
+    penalty: Penalty | None = None,
 ) -> dict[str, Tensor]:
     """Imagine `rollout_length` steps from `rollout_batch_size` states of the dataset per agent, into the buffer.
 
@@ -41,7 +41,9 @@ def rollout(
         random = torch.rand(shape, generator=generator, device=device) * 2.0 - 1.0
         action = torch.where(uniform, random, agent.actor(feature).act(noise))
         states, actions = rearrange(feature, "s n f -> (s n) f"), rearrange(action, "s n a -> (s n) a")
-        step = penalty(model, states, actions, model.imagine_step(states, actions, generator))
+        step = model.imagine_step(states, actions, generator)
+        if penalty is not None:
+            step = penalty(model, states, actions, step)
         following = rearrange(step.feature, "(s n) f -> s n f", s=stack)
         reward = rearrange(step.reward, "(s n) -> s n", s=stack)
         chance = rearrange(step.terminal, "(s n) -> s n", s=stack)

@@ -1,17 +1,15 @@
-"""The settings of the actor-critic, and which of them may differ from agent to agent of a stack."""
+"""The settings of the actor-critic and of its training; plain data, read without torch."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
 from combo_common.validation import require_choices, require_not_negative, require_positive, require_share
-from latent_combo.agent.extraction import EXTRACTIONS
-from latent_combo.agent.networks import NetworkConfig
 
 Rho = Literal["model", "mix", "dataset"]
 Mu = Literal["uniform", "policy"]
+
+FOLLOWS_VALUES = {"value": True, "imitation": False}
+"""Extractions by name, and whether the policy climbs the critics' values (eq. 3); `register` adds those of others."""
 
 Numbers = float | list[float]
 """One for all agents of a stack, or one for each."""
@@ -31,6 +29,21 @@ PER_AGENT = (
 def real_rows(f: float, batch: int) -> int:
     """How many rows of a batch are the dataset's: f * batch, a half to the even number."""
     return round(f * batch)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the critics and of the policy (B.1: three layers of 256)."""
+
+    hidden: int = 256
+    """Units of a layer."""
+    layers: int = 3
+    """Hidden layers."""
+    layer_norm: bool = False
+    """Normalise each hidden layer; in critics this bounds how far they extrapolate. Not in the paper."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "hidden", "layers")
 
 
 @dataclass(frozen=True)
@@ -114,8 +127,8 @@ class AgentConfig:
     def __post_init__(self) -> None:
         self._settle_stack()
         require_choices(self)
-        if self.extraction not in EXTRACTIONS:
-            raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(EXTRACTIONS)}")
+        if self.extraction not in FOLLOWS_VALUES:
+            raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(FOLLOWS_VALUES)}")
         if self.backup == "mode" and self.entropy_in_target:
             raise ValueError('entropy_in_target is of samples; it needs backup "sample"')
         require_positive(self, "num_sampled_actions", "batch", "num_agents", "target_steps", "initial_alpha")
@@ -125,8 +138,8 @@ class AgentConfig:
             raise ValueError(f"policy_average is {self.policy_average}; it is at least 0 and less than 1")
         if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
             raise ValueError(f"trajectory_temperature is {self.trajectory_temperature}; it is more than 0, or null")
-        extraction = EXTRACTIONS[self.extraction]
-        if self.entropy_in_target and not extraction.follows_values:
+        follows_values = FOLLOWS_VALUES[self.extraction]
+        if self.entropy_in_target and not follows_values:
             raise ValueError(
                 f'entropy_in_target needs the temperature of extraction "value"; "{self.extraction}" has none'
             )
@@ -136,8 +149,10 @@ class AgentConfig:
         require_positive(self, "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
         require_not_negative(self, "beta", "anchor")
         assert not isinstance(self.real_ratio, list)
-        if self.anchor and not extraction.follows_values:
-            raise ValueError(f"anchor is a part of eq. 3, which {extraction} does not follow; set it 0 or use combo")
+        if self.anchor and not follows_values:
+            raise ValueError(
+                f'anchor is a part of eq. 3, which extraction "{self.extraction}" does not follow; set it to 0'
+            )
         if not 0.0 < self.real_ratio <= 1.0:
             raise ValueError(f"real_ratio is {self.real_ratio}; the dataset's share of a batch lies in (0, 1]")
         real = real_rows(self.real_ratio, self.batch)
@@ -164,8 +179,9 @@ class AgentConfig:
         if empty := [name for name, length in lengths.items() if length == 0]:
             raise ValueError(f"{empty[0]} is an empty list; give it a value for each agent")
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise ValueError(f"lists have a value for each agent, but their lengths are: {told}; make them alike")
+            (first, count), *others = lengths.items()
+            other, length = next((name, length) for name, length in others if length != count)
+            raise ValueError(f"{first} lists {count} agents, but {other} lists {length}; make them alike")
         name, length = next(iter(lengths.items()))
         if self.num_agents not in (1, length):
             raise ValueError(
@@ -199,58 +215,43 @@ def one(value: Numbers) -> float:
 
 
 @dataclass(frozen=True)
-class AgentSettings:
-    """What may differ from agent to agent of a stack; each a tensor (S,)."""
+class AgentFitConfig:
+    """The schedule of algorithm 1."""
 
-    beta: Tensor
-    real_ratio: Tensor
-    rho_model: Tensor
-    """Weight, 0 or 1, of the model's states in rho(s)."""
-    rho_real: Tensor
-    """Weight, 0 or 1, of the dataset's states in rho(s)."""
-    mu_uniform: Tensor
-    """bool; rollouts take uniform actions, else the policy's."""
-    anchor: Tensor
-    """0 where there is none."""
-    critic_learning_rate: Tensor
-    actor_learning_rate: Tensor
-    alpha_learning_rate: Tensor
+    updates: int = 100_000
+    """Updates of the critics and of the policy. The paper's preset for images has 100,000, one round of 3,200
+    rollouts every 200 updates: LOMPO's, to whose parameters B.2 refers."""
+    warm_up: int = 0
+    """Updates at the start in which the policy imitates the dataset's actions (by their likelihood), the targets of
+    the dataset's transitions are the rewards to the end of their episodes, and those of the model's bootstrap from
+    the policy's mode. The conservative term is as afterwards. Policy and values then start near the behaviour's.
+    CQL's published code begins with such a policy; not in the paper."""
+    final_learning_rate: float = 1.0
+    """Final learning rates as a share of the initial ones, on a cosine; 1 keeps them constant."""
+    rollout_length: int = 5
+    """h, steps of a rollout (B.2: 5 on images)."""
+    rollout_batch_size: int = 3_200
+    """States that the rollouts of one round start from."""
+    rollout_every: int = 200
+    """Updates between rounds of rollouts."""
+    model_retain_rounds: int = 5
+    """Rounds of rollouts that the model buffer keeps."""
+    evaluations: int = 10
+    """Evaluations during training, half of them in its last fifth; they do not influence training."""
 
-    @classmethod
-    def stacked(cls, configs: list[AgentConfig], device: torch.device) -> "AgentSettings":
-        """Collect the settings of S configs. Raises ValueError where they differ in anything else."""
-        own = {name: getattr(configs[0], name) for name in PER_AGENT}
-        for config in configs:
-            if replace(config, **own) != configs[0]:
-                raise ValueError(f"agents of a stack differ in {', '.join(PER_AGENT)} only")
-
-        def column(values: list[Any]) -> Tensor:
-            return torch.tensor([float(value) for value in values], device=device)
-
-        return cls(
-            beta=column([c.beta for c in configs]),
-            real_ratio=column([c.real_ratio for c in configs]),
-            rho_model=column([float(c.penalty_states in ("model", "mix")) for c in configs]),
-            rho_real=column([float(c.penalty_states in ("dataset", "mix")) for c in configs]),
-            anchor=column([c.anchor for c in configs]),
-            mu_uniform=torch.tensor([c.rollout_actions == "uniform" for c in configs], device=device),
-            critic_learning_rate=column([c.critic_learning_rate for c in configs]),
-            actor_learning_rate=column([c.actor_learning_rate for c in configs]),
-            alpha_learning_rate=column([c.alpha_learning_rate for c in configs]),
+    def __post_init__(self) -> None:
+        require_positive(
+            self, "updates", "rollout_length", "rollout_batch_size", "rollout_every", "model_retain_rounds"
         )
+        require_not_negative(self, "evaluations", "warm_up")
+        require_share(self, "final_learning_rate")
+        if self.warm_up and self.warm_up >= self.updates:
+            raise ValueError(
+                f"warm_up is {self.warm_up} of {self.updates} updates, which leaves none that follow the critics; "
+                "set it lower"
+            )
 
-
-def pushed_rows(configs: list[AgentConfig]) -> slice:
-    """The rows of a batch whose states have a weight in rho(s) for any of S agents; a batch's real rows come first.
-
-    Actions are sampled and valued for these states alone: of a mixed batch, and rho that of the model or of the dataset
-    only, that is half of the work; without conservatism it is none.
-    """
-    if not any(config.beta for config in configs):
-        return slice(0, 0)
-    ends = [real_rows(one(config.real_ratio), config.batch) for config in configs]
-    first = min(end if config.penalty_states == "model" else 0 for config, end in zip(configs, ends, strict=True))
-    last = max(
-        end if config.penalty_states == "dataset" else config.batch for config, end in zip(configs, ends, strict=True)
-    )
-    return slice(first, last)
+    @property
+    def buffer_capacity(self) -> int:
+        """Transitions that the model buffer holds for each agent."""
+        return self.rollout_batch_size * self.rollout_length * self.model_retain_rounds

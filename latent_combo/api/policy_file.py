@@ -15,13 +15,15 @@ from torch import Tensor, nn
 
 from combo_common.errors import UserError
 from combo_common.versions import versions
-from latent_combo.agent.networks import Actor, NetworkConfig
+from latent_combo.agent.networks import Actor
+from latent_combo.agent.settings import NetworkConfig
 from latent_combo.api.policy import NumpyPolicy
 from latent_combo.evaluation.policy import Policy
 from latent_combo.runtime.weights_file import Weights, read_metadata, read_weights, write_weights
 from latent_combo.world_model.base import WorldModel
-from latent_combo.world_model.ensemble import EnsembleConfig, EnsembleWorldModel
-from latent_combo.world_model.recurrent import RecurrentConfig, RecurrentWorldModel
+from latent_combo.world_model.ensemble import EnsembleWorldModel
+from latent_combo.world_model.recurrent import RecurrentWorldModel
+from latent_combo.world_model.settings import EnsembleConfig, RecurrentConfig
 
 if TYPE_CHECKING:  # a policy is read without runs and simulators
     from latent_combo.api.run import Run

@@ -1,12 +1,17 @@
 """A command line as words, before anything is known of its settings."""
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from combo_common.errors import UserError
 from latent_combo.config.parser import setting_types
-from latent_combo.runtime.renamed import line, renamed
-from latent_combo.runtime.settings_file import read_settings, say
+from latent_combo.runtime.renamed import line, renamed, with_new_names
+from latent_combo.runtime.settings_file import flat, read_mapping, read_settings, say
 
 
 def with_fitted(arguments: list[str]) -> list[str]:
@@ -28,30 +33,62 @@ def with_fitted(arguments: list[str]) -> list[str]:
 
 
 def with_new_words(arguments: list[str]) -> list[str]:
-    """A command line whose settings have the names that they have now; a line names what was renamed."""
-    result, found = [], {}
-    for argument in arguments:
+    """A command line whose settings have the names that they have now, one by one; a line names what was renamed.
+
+    Settings of a group that are given together, `--agent '{"beta": 1}'` or `--agent FILE`, become an option each.
+    Raises UserError for a group that is given anything else.
+    """
+    result, found, following = [], dict[str, str](), iter(arguments)
+    for argument in following:
         name, equals, value = argument.removeprefix("--").partition("=")
-        if argument.startswith("--") and (now := renamed(name)) != name:
-            if now in setting_types():  # or else the name is refused, and its own error says what was meant
-                found[f"--{name}"] = f"--{now}".replace("_", "-")
-            argument = f"--{now}{equals}{value}"
-        result.append(argument)
-    if found:
-        say(line("the command line", found))
+        now = renamed(name) if argument.startswith("--") else name
+        if now != name:
+            found[name] = now
+        if argument.startswith("--") and setting_types().get(now, now) is None:
+            settings, inside = with_new_names({name: _together(name, value if equals else next(following, ""))})
+            found |= inside
+            result += [f"--{own}={as_written(item)}" for own, item in flat(settings)]
+        else:
+            result.append(f"--{now}{equals}{value}" if argument.startswith("--") else argument)
+    # Of any other name the error says what was meant
+    known = {f"--{old}": f"--{now}".replace("_", "-") for old, now in found.items() if now in setting_types()}
+    if known:
+        say(line("the command line", known))
     return result
 
 
+def _together(group: str, given: str) -> dict[str, Any]:
+    """The settings of a group that one option gives, as a mapping or by a file's name. Raises UserError for others."""
+    if given.startswith("{"):
+        with suppress(yaml.YAMLError):
+            content = yaml.safe_load(given)
+            if isinstance(content, dict):
+                return content
+    elif given and Path(given).expanduser().is_file():
+        return read_mapping(Path(given).expanduser())
+    remedy = f"set --{group}.NAME, or some together: --{group} '{{\"NAME\": VALUE}}'".replace("_", "-")
+    raise UserError(f"{group} is {given or 'given nothing'}, but it is a group of settings; {remedy}")
+
+
+def as_written(value: Any) -> str:
+    """A value as a command line has it; what a file has of other types, such as a date, as text."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
 def split_config(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """A command line as its `--config=FILE` options and the rest, each in order."""
+    """A command line as its `--config=FILE` options and the rest, each in order.
+
+    Raises UserError for a --config that holds settings itself.
+    """
     files, single, following = [], [], iter(arguments)
     for argument in following:
-        if argument == "--config":
-            files.append(f"--config={next(following, '')}")
-        elif argument.startswith("--config="):
-            files.append(argument)
-        else:
+        if argument.partition("=")[0] != "--config":
             single.append(argument)
+            continue
+        path = argument.partition("=")[2] or next(following, "")
+        if path.startswith("{"):  # a preset, dataset or algorithm in it would be named too late to count
+            raise UserError("--config names a YAML file of settings; give settings of a group as --agent '{...}'")
+        files.append(f"--config={path}")
     return files, single
 
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from combo_common.cli import with_underscores
 from combo_common.errors import UserError
 from combo_common.versions import named
+from data.locate import unknown
+from data.reference import resolve
+from envs.registry import get_task
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.arguments import config_files, peek, resumed_folder, split_config, with_fitted, with_new_words
-from latent_combo.config.fitted import COMPUTED, GROUPS, Recipe
 from latent_combo.config.help import help_text
-from latent_combo.config.layers import Layers, chosen_names, known_preset, require_same
+from latent_combo.config.layers import Layers, require_same
 from latent_combo.config.parser import instantiate, read
+from latent_combo.config.recipe import COMPUTED, GROUPS, Recipe
 from latent_combo.config.saved import load_config
 from latent_combo.config.schema import Config
 
@@ -41,15 +44,27 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
 
 
 def check(arguments: list[str]) -> None:
-    """Leave as `parse` does for `--help` and `--version`; of the errors, raise those that need no look at a dataset."""
+    """Leave as `parse` does; and raise what it raises, and `require_dataset`, before what a run needs is imported.
+
+    A fitted world model, which takes torch to read, is not looked at: with one, names and types alone are checked.
+    """
     _answer(arguments)
     spelt = _spelt(arguments)
-    if resumed_folder(spelt) is not None or any(argument.startswith("--print_config") for argument in spelt):
+    if resumed_folder(spelt) is None and peek(spelt, "fitted", "null") != "null":
+        if not any(argument.startswith("--print_config") for argument in spelt):
+            files, single = split_config(spelt)
+            read([*files, *single])
         return
-    if not peek(spelt, "fitted", ""):  # which may say what is observed
-        known_preset(*chosen_names(spelt))
-    files, single = split_config(spelt)
-    read([*files, *single])
+    config, resume = parse(arguments)
+    if not resume:
+        require_dataset(config)
+
+
+def require_dataset(config: Config) -> None:
+    """Raise UserError, with the nearest known names, where there is no such dataset; nothing is read or fetched."""
+    reference = resolve(config.dataset, get_task(config.task), config.data_folder)
+    if reference.path is None and reference.store is None:
+        raise unknown(config.dataset, config.data_folder)
 
 
 def _answer(arguments: list[str]) -> None:

@@ -12,8 +12,8 @@ from envs.registry import get_task
 from envs.task import OBSERVATIONS
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.arguments import peek, split_config
-from latent_combo.config.fitted import Recipe, read_recipe
 from latent_combo.config.presets import paper_settings, preset_file
+from latent_combo.config.recipe import Recipe
 from latent_combo.config.schema import Config
 from latent_combo.runtime.settings_file import read_settings
 
@@ -125,4 +125,6 @@ def _fitted(arguments: list[str]) -> tuple[str, Recipe | None]:
     for argument in split_config(arguments)[1]:
         if (name := argument.split("=")[0]).startswith("--world_model_fit.") or name == "--world_model_fit":
             raise UserError(f"{name} is of fitting a world model, but that of {fitted} is fitted; leave it out")
+    from latent_combo.config.fitted import read_recipe  # here: it needs torch, which takes seconds to import
+
     return fitted, read_recipe(Path(fitted))

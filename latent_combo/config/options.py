@@ -1,40 +1,54 @@
-"""The options of commands, apart from the commands, whose imports take seconds."""
+"""The options of commands, read and checked apart from the commands, whose imports take seconds."""
 
+from argparse import Namespace
 from pathlib import Path
 
 from combo_common.cli import Parser
+from combo_common.errors import UserError
+from latent_combo.runtime.run_folder import config_file
+from latent_combo.runtime.weights_name import require_new
 
 
-def evaluate() -> Parser:
-    """Those of `latent_combo.evaluate`."""
+def evaluate(arguments: list[str] | None = None) -> Namespace:
+    """Read those of `latent_combo.evaluate`; None: this process's. Raises UserError for what is wrong, as all do."""
     parser = Parser("latent_combo.evaluate", "Score a trained policy in its environment.")
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("--episodes", type=int, default=10, help="episodes for each agent (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="the first episode's seed (default: the run's own)")
     parser.add_argument("--video", type=Path, help="write the first agent's episode of median return to this mp4")
-    return parser
+    given = parser.parse_args(arguments)
+    if given.episodes < 1:
+        raise UserError(f"--episodes is {given.episodes}; at least 1 is needed")
+    _require_seed(given.seed)
+    config_file(given.run)
+    return given
 
 
-def visualise() -> Parser:
-    """Those of `latent_combo.visualise`."""
+def visualise(arguments: list[str] | None = None) -> Namespace:
+    """Read those of `latent_combo.visualise`."""
     text = "Draw what a run's model predicts, what its agent values, and what it does."
     parser = Parser("latent_combo.visualise", text)
     parser.add_argument("run", type=Path, help="a run's folder")
     shown = "which held-out segments, and which episodes, are shown (default: %(default)s)"
     parser.add_argument("--seed", type=int, default=0, help=shown)
-    return parser
+    given = parser.parse_args(arguments)
+    _require_seed(given.seed)
+    config_file(given.run)
+    return given
 
 
-def report() -> Parser:
-    """Those of `latent_combo.report`."""
+def report(arguments: list[str] | None = None) -> Namespace:
+    """Read those of `latent_combo.report`."""
     parser = Parser("latent_combo.report", "Put a run on one self-contained HTML page, to be sent to a colleague.")
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder)")
-    return parser
+    given = parser.parse_args(arguments)
+    config_file(given.run)
+    return given
 
 
-def export() -> Parser:
-    """Those of `latent_combo.export`."""
+def export(arguments: list[str] | None = None) -> Namespace:
+    """Read those of `latent_combo.export`."""
     text = (
         "Write a run's fitted world model as one file, with its recipe; with --policy one agent's policy, which "
         "latent_combo.load_policy reads without the run."
@@ -44,14 +58,19 @@ def export() -> Parser:
     parser.add_argument("--agent", type=int, default=0, help="whose policy, of a stack (default: %(default)s)")
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("out", type=Path, help="the file to write (.safetensors), which must not be there yet")
-    return parser
+    given = parser.parse_args(arguments)
+    config_file(given.run)
+    require_new(given.out)
+    return given
 
 
-def check_settings(arguments: list[str]) -> None:
-    """Answer `latent_combo.train`'s --help, and raise UserError for names and values that no run can have.
-
-    That takes torch, but none of what draws and plays.
-    """
+def train(arguments: list[str]) -> None:
+    """Answer `latent_combo.train`'s --help, and raise UserError for what no run can have."""
     from latent_combo.config.command_line import check  # here, since the other commands' options do without
 
     check(arguments)
+
+
+def _require_seed(seed: int | None) -> None:
+    if seed is not None and seed < 0:
+        raise UserError(f"--seed is {seed}; it is 0 or more")

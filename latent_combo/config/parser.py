@@ -3,22 +3,23 @@
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin, get_type_hints
 
 import jsonargparse
 
 from combo_common.commands import program
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest, nearest_by_last_word
-from combo_common.validation import choices
+from combo_common.validation import choices, with_group
 from latent_combo.config.schema import Config
 from latent_combo.runtime.settings_file import has_old_names, read_settings
 
-NOT_SETTINGS = ("help", "config", "resume", "print_config")
+NOT_SETTINGS = ("help", "config", "resume", "print_config", "print_shtab")
 """Options that are not settings of a run."""
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 """What values of plain types are."""
@@ -40,8 +41,21 @@ def parser() -> jsonargparse.ArgumentParser:
 def instantiate(arguments: list[str]) -> Config:
     """The config that a command line makes. Raises UserError for what is unknown, mistyped or impossible."""
     with one_line():
-        made: Any = parser().instantiate(_namespace(arguments))
-        return Config(**made.as_dict()) if not isinstance(made, Config) else made
+        made: Config = _composed(Config, _namespace(arguments).as_dict(), "")
+        return made
+
+
+def _composed(of: type, values: Mapping[str, Any], group: str) -> Any:
+    """A dataclass of settings and of groups of them. Raises ValueError for impossible ones, named by their groups."""
+    hints = get_type_hints(of)
+    given = {
+        name: _composed(hints[name], value, f"{group}.{name}".strip(".")) if is_dataclass(hints[name]) else value
+        for name, value in values.items()
+    }
+    try:
+        return of(**given)
+    except ValueError as error:
+        raise ValueError(with_group(str(error), group, hints)) from error
 
 
 def read(arguments: list[str]) -> dict[str, Any]:
@@ -78,8 +92,9 @@ def one_line() -> Iterator[None]:
 def _readable(line: str) -> str:
     """What the parser says of an unknown name or of a value of the wrong type, for people."""
     if unknown := re.match(r"unrecognized arguments: (--)?([\w.]+)", line):
-        meant = nearest_by_last_word(unknown[2], setting_types(), ".", ALIKE)
-        return f"there is no setting {unknown[2]}{did_you_mean(meant)}"
+        return _unknown(unknown[2])
+    if unknown := re.match(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.]+)'", line):
+        return _unknown(".".join(filter(None, unknown.groups())))
     if (key := re.match(r'Parser key "([\w.]+)": (.*)', line)) is None:
         return line
     name, reason = key.groups()
@@ -93,10 +108,18 @@ def _readable(line: str) -> str:
         return f"{name} is {given[1]}; it is one value, or a list with one for each agent, such as [0.5, 1]"
     if given[1].startswith("[") and name.startswith("agent."):
         return f"{name} is {given[1]}, but agents of a stack can not differ in it; give one value"
+    if get_origin(setting_types()[name]) is tuple:
+        entry = KINDS[get_args(setting_types()[name])[0]]
+        return f"{name} is given {given[1]}; it is a list, of which each entry is {entry}"
     kinds = get_args(setting_types()[name]) or (setting_types()[name],)
     if all(kind in KINDS for kind in kinds):
         return f"{name} is {given[1]}; it is {' or '.join(KINDS[kind] for kind in kinds)}"
     return line
+
+
+def _unknown(name: str) -> str:
+    """What to say of a name that no setting has."""
+    return f"there is no setting {name}{did_you_mean(nearest_by_last_word(name, setting_types(), '.', ALIKE))}"
 
 
 def _values(given: str) -> list[Any]:

@@ -8,14 +8,11 @@ from combo_common.validation import require_choices, require_not_negative, requi
 from data.locate import default_data_dir
 from envs.task import ObservationSpec
 from latent_combo.agent.algorithms import ALGORITHMS
-from latent_combo.agent.fit import AgentFitConfig
-from latent_combo.agent.settings import AgentConfig
-from latent_combo.diagnostics.held_out import ViewsConfig
-from latent_combo.evaluation.evaluator import ScoreConfig
-from latent_combo.latents.encode import EncodeConfig
-from latent_combo.world_model.ensemble import EnsembleConfig
-from latent_combo.world_model.fit import FitConfig
-from latent_combo.world_model.recurrent import RecurrentConfig
+from latent_combo.agent.settings import AgentConfig, AgentFitConfig
+from latent_combo.diagnostics.settings import ViewsConfig
+from latent_combo.evaluation.settings import ScoreConfig
+from latent_combo.latents.settings import EncodeConfig
+from latent_combo.world_model.settings import EnsembleConfig, FitConfig, RecurrentConfig
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,8 @@ class Config:
     out: str = "runs/latest"
     """The run's folder, which this command makes."""
     data_dir: str | None = None
-    """The folder of datasets and caches; null: $LATENT_COMBO_DATA, or else ~/.cache/latent-combo."""
+    """The folder of datasets and caches; null: $LATENT_COMBO_DATA, or else latent-combo in $XDG_CACHE_HOME or
+    ~/.cache."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """The processor that trains: auto takes a GPU where there is one."""
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
@@ -110,11 +108,24 @@ class Config:
                 )
         if self.obs == "state" and (self.world_model_fit.random_shift or self.encode.random_shift):
             raise ValueError(
-                "shift moves images, and obs is state; leave world_model_fit.random_shift and encode.random_shift at 0"
+                "obs is state, and shifts move images; leave world_model_fit.random_shift and encode.random_shift at 0"
             )
+        if self.obs == "state" and self.fitted is None:
+            self._require_transitions()
         require_positive(self, "log_every", "save_every")
         require_not_negative(self, "seed", *(["split_seed"] if self.split_seed is not None else []))
         if not self.out:
             raise ValueError("out is empty; name the folder of the run")
         if not 0.0 < self.validation_fraction < 1.0:
             raise ValueError(f"validation_fraction is {self.validation_fraction}; it is a share between 0 and 1")
+
+    def _require_transitions(self) -> None:
+        """Raise ValueError where a batch of the ensemble's fit has no transition for each of its networks."""
+        batch, each, members = self.world_model_fit.batch, self.world_model_fit.length - 1, self.ensemble.members
+        if each == 0:
+            raise ValueError("world_model_fit.length is 1, and a transition is of two rows; set it to 2 or more")
+        if batch * each < members:
+            raise ValueError(
+                f"world_model_fit.batch is {batch}, which makes {batch * each} transitions a step, fewer than the "
+                f"{members} networks of ensemble.members that share them; set it to {-(-members // each)} or more"
+            )

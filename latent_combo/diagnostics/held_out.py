@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from combo_common.seeding import numpy_generator
-from combo_common.validation import require_not_negative, require_positive
 from data.dataset import TrajectoryDataset
 from latent_combo.latents.segments import SegmentSampler, usable_rows
 from latent_combo.latents.statistics import mean_observation, mean_reward, std_observation
@@ -21,25 +20,6 @@ CLIP = 50
 """Rows of a clip, the observed ones included, where an episode has as many."""
 LEAST = CONTEXT + 15
 """Rows that the longest held-out episode must have."""
-
-
-@dataclass(frozen=True)
-class ViewsConfig:
-    """What a run draws of itself."""
-
-    every: int = 1_000
-    """Steps of the model, and updates of the agent, between views; 0 draws none before a phase is done."""
-    clips: int = 3
-    """Held-out episodes that have a clip."""
-    segments: int = 64
-    """Held-out segments that prediction and calibration are measured on, or as many as there are."""
-    episodes: int = 20
-    """Scored episodes of the first agent, at most, that its values and imagined paths are compared with: all that
-    presets score. Their images stay in memory."""
-
-    def __post_init__(self) -> None:
-        require_not_negative(self, "every")
-        require_positive(self, "clips", "segments", "episodes")
 
 
 @dataclass(frozen=True)

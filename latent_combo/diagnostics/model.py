@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from combo_common.seeding import generator
 from data.dataset import TrajectoryDataset
 from envs.task import Task
-from latent_combo.diagnostics.held_out import CONTEXT, DiagnosticSet, ViewsConfig
+from latent_combo.diagnostics.held_out import CONTEXT, DiagnosticSet
 from latent_combo.diagnostics.own_views import OWN_VIEWS
 from latent_combo.diagnostics.panels.belief import believe
 from latent_combo.diagnostics.panels.composite import composite_clip
@@ -20,8 +20,10 @@ from latent_combo.diagnostics.panels.dreams import draw_dreams, dream_apart, dre
 from latent_combo.diagnostics.panels.horizon import draw_horizon
 from latent_combo.diagnostics.panels.latents import draw_latent_kl, latent_kl
 from latent_combo.diagnostics.panels.probes import Floats, draw_probes, probe, probed_figures, told_apart
+from latent_combo.diagnostics.settings import ViewsConfig
 from latent_combo.diagnostics.style import to_png
-from latent_combo.latents.encode import EncodeConfig, encode_episodes, rows_of
+from latent_combo.latents.encode import encode_episodes, rows_of
+from latent_combo.latents.settings import EncodeConfig
 from latent_combo.runtime.media import Frames, MediaWriter, Numbers
 from latent_combo.runtime.run_folder import PICTURES
 from latent_combo.runtime.vector_log import VectorLog

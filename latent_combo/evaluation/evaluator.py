@@ -1,58 +1,17 @@
 """Scoring a policy in its environment: what this returns goes into logs and results, and never into training."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from combo_common.validation import require_not_negative, require_positive
 from envs.task import ObservationSpec, Task
 from envs.vector_env import SubprocessVectorEnv, SyncVectorEnv, make_vector_env
 from latent_combo.evaluation.policy import Policy
 from latent_combo.evaluation.score import Score, median_episode
+from latent_combo.evaluation.settings import ScoreConfig
 from latent_combo.world_model.base import Segment
-
-
-@dataclass(frozen=True)
-class ScoreConfig:
-    """How policies are scored."""
-
-    episodes: int = 10
-    """Episodes of the final score, per agent."""
-    episodes_during_training: int = 3
-    """Episodes of each evaluation during training, per agent; the last one plays as many as the final score, where
-    those are more."""
-    processes: int = 1
-    """Processes that play the episodes; 1 uses the main process."""
-    seed: int = 50_000
-    """Seed of the first episode; each further episode adds 1. No settings were chosen on these."""
-    seed_during_training: int = 2_000
-    """The same for evaluations during training, which play other episodes than the final score."""
-
-    @property
-    def last_episodes(self) -> int:
-        """Episodes per agent of the last evaluation during training: the final score's number, if seeds have room."""
-        before_final = self.seed - self.seed_during_training
-        room = before_final if before_final > 0 else self.episodes
-        return max(self.episodes_during_training, min(self.episodes, room))
-
-    @property
-    def most_episodes(self) -> int:
-        """Episodes per agent of a run's longest evaluation: the final score, or the last one during training."""
-        return max(self.episodes, self.last_episodes)
-
-    def __post_init__(self) -> None:
-        require_positive(self, "episodes", "episodes_during_training", "processes")
-        require_not_negative(self, "seed", "seed_during_training")
-        apart = abs(self.seed - self.seed_during_training)
-        if apart < (self.episodes if self.seed < self.seed_during_training else self.episodes_during_training):
-            raise ValueError(
-                f"the final score plays episodes from seed {self.seed} on, evaluations during training "
-                f"from {self.seed_during_training}, "
-                "and some are the same; set them further apart"
-            )
 
 
 class Evaluator:

@@ -10,7 +10,8 @@ from combo_common.errors import UserError
 from combo_common.seeding import initial_weights
 from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.config.fitted import Recipe, read_fitted, require_fit
+from latent_combo.config.fitted import read_fitted, require_fit
+from latent_combo.config.recipe import Recipe
 from latent_combo.config.saved import settings_of
 from latent_combo.config.schema import Config
 from latent_combo.numerics.choices import Choices

@@ -8,7 +8,7 @@ from torch import Tensor
 from combo_common.seeding import generator, numpy_generator
 from data.dataset import TrajectoryDataset
 from data.split import Split
-from latent_combo.config.fitted import Recipe
+from latent_combo.config.recipe import Recipe
 from latent_combo.latents.feed import SegmentFeed
 from latent_combo.latents.segments import SegmentSampler
 from latent_combo.latents.statistics import normaliser_of

@@ -4,12 +4,8 @@ from pathlib import Path
 
 from data.dataset import TrajectoryDataset
 from data.load import Storage, load
-from data.locate import unknown
-from data.reference import resolve
 from data.split import Split, split_episodes
-from envs.registry import get_task
-from latent_combo.config.fitted import Recipe
-from latent_combo.config.schema import Config
+from latent_combo.config.recipe import Recipe
 from latent_combo.pipeline.build import load_fitted
 from latent_combo.pipeline.checks import check_endings, check_learnable, check_lengths
 from latent_combo.pipeline.session import Session
@@ -21,13 +17,6 @@ STORAGE: dict[bool | None, Storage] = {None: "auto", True: "memmap", False: "mem
 """Where the setting `mapped` leaves images."""
 LEAST_LENGTH = 2
 """Rows of an episode that agents can be trained on."""
-
-
-def require_dataset(config: Config) -> None:
-    """Raise UserError, with the nearest known names, where there is no such dataset; nothing is read or fetched."""
-    reference = resolve(config.dataset, get_task(config.task), config.data_folder)
-    if reference.path is None and reference.store is None:
-        raise unknown(config.dataset, config.data_folder)
 
 
 def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldModel, Recipe] | None]:

@@ -1,6 +1,7 @@
 """Files of settings, as YAML."""
 
 import sys
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     A line on the standard error stream names what was renamed, once per file.
     """
-    settings, found = with_new_names(_content(path))
+    settings, found = with_new_names(read_mapping(path))
     if found:
         say(line(str(path), found))
     return settings
@@ -24,7 +25,16 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def has_old_names(path: Path) -> bool:
     """Whether a file has settings by names of before. Raises UserError if it is no file of settings."""
-    return bool(with_new_names(_content(path))[1])
+    return bool(with_new_names(read_mapping(path))[1])
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings by dotted names."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 @cache
@@ -33,7 +43,8 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _content(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A file of settings, by the names that it has. Raises UserError if it is none."""
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

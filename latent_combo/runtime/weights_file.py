@@ -9,8 +9,7 @@ from torch import Tensor
 
 from combo_common.errors import UserError
 from combo_common.files import replacing
-
-SUFFIX = ".safetensors"
+from latent_combo.runtime.weights_name import require_new
 
 Weights = dict[str, Tensor]
 """Tensors by name."""
@@ -18,10 +17,7 @@ Weights = dict[str, Tensor]
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write one file, whole or not at all. Raises UserError where the file is there, or can't be written."""
-    if path.suffix != SUFFIX:
-        raise UserError(f"{path} does not end in {SUFFIX}; name the file so")
-    if path.exists():
-        raise UserError(f"{path} is there already; choose another name, or remove it")
+    require_new(path)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     content = safetensors.torch.save(plain, metadata)
     with replacing(path) as temporary:

@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -12,77 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latent_combo.numerics.layers import activate
-from latent_combo.world_model.conv_ways import STRIDE, Way, algorithms, convolve, transposed
-
-ENCODER_KERNEL = 4
-
-
-@dataclass(frozen=True)
-class ConvConfig:
-    """Channels of the convolutions; the defaults are the paper's for 64-pixel images (B.1)."""
-
-    image_size: int = 64
-    """Pixels; the images are square."""
-    encoder_channels: tuple[int, ...] = (32, 64, 128, 256)
-    """One layer each, kernel 4, stride 2."""
-    decoder_input: int = 1024
-    """Channels of the 1x1 map that the decoder starts from."""
-    decoder_channels: tuple[int, ...] = (128, 64, 32)
-    """One transposed layer each, stride 2; the layer that draws the 3 colours follows them."""
-    decoder_kernels: tuple[int, ...] = (5, 5, 6, 6)
-    """One for each of `decoder_channels` and one for the colours."""
-    bfloat16: bool = False
-    """Let convolutions multiply in bfloat16 where that is faster; sums and losses stay float32."""
-    ways: tuple[str, ...] = ()
-    """How each layer is computed, the encoder's first: plain, product or phases, perhaps with /bfloat16
-    (docs/speed.md). Results are the same but for rounding. Empty: what is fastest on this machine, which is measured
-    once, and written into the run's settings."""
-
-    def __post_init__(self) -> None:
-        if not self.encoder_channels or min(*self.encoder_channels, *self.decoder_channels, self.decoder_input) < 1:
-            raise ValueError("encoder_channels needs a layer, and every layer a channel")
-        if len(self.decoder_kernels) != len(self.decoder_channels) + 1:
-            raise ValueError(
-                f"decoder_kernels has {len(self.decoder_kernels)} entries, "
-                f"but {len(self.decoder_channels)} decoder_channels and the colours need one each"
-            )
-        if decoded_size(self.decoder_kernels) != self.image_size:
-            raise ValueError(
-                f"decoder_kernels {self.decoder_kernels} draw {decoded_size(self.decoder_kernels)} pixels, "
-                f"but image_size is {self.image_size}"
-            )
-        if encoded_size(self.image_size, len(self.encoder_channels)) < 1:
-            raise ValueError(f"{len(self.encoder_channels)} encoder layers are too many for {self.image_size} pixels")
-        if self.ways:
-            self._check_ways()
-
-    def _check_ways(self) -> None:
-        sizes = [(False, encoded_size(self.image_size, number)) for number in range(len(self.encoder_channels))]
-        sizes += [(True, decoded_size(self.decoder_kernels[:number])) for number in range(len(self.decoder_kernels))]
-        if len(self.ways) != len(sizes):
-            raise ValueError(
-                f"ways has {len(self.ways)} entries for {len(self.encoder_channels)} layers of the encoder and "
-                f"{len(self.decoder_kernels)} of the decoder; give each one, or leave it empty"
-            )
-        for name, (draws, size) in zip(self.ways, sizes, strict=True):
-            known = algorithms(draws, size)
-            if Way.named(name).algorithm not in known:
-                raise ValueError(f"ways has {name!r} for a layer of {size} pixels a side, which has {', '.join(known)}")
-
-
-def encoded_size(image_size: int, layers: int) -> int:
-    """Side in pixels of what `layers` convolutions of kernel 4 and stride 2 leave of an image."""
-    for _ in range(layers):
-        image_size = (image_size - ENCODER_KERNEL) // STRIDE + 1
-    return image_size
-
-
-def decoded_size(kernels: tuple[int, ...]) -> int:
-    """Side in pixels of what transposed convolutions of stride 2 draw from one pixel."""
-    size = 1
-    for kernel in kernels:
-        size = (size - 1) * STRIDE + kernel
-    return size
+from latent_combo.world_model.conv_shapes import ENCODER_KERNEL, STRIDE, algorithms, decoded_size, encoded_size
+from latent_combo.world_model.conv_ways import Way, convolve, transposed
+from latent_combo.world_model.settings import ConvConfig
 
 
 def to_unit_range(image: Tensor) -> Tensor:

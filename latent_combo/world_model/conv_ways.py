@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-STRIDE = 2
+from latent_combo.world_model.conv_shapes import LOW, STRIDE, WAYS
 
 
 class Way(NamedTuple):
@@ -32,16 +32,9 @@ class Way(NamedTuple):
     def named(cls, name: str) -> "Way":
         """Read a name such as "plain" or "phases/bfloat16". Raises ValueError for any other."""
         algorithm, _, low = name.partition("/")
-        if algorithm not in CONVOLUTIONS or low not in ("", "bfloat16"):
-            raise ValueError(f"{name!r} is no way to compute a layer: {', '.join(CONVOLUTIONS)}, or one with /bfloat16")
+        if algorithm not in WAYS or low not in ("", LOW):
+            raise ValueError(f"{name!r} is no way to compute a layer: {', '.join(WAYS)}, or one with /{LOW}")
         return cls(algorithm, torch.bfloat16 if low else None)
-
-
-def algorithms(transposed: bool, size: int) -> tuple[str, ...]:
-    """The ways that make sense for a layer whose input has `size` pixels a side, the first being the usual one."""
-    if not transposed:
-        return ("plain", "product", "phases")
-    return ("product", "plain") if size == 1 else ("plain", "phases")
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, way: Way) -> Tensor:

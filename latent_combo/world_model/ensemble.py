@@ -9,18 +9,17 @@ Symbols (docs/symbols.md): K, E, S, A, D = S + 1, B, L, N.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from combo_common.validation import require_not_negative, require_positive
 from latent_combo.world_model.base import MemberPredictions, Metrics, ModelStep, Quality, Segment, WorldModel
 from latent_combo.world_model.best_weights import keep_best, register_best, restore_best
 from latent_combo.world_model.gaussian import Gaussian, log_prob
 from latent_combo.world_model.normaliser import Normaliser
 from latent_combo.world_model.perceptrons import Perceptrons
+from latent_combo.world_model.settings import EnsembleConfig
 from latent_combo.world_model.terminal_head import TerminalHead, least_improvement, terminal_quality
 from latent_combo.world_model.termination_fns import LEARNED, TERMINATION_FNS, Ending
 
@@ -28,37 +27,6 @@ IMPROVEMENT = 0.01
 """Share by which a network's held-out error must fall to count as better (MBPO's)."""
 TERMINAL_HEAD = "terminal_head"
 """Where the head's weights stand among those of a model that has learned terminations."""
-
-
-@dataclass(frozen=True)
-class EnsembleConfig:
-    """The ensemble of Gaussian networks; the defaults are the paper's (B.1) and, where it is silent, MOPO's."""
-
-    members: int = 7
-    """K, members of the ensemble that are fitted (B.1)."""
-    elites: int = 5
-    """E, members with the least held-out error, which rollouts use (B.1)."""
-    hidden: int = 200
-    """Units of a layer (B.1)."""
-    weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
-    """L2 coefficient of each layer: half of it times the squared weights is in the loss; one entry more than there
-    are hidden layers (MOPO)."""
-    max_log_variance: float = 0.5
-    """Initial upper bound of the predicted log-variances; it is soft, and learned (Chua et al., 2018)."""
-    min_log_variance: float = -10.0
-    """Initial lower bound of the predicted log-variances; it is soft, and learned (Chua et al., 2018)."""
-    bound_weight: float = 0.01
-    """Weight of the distance between the two bounds in the loss."""
-
-    def __post_init__(self) -> None:
-        require_positive(self, "members", "elites", "hidden")
-        require_not_negative(self, "bound_weight")
-        if self.elites > self.members:
-            raise ValueError(f"elites is {self.elites}, but there are {self.members} members to choose them from")
-        if len(self.weight_decay) < 2 or min(self.weight_decay) < 0.0:
-            raise ValueError("weight_decay needs an entry for each hidden layer and one for the last, none below 0")
-        if self.min_log_variance >= self.max_log_variance:
-            raise ValueError("min_log_variance is not below max_log_variance")
 
 
 class GaussianNetworks(Perceptrons):

@@ -1,52 +1,16 @@
 """Fitting a world model to segments by maximum likelihood."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from combo_common.validation import require_not_negative, require_positive, require_share
 from latent_combo.numerics.adam import Adam
 from latent_combo.numerics.capture import CapturedStep
 from latent_combo.numerics.finite import FiniteCheck, NonFiniteError
 from latent_combo.numerics.schedule import cosine
 from latent_combo.world_model.base import Metrics, Segment, WorldModel
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How a world model is fitted; the defaults are those of LOMPO's image experiments, which the paper keeps (B.2)."""
-
-    steps: int = 25_000
-    """Optimiser steps of the world model."""
-    batch: int = 64
-    """Sequences in a batch."""
-    length: int = 50
-    """L, rows in a sequence."""
-    episode_start_fraction: float = 0.0
-    """Share of the sequences that begin with an episode, besides the uniform windows: the first frames show positions
-    that no later ones do, and policies start there."""
-    learning_rate: float = 6e-4
-    """Adam's."""
-    final_learning_rate: float = 1.0
-    """Final learning rate as a share of the initial one, on a cosine; 1 keeps it constant."""
-    gradient_clip: float = 100.0
-    """Largest norm of the whole gradient."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay (AdamW); 0 is plain Adam."""
-    random_shift: int = 0
-    """Each sequence's images are moved by up to this many pixels, the same for all of its frames; 0 for none."""
-    validate_every: int = 250
-    """Steps between validations, which measure the loss of held-out episodes."""
-    patience: int = 0
-    """Validations without an improvement after which fitting stops, for a model that chooses its weights by them; 0
-    never stops early."""
-
-    def __post_init__(self) -> None:
-        require_positive(self, "steps", "batch", "length", "learning_rate", "gradient_clip", "validate_every")
-        require_not_negative(self, "weight_decay", "random_shift", "patience")
-        require_share(self, "episode_start_fraction", "final_learning_rate")
+from latent_combo.world_model.settings import FitConfig
 
 
 class Fit:

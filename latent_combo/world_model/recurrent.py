@@ -3,43 +3,19 @@
 Symbols (docs/symbols.md): B, L, N, K, Z, E, F, A.
 """
 
-from dataclasses import dataclass, field
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from combo_common.validation import require_not_negative, require_positive
 from latent_combo.world_model.base import MemberPredictions, Metrics, ModelStep, Segment, WorldModel
-from latent_combo.world_model.conv import ConvConfig, Decoder, Encoder, choose_ways, computed_plainly, to_unit_range
+from latent_combo.world_model.conv import Decoder, Encoder, choose_ways, computed_plainly, to_unit_range
 from latent_combo.world_model.gaussian import Gaussian, half_squared_distance, kl_divergence
-from latent_combo.world_model.rssm import RSSM, RSSMConfig
+from latent_combo.world_model.rssm import RSSM
+from latent_combo.world_model.settings import RecurrentConfig
 
 EMBEDDED_AT_ONCE = 2048
 """Images outside of training; bounds the memory of long sequences."""
-
-
-@dataclass(frozen=True)
-class RecurrentConfig:
-    """The recurrent variational world model (eq. 27)."""
-
-    conv: ConvConfig = field(default_factory=ConvConfig)
-    rssm: RSSMConfig = field(default_factory=RSSMConfig)
-    head_hidden: int = 256
-    """Units of the two hidden layers of the reward and discount heads."""
-    kl_weight: float = 1.0
-    """Weight of the KL term; 1 is the evidence lower bound."""
-    free_nats: float = 0.0
-    """The KL, averaged over a batch, is not penalised below this value."""
-    reward_weight: float = 1.0
-    """Weight of the reward's log-likelihood; 1 is the evidence lower bound."""
-    discount_head: bool = False
-    """Predict terminations; tasks that never terminate need no such head."""
-
-    def __post_init__(self) -> None:
-        require_positive(self, "head_hidden")
-        require_not_negative(self, "kl_weight", "free_nats", "reward_weight")
 
 
 def head(feature_dim: int, hidden: int) -> nn.Sequential:

@@ -4,35 +4,16 @@ The recurrence is `h_t = GRU(ELU(W [z_{t-1}, a_t]), h_{t-1})`; the posterior is 
 `p_k(z_t | h_t)` (eq. 27 of the paper; only the stochastic heads are an ensemble).
 """
 
-from dataclasses import dataclass
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from combo_common.validation import require_positive
 from latent_combo.world_model import recurrence
 from latent_combo.world_model.gaussian import Gaussian
 from latent_combo.world_model.recurrence import MIN_STD
 from latent_combo.world_model.recurrence_weights import RecurrenceWeights
-
-
-@dataclass(frozen=True)
-class RSSMConfig:
-    """Sizes of the latent state; the defaults are the paper's (B.1)."""
-
-    deterministic: int = 256
-    """Units of the GRU."""
-    stochastic: int = 128
-    """Dimensions of the Gaussian latent."""
-    hidden: int = 256
-    """Units of the one hidden layer of each head, and of the input of the GRU."""
-    members: int = 7
-    """K, members of the ensemble of stochastic forward models."""
-
-    def __post_init__(self) -> None:
-        require_positive(self, "deterministic", "stochastic", "hidden", "members")
+from latent_combo.world_model.settings import RSSMConfig
 
 
 def gaussian(parameters: Tensor) -> Gaussian:

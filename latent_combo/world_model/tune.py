@@ -10,8 +10,10 @@ import torch
 from latent_combo.numerics.capture import CapturedStep
 from latent_combo.numerics.choices import Choices, fastest
 from latent_combo.numerics.precision import multiplies_bfloat16
-from latent_combo.world_model.conv import ConvConfig, ConvLayer, Decoder, Encoder, TransposedLayer, layers_of
-from latent_combo.world_model.conv_ways import Way, algorithms
+from latent_combo.world_model.conv import ConvLayer, Decoder, Encoder, TransposedLayer, layers_of
+from latent_combo.world_model.conv_shapes import algorithms
+from latent_combo.world_model.conv_ways import Way
+from latent_combo.world_model.settings import ConvConfig
 
 REPEATS = 4
 CPU_IMAGES = 32

@@ -1,0 +1,108 @@
+"""The recipe of a fitted world model, which says what its weights are: plain data, read without torch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from combo_common.errors import UserError
+from latent_combo.runtime.settings_file import flat
+
+FORMAT = 1
+"""Version of what the recipe holds."""
+METADATA = "recipe"
+"""Where the recipe stands in a file's metadata."""
+GROUPS = {"pixels": "world_model", "state": "ensemble"}
+"""The settings of a world model, by what it observes."""
+COMPUTED = ("conv.ways", "conv.bfloat16")
+"""Settings that say how a machine computes a world model, not what the model is."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a fitted world model is, and what it was fitted to."""
+
+    obs: str
+    """pixels or state."""
+    task: str
+    look: str
+    image_size: int | None
+    """Pixels; None for a model of states."""
+    model: dict[str, Any]
+    """All settings of the world model, nested."""
+    dataset: str | None
+    """As the run named it; None where nobody knows."""
+    split_seed: int
+    """It decides, with the share held out, which of the dataset's episodes the model was not fitted to."""
+    held_out: float
+    steps: int | None
+    """Steps of the fit; None where nobody knows."""
+    fit: dict[str, Any] | None
+    """All settings of the fit; None where nobody knows."""
+    versions: dict[str, str]
+    """The versions of the program, and of what it stands on, that fitted the model."""
+    quality: dict[str, Any] | None
+    """What the run's result.json has of the world model; None for a run without a result."""
+
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any], **known: Any) -> "Recipe":
+        """The recipe of a run with the given settings, nested as in its config.yaml; the rest is `known`."""
+        group = GROUPS[settings["obs"]]
+        split_seed = settings.get("split_seed")
+        return cls(
+            **{name: settings[name] for name in ("obs", "task", "look")},
+            held_out=settings["validation_fraction"],
+            image_size=settings[group]["conv"]["image_size"] if group == "world_model" else None,
+            model=settings[group],
+            split_seed=settings["seed"] if split_seed is None else split_seed,
+            **known,
+        )
+
+    @classmethod
+    def from_json(cls, text: str, where: Path) -> "Recipe":
+        """Read what `to_json` wrote. Raises UserError for anything else."""
+        try:
+            said = json.loads(text)
+            if said.pop("format") != FORMAT:
+                raise UserError(f"{where} has a recipe of another format than {FORMAT}; use a version that reads it")
+            recipe = cls(model=said.pop(GROUPS[said["obs"]]), **said)
+            for name in ("task", "look"):
+                _require(name, said[name], str)
+            _require("dataset", said["dataset"], str, type(None))
+            _require("split_seed", said["split_seed"], int)
+            _require("held_out", said["held_out"], float)
+            _require("steps", said["steps"], int, type(None))
+            for name, value in recipe.settings().items():
+                if name.startswith(GROUPS[said["obs"]]):
+                    _require_numbers(name, value)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"{where} has no recipe that can be read ({error}); export it anew") from error
+        return recipe
+
+    def to_json(self) -> str:
+        """All of it on a line, with the version of the format."""
+        said = {"format": FORMAT, **asdict(self)}
+        said[GROUPS[said["obs"]]] = said.pop("model")
+        return json.dumps(said)
+
+    def settings(self) -> dict[str, Any]:
+        """What a run that uses the model takes over, by dotted names; how it is computed is the machine's to settle."""
+        said = asdict(self)
+        names = ("obs", "task", "look", "dataset", "split_seed")
+        taken = {name: said[name] for name in names if said[name] is not None}
+        taken["validation_fraction"] = said["held_out"]
+        group = GROUPS[said["obs"]]
+        return taken | {f"{group}.{name}": value for name, value in flat(said["model"]) if name != COMPUTED[0]}
+
+
+def _require(name: str, value: object, *kinds: type) -> None:
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}")
+
+
+def _require_numbers(name: str, value: object) -> None:
+    """Settings of a model are numbers; a word might be taken for the name of a file."""
+    for number in value if isinstance(value, list) else [value]:
+        if not isinstance(number, (bool, int, float)):
+            raise TypeError(f"{name} is {value!r}")
