@@ -1,7 +1,8 @@
 """The registry of tasks: what an experiment must know of each, and where each figure came from."""
 
 import difflib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from combo_common.errors import UserError
 
@@ -99,6 +100,8 @@ class Task:
     """The task on whose reward behaviour policies are trained, if it is not this one's: of the same robot and start."""
     learns_within: int = 10_000
     """Agent steps between saves of its behaviour learner, and half of those between snapshots of the policy."""
+    environment: str = ""
+    """Gymnasium's id of the environment whose dynamics and endings it has, such as Hopper-v4; empty where none has."""
     whole_replay: bool = False
     """Whether `medium-replay` is all of the replay up to the medium policy, as in D4RL, not an even cut of it."""
 
@@ -146,6 +149,7 @@ def robot(
     physics_names: tuple[str, ...] = (),
     unseen: int = 1,
     seen_too: tuple[str, ...] = (),
+    environment: str = "",
 ) -> Task:
     """One of gymnasium's robots, with D4RL's conventions: what it observes are all but the first `unseen` positions."""
     physics = physics_names or names(*positions)
@@ -168,6 +172,7 @@ def robot(
         references=references[2],
         fps=fps,
         termination=termination,
+        environment=environment,
         medium_share=1.0 / 3.0,
         whole_replay=True,
     )
@@ -283,24 +288,28 @@ TASKS = {
             *("halfcheetah", CHEETAH, 6, 17, "HalfCheetah-v4: v_x - 0.1 |a|^2"),
             references=(-280.178953, 12135.0, D4RL),
             fps=20,
+            environment="HalfCheetah-v4",
         ),
         robot(
             *("hopper", HOPPER, 3, 11, "Hopper-v4: v_x + 1 - 0.001 |a|^2"),
             references=(-20.272305, 3234.3, D4RL),
             fps=125,
             termination="hopper",
+            environment="Hopper-v4",
         ),
         robot(
             *("walker2d", WALKER2D, 6, 17, "Walker2d-v4: v_x + 1 - 0.001 |a|^2"),
             references=(1.629008, 4592.3, D4RL),
             fps=125,
             termination="walker2d",
+            environment="Walker2d-v4",
         ),
         robot(
             *("ant", (), 8, 27, "Ant-v4: v_x + 1 - 0.5 |a|^2"),
             references=(-325.6, 3879.7, D4RL),
             fps=20,
             termination="ant",
+            environment="Ant-v4",
             physics_names=ANT,
             unseen=2,
         ),
@@ -309,12 +318,14 @@ TASKS = {
             seen_too=("torso's height",),
             references=(-2374.5, 5308.7, MEASURED),
             fps=20,
+            environment="HalfCheetah-v4",
         ),
         robot(
             *("ant-angle", (), 8, 27, "v . (cos 30, sin 30) - 0.5 |a|^2 - 5e-4 |contacts|^2 + 1"),
             references=(-79.9, 2776.9, MEASURED),
             fps=20,
             termination="ant",
+            environment="Ant-v4",
             physics_names=ANT,
             unseen=2,
         ),
@@ -323,6 +334,47 @@ TASKS = {
         *sawyer("sawyer-door-close", "1 while the door is closed, else 0", 50.0),
     )
 }
+
+
+V5 = "-v5"
+"""How names of tasks end that are the robots of gymnasium's version 5, in which Minari's sets were recorded."""
+TASKS |= {
+    f"{robot}{V5}": replace(
+        TASKS[robot],
+        name=f"{robot}{V5}",
+        reward=f"{reward}, of v5",
+        references=f"{D4RL}, measured in version 2 of the robot",
+        environment=TASKS[robot].environment.replace("-v4", V5),
+    )
+    for robot, reward in (
+        ("halfcheetah", "HalfCheetah: v_x - 0.1 |a|^2"),
+        ("hopper", "Hopper: v_x - 0.001 |a|^2, and 1 in a healthy step"),
+        ("walker2d", "Walker2d: v_x - 0.001 |a|^2, and 1 in a healthy step"),
+        ("ant", "Ant: v_x - 0.5 |a|^2 - 5e-4 |contacts|^2, and 1 in a healthy step"),
+    )
+}
+NUMBERED = re.compile(r"(.*)-v(\d+)")
+OLDER = range(2, 5)
+"""Versions of gymnasium's robots that have the same dynamics and rewards."""
+
+
+def same_environment(one: str, other: str) -> bool:
+    """Whether two of Gymnasium's ids are of one environment; versions 2 to 4 are, and letters may be small."""
+    return _one_of_its_versions(one) == _one_of_its_versions(other)
+
+
+def _one_of_its_versions(environment: str) -> tuple[str, int]:
+    found = NUMBERED.fullmatch(environment.lower())
+    if found is None:
+        return environment.lower(), 0
+    version = int(found[2])
+    return found[1], OLDER[-1] if version in OLDER else version
+
+
+def task_of_environment(environment: str) -> str | None:
+    """The first task that has the dynamics of one of Gymnasium's environments, by its id; None where none has."""
+    known = (task.name for task in TASKS.values() if task.environment)
+    return next((name for name in known if same_environment(TASKS[name].environment, environment)), None)
 
 
 def get_task(name: str) -> Task:

@@ -5,6 +5,8 @@ simulator's states of datasets that were converted here.
 """
 
 import itertools
+import json
+import os
 import re
 import shutil
 import warnings
@@ -19,9 +21,11 @@ from combo_common.errors import UserError
 from data.episode import Episode, validate
 from data.formats.base import Contents, Format, Named, Source, other_discounts
 from data.formats.store import Store
+from data.rules import bounded_actions, check_terminations
 from data.safe.minari import HDF5, METADATA, check_minari
 from data.safe.reason import reason
-from envs.tasks import Task
+from data.skipped import Skipped
+from envs.tasks import Task, task_of_environment
 
 if TYPE_CHECKING:
     import gymnasium  # which minari imports, where it is used
@@ -30,6 +34,8 @@ ID = re.compile(r"[\w-]+(/[\w-]+)+-v\d+")
 IMAGES = ("image", "pixels", "rgb")
 VECTORS = ("state", "observation", "vector")
 """Names under which a dictionary of observations holds them."""
+ROBOT = re.compile(r"mujoco/([a-z0-9]+)/[\w-]+")
+"""Ids of Minari's own sets of gymnasium's robots, all of which were recorded in version 5."""
 
 
 class MinariStore(Store):
@@ -44,6 +50,16 @@ class MinariStore(Store):
     def may_hold_images(self, name: str) -> bool:
         """Those of gymnasium's robots are vectors."""
         return not name.startswith("mujoco/")
+
+    def task(self, name: str) -> str | None:
+        """Minari's own sets of robots are of version 5."""
+        robot = ROBOT.fullmatch(name)
+        return None if robot is None else task_of_environment(f"{robot[1]}-v5")
+
+    def find(self, name: str, data_dir: Path) -> Path | None:
+        """The folder in minari's store, unread."""
+        root = os.environ.get("MINARI_DATASETS_PATH")
+        return minari_folder((Path(root) if root else Path.home() / ".minari" / "datasets") / name)
 
     def fetch(self, name: str, data_dir: Path) -> Path:
         """The folder, fetched by minari, which says where it is."""
@@ -65,6 +81,15 @@ class Minari(Format):
     def files(self, path: Path) -> tuple[Path, ...]:
         """All files of the folder."""
         return tuple(sorted(part for part in (minari_folder(path) or path).rglob("*") if part.is_file()))
+
+    def says(self, path: Path) -> dict[str, Any]:
+        """The task of the environment that it was recorded in, if that is known."""
+        task = task_of_environment(recorded_in(path))
+        return {} if task is None else {"task": task}
+
+    def open(self, path: Path, where: str, task: Task | None, split: str, skipped: Skipped | None) -> Source:
+        """Read the metadata."""
+        return Source(where, self, path, self.files(path), task, split, environment=recorded_in(path))
 
     def episodes(self, source: Source) -> Iterator[Named]:
         """The episodes as the library gives them."""
@@ -96,6 +121,16 @@ def minari_folder(path: Path) -> Path | None:
         (folder for folder in (path, path / "data") if all((folder / name).is_file() for name in (METADATA, HDF5))),
         None,
     )
+
+
+def recorded_in(path: Path) -> str:
+    """Gymnasium's id of the environment that a dataset says it was recorded in; empty where it does not say."""
+    try:
+        spec = json.loads(((minari_folder(path) or path) / METADATA).read_text()).get("env_spec")
+        told = json.loads(spec).get("id") if isinstance(spec, str) else None
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return ""  # opening it tells what is wrong
+    return told if isinstance(told, str) and told.isprintable() else ""
 
 
 def locate_minari(name: str) -> Path:
@@ -155,12 +190,13 @@ def _episode(where: str, found: Any) -> Episode:
     observation, action = found.observations, found.actions
     if not isinstance(observation, dict):
         observation = {"image" if getattr(observation, "dtype", None) == np.uint8 else "state": observation}
-    image = next((observation[key] for key in IMAGES if key in observation), None)
-    state = next((observation[key] for key in VECTORS if key in observation), None)
-    if image is None and state is None:
+    seen = [next((key for key in known if key in observation), None) for known in (IMAGES, VECTORS)]
+    image, state = (None if key is None else observation[key] for key in seen)
+    if other := [str(key) for key in observation if key not in seen]:
         raise UserError(
-            f"{where}: observations are of {', '.join(map(str, observation))}; they may be a vector, an image, or a "
-            f"dictionary with {' or '.join((*IMAGES, *VECTORS))}"
+            f"{where}: observations are of {', '.join(map(str, observation))}, of which {', '.join(other)} would be left "
+            f"out; they may be a vector, an image, or one of either, called {' or '.join((*IMAGES, *VECTORS))}: join what "
+            "the policy is to see into one of them (latent_combo.make_episode), goals too"
         )
     rewards, ended = np.asarray(found.rewards), np.asarray(found.terminations)
     for what, column, rows in (
@@ -173,9 +209,11 @@ def _episode(where: str, found: Any) -> Episode:
             raise UserError(f"{where}: {what} in each of {rows} rows is expected, but there are {shape}")
     if not all(_numbers(column) and column.shape == (len(rewards),) and len(rewards) for column in (rewards, ended)):
         raise UserError(f"{where}: rewards of {rewards.shape} and terminations of {ended.shape}, not one number a row")
+    check_terminations(where, "terminations", ended)
     physics = (found.infos or {}).get("physics")
     if not _numbers(physics) or physics.ndim != 2 or len(physics) != len(rewards) + 1:
         physics = None  # another program's, of another meaning
+    action = bounded_actions(where, "actions", action)
     with np.errstate(over="ignore"):
         episode = Episode.from_transitions(action, rewards, physics, state, image, terminal=bool(ended[-1]))
     validate(episode, where)

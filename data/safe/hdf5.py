@@ -29,8 +29,6 @@ RATIO = 1100
 """How many times its own size a dataset may unpack to: deflate reaches 1032, on columns of zeros."""
 SMALL = 1 << 20
 """Bytes up to which that is not asked."""
-MOST_LACKING = 1 << 12
-"""Chunks that a dataset may lack: those are read one by one, too."""
 SMALL_CHUNK = 1 << 26
 """Bytes that a chunk may unpack to without being looked into."""
 PACKED = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
@@ -111,6 +109,11 @@ class Hdf5:
             raise UserError(f"{self.path}: `{key}` is no dataset of this file; copy the data into it")
         size = int(dataset.size or 0) * dataset.dtype.itemsize
         stored = min(int(dataset.id.get_storage_size()), self.path.stat().st_size)
+        if size and not dataset.id.get_storage_size():
+            raise UserError(
+                f"{self.path}: `{key}` of shape {dataset.shape} was declared and never written; write it, or leave "
+                "it out of the file"
+            )
         if size > MOST or size > max(SMALL, RATIO * stored):
             raise UserError(f"{self.path}: `{key}` says it has {size} bytes, and {stored} are stored; fetch it again")
         if dataset.chunks:
@@ -125,8 +128,10 @@ class Hdf5:
         if not set(filters) <= PACKED or filters.count(h5py.h5z.FILTER_DEFLATE) > 1:
             raise UserError(f"{self.path}: `{key}` is packed by filters {filters}; rewrite the file with gzip alone")
         told = prod(-(-rows // chunk) for rows, chunk in zip(dataset.shape, dataset.chunks, strict=True))
-        if told > MOST_LACKING + dataset.id.get_num_chunks():
-            raise UserError(f"{self.path}: `{key}` lacks most of its {told} chunks; fetch it again")
+        if told > (written := dataset.id.get_num_chunks()):
+            raise UserError(
+                f"{self.path}: `{key}` was written in part, {written} of its {told} chunks; write the rest, or cut it"
+            )
         packed = h5py.h5z.FILTER_DEFLATE in filters or h5py.h5z.FILTER_LZF in filters
         for number in range(dataset.id.get_num_chunks() if packed else 0):
             chunk = dataset.id.get_chunk_info(number)
