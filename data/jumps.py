@@ -5,6 +5,8 @@ not: so a pair of observations is measured by its Mahalanobis distance from all 
 every number of it changes no more than in a step. Symbols: N pairs, S numbers of an observation.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,8 @@ from data.episode import Episode
 
 TRIMMED = 0.95
 """Share of the pairs that their mean and covariance are of: jumps are not among them."""
+ROUNDING = 1e-6
+"""Share by which distances of the same pairs may differ."""
 ROUNDS = 3
 """How often that is done over."""
 RIDGE = 1e-6
@@ -40,31 +44,61 @@ def vectors_of(episode: Episode) -> NDArray[np.float32] | None:
         return np.asarray(episode.physics if episode.state is None else episode.state, np.float32)
     if episode.image is None:
         return None
-    rows, height, width = episode.image.shape[:3]
+    return coarse(episode.image)
+
+
+def coarse(observation: NDArray[Any]) -> NDArray[np.float32]:
+    """Vectors (N, S) as they are; images (N, H, W, 3) as means of grey over blocks, at most 64 numbers each."""
+    if observation.ndim != 4:
+        return observation.reshape(len(observation), -1).astype(np.float32)
+    rows, height, width = observation.shape[:3]
     high, wide = min(BLOCKS, height), min(BLOCKS, width)
-    grey = episode.image[:, : height - height % high, : width - width % wide].mean(axis=-1, dtype=np.float32)
-    coarse = grey.reshape(rows, high, height // high, wide, width // wide).mean(axis=(2, 4))
-    return coarse.reshape(rows, -1)
+    grey = observation[:, : height - height % high, : width - width % wide].mean(axis=-1, dtype=np.float32)
+    return grey.reshape(rows, high, height // high, wide, width // wide).mean(axis=(2, 4)).reshape(rows, -1)
 
 
 def jumps(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which pairs of consecutive observations, (N, S) each, are no steps, (N,)."""
     if not len(before):
         return np.zeros(0, bool)
-    with np.errstate(over="ignore"):
-        distance = _distances(before.astype(np.float64), after.astype(np.float64))
+    distance, _ = _distances(before, after, before[:0], after[:0])
     usual, rare = np.quantile(distance, (USUAL, RARE))
     found: NDArray[np.bool_] = distance > max(BEYOND_USUAL * usual, min(BEYOND_RARE * rare, MOST * usual))
     return found
 
 
-def _distances(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
-    pairs = np.concatenate([before, after], axis=1)
+def unusual(
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    asked_before: NDArray[np.float32],
+    asked_after: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Which pairs (K, S) are further off than nine in ten of the steps (N, S), (K,): a weak sign beside another.
+
+    Where there are no steps, none is.
+    """
+    if not len(before):
+        return np.zeros(len(asked_before), bool)
+    distance, asked = _distances(before, after, asked_before, asked_after)
+    beyond: NDArray[np.bool_] = asked > (1.0 + ROUNDING) * np.quantile(distance, USUAL)
+    return beyond
+
+
+def _distances(
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    asked_before: NDArray[np.float32],
+    asked_after: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distances of pairs from themselves, (N,), and of other pairs from those, (K,)."""
+    pairs = np.concatenate([before, after], axis=1, dtype=np.float64)
+    asked = np.concatenate([asked_before, asked_after], axis=1, dtype=np.float64)
+    floor = FLOOR * np.ptp(pairs, axis=0)
+    size = before.shape[1]
     few = len(pairs) < LEAST * pairs.shape[1]
-    values = after - before if few else pairs
-    floor = FLOOR * np.ptp(before, axis=0)
-    floor = floor if few else np.tile(floor, 2)
-    fitted = values[:: -(-len(values) // MOST_FITTED)]
+    if few:
+        pairs, asked, floor = pairs[:, size:] - pairs[:, :size], asked[:, size:] - asked[:, :size], floor[:size]
+    fitted = pairs[:: -(-len(pairs) // MOST_FITTED)]
     kept = np.ones(len(fitted), bool)
     for _ in range(ROUNDS):
         mean, scale = fitted[kept].mean(axis=0), np.maximum(fitted[kept].std(axis=0), floor)
@@ -73,7 +107,7 @@ def _distances(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArr
         root = np.linalg.cholesky(whole + RIDGE * np.identity(len(scale)))
         distance = _mahalanobis(fitted, mean, scale, root)
         kept = distance <= np.quantile(distance, TRIMMED)
-    return _mahalanobis(values, mean, scale, root)
+    return _mahalanobis(pairs, mean, scale, root), _mahalanobis(asked, mean, scale, root)
 
 
 def _mahalanobis(

@@ -26,7 +26,7 @@ from data.episode import DTYPES, OPTIONAL, Episode
 from data.formats.base import Source
 from data.formats.manifest import check_fits
 from data.reference import resolve
-from data.rules import check_sizes, equal_rewards, lacks
+from data.rules import check_sizes, equal_observations, equal_rewards, lacks
 from data.simulate.rendering import observe_episodes, render_episodes
 from envs.pixels import averaged, drawn_size
 from envs.tasks import VIEWPOINTS, ObservationSpec, Task
@@ -69,10 +69,11 @@ def load_states(
 
 
 def with_remarks(decoded: TrajectoryDataset, where: str) -> TrajectoryDataset:
-    """A dataset as it is; what its rewards lack is said on the standard error."""
-    remark = equal_rewards(decoded.reward[~decoded.is_first], bool(decoded.is_terminal.any()))
-    if remark is not None:
-        print(f"{where}: {remark}", file=sys.stderr, flush=True)
+    """A dataset as it is; that its rewards or observations never differ is said on the standard error."""
+    rewards = equal_rewards(decoded.reward[~decoded.is_first], bool(decoded.is_terminal.any()))
+    for remark in (rewards, equal_observations(decoded.observation)):
+        if remark is not None:
+            print(f"{where}: {remark}", file=sys.stderr, flush=True)
     return decoded
 
 

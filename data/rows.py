@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from data.jumps import jumps
+from data.jumps import coarse, jumps, unusual
 from data.notes import Notes
 
 APART = 1e-3
@@ -91,13 +91,17 @@ def cut(rows: Rows, horizon: int | None, task: str, notes: Notes) -> Cut:
 def _moved_up(rows: Rows, following: NDArray[np.generic], end: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which last rows have the first observation of the next episode as their next one, (M,).
 
-    Of terminations that counts where most are so: what goes on after one may have been made an episode of its own.
-    The last row of all is held against what such a column is filled up with: the first row, the same row, or zeros.
+    A step there that is as far as any other is one: a long run was cut into pieces. Of terminations it counts where
+    most are so: what goes on after one may have been made an episode of its own. The last row of all is held against
+    what such a column is filled up with: the first row, the same row, or zeros.
     """
     observation = rows.observation
     moved = np.zeros(len(end), bool)
     ends = np.flatnonzero(end[:-1])
-    moved[ends] = _same(following[ends], observation[ends + 1])
+    ends = ends[_same(following[ends], observation[ends + 1])]
+    if len(ends):
+        seen, within = coarse(observation), np.flatnonzero(~end)
+        moved[ends] = unusual(seen[within], seen[within + 1], seen[ends], seen[ends + 1])
     terminations = np.flatnonzero(rows.terminal[:-1])
     if len(terminations) and moved[terminations].mean() <= 0.5:
         moved[terminations] = False
@@ -114,18 +118,18 @@ def _cut_by_number(rows: Rows, end: NDArray[np.bool_], horizon: int, task: str, 
     whole = end.copy()
     whole |= (since + 1) % horizon == 0
     within = ~whole[:-1]
-    if rows.observation.ndim == 2:
-        pairs = np.flatnonzero(within)
-        found = pairs[jumps(rows.observation[pairs].astype(np.float32), rows.observation[pairs + 1].astype(np.float32))]
-        ends = np.flatnonzero(end)
-        lengths = np.diff(ends, prepend=-1)
-        too_long = np.repeat(lengths > horizon, lengths)
-        if (found := found[too_long[found]]).size:
-            raise UserError(
-                f"{rows.where}: no time limits are marked, and within what would be episodes of {horizon} steps the "
-                f"observations jump ({found.size} times, first after row {found[0]}); mark where episodes end in "
-                "`timeouts`"
-            )
+    pairs = np.flatnonzero(within)
+    seen = coarse(rows.observation)
+    found = pairs[jumps(seen[pairs], seen[pairs + 1])]
+    ends = np.flatnonzero(end)
+    lengths = np.diff(ends, prepend=-1)
+    too_long = np.repeat(lengths > horizon, lengths)
+    if (found := found[too_long[found]]).size:
+        raise UserError(
+            f"{rows.where}: no time limits are marked, and within what would be episodes of {horizon} steps the "
+            f"observations jump ({found.size} times, first after row {found[0]}); mark where episodes end in "
+            "`timeouts`"
+        )
     added = int((whole & ~end).sum())
     notes.add(
         f"no time limits are marked, and up to {int(np.diff(np.flatnonzero(end), prepend=-1).max())} rows follow one "

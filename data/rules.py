@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from data.episode import Episode
+from data.jumps import coarse, unusual
 from data.notes import Notes
 from envs.tasks import Task
 
@@ -29,19 +30,19 @@ ANTS = {105: "gymnasium's version 5", 111: "D4RL's and gymnasium's up to version
 def bounded_actions(where: str, key: str, action: NDArray[Any]) -> NDArray[np.float32]:
     """Actions (T, A) as float32, of which rounding beyond the bound is clipped.
 
-    A NaN is left alone. Raises UserError, with the largest value, the bound and the remedy, for what is further beyond.
+    What is no number is left alone. Raises UserError, with the largest value, the bound and the remedy, for what is
+    further beyond.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        size = np.abs(action, dtype=np.float64)
-    if size.size and np.fmax.reduce(size, axis=None) > BOUND + ROUNDING:
-        row = np.flatnonzero((size.reshape(len(size), -1) > BOUND + ROUNDING).any(axis=1))[0]
+    size = np.abs(action.astype(np.float64))
+    size[~np.isfinite(size)] = 0.0
+    if size.size and size.max() > BOUND + ROUNDING:
+        row = np.argwhere(size > BOUND + ROUNDING)[0][0]
         raise UserError(
-            f"{where}: `{key}` leaves [{-BOUND:g}, {BOUND:g}], first in row {row}; the largest is "
-            f"{np.fmax.reduce(size, axis=None):.7g} in size; scale the actions to [{-BOUND:g}, {BOUND:g}]"
+            f"{where}: `{key}` leaves [{-BOUND:g}, {BOUND:g}], first in row {row}; the largest is {size.max():.7g} in "
+            f"size; scale the actions to [{-BOUND:g}, {BOUND:g}]"
         )
     with np.errstate(over="ignore"):
-        clipped: NDArray[np.float32] = action.clip(-BOUND, BOUND).astype(np.float32)
-    return clipped
+        return np.where(size > BOUND, np.sign(action), action).astype(np.float32)
 
 
 def check_terminations(where: str, key: str, ended: NDArray[Any]) -> None:
@@ -106,6 +107,13 @@ def lacks(where: str, wanted: str, held: Collection[str]) -> UserError:
     )
 
 
+def equal_observations(observation: NDArray[Any]) -> str | None:
+    """A line about all of a dataset's observations (N, ...) where they are the same; None where they differ."""
+    if not len(observation) or any((row != observation[0]).any() for row in observation):
+        return None
+    return "every row holds the same observation, so nothing can be learnt from it; was it ever written?"
+
+
 def equal_rewards(reward: NDArray[Any], terminates: bool) -> str | None:
     """A line about the rewards (N,) of all of a dataset's transitions where they are the same; None where they differ.
 
@@ -130,9 +138,9 @@ def repeats_at_the_end(observation: NDArray[Any], lengths: NDArray[np.int64], is
 def admitted(episodes: Iterator[tuple[str, Episode]], task: Task | None, notes: Notes) -> Iterator[tuple[str, Episode]]:
     """Yield the episodes of a dataset in order, each with what it is called, as the rules of this file have them.
 
-    A last observation that is the first one of the next episode is where that began, not where the last step led:
-    the step is left out and noted, for a time limit would be bootstrapped through. Raises UserError for an episode
-    longer than the task's.
+    A last observation that is the first one of the next episode, and further off than in a step, is where that began,
+    not where the last step led: the step is left out and noted, for a time limit would be bootstrapped through.
+    Raises UserError for an episode longer than the task's.
     """
     held: tuple[str, Episode] | None = None
     for where, episode in episodes:
@@ -140,25 +148,26 @@ def admitted(episodes: Iterator[tuple[str, Episode]], task: Task | None, notes: 
             check_length(where, episode.length, task)
             if episode.state is not None:
                 episode = replace(episode, state=without_contacts(episode.state, task, notes))
-        if held is not None and (before := _as_it_ended(held[1], episode, notes)) is not None:
-            yield held[0], before
+        if held is not None:
+            yield held[0], _as_it_ended(held[1], episode, notes)
         held = where, episode
     if held is not None:
         yield held
 
 
-def _as_it_ended(episode: Episode, following: Episode, notes: Notes) -> Episode | None:
-    """An episode without a last step that leads to the start of the next one; None where nothing is left."""
+def _as_it_ended(episode: Episode, following: Episode, notes: Notes) -> Episode:
+    """An episode without a last step that leads to the start of the next one."""
     for key in ("physics", "state", "image"):
         seen, start = getattr(episode, key), getattr(following, key)
         if seen is not None and start is not None and seen.shape[1:] == start.shape[1:]:
             break
     else:
         return episode
-    if episode.is_terminal[-1] or not np.array_equal(seen[-1], start[0]) or np.array_equal(seen[-1], seen[-2]):
+    if episode.is_terminal[-1] or not np.array_equal(seen[-1], start[0]):
         return episode
+    rows = coarse(seen)
+    if not unusual(rows[:-2], rows[1:-1], rows[-2:-1], rows[-1:])[0]:
+        return episode  # a long run that was cut into pieces, or one that stands still
     notes.add("the last observation of an episode is the first one of the next; the step that led to it is left out")
-    if episode.length == 1:
-        return None
     kept = {key: column[:-1] for key, column in episode.columns().items()}
     return replace(Episode(**kept), is_last=np.arange(episode.length) == episode.length - 1)

@@ -194,9 +194,9 @@ def _episode(where: str, found: Any) -> Episode:
     image, state = (None if key is None else observation[key] for key in seen)
     if other := [str(key) for key in observation if key not in seen]:
         raise UserError(
-            f"{where}: observations are of {', '.join(map(str, observation))}, of which {', '.join(other)} would be left "
-            f"out; they may be a vector, an image, or one of either, called {' or '.join((*IMAGES, *VECTORS))}: join what "
-            "the policy is to see into one of them (latent_combo.make_episode), goals too"
+            f"{where}: observations are of {', '.join(map(str, observation))}, of which {', '.join(other)} would be "
+            f"left out; they may be a vector, an image, or one of either, called {' or '.join((*IMAGES, *VECTORS))}: "
+            "join what the policy is to see, goals too, into one of them (latent_combo.make_episode)"
         )
     rewards, ended = np.asarray(found.rewards), np.asarray(found.terminations)
     for what, column, rows in (
