@@ -36,6 +36,8 @@ MOST_FITTED = 50_000
 """Pairs that the covariance is of, evenly spread, at most."""
 BLOCKS = 8
 """Squares on each side that an image is averaged over."""
+GREYS = BLOCKS * BLOCKS
+"""Numbers of such an image; of as many, only the changes are looked at: whole shades tie no two of them together."""
 
 
 def vectors_of(episode: Episode) -> NDArray[np.float32] | None:
@@ -95,7 +97,7 @@ def _distances(
     asked = np.concatenate([asked_before, asked_after], axis=1, dtype=np.float64)
     floor = FLOOR * np.ptp(pairs, axis=0)
     size = before.shape[1]
-    few = len(pairs) < LEAST * pairs.shape[1]
+    few = size == GREYS or len(pairs) < LEAST * pairs.shape[1]
     if few:
         pairs, asked, floor = pairs[:, size:] - pairs[:, :size], asked[:, size:] - asked[:, :size], floor[:size]
     fitted = pairs[:: -(-len(pairs) // MOST_FITTED)]

@@ -58,13 +58,12 @@ def check_terminations(where: str, key: str, ended: NDArray[Any]) -> None:
         )
 
 
-def check_length(where: str, length: int, task: Task) -> None:
+def check_length(where: str, length: int, task: str, horizon: int) -> None:
     """Raise UserError for an episode longer than the task's: steps of another action repeat teach other steps."""
-    if length > task.horizon:
+    if length > horizon:
         raise UserError(
-            f"{where} has {length} steps, but episodes of {task.name} have {task.horizon} at most, of "
-            f"{task.action_repeat} control steps each; its action repeat or its --task is another, or the ends of "
-            "several episodes are not marked in it"
+            f"{where} has {length} steps, but episodes of {task} have {horizon} at most; its action repeat or its "
+            "--task is another, or the ends of several episodes are not marked in it"
         )
 
 
@@ -145,7 +144,7 @@ def admitted(episodes: Iterator[tuple[str, Episode]], task: Task | None, notes: 
     held: tuple[str, Episode] | None = None
     for where, episode in episodes:
         if task is not None:
-            check_length(where, episode.length, task)
+            check_length(where, episode.length, task.name, task.horizon)
             if episode.state is not None:
                 episode = replace(episode, state=without_contacts(episode.state, task, notes))
         if held is not None:

@@ -18,7 +18,7 @@ from combo_common.progress import progress_bar
 from combo_common.versions import versions
 from data.episode import DTYPES, OPTIONAL, Episode, validate
 from data.formats.manifest import FORMAT_VERSION, MANIFEST_NAME, Description, Manifest, read_manifest
-from data.rules import bounded_actions, lacks
+from data.rules import bounded_actions, check_length, lacks
 from data.safe.npz import Npz, open_npz
 
 MOST_ROWS = 100_000
@@ -142,6 +142,7 @@ class Dataset:
         episode = Episode(**columns)
         validate(episode, str(path))
         manifest = self.manifest
+        check_length(str(path), episode.length, manifest.task, manifest.horizon)
         image = _square(manifest.image_size)
         _check_dims(episode, Dims(manifest.action_dim, manifest.state_dim, manifest.physics_dim, image), str(path))
         return episode
