@@ -5,6 +5,7 @@ not: so a pair of observations is measured by its Mahalanobis distance from all 
 every number of it changes no more than in a step. Symbols: N pairs, S numbers of an observation.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,10 @@ BEYOND_USUAL, BEYOND_RARE, MOST = 5.0, 4.0, 15.0
 """A jump is this many times the usual distance and the rare one, or MOST times the usual.
 
 Steps of the bundled recordings, the cheetah, the ant and the door are at most 10.8 times the usual and 2.8 times the
-rare; resets of the hopper, the walkers and the door at least 8; those of the cheetah from 2 on, so not all are seen.
+rare; resets of the hopper, the walkers and the door at least 12; those of the cheetah from 2 on, so not all are seen.
 """
+LARGEST = 1e30
+"""Beyond which numbers are not told apart: their squares could not be."""
 MOST_FITTED = 50_000
 """Pairs that the covariance is of, evenly spread, at most."""
 BLOCKS = 8
@@ -43,7 +46,9 @@ GREYS = BLOCKS * BLOCKS
 def vectors_of(episode: Episode) -> NDArray[np.float32] | None:
     """What an episode's rows are compared by, (T+1, S): its vectors, else its physics, else images in coarse greys."""
     if episode.state is not None or episode.physics is not None:
-        return np.asarray(episode.physics if episode.state is None else episode.state, np.float32)
+        return np.clip(episode.physics if episode.state is None else episode.state, -LARGEST, LARGEST).astype(
+            np.float32
+        )
     if episode.image is None:
         return None
     return coarse(episode.image)
@@ -52,20 +57,63 @@ def vectors_of(episode: Episode) -> NDArray[np.float32] | None:
 def coarse(observation: NDArray[Any]) -> NDArray[np.float32]:
     """Vectors (N, S) as they are; images (N, H, W, 3) as means of grey over blocks, at most 64 numbers each."""
     if observation.ndim != 4:
-        return observation.reshape(len(observation), -1).astype(np.float32)
+        numbers = observation.reshape(len(observation), int(np.prod(observation.shape[1:])))
+        return np.clip(numbers, -LARGEST, LARGEST).astype(np.float32)
     rows, height, width = observation.shape[:3]
     high, wide = min(BLOCKS, height), min(BLOCKS, width)
     grey = observation[:, : height - height % high, : width - width % wide].mean(axis=-1, dtype=np.float32)
     return grey.reshape(rows, high, height // high, wide, width // wide).mean(axis=(2, 4)).reshape(rows, -1)
 
 
+@dataclass(frozen=True)
+class Steps:
+    """What pairs of consecutive observations have in common, robustly."""
+
+    changes_only: bool
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    root: NDArray[np.float64]
+    """Of the covariance, in units of `scale`: its Cholesky factor."""
+    distances: NDArray[np.float64]
+    """Of the pairs that it was fitted to."""
+
+    @classmethod
+    def of(cls, before: NDArray[np.float32], after: NDArray[np.float32]) -> "Steps":
+        """Fit them to pairs (N, S) each, of which there is one at least."""
+        some = slice(None, None, -(-len(before) // MOST_FITTED))
+        size = before.shape[1]
+        changes_only = size == GREYS or len(before) < 2 * LEAST * size
+        values = _values(before[some], after[some], changes_only)
+        floor = FLOOR * np.ptp(before[some].astype(np.float64), axis=0)
+        floor = floor if changes_only else np.tile(floor, 2)
+        kept = np.ones(len(values), bool)
+        for _ in range(ROUNDS):
+            mean, scale = values[kept].mean(axis=0), np.maximum(values[kept].std(axis=0), floor)
+            scale[scale == 0.0] = 1.0
+            units = (values[kept] - mean) / scale
+            whole = np.identity(len(scale)) if changes_only else np.cov(units.T)
+            root = np.linalg.cholesky(whole + RIDGE * np.identity(len(scale)))
+            fitted = cls(changes_only, mean, scale, root, _mahalanobis(values, mean, scale, root))
+            kept = fitted.distances <= np.quantile(fitted.distances, TRIMMED)
+        return fitted
+
+    def distance(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The distances of pairs (K, S) from these, (K,)."""
+        blocks = [slice(start, start + MOST_FITTED) for start in range(0, len(before), MOST_FITTED)]
+        parts = [_values(before[block], after[block], self.changes_only) for block in blocks]
+        return np.concatenate([_mahalanobis(part, self.mean, self.scale, self.root) for part in parts])
+
+
 def jumps(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which pairs of consecutive observations, (N, S) each, are no steps, (N,)."""
     if not len(before):
         return np.zeros(0, bool)
-    distance, _ = _distances(before, after, before[:0], after[:0])
-    usual, rare = np.quantile(distance, (USUAL, RARE))
-    found: NDArray[np.bool_] = distance > max(BEYOND_USUAL * usual, min(BEYOND_RARE * rare, MOST * usual))
+    steps = Steps.of(before, after)
+    usual, rare = np.quantile(steps.distances, (USUAL, RARE))
+    usual = max(usual, 1.0)  # where hardly anything moves, moving is no jump
+    found: NDArray[np.bool_] = steps.distance(before, after) > max(
+        BEYOND_USUAL * usual, min(BEYOND_RARE * rare, MOST * usual)
+    )
     return found
 
 
@@ -79,37 +127,19 @@ def unusual(
 
     Where there are no steps, none is.
     """
-    if not len(before):
+    if not len(before) or not len(asked_before):
         return np.zeros(len(asked_before), bool)
-    distance, asked = _distances(before, after, asked_before, asked_after)
-    beyond: NDArray[np.bool_] = asked > (1.0 + ROUNDING) * np.quantile(distance, USUAL)
+    steps = Steps.of(before, after)
+    beyond: NDArray[np.bool_] = steps.distance(asked_before, asked_after) > (1.0 + ROUNDING) * np.quantile(
+        steps.distances, USUAL
+    )
     return beyond
 
 
-def _distances(
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-    asked_before: NDArray[np.float32],
-    asked_after: NDArray[np.float32],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distances of pairs from themselves, (N,), and of other pairs from those, (K,)."""
-    pairs = np.concatenate([before, after], axis=1, dtype=np.float64)
-    asked = np.concatenate([asked_before, asked_after], axis=1, dtype=np.float64)
-    floor = FLOOR * np.ptp(pairs, axis=0)
-    size = before.shape[1]
-    few = size == GREYS or len(pairs) < LEAST * pairs.shape[1]
-    if few:
-        pairs, asked, floor = pairs[:, size:] - pairs[:, :size], asked[:, size:] - asked[:, :size], floor[:size]
-    fitted = pairs[:: -(-len(pairs) // MOST_FITTED)]
-    kept = np.ones(len(fitted), bool)
-    for _ in range(ROUNDS):
-        mean, scale = fitted[kept].mean(axis=0), np.maximum(fitted[kept].std(axis=0), floor)
-        scale[scale == 0.0] = 1.0
-        whole = np.identity(len(scale)) if few else np.cov((fitted[kept] - mean).T / scale[:, None])
-        root = np.linalg.cholesky(whole + RIDGE * np.identity(len(scale)))
-        distance = _mahalanobis(fitted, mean, scale, root)
-        kept = distance <= np.quantile(distance, TRIMMED)
-    return _mahalanobis(pairs, mean, scale, root), _mahalanobis(asked, mean, scale, root)
+def _values(before: NDArray[np.float32], after: NDArray[np.float32], changes_only: bool) -> NDArray[np.float64]:
+    """What of pairs is looked at."""
+    one, other = before.astype(np.float64), after.astype(np.float64)
+    return other - one if changes_only else np.concatenate([one, other], axis=1)
 
 
 def _mahalanobis(

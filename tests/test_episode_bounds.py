@@ -164,3 +164,15 @@ def test_an_episode_that_ends_where_the_next_starts_loses_that_step(
     assert decoded.lengths.tolist()[0] == 80 and decoded.lengths[-1] == 81 and decoded.is_first.sum() == 3
     assert pixels or decoded.lengths.tolist() == [80, 80, 81]
     assert "left out" in capsys.readouterr().err
+
+
+def test_jumps_are_looked_for_in_any_numbers() -> None:
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        rows, size = int(rng.integers(1, 300)), int(rng.choice([1, 2, 11, 64]))
+        scale = np.exp(rng.uniform(-60.0, 60.0, size)) * (rng.random(size) < 0.8)  # some never change
+        seen = np.clip(rng.normal(size=(rows, size)).cumsum(axis=0) * scale, -1e30, 1e30).astype(np.float32)
+        if rng.random() < 0.3:
+            seen[rng.integers(rows)] = rng.choice([0.0, 1e30])
+        assert jumps(seen[:-1], seen[1:]).shape == (rows - 1,)
+        assert not seen[:1].any() or not jumps(np.repeat(seen[:1], 9, 0), np.repeat(seen[:1], 9, 0)).any()
