@@ -37,6 +37,8 @@ LARGEST = 1e30
 """Beyond which numbers are not told apart: their squares could not be."""
 MOST_FITTED = 50_000
 """Pairs that the covariance is of, evenly spread, at most."""
+IMAGE_AXES = 4
+"""Of images (T, H, W, 3); vectors (T, S) have two."""
 BLOCKS = 8
 """Squares on each side that an image is averaged over."""
 GREYS = BLOCKS * BLOCKS
@@ -45,24 +47,21 @@ GREYS = BLOCKS * BLOCKS
 
 def vectors_of(episode: Episode) -> NDArray[np.float32] | None:
     """What an episode's rows are compared by, (T+1, S): its vectors, else its physics, else images in coarse greys."""
-    if episode.state is not None or episode.physics is not None:
-        return np.clip(episode.physics if episode.state is None else episode.state, -LARGEST, LARGEST).astype(
-            np.float32
-        )
-    if episode.image is None:
-        return None
-    return coarse(episode.image)
+    seen = next((each for each in (episode.state, episode.physics, episode.image) if each is not None), None)
+    return None if seen is None else coarse(seen)
 
 
 def coarse(observation: NDArray[Any]) -> NDArray[np.float32]:
     """Vectors (N, S) as they are; images (N, H, W, 3) as means of grey over blocks, at most 64 numbers each."""
-    if observation.ndim != 4:
+    if observation.ndim != IMAGE_AXES:
         numbers = observation.reshape(len(observation), int(np.prod(observation.shape[1:])))
-        return np.clip(numbers, -LARGEST, LARGEST).astype(np.float32)
+        vectors: NDArray[np.float32] = np.clip(numbers, -LARGEST, LARGEST).astype(np.float32)
+        return vectors
     rows, height, width = observation.shape[:3]
     high, wide = min(BLOCKS, height), min(BLOCKS, width)
     grey = observation[:, : height - height % high, : width - width % wide].mean(axis=-1, dtype=np.float32)
-    return grey.reshape(rows, high, height // high, wide, width // wide).mean(axis=(2, 4)).reshape(rows, -1)
+    means: NDArray[np.float32] = grey.reshape(rows, high, height // high, wide, width // wide).mean(axis=(2, 4))
+    return means.reshape(rows, high * wide)
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Steps:
     changes_only: bool
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
-    root: NDArray[np.float64]
+    root: NDArray[Any]
     """Of the covariance, in units of `scale`: its Cholesky factor."""
     distances: NDArray[np.float64]
     """Of the pairs that it was fitted to."""
@@ -143,7 +142,7 @@ def _values(before: NDArray[np.float32], after: NDArray[np.float32], changes_onl
 
 
 def _mahalanobis(
-    values: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64], root: NDArray[np.float64]
+    values: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64], root: NDArray[Any]
 ) -> NDArray[np.float64]:
     distance: NDArray[np.float64] = np.sqrt(np.square(np.linalg.solve(root, ((values - mean) / scale).T)).mean(axis=0))
     return distance

@@ -5,6 +5,7 @@ actions led to. Symbols: M rows.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,9 @@ class Rows:
 
     where: str
     """What errors call them."""
-    observation: NDArray[np.generic]
+    observation: NDArray[Any]
     """(M, ...)."""
-    following: NDArray[np.generic] | None
+    following: NDArray[Any] | None
     """(M, ...): next observations, where they are known."""
     terminal: NDArray[np.bool_]
     """(M,): whether the task ended an episode with this row."""
@@ -88,7 +89,7 @@ def cut(rows: Rows, horizon: int | None, task: str, notes: Notes) -> Cut:
     return Cut(end, known & ~moved)
 
 
-def _moved_up(rows: Rows, following: NDArray[np.generic], end: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _moved_up(rows: Rows, following: NDArray[Any], end: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which last rows have the first observation of the next episode as their next one, (M,).
 
     A step there that is as far as any other is one: a long run was cut into pieces. Of terminations it counts where
@@ -138,7 +139,7 @@ def _cut_by_number(rows: Rows, end: NDArray[np.bool_], horizon: int, task: str, 
     return whole
 
 
-def _apart(one: NDArray[np.generic], other: NDArray[np.generic]) -> NDArray[np.bool_]:
+def _apart(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
     """Which rows differ by more than rounding."""
     if one.dtype.kind != "f":
         return ~_same(one, other)
@@ -146,7 +147,7 @@ def _apart(one: NDArray[np.generic], other: NDArray[np.generic]) -> NDArray[np.b
     return apart
 
 
-def _same(one: NDArray[np.generic], other: NDArray[np.generic]) -> NDArray[np.bool_]:
+def _same(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
     """Which rows are the same, bit for bit."""
     same: NDArray[np.bool_] = (one == other).all(axis=tuple(range(1, one.ndim)))
     return same

@@ -117,11 +117,8 @@ def episodes_from_arrays(
             "or make_episode each episode with its last observation"
         )
     of, notes = None if task is None else get_task(task), Notes()
-    found = cut(
-        Rows("the arrays", seen, following, terminal, timeout),
-        *(None, "") if of is None else (of.horizon, of.name),
-        notes,
-    )
+    rows = Rows("the arrays", seen, following, terminal, timeout)
+    found = cut(rows, None if of is None else of.horizon, "" if of is None else of.name, notes)
     if (unseen := found.end & terminal & ~found.known).any():
         raise UserError(
             f"row {unseen.argmax()} is terminal, but its next observation is where the next episode starts; give what "
@@ -129,13 +126,13 @@ def episodes_from_arrays(
         )
     notes.report("the arrays")
     made = []
-    for rows in _between(found.end):
-        if following is not None and found.known[rows.stop - 1]:
-            whole = np.concatenate([seen[rows], following[rows.stop - 1 : rows.stop]])
-            made.append(make_episode(whole, action[rows], reward[rows], bool(terminal[rows.stop - 1])))
-        elif rows.stop - rows.start > 1:
-            steps = slice(rows.start, rows.stop - 1)
-            made.append(make_episode(seen[rows], action[steps], reward[steps]))
+    for piece in _between(found.end):
+        if following is not None and found.known[piece.stop - 1]:
+            whole = np.concatenate([seen[piece], following[piece.stop - 1 : piece.stop]])
+            made.append(make_episode(whole, action[piece], reward[piece], bool(terminal[piece.stop - 1])))
+        elif piece.stop - piece.start > 1:
+            steps = slice(piece.start, piece.stop - 1)
+            made.append(make_episode(seen[piece], action[steps], reward[steps]))
     return made
 
 
