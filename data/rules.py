@@ -125,13 +125,14 @@ def equal_rewards(reward: NDArray[Any], terminates: bool) -> str | None:
 
 
 def repeats_at_the_end(observation: NDArray[Any], lengths: NDArray[np.int64], is_terminal: NDArray[np.bool_]) -> bool:
-    """Whether an episode that terminates ends in the vector before, of rows (N, S) in episodes of `lengths` rows (E,).
+    """Whether most episodes that terminate end in the vector before, of rows (N, S) in episodes of `lengths` rows (E,).
 
     What was observed there is then unknown: version 0 of D4RL's files does not have it, nor do copies of them.
     """
     last = np.cumsum(lengths) - 1
     last = last[is_terminal[last] & (lengths > 1)]
-    return bool((observation[last] == observation[last - 1]).all(axis=-1).any())
+    repeated = (observation[last] == observation[last - 1]).all(axis=-1)
+    return 2 * int(repeated.sum()) > len(repeated)
 
 
 def admitted(episodes: Iterator[tuple[str, Episode]], task: Task | None, notes: Notes) -> Iterator[tuple[str, Episode]]:
