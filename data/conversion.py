@@ -7,7 +7,7 @@ from combo_common.errors import UserError
 from data.episode import Episode
 from data.formats.base import Contents, Source
 from data.formats.registry import format_named
-from data.load import check_sizes
+from data.rules import check_sizes
 from data.simulate.rendering import observe_episodes
 from envs.task import Task
 

@@ -1,13 +1,14 @@
 """A dataset in memory (or on the disk, as a map) as training reads it: rows of all episodes end to end."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.episode import Episode
+from data.rules import repeats_at_the_end
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class TrajectoryDataset:
     def of_states(cls, episodes: list[Episode]) -> "TrajectoryDataset":
         """Episodes that have vector observations; physics are kept where all have them."""
         physics = [episode.physics for episode in episodes if episode.physics is not None]
-        return cls(
+        rows = cls(
             observation=np.concatenate([episode.columns()["state"] for episode in episodes]),
             action=np.concatenate([episode.action for episode in episodes]),
             reward=np.concatenate([episode.reward for episode in episodes]),
@@ -44,6 +45,8 @@ class TrajectoryDataset:
             lengths=np.array([episode.length + 1 for episode in episodes]),
             physics=np.concatenate(physics) if len(physics) == len(episodes) else None,
         )
+        repeats = repeats_at_the_end(rows.observation, rows.lengths, rows.is_terminal)
+        return replace(rows, endings_seen=not repeats)
 
     def episodes(self) -> Iterator[Episode]:
         """The episodes of vector observations, one after another."""

@@ -33,7 +33,7 @@ def main() -> None:
     if task is not None and source.dataset is not None and source.dataset.manifest.task != task.name:
         raise UserError(f"{source.where} is of {source.dataset.manifest.task}, not of {task.name}; leave --task out")
     sampled = Sampled()
-    report = inspect_dataset(source.about(), source.format.name, source, sampled)
+    report = inspect_dataset(source.about(), source.format.name, source.read(), sampled, source.notes)
     print(json.dumps(asdict(report), indent=1) if options.json else format_report(report))
     if options.pictures is not None:
         for path in write_pictures(options.pictures, report, sampled):

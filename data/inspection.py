@@ -11,6 +11,9 @@ from combo_common.errors import UserError
 from combo_common.spacing import evenly_spaced
 from data.episode import Episode
 from data.formats.base import Named
+from data.jumps import jumps, vectors_of
+from data.notes import Notes
+from data.rules import equal_rewards
 from envs.pixels import BLACK
 from envs.registry import find_task
 
@@ -96,19 +99,29 @@ class Sampled:
 
 
 def inspect_dataset(
-    about: dict[str, Any], layout: str, episodes: Iterable[Named], sampled: Sampled | None = None
+    about: dict[str, Any],
+    layout: str,
+    episodes: Iterable[Named],
+    sampled: Sampled | None = None,
+    notes: Notes | None = None,
 ) -> Report:
     """Read a dataset once, one episode in memory at a time. Raises UserError as reading it does.
 
-    `about` has task, split, horizon, random_return and expert_return at least. `sampled` keeps some episodes to show.
+    `about` has task, split, horizon, random_return and expert_return at least. `sampled` keeps some episodes to show;
+    `notes` are of what was done while the episodes were read.
     """
     actions, rewards, returns, lengths = [], [], [], []
     terminals = short = done = 0
     odd: list[str] = []
     by_kind: dict[str, list[str]] = {}
     seen: dict[bytes, str] = {}
+    names: list[str] = []
+    compared: list[NDArray[np.float32]] = []
     for where, episode in episodes:
         name = where.rsplit("/", 1)[-1]
+        names.append(name)
+        if (vectors := vectors_of(episode)) is not None:
+            compared.append(vectors)
         actions.append(episode.action[1:])
         rewards.append(episode.reward[1:])
         returns.append(episode.episode_return)
@@ -126,11 +139,15 @@ def inspect_dataset(
     if not returns:
         raise UserError("there are no episodes; name another dataset")
     action, reward = np.concatenate(actions), np.concatenate(rewards)
-    for found, names in by_kind.items():
-        if len(names) <= NAMED:
-            odd += [f"{name}: {found}" for name in names]
+    for found, those in by_kind.items():
+        if len(those) <= NAMED:
+            odd += [f"{name}: {found}" for name in those]
         else:
-            odd.append(f"{names[0]} and {len(names) - 1} others: {found}")
+            odd.append(f"{those[0]} and {len(those) - 1} others: {found}")
+    odd += _jumps(names, compared)
+    same = equal_rewards(reward, bool(terminals))
+    odd += [] if same is None else [same]
+    odd += [] if notes is None else notes.lines()
     if short:
         odd.append(f"{short} episodes end neither at the horizon of {about['horizon']} nor by the task")
     elif len(set(lengths)) > 1 and not terminals:
@@ -171,6 +188,24 @@ def inspect_dataset(
         action_coverage=(bins >= VISITED * len(action)).mean(axis=1).tolist(),
         oddities=odd,
     )
+
+
+def _jumps(names: list[str], compared: list[NDArray[np.float32]]) -> list[str]:
+    """Lines about pairs of consecutive observations, of episodes (T+1, S), that are no step of the others' kind."""
+    if len(compared) != len(names) or len({vectors.shape[1] for vectors in compared}) != 1:
+        return []
+    found = jumps(
+        np.concatenate([vectors[:-1] for vectors in compared]), np.concatenate([vectors[1:] for vectors in compared])
+    )
+    stops = np.cumsum([len(vectors) - 1 for vectors in compared])
+    by_episode = np.split(np.flatnonzero(found), np.searchsorted(np.flatnonzero(found), stops[:-1]))
+    lines = [
+        f"{name}: the observations jump in {len(rows)} {'step' if len(rows) == 1 else 'steps'}, first in step "
+        f"{rows[0] - stop + len(vectors)} of {len(vectors) - 1}: an end may not be marked"
+        for name, vectors, stop, rows in zip(names, compared, stops, by_episode, strict=True)
+        if len(rows)
+    ]
+    return lines if len(lines) <= NAMED else [*lines[:NAMED], f"{len(lines) - NAMED} more episodes jump, too"]
 
 
 def _oddities(episode: Episode) -> list[str]:

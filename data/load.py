@@ -26,13 +26,14 @@ from data.episode import DTYPES, OPTIONAL, Episode
 from data.formats.base import Source
 from data.formats.manifest import check_fits
 from data.reference import resolve
+from data.rules import check_sizes, equal_observations, equal_rewards, lacks
 from data.simulate.rendering import observe_episodes, render_episodes
 from envs.pixels import averaged, drawn_size
 from envs.task import VIEWPOINTS, ObservationSpec, Task
 
 Storage = Literal["auto", "memory", "memmap"]
 """Where images are while they are trained on; auto: in memory where they leave room for the rest."""
-DECODED_VERSION = 1
+DECODED_VERSION = 2
 """Rises with what changes how images are drawn or rows are laid out: what was decoded before is not used then."""
 SHARE = 0.5
 """Of the free memory, beyond which images stay on the disk."""
@@ -64,7 +65,22 @@ def load_states(
     it does not fit the task.
     """
     source = resolve(name_or_path, task, data_dir).open(task, skip_corrupt)
+    return with_remarks(_states(source, task, progress), source.where)
+
+
+def with_remarks(decoded: TrajectoryDataset, where: str) -> TrajectoryDataset:
+    """A dataset as it is; that its rewards or observations never differ is said on the standard error."""
+    rewards = equal_rewards(decoded.reward[~decoded.is_first], bool(decoded.is_terminal.any()))
+    for remark in (rewards, equal_observations(decoded.observation)):
+        if remark is not None:
+            print(f"{where}: {remark}", file=sys.stderr, flush=True)
+    return decoded
+
+
+def _states(source: Source, task: Task, progress: bool) -> TrajectoryDataset:
+    """The vectors of all episodes; see `load_states`."""
     if (decoded := source.format.states(source, task)) is not None:
+        source.notes.report(source.where)
         return decoded
     if source.dataset is not None:
         check_fits(source.dataset.manifest, task, None, source.where)
@@ -72,32 +88,12 @@ def load_states(
     episodes = []
     for where, episode in source:
         if episode.state is None:
-            raise UserError(f"{where} holds images and no states; use --obs pixels")
+            raise lacks(where, "state", episode.columns())
         check_sizes(where, task, state=episode.state, action=episode.action)
-        check_length(where, episode, task)
         episodes.append(replace(_of_robot(episode, task), image=None))
     if not episodes:
         raise UserError(f"there are no episodes in {source.where}; use another dataset")
     return TrajectoryDataset.of_states(episodes)
-
-
-def check_sizes(where: str, task: Task, **columns: NDArray[Any]) -> None:
-    """Raise UserError where vectors of an episode are not of the task's sizes."""
-    for key, column in columns.items():
-        size = task.state_dim if key == "state" else task.action_dim
-        if column.shape[1] != size:
-            raise UserError(
-                f"{where}: `{key}` has {column.shape[1]} numbers, but {task.name} has {size}; name the --task it is of"
-            )
-
-
-def check_length(where: str, episode: Episode, task: Task) -> None:
-    """Raise UserError for an episode longer than the task's: steps of another action repeat teach other steps."""
-    if episode.length > task.horizon:
-        raise UserError(
-            f"{where} has {episode.length} steps, but episodes of {task.name} have {task.horizon} at most, of "
-            f"{task.action_repeat} control steps each; its action repeat is another, or its --task"
-        )
 
 
 def _of_robot(episode: Episode, task: Task) -> Episode:
@@ -154,7 +150,7 @@ def load_pixels(
     missing = (source.count or 0) - len(decoded.lengths)
     if cached and skip_corrupt and missing > 0:  # said again: it was not read again
         print(f"{source.where}: left out {missing} of {source.count} files, which are damaged", file=sys.stderr)
-    return decoded
+    return with_remarks(decoded, source.where)
 
 
 def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) -> Iterator[Episode]:
@@ -166,10 +162,9 @@ def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) ->
     said = f"decoding {Path(source.where).name}"
     for where, episode in progress_bar(source, desc=said, unit="episode", total=source.count, disable=not progress):
         if episode.image is None:
-            raise UserError(f"{where} holds states and no images; use --obs state")
+            raise lacks(where, "image", episode.columns())
         episode = replace(episode, image=resized(where, episode.image, size))
         check_sizes(where, task, action=episode.action)
-        check_length(where, episode, task)
         yield episode if dataset is not None else _of_robot(episode, task)
 
 

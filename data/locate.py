@@ -65,7 +65,9 @@ def _how_to_collect(name: str, data_dir: Path) -> str:
 
 def task_by_name(name_or_path: str) -> str | None:
     """The task that a dataset's name tells; None where it tells none."""
-    return _longest(known_tasks(), name_or_path)
+    keeper = format_that_keeps(name_or_path)
+    told = None if keeper is None or keeper.store is None else keeper.store.task(name_or_path)
+    return told or _longest(known_tasks(), name_or_path)
 
 
 def split_by_name(name_or_path: str) -> str:

@@ -12,7 +12,8 @@ from data.formats.registry import format_of, format_that_keeps, is_file_of_data
 from data.formats.store import Store
 from data.locate import known_names, split_by_name, task_by_name, unknown
 from data.skipped import Skipped
-from envs.registry import get_task, is_name
+from envs.environment_ids import same_environment
+from envs.registry import find_task, get_task, is_name, task_of_environment
 from envs.task import Task
 
 
@@ -90,7 +91,25 @@ class DatasetReference:
         where = self.name if self.store is not None and self.store.by_name else str(self.local)
         skipped = Skipped() if skip_corrupt else None
         form = self.format if self.path == self.local and self.format is not None else format_of(self.local)
-        return form.open(self.local, where, told, self.split, skipped)
+        source = form.open(self.local, where, told, self.split, skipped)
+        if told is not None:
+            _check_environment(source, told)
+        return source
+
+
+def _check_environment(source: Source, task: Task) -> None:
+    """Raise UserError for a dataset that says it was recorded in another environment than the task's."""
+    said = source.environment
+    of = source.metadata.get("task")
+    if not said and of is not None and of != task.name and (other := find_task(str(of))) is not None:
+        said = other.environment
+    if said and task.environment and not same_environment(said, task.environment):
+        own = task_of_environment(said)
+        remedy = "name a dataset of that" if own is None else f"use --task {own}"
+        raise UserError(
+            f"{source.where} was recorded in {said}, but {task.name} is played in {task.environment}, whose dynamics "
+            f"and rewards are others; {remedy}"
+        )
 
 
 def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> DatasetReference:

@@ -1,5 +1,7 @@
 """The tasks that come with the project, and where each figure came from."""
 
+from dataclasses import replace
+
 from envs.task import Task
 
 LEG = ("thigh", "shin", "foot")
@@ -36,6 +38,7 @@ def robot(
     physics_names: tuple[str, ...] = (),
     unseen: int = 1,
     seen_too: tuple[str, ...] = (),
+    environment: str = "",
 ) -> Task:
     """One of gymnasium's robots, with D4RL's conventions: what it observes are all but the first `unseen` positions."""
     physics = physics_names or names(*positions)
@@ -58,6 +61,7 @@ def robot(
         references=references[2],
         fps=fps,
         termination=termination,
+        environment=environment,
         medium_share=1.0 / 3.0,
         whole_replay=True,
     )
@@ -177,24 +181,28 @@ BUILTIN = {
             *("halfcheetah", CHEETAH, 6, 17, "HalfCheetah-v4: v_x - 0.1 |a|^2"),
             references=(-280.178953, 12135.0, D4RL),
             fps=20,
+            environment="HalfCheetah-v4",
         ),
         robot(
             *("hopper", HOPPER, 3, 11, "Hopper-v4: v_x + 1 - 0.001 |a|^2"),
             references=(-20.272305, 3234.3, D4RL),
             fps=125,
             termination="hopper",
+            environment="Hopper-v4",
         ),
         robot(
             *("walker2d", WALKER2D, 6, 17, "Walker2d-v4: v_x + 1 - 0.001 |a|^2"),
             references=(1.629008, 4592.3, D4RL),
             fps=125,
             termination="walker2d",
+            environment="Walker2d-v4",
         ),
         robot(
             *("ant", (), 8, 27, "Ant-v4: v_x + 1 - 0.5 |a|^2"),
             references=(-325.6, 3879.7, D4RL),
             fps=20,
             termination="ant",
+            environment="Ant-v4",
             physics_names=ANT,
             unseen=2,
         ),
@@ -203,17 +211,38 @@ BUILTIN = {
             seen_too=("torso's height",),
             references=(-2374.5, 5308.7, MEASURED),
             fps=20,
+            environment="HalfCheetah-v4",
         ),
         robot(
             *("ant-angle", (), 8, 27, "v . (cos 30, sin 30) - 0.5 |a|^2 - 5e-4 |contacts|^2 + 1"),
             references=(-79.9, 2776.9, MEASURED),
             fps=20,
             termination="ant",
+            environment="Ant-v4",
             physics_names=ANT,
             unseen=2,
         ),
         *sawyer("sawyer-door-dense", "Meta-World door-open-v3's reward, a tenth of it", 50.0),
         *sawyer("sawyer-door", "1 while the door is fully open, else 0", 50.0, learnt_on="sawyer-door-dense"),
         *sawyer("sawyer-door-close", "1 while the door is closed, else 0", 50.0),
+    )
+}
+
+
+V5 = "-v5"
+"""How names of tasks end that are the robots of gymnasium's version 5, in which Minari's sets were recorded."""
+BUILTIN |= {
+    f"{robot}{V5}": replace(
+        BUILTIN[robot],
+        name=f"{robot}{V5}",
+        reward=f"{reward}, of v5",
+        references=f"{D4RL}, measured in version 2 of the robot",
+        environment=BUILTIN[robot].environment.replace("-v4", V5),
+    )
+    for robot, reward in (
+        ("halfcheetah", "HalfCheetah: v_x - 0.1 |a|^2"),
+        ("hopper", "Hopper: v_x - 0.001 |a|^2, and 1 in a healthy step"),
+        ("walker2d", "Walker2d: v_x - 0.001 |a|^2, and 1 in a healthy step"),
+        ("ant", "Ant: v_x - 0.5 |a|^2 - 5e-4 |contacts|^2, and 1 in a healthy step"),
     )
 }

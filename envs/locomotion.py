@@ -1,9 +1,12 @@
-"""The robots of D4RL and the two tasks that ask for generalisation, in gymnasium's v4 simulations.
+"""The robots of D4RL and the two tasks that ask for generalisation, in gymnasium's simulations.
 
-Version 4 has the dynamics and rewards that D4RL's files were made with; v5 changed walker2d's friction and health.
+Version 4 has the dynamics and rewards that D4RL's files were made with. Version 5, in which Minari's sets were
+recorded, has another friction of walker2d's left foot, pays nothing for being healthy in the step in which a robot
+falls, and takes the ant's contacts off its reward.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +20,13 @@ gl.choose_if_any()  # mujoco decides by it when it is imported
 
 import mujoco  # noqa: E402
 from gymnasium.envs.mujoco.ant_v4 import AntEnv  # noqa: E402
+from gymnasium.envs.mujoco.ant_v5 import AntEnv as Ant5  # noqa: E402
 from gymnasium.envs.mujoco.half_cheetah_v4 import HalfCheetahEnv  # noqa: E402
+from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv as HalfCheetah5  # noqa: E402
 from gymnasium.envs.mujoco.hopper_v4 import HopperEnv  # noqa: E402
+from gymnasium.envs.mujoco.hopper_v5 import HopperEnv as Hopper5  # noqa: E402
 from gymnasium.envs.mujoco.walker2d_v4 import Walker2dEnv  # noqa: E402
+from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv as Walker2d5  # noqa: E402
 
 FASTEST = 3.0
 """m/s that halfcheetah-jump pays for; running faster pays no more."""
@@ -59,6 +66,10 @@ SIMULATORS: dict[str, Any] = {
     "ant": AntEnv,
     "halfcheetah-jump": HalfCheetahEnv,
     "ant-angle": AntEnv,
+    "halfcheetah-v5": HalfCheetah5,
+    "hopper-v5": Hopper5,
+    "walker2d-v5": Walker2d5,
+    "ant-v5": partial(Ant5, include_cfrc_ext_in_observation=False),
 }
 REWARDS: dict[str, Callable[[Any, Info, Action], float]] = {"halfcheetah-jump": jump, "ant-angle": angle}
 """Of the tasks whose reward is not gymnasium's own."""

@@ -17,6 +17,7 @@ from typing import Any
 from combo_common.errors import UserError
 from envs.adapters import ADAPTERS, adapted
 from envs.builtin import BUILTIN
+from envs.environment_ids import same_environment
 from envs.task import Task
 
 ENTRY_POINTS = "latent_combo.tasks"
@@ -82,6 +83,18 @@ def get_task(name: str) -> Task:
     raise UserError(
         f"unknown task {name!r}; known tasks like it: {', '.join(nearest)}; others are {others} or my_module:my_task"
     )
+
+
+def task_of_environment(environment: str) -> str | None:
+    """The task that is played in one of Gymnasium's environments, by its id: the project's own, or the adapter's.
+
+    None for an empty id.
+    """
+    if not environment:
+        return None
+    known = (task.name for task in BUILTIN.values() if task.environment)
+    own = (name for name in known if same_environment(BUILTIN[name].environment, environment))
+    return next(own, f"gymnasium:{environment}")
 
 
 def _made(name: str) -> Task:

@@ -120,6 +120,8 @@ class Task:
     """The task on whose reward behaviour policies are trained, if it is not this one's: of the same robot and start."""
     learns_within: int = 10_000
     """Agent steps between saves of its behaviour learner, and half of those between snapshots of the policy."""
+    environment: str = ""
+    """Gymnasium's id of the environment whose dynamics and endings it has, such as Hopper-v4; empty where none has."""
     whole_replay: bool = False
     """Whether `medium-replay` is all of the replay up to the medium policy, as in D4RL, not an even cut of it."""
 

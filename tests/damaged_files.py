@@ -67,9 +67,11 @@ def hopper_columns() -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(0)
     observation = rng.normal(size=(12, 11)).astype(np.float32)
     number = np.arange(12)
+    following = np.roll(observation, -1, 0)
+    following[[5, 11]] = np.random.default_rng(1).normal(size=(2, 11))  # what is in no other row
     return {
         "observations": observation,
-        "next_observations": np.roll(observation, -1, 0),
+        "next_observations": following,
         "actions": rng.uniform(-1.0, 1.0, (12, 3)).astype(np.float32),
         "rewards": rng.uniform(0.0, 2.0, 12).astype(np.float32),
         "terminals": number == 5,

@@ -37,7 +37,7 @@ from data.formats.d4rl import read_d4rl
 from data.formats.dreamer import read_episode
 from data.formats.hdf5_file import read_metadata
 from data.formats.manifest import MANIFEST_NAME, read_manifest
-from data.formats.minari import minari_episodes
+from data.formats.minari import minari_episodes, recorded_in
 from data.formats.native import Dataset
 from data.formats.vd4rl import read_shard
 from data.safe.npz import open_npz
@@ -189,6 +189,13 @@ def test_a_shard(tmp_path: Path) -> None:
 def test_a_file_of_d4rls_layout(tmp_path: Path) -> None:
     path = tmp_path / "hopper.hdf5"
     contents = [write_hdf5(path, hopper_columns(), packed=packed).read_bytes() for packed in (False, True)]
+    unmarked = hopper_columns() | {"timeouts": np.zeros(12, bool)}  # as version 0 has them
+    contents.append(
+        write_hdf5(path, {key: unmarked[key] for key in unmarked if key != "next_observations"}).read_bytes()
+    )
+    moved_up = hopper_columns()
+    moved_up["next_observations"] = np.roll(moved_up["observations"], -1, axis=0)
+    contents.append(write_hdf5(path, moved_up).read_bytes())
     fuzz("d4rl", 1500, path, contents, lambda _: read_d4rl(path, HOPPER).episodes())
 
 
@@ -222,6 +229,7 @@ def test_a_folder_of_minaris(holds: str, file: str, tmp_path: Path, monkeypatch:
     path = folder / file
 
     def read(_: bytes) -> Iterable[Episode]:
+        assert recorded_in(folder).isprintable()
         return (episode for _, episode in minari_episodes(folder))
 
     fuzz(f"minari's {holds}, {file}", 250, path, [path.read_bytes()], read, named=folder)

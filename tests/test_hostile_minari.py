@@ -99,7 +99,10 @@ def text_that_leads_nowhere(file: h5py.File) -> None:
         (replace_by("episode_0/infos", text_of_another_length), "`episode_0/infos/text` refers to what is not there"),
         (replace_by("episode_0/infos/text", packed_texts), "`episode_0/infos/text` packs values of variable length"),
         (replace_by("episode_0/infos", lambda f: np.array([f.ref], h5py.ref_dtype)), "`episode_0/infos` is of a type"),
-        (replace_by("episode_0/rewards", without_chunks), "`episode_0/rewards` lacks most of its 1048576 chunks"),
+        (
+            replace_by("episode_0/rewards", without_chunks),
+            "`episode_0/rewards` was written in part, 1 of its 1048576 chunks",
+        ),
         (replace_by("episode_0/infos", text_that_leads_nowhere), "damaged"),
         (replace_by("episode_0/itself", lambda f: f["episode_0"]), "`episode_0/itself` is in the file twice"),
         (replace_by("episode_0/infos", lambda f: f["episode_0"]), "is in the file twice"),

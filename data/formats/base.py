@@ -17,6 +17,8 @@ from data.dataset import TrajectoryDataset
 from data.episode import Episode
 from data.formats.native import Dataset
 from data.formats.store import Store
+from data.notes import Notes
+from data.rules import admitted
 from data.skipped import Skipped
 from envs.registry import known_names
 from envs.task import Task
@@ -137,10 +139,23 @@ class Source:
     """What an HDF5 file says of itself."""
     skipped: Skipped | None = None
     """Counts damaged files where they are to be left out."""
+    environment: str = ""
+    """Gymnasium's id of the environment that it was recorded in; empty where it does not say so."""
+    notes: Notes = field(default_factory=Notes)
+    """What was done to it while it was last read."""
 
     def __iter__(self) -> Iterator[Named]:
-        """The episodes, one at a time, each with what it is called. Raises UserError for one that is not sound."""
-        yield from self.format.episodes(self)
+        """The episodes as `read` gives them; then what was done to them is reported."""
+        yield from self.read()
+        self.notes.report(self.where)
+
+    def read(self) -> Iterator[Named]:
+        """The episodes, one at a time, each with what it is called, as the rules of all layouts have them.
+
+        Raises UserError for one that is not sound. What was done to them is in `notes` afterwards.
+        """
+        self.notes.counts.clear()
+        yield from admitted(self.format.episodes(self), self.task, self.notes)
         if self.skipped is not None:
             self.skipped.report(self.where)
 
@@ -152,14 +167,17 @@ class Source:
         return (episode for _, episode in bar)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all files, or of the manifest that holds theirs; of both where damaged ones are left out."""
+        """SHA-256 of the content of all files, or of the manifest that has theirs; of both where damaged are left out.
+
+        Neither their times nor what they are called count.
+        """
         told = "" if self.dataset is None else self.dataset.fingerprint()
         if told and self.skipped is None:
             return told
         digest = hashlib.sha256(told.encode())
         for file in self.files:
             with suppress(FileNotFoundError), file.open("rb") as content:  # reading it says what is missing
-                digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+                digest.update(f"{file.stat().st_size}\0".encode())
                 while block := content.read(1 << 20):
                     digest.update(block)
         return digest.hexdigest()

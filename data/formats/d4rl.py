@@ -28,12 +28,11 @@ from data.formats.d4rl_columns import PHYSICS, checked, flags, read_columns, vec
 from data.formats.d4rl_rows import to_episodes
 from data.formats.hdf5_file import SUFFIXES, is_hdf5, read_metadata
 from data.formats.store import Store
+from data.notes import Notes
+from data.rows import Rows, cut
 from data.safe.hdf5 import open_hdf5
 from data.skipped import Skipped
 from envs.task import Task
-
-APART = 1e-3
-"""Share by which an observation differs from what the row before says follows, if they are of two episodes."""
 
 
 class D4RL(Format):
@@ -60,18 +59,12 @@ class D4RL(Format):
 
     def episodes(self, source: Source) -> Iterator[Named]:
         """The episodes, once the whole file is read."""
-        for number, episode in enumerate(read_d4rl(source.path, source.known_task()).episodes()):
+        for number, episode in enumerate(read_d4rl(source.path, source.known_task(), source.notes).episodes()):
             yield f"episode {number}", episode
 
     def states(self, source: Source, task: Task) -> TrajectoryDataset:
-        """The whole file. Raises UserError where it never pays, or always the same."""
-        decoded = read_d4rl(source.path, task)
-        paid = decoded.reward[~decoded.is_first]
-        if np.ptp(paid) == 0.0:
-            raise UserError(
-                f"{source.where}: `rewards` are {paid[0]:g} in every row, so there is nothing to learn; relabel it"
-            )
-        return decoded
+        """The whole file."""
+        return read_d4rl(source.path, task, source.notes)
 
     def write(self, out: str, episodes: Iterator[Episode], source: Source, look: str | None) -> int:
         """Write a file, with the source's metadata."""
@@ -111,27 +104,26 @@ class D4RL(Format):
         return unread
 
 
-def read_d4rl(path: Path, task: Task) -> TrajectoryDataset:
-    """Read a whole file. Raises UserError naming the file, the key and what is wrong with it."""
+def read_d4rl(path: Path, task: Task, notes: Notes | None = None) -> TrajectoryDataset:
+    """Read a whole file; what is done with it is noted.
+
+    Raises UserError naming the file, the key and what is wrong with it.
+    """
+    notes = Notes() if notes is None else notes
     columns = read_columns(path)
-    observation, action, reward, terminal = checked(path, columns, task)
+    observation, action, reward, terminal = checked(path, columns, task, notes)
     following = columns.get("next_observations")
     if following is not None:
-        following = vectors(path, "next_observations", following, task.state_dim, task)
+        following = vectors(path, "next_observations", following, task.state_dim, task, notes)
     timeout = columns.get("timeouts")
     if timeout is not None:
         timeout = flags(path, "timeouts", timeout)
-    elif following is None:
-        raise UserError(
-            f"{path}: without `timeouts` and `next_observations` no one can tell where its episodes end; "
-            "use version 2 of the dataset"
-        )
-    end = terminal.copy() if timeout is None else terminal | timeout
-    if following is not None:
-        apart = np.abs(following[:-1] - observation[1:]) > APART * (1.0 + np.abs(following[:-1]))
-        end[:-1] |= apart.any(-1)  # what was cut out of the file ends an episode, too
-    end[-1] = True
-    return to_episodes(observation, action, reward, terminal, end, following, _physics(path, columns, task, end))
+    found = cut(Rows(str(path), observation, following, terminal, timeout), task.horizon, task.name, notes)
+    physics = _physics(path, columns, task, found.end)
+    decoded = to_episodes(observation, action, reward, terminal, found.end, following, found.known, physics)
+    if not len(decoded.lengths):
+        raise UserError(f"{path}: no episode has a step whose next observation is known; use version 2 of the dataset")
+    return decoded
 
 
 def _physics(

@@ -8,16 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from data.notes import Notes
+from data.rules import bounded_actions, without_contacts
 from data.safe.hdf5 import open_hdf5
 from envs.task import Task
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
-ROUNDING = 1e-5
-"""How far beyond 1 an action may be by rounding; it is clipped."""
 WIDEST = 4096
 """Numbers of a row."""
-ANT_ALONE, ANT_WITH_CONTACTS = 27, 111
-"""Observations of the ant: gymnasium's v4, and D4RL's, whose other 84 numbers, contact forces, are all zero."""
 PHYSICS = ("qpos", "qvel", "final_qpos", "final_qvel")
 """Columns below `infos/` with the simulator's states."""
 
@@ -44,11 +42,11 @@ def read_columns(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def checked(
-    path: Path, columns: dict[str, NDArray[Any]], task: Task
+    path: Path, columns: dict[str, NDArray[Any]], task: Task, notes: Notes
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """The four required columns. Raises UserError where one of them can't be right."""
-    observation = vectors(path, "observations", columns["observations"], task.state_dim, task)
-    action = vectors(path, "actions", columns["actions"], task.action_dim, task)
+    observation = vectors(path, "observations", columns["observations"], task.state_dim, task, notes)
+    action = vectors(path, "actions", columns["actions"], task.action_dim, task, notes)
     reward = columns["rewards"]
     if reward.ndim == 2 and reward.shape[1] == 1:
         reward = reward[:, 0]
@@ -61,26 +59,18 @@ def checked(
     terminal = flags(path, "terminals", columns["terminals"])
     if len(observation) < 2:
         raise UserError(f"{path} has {len(observation)} rows; there is nothing to train on")
-    beyond = np.abs(action).max(-1)
-    if (worst := int(beyond.argmax())) >= 0 and beyond[worst] > 1.0 + ROUNDING:
-        raise UserError(
-            f"{path}: `actions` leave [-1, 1], first in row {int((beyond > 1.0 + ROUNDING).argmax())} "
-            f"(by most {beyond[worst]:.3g}); scale them to [-1, 1]"
-        )
-    return observation, action.clip(-1.0, 1.0), reward, terminal
+    return observation, bounded_actions(str(path), "actions", action), reward, terminal
 
 
-def vectors(path: Path, key: str, column: NDArray[Any], size: int, task: Task) -> NDArray[np.float32]:
+def vectors(path: Path, key: str, column: NDArray[Any], size: int, task: Task, notes: Notes) -> NDArray[np.float32]:
     """A column of finite vectors of the task's size, as float32."""
     if column.ndim != 2 or column.dtype.kind != "f":
         raise UserError(f"{path}: `{key}` is {column.dtype} of shape {column.shape}, not vectors of floats")
-    contacts = column.shape[1] == ANT_WITH_CONTACTS and size == ANT_ALONE
-    if contacts and not column[:, ANT_ALONE:].any():
-        column = column[:, :ANT_ALONE]
+    if "observations" in key:
+        column = without_contacts(column, task, notes)
     if column.shape[1] != size:
-        hint = "; its contact forces are not all zero, and the task observes none" if contacts else ""
         raise UserError(
-            f"{path}: `{key}` has {column.shape[1]} numbers a row, but {task.name} has {size}{hint}; "
+            f"{path}: `{key}` has {column.shape[1]} numbers a row, but {task.name} has {size}; "
             "name the --task that it is of"
         )
     with np.errstate(over="ignore"):

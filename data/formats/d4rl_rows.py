@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.dataset import TrajectoryDataset
+from data.rules import repeats_at_the_end
 
 
 def to_episodes(
@@ -15,16 +16,17 @@ def to_episodes(
     terminal: NDArray[np.bool_],
     end: NDArray[np.bool_],
     following: NDArray[np.float32] | None,
+    known: NDArray[np.bool_],
     physics: tuple[NDArray[Any], ...] | None,
 ) -> TrajectoryDataset:
     """Rows in Dreamer indexing: an episode of T transitions has T + 1, the last of them what it ended in.
 
-    Without `following`, that is unknown: a timeout then loses its last transition, and a terminal row, whose value
-    nobody asks for, repeats the last observation (`TrajectoryDataset.endings_seen` says so).
+    Where that is not `known` (M,), as in any file without `following`, a timeout loses its last transition, and a
+    terminal row, whose value nobody asks for, repeats the last observation (`TrajectoryDataset.endings_seen` says so).
     """
     ends = np.flatnonzero(end)
     starts = np.concatenate([[0], ends[:-1] + 1])
-    kept = ends - starts + 1 - (np.zeros(len(ends), int) if following is not None else ~terminal[ends])
+    kept = ends - starts + 1 - (~known[ends] & ~terminal[ends])
     chosen = np.flatnonzero(kept > 0)
     lengths = kept[chosen] + 1
     rows = int(lengths.sum())
@@ -41,17 +43,19 @@ def to_episodes(
         first, count = starts[episode], length - 1
         here, last = slice(at, at + count), at + count
         result["observation"][here] = observation[first : first + count]
-        if following is not None:
-            result["observation"][last] = following[first + count - 1]
+        stop = ends[episode]
+        if following is not None and known[stop]:
+            result["observation"][last] = following[stop]
         else:
-            result["observation"][last] = observation[min(first + count, ends[episode])]
+            result["observation"][last] = observation[min(first + count, stop)]
         result["action"][at + 1 : last + 1] = action[first : first + count]
         result["reward"][at + 1 : last + 1] = reward[first : first + count]
         result["is_first"][at] = True
         result["is_terminal"][last] = terminal[ends[episode]]
         if physics is not None:
             result["physics"][here] = physics[0][first : first + count]
-            result["physics"][last] = physics[1][episode]
+            ended = known[stop] or terminal[stop]
+            result["physics"][last] = physics[1][episode] if ended else physics[0][stop]
         at += length
-    unseen = following is None and bool(result["is_terminal"].any())
+    unseen = repeats_at_the_end(result["observation"], lengths, result["is_terminal"])
     return TrajectoryDataset(**result, lengths=lengths.astype(np.int64), endings_seen=not unseen)

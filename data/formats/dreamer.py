@@ -22,13 +22,13 @@ from combo_common.files import staged_folder, write_atomically
 from data.episode import DTYPES, NDIMS, Episode, validate
 from data.formats.base import Named, Source
 from data.formats.file_by_file import FileByFile
+from data.notes import Notes
+from data.rules import bounded_actions, check_terminations, lacks
 from data.safe.npz import open_npz
 from data.skipped import Skipped
 from envs.task import Task
 
 NEEDED = ("action", "reward")
-ROUNDING = 1e-5
-"""How far beyond 1 an action may be by rounding; it is clipped."""
 FLAGS = ("is_first", "is_last", "is_terminal")
 WIDEST = 4096
 """Numbers of a vector, or pixels of a side."""
@@ -60,7 +60,7 @@ class Dreamer(FileByFile):
 
     def read(self, file: Path, source: Source) -> Iterable[Named]:
         """The episode of a file."""
-        return [(str(file), read_episode(file))]
+        return [(str(file), read_episode(file, source.notes))]
 
     def write(self, out: str, episodes: Iterator[Episode], source: Source, look: str | None) -> int:
         """Write a folder of one file an episode."""
@@ -80,8 +80,11 @@ def episode_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.npz") if path.is_file())
 
 
-def read_episode(path: Path) -> Episode:
-    """Read one file. Raises UserError naming it and what is wrong, from its headers where they tell."""
+def read_episode(path: Path, notes: Notes | None = None) -> Episode:
+    """Read one file; keys that are not read are noted.
+
+    Raises UserError naming it and what is wrong, from its headers where they tell.
+    """
     where = str(path)
     with open_npz(path, where) as npz:
         for key in NEEDED:
@@ -91,6 +94,8 @@ def read_episode(path: Path) -> Episode:
             raise UserError(
                 f"{where}: neither `discount` nor `is_terminal` says whether the task ended it; add one of them"
             )
+        if not {"image", "state"} & set(npz.headers):
+            raise lacks(where, "image", npz.headers)
         kept = {key: header for key, header in npz.headers.items() if key in DTYPES}
         rows = kept["reward"].shape[0] if kept["reward"].shape else 0
         for key, header in kept.items():
@@ -111,6 +116,8 @@ def read_episode(path: Path) -> Episode:
         if not rows:
             raise UserError(f"{where}: it has 0 rows; an episode has at least 2, its start and one transition")
         columns = {key: npz.read(key) for key in kept}
+        if notes is not None and (unread := sorted(set(npz.headers) - set(kept))):
+            notes.add(f"not read of each episode: {', '.join(f'`{key}`' for key in unread)}")
     episode = Episode(**_columns(where, columns))
     validate(episode, where)
     return episode
@@ -132,11 +139,11 @@ def _columns(where: str, read: dict[str, NDArray[Any]]) -> dict[str, Any]:
     for key in SINGLE:
         if key in columns and columns[key].shape == (rows, 1):
             columns[key] = columns[key][:, 0]
-    action = columns["action"]
-    if action.ndim == 2 and (np.abs(action) <= 1.0 + ROUNDING).all():
-        columns["action"] = action.clip(-1.0, 1.0)
+    columns["action"] = bounded_actions(where, "action", columns["action"])
     if "is_terminal" not in columns:
-        columns["is_terminal"] = (index == rows - 1) & (columns["discount"] == 0.0)
+        columns["is_terminal"] = (index > 0) & (columns["discount"] == 0.0)
+        check_terminations(where, "discount", columns["is_terminal"][1:])
+    check_terminations(where, "is_terminal", columns["is_terminal"][1:])
     if "discount" not in columns:
         columns["discount"] = 1.0 - columns["is_terminal"].astype(np.float32)
     columns.setdefault("is_first", index == 0)

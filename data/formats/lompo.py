@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from data.episode import Episode
 from data.formats.base import Contents, Source
 from data.formats.dreamer import Dreamer, write_episodes
@@ -31,6 +33,6 @@ class Lompo(Dreamer):
 
 
 def _told_by_discounts(episode: Episode) -> Episode:
-    discount = episode.discount.copy()
-    discount[-1] = 0.0 if episode.is_terminal[-1] else discount[-1] or 1.0
+    discount = np.where(episode.discount == 0.0, np.float32(1.0), episode.discount)
+    discount[-1] = 0.0 if episode.is_terminal[-1] else discount[-1]
     return replace(episode, discount=discount)

@@ -5,31 +5,35 @@ simulator's states of datasets that were converted here.
 """
 
 import itertools
+import json
+import os
 import re
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from data.episode import Episode, validate
+from data.episode import Episode
 from data.formats.base import Contents, Format, Named, Source, other_discounts
+from data.formats.minari_episode import episode_of
 from data.formats.store import Store
 from data.safe.minari import HDF5, METADATA, check_minari
 from data.safe.reason import reason
+from data.skipped import Skipped
+from envs.registry import task_of_environment
 from envs.task import Task
 
 if TYPE_CHECKING:
     import gymnasium  # which minari imports, where it is used
 
 ID = re.compile(r"[\w-]+(/[\w-]+)+-v\d+")
-IMAGES = ("image", "pixels", "rgb")
-VECTORS = ("state", "observation", "vector")
-"""Names under which a dictionary of observations holds them."""
+ROBOT = re.compile(r"mujoco/([a-z0-9]+)/[\w-]+")
+"""Ids of Minari's own sets of gymnasium's robots, all of which were recorded in version 5."""
 
 
 class MinariStore(Store):
@@ -44,6 +48,16 @@ class MinariStore(Store):
     def may_hold_images(self, name: str) -> bool:
         """Those of gymnasium's robots are vectors."""
         return not name.startswith("mujoco/")
+
+    def task(self, name: str) -> str | None:
+        """Minari's own sets of robots are of version 5."""
+        robot = ROBOT.fullmatch(name)
+        return None if robot is None else task_of_environment(f"{robot[1]}-v5")
+
+    def find(self, name: str, data_dir: Path) -> Path | None:
+        """The folder in minari's store, unread."""
+        root = os.environ.get("MINARI_DATASETS_PATH")
+        return minari_folder((Path(root) if root else Path.home() / ".minari" / "datasets") / name)
 
     def fetch(self, name: str, data_dir: Path) -> Path:
         """The folder, fetched by minari, which says where it is."""
@@ -65,6 +79,15 @@ class Minari(Format):
     def files(self, path: Path) -> tuple[Path, ...]:
         """All files of the folder."""
         return tuple(sorted(part for part in (minari_folder(path) or path).rglob("*") if part.is_file()))
+
+    def says(self, path: Path) -> dict[str, Any]:
+        """The task of the environment that it was recorded in, if that is known."""
+        task = task_of_environment(recorded_in(path))
+        return {} if task is None else {"task": task}
+
+    def open(self, path: Path, where: str, task: Task | None, split: str, skipped: Skipped | None) -> Source:
+        """Read the metadata."""
+        return Source(where, self, path, self.files(path), task, split, environment=recorded_in(path))
 
     def episodes(self, source: Source) -> Iterator[Named]:
         """The episodes as the library gives them."""
@@ -96,6 +119,16 @@ def minari_folder(path: Path) -> Path | None:
         (folder for folder in (path, path / "data") if all((folder / name).is_file() for name in (METADATA, HDF5))),
         None,
     )
+
+
+def recorded_in(path: Path) -> str:
+    """Gymnasium's id of the environment that a dataset says it was recorded in; empty where it does not say."""
+    try:
+        spec = json.loads(((minari_folder(path) or path) / METADATA).read_text()).get("env_spec")
+        told = json.loads(spec).get("id") if isinstance(spec, str) else None
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return ""  # opening it tells what is wrong
+    return told if isinstance(told, str) and told.isprintable() else ""
 
 
 def locate_minari(name: str) -> Path:
@@ -148,43 +181,7 @@ def minari_episodes(path: Path) -> Iterator[tuple[str, Episode]]:
         if episode is None:
             return
         where = f"{path}, episode {episode.id}"
-        yield where, _episode(where, episode)
-
-
-def _episode(where: str, found: Any) -> Episode:
-    observation, action = found.observations, found.actions
-    if not isinstance(observation, dict):
-        observation = {"image" if getattr(observation, "dtype", None) == np.uint8 else "state": observation}
-    image = next((observation[key] for key in IMAGES if key in observation), None)
-    state = next((observation[key] for key in VECTORS if key in observation), None)
-    if image is None and state is None:
-        raise UserError(
-            f"{where}: observations are of {', '.join(map(str, observation))}; they may be a vector, an image, or a "
-            f"dictionary with {' or '.join((*IMAGES, *VECTORS))}"
-        )
-    rewards, ended = np.asarray(found.rewards), np.asarray(found.terminations)
-    for what, column, rows in (
-        ("an image", image, len(rewards) + 1), ("a state", state, len(rewards) + 1), ("an action", action, len(rewards))
-    ):  # fmt: skip
-        if column is None:
-            continue
-        if not _numbers(column) or column.ndim < 2 or len(column) != rows:
-            shape = f"{column.dtype} of {column.shape}" if isinstance(column, np.ndarray) else type(column).__name__
-            raise UserError(f"{where}: {what} in each of {rows} rows is expected, but there are {shape}")
-    if not all(_numbers(column) and column.shape == (len(rewards),) and len(rewards) for column in (rewards, ended)):
-        raise UserError(f"{where}: rewards of {rewards.shape} and terminations of {ended.shape}, not one number a row")
-    physics = (found.infos or {}).get("physics")
-    if not _numbers(physics) or physics.ndim != 2 or len(physics) != len(rewards) + 1:
-        physics = None  # another program's, of another meaning
-    with np.errstate(over="ignore"):
-        episode = Episode.from_transitions(action, rewards, physics, state, image, terminal=bool(ended[-1]))
-    validate(episode, where)
-    return episode
-
-
-def _numbers(column: Any) -> TypeGuard[NDArray[Any]]:
-    """Whether it is an array of numbers."""
-    return isinstance(column, np.ndarray) and column.dtype.kind in "fiub"
+        yield where, episode_of(where, episode)
 
 
 def write_minari(name: str, episodes: Iterable[Episode], task: Task, description: str) -> int:

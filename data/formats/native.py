@@ -18,6 +18,7 @@ from combo_common.progress import progress_bar
 from combo_common.versions import versions
 from data.episode import DTYPES, OPTIONAL, Episode, validate
 from data.formats.manifest import FORMAT_VERSION, MANIFEST_NAME, Description, Manifest, read_manifest
+from data.rules import bounded_actions, check_length, lacks
 from data.safe.npz import Npz, open_npz
 
 MOST_ROWS = 100_000
@@ -129,14 +130,19 @@ class Dataset:
         with open_npz(content, str(path)) as npz:
             self._check_headers(path, npz)
             columns = {key: npz.read(key) for key in npz.headers if key in DTYPES}
+            held = set(npz.headers)
         for key in [key for key in DTYPES if key not in OPTIONAL]:
             if key not in columns:
                 raise UserError(f"{path}: the key `{key}` is missing; make the dataset again")
         if any(array.shape[:1] == (0,) for array in columns.values()):
             raise UserError(f"{path}: it has 0 rows in some array; make the dataset again")
+        if not {"image", "state", "physics"} & held:
+            raise lacks(str(path), "image", held)
+        columns["action"] = bounded_actions(str(path), "action", columns["action"])
         episode = Episode(**columns)
         validate(episode, str(path))
         manifest = self.manifest
+        check_length(str(path), episode.length, manifest.task, manifest.horizon)
         image = _square(manifest.image_size)
         _check_dims(episode, Dims(manifest.action_dim, manifest.state_dim, manifest.physics_dim, image), str(path))
         return episode

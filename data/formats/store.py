@@ -19,6 +19,10 @@ class Store(ABC):
     def may_hold_images(self, name: str) -> bool:
         """Whether there may be images under a name."""
 
+    def task(self, name: str) -> str | None:
+        """The task that a name of this store tells; None where its words tell it, as those of any name."""
+        return None
+
     @abstractmethod
     def fetch(self, name: str, data_dir: Path) -> Path:
         """The file or folder of a dataset, fetched if it is not on this machine, and checked.

@@ -21,6 +21,7 @@ from data.episode import Episode, validate
 from data.formats.base import Named, Source
 from data.formats.file_by_file import FileByFile
 from data.formats.hdf5_file import SUFFIXES, is_hdf5, read_metadata
+from data.rules import bounded_actions, check_terminations
 from data.safe.hdf5 import open_hdf5
 
 KEYS = ("observation", "action", "reward", "discount", "step_type")
@@ -108,15 +109,16 @@ def _episode(where: str, image: NDArray[np.uint8], small: dict[str, NDArray[Any]
     rows = slice(start, stop)
     index = np.arange(stop - start)
     discount = np.ascontiguousarray(small["discount"][rows], np.float32).reshape(len(index), -1)[:, 0]
-    last = index == len(index) - 1
+    ended = (index > 0) & (discount == 0.0)
+    check_terminations(where, "discount", ended[1:])
     episode = Episode(
         image=np.ascontiguousarray(image),
-        action=np.ascontiguousarray(small["action"][rows], np.float32),
+        action=bounded_actions(where, "action", np.ascontiguousarray(small["action"][rows])),
         reward=np.ascontiguousarray(small["reward"][rows], np.float32).reshape(len(index), -1)[:, 0],
         discount=discount,
         is_first=index == 0,
-        is_last=last,
-        is_terminal=last & (discount == 0.0),
+        is_last=index == len(index) - 1,
+        is_terminal=ended,
     )
     validate(episode, where)
     return episode

@@ -29,10 +29,9 @@ RATIO = 1100
 """How many times its own size a dataset may unpack to: deflate reaches 1032, on columns of zeros."""
 SMALL = 1 << 20
 """Bytes up to which that is not asked."""
-MOST_LACKING = 1 << 12
-"""Chunks that a dataset may lack: those are read one by one, too."""
 SMALL_CHUNK = 1 << 26
 """Bytes that a chunk may unpack to without being looked into."""
+NEVER_WRITTEN = "it was declared and never written: write it, or leave it out of the file"
 PACKED = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 """Filters of chunks that are known here."""
 PACKING = (struct.error, zlib.error, Image.DecompressionBombError)
@@ -112,9 +111,19 @@ class Hdf5:
         size = int(dataset.size or 0) * dataset.dtype.itemsize
         stored = min(int(dataset.id.get_storage_size()), self.path.stat().st_size)
         if size > MOST or size > max(SMALL, RATIO * stored):
-            raise UserError(f"{self.path}: `{key}` says it has {size} bytes, and {stored} are stored; fetch it again")
+            remedy = "fetch it again" if stored or size > MOST else NEVER_WRITTEN
+            raise UserError(f"{self.path}: `{key}` says it has {size} bytes, and {stored} are stored; {remedy}")
         if dataset.chunks:
             self._check_chunks(key, dataset, prod(dataset.chunks) * dataset.dtype.itemsize)
+        if size and not stored:
+            raise UserError(f"{self.path}: `{key}` says it has {size} bytes, and 0 are stored; {NEVER_WRITTEN}")
+        if dataset.chunks and size:
+            told = prod(-(-rows // chunk) for rows, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+            if told > (written := dataset.id.get_num_chunks()):
+                raise UserError(
+                    f"{self.path}: `{key}` was written in part, {written} of its {told} chunks; write the rest, or "
+                    "make it shorter"
+                )
 
     def _check_chunks(self, key: str, dataset: h5py.Dataset, size: int) -> None:
         """Raise UserError for chunks that are too large, or unpack to more than they are: libhdf5 would go on."""
@@ -124,9 +133,6 @@ class Hdf5:
         filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
         if not set(filters) <= PACKED or filters.count(h5py.h5z.FILTER_DEFLATE) > 1:
             raise UserError(f"{self.path}: `{key}` is packed by filters {filters}; rewrite the file with gzip alone")
-        told = prod(-(-rows // chunk) for rows, chunk in zip(dataset.shape, dataset.chunks, strict=True))
-        if told > MOST_LACKING + dataset.id.get_num_chunks():
-            raise UserError(f"{self.path}: `{key}` lacks most of its {told} chunks; fetch it again")
         packed = h5py.h5z.FILTER_DEFLATE in filters or h5py.h5z.FILTER_LZF in filters
         for number in range(dataset.id.get_num_chunks() if packed else 0):
             chunk = dataset.id.get_chunk_info(number)

@@ -48,10 +48,15 @@ def relabel(
 
 def check_same_robot(of: Task, task: Task, where: str) -> None:
     """Raise UserError where physics of one task are not those of another, though they may have as many numbers."""
-    for name in ("simulator", "physics_names", "action_repeat"):
+    for name, said in (
+        ("simulator", "simulator's conventions"),
+        ("physics_names", "physics names"),
+        ("action_repeat", "action repeats"),
+        ("environment", "dynamics"),
+    ):
         if getattr(of, name) != getattr(task, name):
             raise UserError(
-                f"{where} is of {of.name}, whose {name.replace('_', ' ')} are not those of {task.name}; "
+                f"{where} is of {of.name}, whose {said} are not those of {task.name}; "
                 "give a recording of the same robot"
             )
 

@@ -12,6 +12,7 @@ from combo_common.progress import progress_bar
 from data.episode import Episode
 from data.formats.manifest import Description, Manifest, check_fits
 from data.formats.native import Dataset, write_dataset
+from data.rules import lacks
 from data.simulate.workers import in_order, processes_for
 from data.skipped import Skipped
 from envs.registry import find_task, get_task
@@ -87,6 +88,8 @@ def render_episodes(
     task = get_task(manifest.task)
     check_fits(manifest, task, (look, size), str(recording.folder))
     if manifest.physics_dim is None:
+        if manifest.state_dim is not None:
+            raise lacks(str(recording.folder), "image", ("state",))
         raise UserError(f"{recording.folder} holds no physics to draw from; collect it again with data.collect")
     if size not in SIZES:
         raise UserError(f"images of {size} pixels cannot be drawn; choose a size of {SIZES[0]} to {SIZES[-1]}")

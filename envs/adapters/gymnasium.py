@@ -35,6 +35,7 @@ def make_task(name: str, options: Mapping[str, str]) -> Task:
     repeat = number("gymnasium", options, "action_repeat", 1)
     fields: dict[str, Any] = {
         "simulator": f"gymnasium:{name}",
+        "environment": name,
         "options": tuple(sorted(options.items())),
         "image_size": number("gymnasium", options, "image_size", 64),
         "reward": f"{name}'s own" + (f", summed over {repeat} steps" if repeat > 1 else ""),

@@ -1,5 +1,6 @@
 """Datasets from Python: read by their names, or made of arrays and written where training finds them."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,12 @@ from data.formats.d4rl import write_d4rl
 from data.formats.hdf5_file import is_hdf5
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
-from data.load import check_length, check_sizes, load
+from data.load import load
 from data.locate import default_data_dir
+from data.notes import Notes
 from data.reference import resolve
+from data.rows import Rows, cut
+from data.rules import admitted, bounded_actions, check_sizes, equal_rewards
 from envs.registry import get_task
 from envs.task import LOOKS, OBSERVATIONS, ObservationSpec, Task
 
@@ -69,6 +73,7 @@ def make_episode(
             f"{seen.shape}, {action.shape} and {reward.shape}"
         )
     images = seen.ndim == IMAGE_AXES
+    action = bounded_actions("the episode", "actions", action)
     episode = Episode.from_transitions(
         action,
         reward,
@@ -88,13 +93,16 @@ def episodes_from_arrays(
     terminals: ArrayLike,
     timeouts: ArrayLike,
     next_observations: ArrayLike | None = None,
+    task: str | None = None,
 ) -> list[Episode]:
     """Cut columns of N steps, as D4RL has them, into episodes.
 
     Row t is an observation (N, ...), the action (N, A) taken there, what it paid (N,), and whether the episode ended
     with it: by the task (`terminals`) or for another reason (`timeouts`). The last row ends an episode, too. Without
-    `next_observations` nobody knows what the last step of an episode led to, so that step is left out. Raises UserError
-    where columns do not go together, and for `terminals` without `next_observations`.
+    `next_observations` nobody knows what the last step of an episode led to, so that step is left out, as it is where
+    they are the observations moved up by a row. With a `task`, rows without any mark of a time limit are cut where its
+    episodes end. What is done is said on the standard error. Raises UserError where columns do not go together, and for
+    `terminals` without sound `next_observations`.
     """
     seen, action, reward = np.asarray(observations), np.asarray(actions), np.asarray(rewards)
     following = None if next_observations is None else np.asarray(next_observations)
@@ -109,14 +117,23 @@ def episodes_from_arrays(
             "some rows are terminal, and what was observed after them is not given; give next_observations, "
             "or make_episode each episode with its last observation"
         )
+    of, notes = None if task is None else get_task(task), Notes()
+    rows = Rows("the arrays", seen, following, terminal, timeout)
+    found = cut(rows, None if of is None else of.horizon, "" if of is None else of.name, notes)
+    if (unseen := found.end & terminal & ~found.known).any():
+        raise UserError(
+            f"row {unseen.argmax()} is terminal, but its next observation is where the next episode starts; give what "
+            "was observed after the last action"
+        )
+    notes.report("the arrays")
     made = []
-    for rows in _between(terminal | timeout):
-        if following is not None:
-            whole = np.concatenate([seen[rows], following[rows.stop - 1 : rows.stop]])
-            made.append(make_episode(whole, action[rows], reward[rows], bool(terminal[rows.stop - 1])))
-        elif rows.stop - rows.start > 1:
-            steps = slice(rows.start, rows.stop - 1)
-            made.append(make_episode(seen[rows], action[steps], reward[steps]))
+    for piece in _between(found.end):
+        if following is not None and found.known[piece.stop - 1]:
+            whole = np.concatenate([seen[piece], following[piece.stop - 1 : piece.stop]])
+            made.append(make_episode(whole, action[piece], reward[piece], bool(terminal[piece.stop - 1])))
+        elif piece.stop - piece.start > 1:
+            steps = slice(piece.start, piece.stop - 1)
+            made.append(make_episode(seen[piece], action[steps], reward[steps]))
     return made
 
 
@@ -129,12 +146,17 @@ def save_dataset(
     images or vectors. `look` says how images were drawn; policies are scored on images that are drawn so. Raises
     UserError where the path is taken, and for episodes that do not fit the task.
     """
-    out, of = Path(path).expanduser(), get_task(task)
+    out, of, notes = Path(path).expanduser(), get_task(task), Notes()
     _require("look", look, LOOKS)
     if not episodes:
         raise UserError(f"there are no episodes to write to {out}")
-    for number, episode in enumerate(episodes):
-        _check_fits(f"episode {number}", episode, of)
+    named = ((f"episode {number}", episode) for number, episode in enumerate(episodes))
+    episodes = [_that_fits(where, episode, of) for where, episode in admitted(named, of, notes)]
+    notes.report(str(out))
+    if same := equal_rewards(
+        np.concatenate([e.reward[1:] for e in episodes]), any(e.is_terminal[-1] for e in episodes)
+    ):
+        print(f"{out}: {same}", file=sys.stderr, flush=True)
     if is_hdf5(out):
         write_d4rl(out, episodes, of, {"task": task, "split": split})
         return str(out)
@@ -154,13 +176,14 @@ def decoded(episodes: Sequence[Episode]) -> TrajectoryDataset:
     if len(images) != len(episodes):
         raise UserError(f"{len(images)} of {len(episodes)} episodes have images; give episodes of one kind")
     bare = [replace(episode, state=np.zeros((episode.length + 1, 1), np.float32)) for episode in episodes]
-    return replace(TrajectoryDataset.of_states(bare), observation=np.concatenate(images))
+    return replace(TrajectoryDataset.of_states(bare), observation=np.concatenate(images), endings_seen=True)
 
 
-def _check_fits(where: str, episode: Episode, task: Task) -> None:
+def _that_fits(where: str, episode: Episode, task: Task) -> Episode:
+    """An episode whose sizes are the task's. Raises UserError for others."""
     vectors = {} if episode.state is None else {"state": episode.state}
     check_sizes(where, task, action=episode.action, **vectors)
-    check_length(where, episode, task)
+    return episode
 
 
 def _require(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
-from envs.builtin import VARIED
+from envs.builtin import V5, VARIED
 
 INSTALLED, CHECKOUT = Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"
 PRESETS = INSTALLED if INSTALLED.is_dir() else CHECKOUT
@@ -38,5 +38,5 @@ def paper_settings(obs: str, task: str, split: str) -> Path | None:
     """
     folder = PAPER if obs == "state" else PAPER / "pixels"
     settings = SETTINGS_OF.get(split, split) if obs == "state" else split
-    of = task.removesuffix(VARIED)
+    of = task.removesuffix(VARIED).removesuffix(V5)
     return next((path for name in (f"{of}-{settings}", of) if (path := folder / f"{name}.yaml").exists()), None)
