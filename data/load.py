@@ -183,7 +183,7 @@ def resized(where: str, images: NDArray[np.uint8], size: int) -> NDArray[np.uint
     if height == width == size:
         return images
     if not height == width == drawn_size(size):
-        remedy = f"set --world_model.conv for images of {height} (docs/data.md)" if height == width else "cut squares"
+        remedy = f"set --rssm.conv for images of {height} (docs/data.md)" if height == width else "cut squares"
         raise UserError(f"{where}: images are of {height} by {width} pixels, not {size} square; {remedy}")
     return averaged(images, size)
 

@@ -198,7 +198,7 @@ def altered(file: Path, out: Path, drop: str = "", **by: object) -> Path:
 @pytest.mark.parametrize(
     ("by", "said"),
     [
-        ({"format": 2}, "its format is not 1"),
+        ({"format": 3}, "its format is not 2"),
         ({"obs": "sound"}, "obs is 'sound'"),
         ({"action_dim": "many"}, "action_dim is 'many'"),
         ({"colour": 1}, "its settings can not be read"),

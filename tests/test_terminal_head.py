@@ -26,7 +26,7 @@ from latent_combo.agent.rollout import rollout
 from latent_combo.api.policy_file import load_policy
 from latent_combo.config.command_line import parse
 from latent_combo.export import export, export_agent
-from latent_combo.pipeline.build import build_world_model, load_fitted
+from latent_combo.pipeline.build import build_world_model, load_pretrained
 from latent_combo.pipeline.checks import check_endings, check_learnable
 from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime.media import MediaWriter
@@ -327,7 +327,7 @@ def test_a_run_learns_terminations_and_its_model_is_exported_and_used(
             result = train(balance(tmp_path, "run", *BRIEF, "--agent.num_agents", "1"))
             export(tmp_path / "run", out)
             config = parse(["--world_model", str(out), "--device", "cpu"])[0]
-            model, recipe = load_fitted(out, config, LEARNED, CPU)
+            model, recipe = load_pretrained(out, config, LEARNED, CPU)
             assert_same(dict(model.state_dict()), dict(load_run(tmp_path / "run").world_model.state_dict()))
             policy = export_agent(tmp_path / "run", tmp_path / "policy.safetensors", 0)
             assert "read it with" in policy and load_policy(tmp_path / "policy.safetensors").act is not None
@@ -337,11 +337,11 @@ def test_a_run_learns_terminations_and_its_model_is_exported_and_used(
             logged = {row["name"] for row in csv.DictReader(file)}
         assert {"terminal", "held_out_terminal"} <= logged
         with pytest.raises(UserError, match="learned terminations, but those of toy-pendulum follow a rule") as error:
-            load_fitted(out, config, toy_pendulum.TASK, CPU)
+            load_pretrained(out, config, toy_pendulum.TASK, CPU)
         assert "\n" not in str(error.value)
         plain = build_world_model(config, toy_pendulum.TASK, CPU).state_dict()
     bare = tmp_path / "bare.safetensors"
     safetensors.torch.save_file(dict(plain), bare)
     with pytest.raises(UserError, match="has no terminal head, but terminations of toy-pendulum are learned") as error:
-        load_fitted(bare, config, LEARNED, CPU)
+        load_pretrained(bare, config, LEARNED, CPU)
     assert "\n" not in str(error.value)

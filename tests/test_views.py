@@ -302,7 +302,7 @@ def test_latent_kl_is_the_mean_over_rows_and_members() -> None:
     expected = kl_per_dimension(Gaussian(posterior.mean[:, 1:], posterior.std[:, 1:]), priors).mean((0, 1, 2))
     assert row is not None and row == pytest.approx(expected.numpy(), rel=1e-4)
     assert latent_kl(Drift(), drifting()) is None
-    assert row.shape == (TINY.rssm.stochastic,)
+    assert row.shape == (TINY.dynamics.stochastic,)
     kl = np.array([[0.5, 0.002, 0.3], [0.2, 0.0, 0.7]], np.float32)
     heat, count, _ = draw_latent_kl([5, 10], kl).axes
     assert np.asarray(heat.collections[0].get_array()).reshape(3, 2) == pytest.approx(kl[:, [2, 0, 1]].T.clip(1e-3))

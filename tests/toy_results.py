@@ -24,7 +24,13 @@ def a_result(returns: np.ndarray[Any, np.dtype[np.float64]] = RETURNS) -> Result
     """A result of agents with the given returns (S, E), before the last views."""
     states = np.zeros((2, 18))
     setting = Setting(
-        obs="pixels", dataset="tiny", algorithm="combo", preset="quickstart", seed=3, agent={"beta": 0.5}, fitted=None
+        obs="pixels",
+        dataset="tiny",
+        algorithm="combo",
+        preset="quickstart",
+        seed=3,
+        agent={"beta": 0.5},
+        pretrained_world_model=None,
     )
     agents = [AgentResult.of(TASK, own, f"{number}", {}, None, -1.5) for number, own in enumerate(returns)]
     psnr = {name: {1: 20.0, 5: 15.0} for name in ("open_loop_psnr", "copy_last_psnr", "mean_observation_psnr")}

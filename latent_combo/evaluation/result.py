@@ -26,6 +26,8 @@ RANDOM, EXPERT = 0.0, 100.0
 """Normalised scores, by definition."""
 REFERENCES = ("dataset_return_mean", "random_return", "expert_return")
 """What scores are read beside."""
+BEFORE = {"fitted": "pretrained_world_model"}
+"""Names of fields in files of older versions, and what they are called now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,8 @@ class Result:
     world_model: WorldModelResult = field(default_factory=WorldModelResult)
     beliefs: dict[str, Any] = field(default_factory=dict)
     """What the last views found; empty until they are drawn."""
-    fitted: str | None = None
+    pretrained_world_model: str | None = None
+    """See `Setting`."""
     rates: dict[str, float | None] = field(default_factory=dict)
     """Frames of the model and updates of the agent per second; None for a phase that was not run."""
     share_of_matmul: dict[str, float | None] = field(default_factory=dict)
@@ -204,6 +207,7 @@ class Result:
 
 def _typed(said: dict[str, Any]) -> dict[str, Any]:
     """A result as JSON has it, with its parts as classes. Raises FieldError for a part that is none."""
+    said = {BEFORE.get(name, name): value for name, value in said.items()}
     made = {**said, "dataset_normalised_score": said.get("dataset_normalised_score", _of_dataset(said))}
     if "looks" in said:
         made["looks"] = InterimScores(**read_fields(InterimScores, said["looks"]))

@@ -30,7 +30,7 @@ class Setting:
     """The run's seed."""
     agent: dict[str, Any]
     """The agent's settings that tell algorithms apart."""
-    fitted: str | None
+    pretrained_world_model: str | None
     """Where the world model came from; None for the run's own."""
 
 

@@ -47,8 +47,7 @@ def check_endings(data: TrajectoryDataset, task: Task, name: str, model_learns_t
         return
     if data.observation.ndim == 4:
         raise UserError(
-            f"episodes of {name} terminate, and a model without endings imagines on; "
-            "set --world_model.discount_head true"
+            f"episodes of {name} terminate, and a model without endings imagines on; set --rssm.discount_head true"
         )
     if not data.endings_seen and task.termination not in ("none", LEARNED):
         return  # the rows that would tell are not there

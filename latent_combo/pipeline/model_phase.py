@@ -69,7 +69,7 @@ def fit_world_model(
     return model.requires_grad_(False), meter
 
 
-def keep_fitted(session: Session, model: WorldModel, recipe: Recipe) -> int:
+def keep_pretrained(session: Session, model: WorldModel, recipe: Recipe) -> int:
     """Make a fitted world model the run's own, so that all that reads runs finds it. Returns the steps of its fit."""
     steps = recipe.steps or 0
     if PHASE not in session.saved:

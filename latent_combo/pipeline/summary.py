@@ -70,7 +70,8 @@ def summarise(
 def setting_of(config: Config) -> Setting:
     """What the result says of the settings."""
     return Setting(
-        **{name: getattr(config, name) for name in ("obs", "dataset", "algorithm", "preset", "seed", "fitted")},
+        **{name: getattr(config, name) for name in ("obs", "dataset", "algorithm", "preset", "seed")},
+        pretrained_world_model=config.world_model,
         agent={name: getattr(config.agent, name) for name in AGENT_SETTINGS},
     )
 

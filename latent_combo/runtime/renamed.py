@@ -2,10 +2,12 @@
 
 from typing import Any
 
-GROUPS = {"fit": "world_model_fit"}
-"""Groups of settings, the old name and the new one."""
+GROUPS = {"fit": "world_model_fit", "world_model": "rssm"}
+"""Groups of settings, the old name and the new one. `world_model` by itself is a setting now, and names a path."""
 SETTINGS = {
+    "fitted": "world_model",
     "held_out": "validation_fraction",
+    "rssm.rssm": "dynamics",
     "world_model_fit.from_first": "episode_start_fraction",
     "world_model_fit.held_out_every": "validate_every",
     "world_model_fit.shift": "random_shift",
@@ -27,11 +29,17 @@ SETTINGS = {
 """Settings by their dotted names, whose groups are the new ones; and their own new names."""
 
 
-def renamed(name: str) -> str:
-    """The name that a setting has now, by its dotted name of before; any other name stays."""
+def renamed(name: str, value: object = None) -> str:
+    """The name that a setting has now, by its dotted name of before; any other name stays.
+
+    `world_model` by itself is a group, and renamed, only where its value is a mapping.
+    """
     group, dot, own = name.partition(".")
-    group = GROUPS.get(group, group)
-    return f"{group}.{SETTINGS.get(f'{group}.{own}', own)}" if dot else SETTINGS.get(group, group)
+    if dot or isinstance(value, dict) or group not in SETTINGS.values():
+        group = GROUPS.get(group, group)
+    first, dot_within, rest = own.partition(".")
+    first = SETTINGS.get(f"{group}.{first}", first)
+    return f"{group}.{first}{dot_within}{rest}" if dot else SETTINGS.get(group, group)
 
 
 def with_new_names(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -41,8 +49,8 @@ def with_new_names(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
     """
     found: dict[str, str] = {}
 
-    def new(name: str) -> str:
-        if (now := renamed(name)) != name:
+    def new(name: str, value: Any) -> str:
+        if (now := renamed(name, value)) != name:
             found[name] = now
         return now
 
@@ -50,16 +58,22 @@ def with_new_names(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
         return value if not isinstance(value, dict) else by_new({f"{group}.{key}": item for key, item in value.items()})
 
     def by_new(values: dict[str, Any]) -> dict[str, Any]:
-        names = {name: new(name) for name in values}
+        names = {name: new(name, value) for name, value in values.items()}
         ordered = sorted(values, key=lambda name: names[name] == name)  # stable; the new names come last, and count
         return {names[name].rpartition(".")[2]: values[name] for name in ordered}
 
     made: dict[str, Any] = {}
-    for key, value in sorted(settings.items(), key=lambda item: renamed(str(item[0])) == item[0]):
-        now, values = new(str(key)), own(str(key), value)
-        both = isinstance(values, dict) and isinstance(made.get(now), dict)
-        made[now] = {**made[now], **values} if both else values
+    for key, value in sorted(settings.items(), key=lambda item: renamed(str(item[0]), item[1]) == item[0]):
+        now, values = new(str(key), value), own(str(key), value)
+        made[now] = _merged(made.get(now), values)
     return made, found
+
+
+def _merged(below: Any, above: Any) -> Any:
+    """Two values of one name: groups are merged, of anything else the second counts."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {**below, **{name: _merged(below.get(name), value) for name, value in above.items()}}
 
 
 def line(where: str, found: dict[str, str]) -> str:

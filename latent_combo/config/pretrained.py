@@ -39,7 +39,7 @@ def read_recipe(path: Path) -> Recipe | None:
     return Recipe.from_json(said[path], path) if said else None
 
 
-def read_fitted(path: Path) -> tuple[Recipe | None, Weights]:
+def read_pretrained(path: Path) -> tuple[Recipe | None, Weights]:
     """The recipe, and the weights by name, on the CPU. Raises UserError as `read_recipe` does."""
     if (path / SETTINGS).is_file():
         state = _checkpoint(path)
@@ -53,7 +53,7 @@ def read_fitted(path: Path) -> tuple[Recipe | None, Weights]:
     return recipe, weights
 
 
-def write_fitted(path: Path, recipe: Recipe, weights: Weights) -> None:
+def write_pretrained(path: Path, recipe: Recipe, weights: Weights) -> None:
     """Write both as one file, whole or not at all. Raises UserError where the file is there, or can't be written."""
     write_weights(path, weights, {METADATA: recipe.to_json()})
 
@@ -115,7 +115,7 @@ def _recipe_of_run(run: Path, state: dict[str, Any]) -> Recipe:
             settings,
             dataset=settings["dataset"],
             steps=state["fit"]["step"],
-            fit=settings["world_model_fit"],
+            world_model_fit=settings["world_model_fit"],
             versions=versions() if result is None else result.versions,
             quality=None if result is None else result.world_model.to_json() or None,
         )
