@@ -390,7 +390,7 @@ def test_metrics_of_conservatism_by_hand() -> None:
     torch.testing.assert_close(metrics["regulariser"][0], of_policy.mean() - of_data.mean())
     policy_mass = (of_policy - log_policy[0, 6:]).exp().sum(-1)
     share = policy_mass / (policy_mass + (uniform + A * math.log(2.0)).exp().sum(-1))
-    torch.testing.assert_close(metrics["pushed_by_policy"][0], share.mean())
+    torch.testing.assert_close(metrics["logsumexp_policy_share"][0], share.mean())
 
 
 def test_the_policy_that_acts_is_an_average_of_those_that_were_trained() -> None:

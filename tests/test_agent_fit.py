@@ -15,7 +15,7 @@ from latent_combo.agent.batch import Noise
 from latent_combo.agent.conservative import conservative_gap
 from latent_combo.agent.extraction import IMITATION
 from latent_combo.agent.fit import AgentFit
-from latent_combo.agent.measures import held_out_metrics, regularisers
+from latent_combo.agent.measures import regularisers, validation_metrics
 from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
 from latent_combo.agent.settings import AgentFitConfig, NetworkConfig
@@ -141,12 +141,12 @@ def test_held_out_values_are_held_against_returns_that_tell(monkeypatch: pytest.
         inside = row % 7 + step <= 6
         expected += torch.where(inside, 0.5 ** (step - 1) * (row + step).float(), 0.0)
     mean = (expected * tells).sum(1) / tells.sum(1)
-    found = held_out_metrics(agent, data, 0)
-    torch.testing.assert_close(found["held_out_return"], mean)
-    torch.testing.assert_close(found["held_out_excess"], torch.tensor([2.0, 8.0]) - mean)
-    torch.testing.assert_close(found["held_out_told_q"], torch.tensor([2.0, 8.0]))
-    assert (found["held_out_q"] > 300.0).all()
-    assert "held_out_return" not in held_out_metrics(agent, dataset(rows=3), 0)
+    found = validation_metrics(agent, data, 0)
+    torch.testing.assert_close(found["validation_return_complete"], mean)
+    torch.testing.assert_close(found["validation_q_bias"], torch.tensor([2.0, 8.0]) - mean)
+    torch.testing.assert_close(found["validation_q_complete"], torch.tensor([2.0, 8.0]))
+    assert (found["validation_q"] > 300.0).all()
+    assert "validation_return_complete" not in validation_metrics(agent, dataset(rows=3), 0)
 
 
 def test_held_out_metrics_are_of_the_policy_that_acts() -> None:
@@ -159,9 +159,9 @@ def test_held_out_metrics_are_of_the_policy_that_acts() -> None:
     with torch.no_grad():
         mode = agent.acting(feature).mode
         of_mode, of_data = (agent.critic(feature, some[:, :, None])[..., 0].amin(0) for some in (mode, action))
-    found = held_out_metrics(agent, data, 0)
-    torch.testing.assert_close(found["held_out_gain"], (of_mode - of_data).mean(1))
-    torch.testing.assert_close(found["held_out_squared_distance"], (mode - action).square().sum(-1).mean(1))
+    found = validation_metrics(agent, data, 0)
+    torch.testing.assert_close(found["validation_gain"], (of_mode - of_data).mean(1))
+    torch.testing.assert_close(found["validation_squared_distance"], (mode - action).square().sum(-1).mean(1))
     assert float(mode.abs().mean()) > 0.05
 
 

@@ -1,8 +1,12 @@
 """Settings by names of before are read, with a line that names the new word."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import latent_combo
@@ -10,8 +14,15 @@ from combo_common.errors import UserError
 from latent_combo.config.command_line import check, parse, settings_files
 from latent_combo.config.parser import setting_types
 from latent_combo.config.saved import load_config, save_config
-from latent_combo.runtime.renamed import GROUPS, SETTINGS, renamed, with_new_names
+from latent_combo.diagnostics.curves import read_series
+from latent_combo.diagnostics.page import write_report
+from latent_combo.evaluation.result import Result
+from latent_combo.runtime import checkpoint
+from latent_combo.runtime.media import MediaWriter
+from latent_combo.runtime.renamed import GROUPS, METRICS, RESULT_FIELDS, SETTINGS, renamed, with_new_names
+from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 from latent_combo.runtime.settings_file import say
+from latent_combo.train import train
 
 OLD = {
     "held_out": 0.2,
@@ -83,22 +94,65 @@ def test_settings_of_before_are_read_in_python() -> None:
     assert (made.rssm.kl_weight, made.rssm.dynamics.hidden, made.world_model_fit.steps) == (0.5, 30, 3)
 
 
-def test_a_run_of_before_is_read_back(tmp_path: Path) -> None:
-    now = parse(NEW)[0]
-    save_config(now, tmp_path / "config.yaml")
-    settings = yaml.safe_load((tmp_path / "config.yaml").read_text())
+def settings_of_before(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings, nested as in a run's file, by the names that they had."""
     back = {new: old for old, new in GROUPS.items()}
     own = {f"{name.rpartition('.')[0]}.{new}".strip("."): name.rpartition(".")[2] for name, new in SETTINGS.items()}
 
-    def before(prefix: str, values: dict[str, object]) -> dict[str, object]:
+    def before(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
         return {own.get(f"{prefix}.{name}".strip("."), name): value for name, value in values.items()}
 
     inner = {name: before(name, value) if isinstance(value, dict) else value for name, value in settings.items()}
     named = before("", inner).items()
-    old = {back[name] if name in back and isinstance(value, dict) else name: value for name, value in named}
+    return {back[name] if name in back and isinstance(value, dict) else name: value for name, value in named}
+
+
+def test_settings_of_a_run_of_before_are_read_back(tmp_path: Path) -> None:
+    now = parse(NEW)[0]
+    save_config(now, tmp_path / "config.yaml")
+    old = settings_of_before(yaml.safe_load((tmp_path / "config.yaml").read_text()))
     assert "fit" in old and "held_out" in old and "rssm" in old["world_model"] and old["fitted"] is None
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
     assert vars(load_config(tmp_path)) == {**vars(now), "out": str(tmp_path)}
+
+
+def test_a_run_of_before_is_loaded_reported_and_resumed(
+    finished: Path, tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("views", "videos", "tensorboard"))
+    result, series = Result.read(run), read_series(run / "metrics.csv")
+    assert result is not None
+    (run / "config.yaml").write_text(
+        yaml.safe_dump(settings_of_before(yaml.safe_load((run / "config.yaml").read_text())), sort_keys=False)
+    )
+    said = json.loads((run / "result.json").read_text())
+    fields = {new: old for old, new in RESULT_FIELDS.items()}
+    said["seconds"] = {fields.get(name, name): value for name, value in said["seconds"].items()}
+    (run / "result.json").write_text(json.dumps({fields.get(name, name): value for name, value in said.items()}))
+    metrics = (run / "metrics.csv").read_text()
+    for old, new in (*METRICS.items(), ("held_out_", "validation_")):
+        metrics = metrics.replace(f",{new}", f",{old}")
+    (run / "metrics.csv").write_text(metrics)
+    for name in (WORLD_MODEL, AGENT):
+        state = checkpoint.load(run / name, torch.device("cpu"))
+        state["seconds"] = {fields.get(part, part): value for part, value in state["seconds"].items()}
+        state = {fields.get(part, part): value for part, value in state.items()}
+        checkpoint.save(run / name, state)
+    assert "looks" in state and "looks" in state["seconds"] and "held_out_told_q" in metrics
+
+    loaded, whole = latent_combo.load_run(run), latent_combo.load_run(finished)
+    assert {**vars(loaded.config), "out": ""} == {**vars(whole.config), "out": ""}
+    assert Result.read(run) == result and read_series(run / "metrics.csv") == series
+    assert "another version" not in write_report(run)
+
+    monkeypatch.setattr(MediaWriter, "_submit", lambda gallery, work: None)  # nothing is drawn
+    again = train(load_config(run), resume=True)
+    assert again.evaluations == result.evaluations and [a.returns for a in again.agents] == [
+        a.returns for a in result.agents
+    ]
+    assert again.seconds.keys() == result.seconds.keys()
+    assert "held_out_told_q" not in (run / "metrics.csv").read_text()
 
 
 def test_the_new_names_are_settings_and_the_old_ones_are_none() -> None:

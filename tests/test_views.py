@@ -31,7 +31,7 @@ from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_
 from latent_combo.diagnostics.panels.dreams import Dreams, draw_dreams, dream_apart, dreams_clip
 from latent_combo.diagnostics.panels.horizon import draw_horizon
 from latent_combo.diagnostics.panels.latents import draw_latent_kl, latent_kl
-from latent_combo.diagnostics.panels.probes import draw_probes, probe, probed_figures, told_apart
+from latent_combo.diagnostics.panels.probes import draw_probes, probe, probed_figures, real_vs_imagined_accuracy
 from latent_combo.diagnostics.style import DREAMING, OBSERVING, fit
 from latent_combo.world_model.base import ModelStep
 from latent_combo.world_model.gaussian import Gaussian, kl_divergence, kl_per_dimension
@@ -336,9 +336,11 @@ def test_states_of_one_distribution_are_not_told_apart_and_others_are() -> None:
     def rows(mean: float = 0.0, std: float = 1.0) -> NDArray[np.float64]:
         return mean + std * rng.standard_normal((3000, 4))
 
-    assert told_apart(rows(), rows(), rows(), rows()) == pytest.approx(0.5, abs=0.03)
-    assert told_apart(rows(), rows(1.0), rows(), rows(1.0)) > 0.8
-    narrow = told_apart(rows(), rows(0.0, 0.5), rows(), rows(0.0, 0.5))  # as means are beside samples: by their squares
+    assert real_vs_imagined_accuracy(rows(), rows(), rows(), rows()) == pytest.approx(0.5, abs=0.03)
+    assert real_vs_imagined_accuracy(rows(), rows(1.0), rows(), rows(1.0)) > 0.8
+    narrow = real_vs_imagined_accuracy(
+        rows(), rows(0.0, 0.5), rows(), rows(0.0, 0.5)
+    )  # as means are beside samples: by their squares
     assert narrow > 0.7
     # no rule does better than the ratio of densities: 1.5 |x|^2 against 4 log 2
     wide, close = (np.square(some).sum(1) > 4.0 * np.log(2.0) / 1.5 for some in (rows(), rows(0.0, 0.5)))

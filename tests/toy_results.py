@@ -40,8 +40,10 @@ def a_result(returns: np.ndarray[Any, np.dtype[np.float64]] = RETURNS) -> Result
         Score(returns, states, states, np.zeros_like(returns)),
         agents,
         DatasetReturns(mean=300.0, most=800.0, drawn=350.0),
-        looks=InterimScores(steps=[4, 8], returns=[[10.0, 20.0], [30.0, 40.0]]),
-        world_model=WorldModelResult(open_loop=psnr, one_step={"explained": 0.9}, features={"told_apart": 0.7}),
+        evaluations=InterimScores(steps=[4, 8], returns=[[10.0, 20.0], [30.0, 40.0]]),
+        world_model=WorldModelResult(
+            open_loop=psnr, one_step={"explained": 0.9}, features={"real_vs_imagined_accuracy": 0.7}
+        ),
         rates={"model_frames_per_s": None, "agent_updates_per_s": 90.0},
         share_of_matmul={"world_model": None, "agent": 0.2},
         seconds={"agent": 12.0},

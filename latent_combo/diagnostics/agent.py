@@ -84,7 +84,7 @@ class AgentViews:
 
     def after(self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int) -> dict[str, float]:
         """Draw all, and keep it in the run's folder. Returns the figures that sum it up."""
-        found = {"held_out_episodes": float(self.pieces.episodes)}
+        found = {"validation_episodes": float(self.pieces.episodes)}
         found |= self.conservatism(dataset, horizon, played, step)
         branches = None
         if self.pieces.physics is not None:

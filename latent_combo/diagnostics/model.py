@@ -19,7 +19,7 @@ from latent_combo.diagnostics.panels.composite import composite_clip
 from latent_combo.diagnostics.panels.dreams import draw_dreams, dream_apart, dreams_clip
 from latent_combo.diagnostics.panels.horizon import draw_horizon
 from latent_combo.diagnostics.panels.latents import draw_latent_kl, latent_kl
-from latent_combo.diagnostics.panels.probes import Floats, draw_probes, probe, probed_figures, told_apart
+from latent_combo.diagnostics.panels.probes import Floats, draw_probes, probe, probed_figures, real_vs_imagined_accuracy
 from latent_combo.diagnostics.settings import ViewsConfig
 from latent_combo.diagnostics.style import to_png
 from latent_combo.latents.encode import encode_episodes, rows_of
@@ -88,7 +88,7 @@ class ModelViews:
         self.context, self.gallery, self.pieces = context, context.gallery, context.pieces
         self.track = VectorLog(self.gallery.run / PICTURES / "latent_kl.npz")
         self.figures: dict[str, Any] = {}
-        """What `after` found: `told_apart`, and `probes`, the R² of the simulator's numbers, where they are known."""
+        """What `after` found: `real_vs_imagined_accuracy`, and `probes`, the R² of the simulator's numbers, if any."""
 
     def during(self, model: WorldModel, step: int) -> OpenLoop:
         """Draw what changes while the model is fitted: the clips, and how far it predicts."""
@@ -116,7 +116,7 @@ class ModelViews:
         self.probes(train, held_out, step)
         draws = self.context.draws("told apart")
         sides = (*self._followed(model, train, draws), *self._followed(model, held_out, draws))
-        self.figures["told_apart"] = told_apart(*sides)
+        self.figures["real_vs_imagined_accuracy"] = real_vs_imagined_accuracy(*sides)
         self.own(model, step)
         return quality
 

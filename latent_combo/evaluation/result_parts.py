@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from envs.tasks import Task
 from latent_combo.evaluation.fields import FieldError
+from latent_combo.runtime.renamed import metric_now
 
-FEATURES = ("told_apart", "probes")
+FEATURES = ("real_vs_imagined_accuracy", "probes")
 """Figures of a world model's features, among all that `result.json` has of it."""
 
 
@@ -99,7 +100,8 @@ class WorldModelResult:
     one_step: dict[str, Any] = field(default_factory=dict)
     """`WorldModel.quality`: figures of single steps, for a model that is fitted to those."""
     features: dict[str, Any] = field(default_factory=dict)
-    """What the views found of its features: `told_apart`, and the R² of `probes` by the names of what they read."""
+    """What the views found of its features: `real_vs_imagined_accuracy` (see `panels.probes`), and the R² of `probes`
+    by the names of what they read."""
 
     def to_json(self) -> dict[str, Any]:
         """All figures by their names, on one level; steps ahead are strings, as JSON has them."""
@@ -111,6 +113,7 @@ class WorldModelResult:
         """Sort the figures of `to_json` into their groups. Raises FieldError for anything else."""
         if not isinstance(said, Mapping):
             raise FieldError(f"has {said!r} for world_model")
+        said = {metric_now(name): value for name, value in said.items()}
         features = {name: value for name, value in said.items() if name in FEATURES}
         rest = {name: value for name, value in said.items() if name not in FEATURES}
         open_loop = {name: value for name, value in rest.items() if isinstance(value, dict)}

@@ -42,7 +42,7 @@ def fit_world_model(
     validation = held.sample(2 * config.batch, numpy_generator(seed, "held out")).to(device)
 
     def validate(model: WorldModel, step: int) -> None:
-        session.log.write(PHASE, step, _held_out_loss(model, validation, seed))
+        session.log.write(PHASE, step, _validation_loss(model, validation, seed))
         fit.validate(validation)
 
     operations = model.operations(validation, generator(seed, device, "flops")) / 2
@@ -79,7 +79,7 @@ def keep_pretrained(session: Session, model: WorldModel, recipe: Recipe) -> int:
 
 
 @torch.no_grad()
-def _held_out_loss(model: WorldModel, segment: Segment, seed: int) -> dict[str, Tensor]:
+def _validation_loss(model: WorldModel, segment: Segment, seed: int) -> dict[str, Tensor]:
     """The training loss of held-out segments, always with the same noise."""
     _, metrics = model.loss(segment, generator(seed, segment.action.device, "held out"))
-    return {f"held_out_{name}": value for name, value in metrics.items()}
+    return {f"validation_{name}": value for name, value in metrics.items()}

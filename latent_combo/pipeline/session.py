@@ -28,6 +28,7 @@ from latent_combo.runtime.clocks import Every, Timer
 from latent_combo.runtime.interrupt import Interrupt
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
+from latent_combo.runtime.renamed import result_now
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 from latent_combo.runtime.speed import Meter
 from latent_combo.world_model.fit import Fit
@@ -86,7 +87,7 @@ class Session:
             for phase, name in PHASES.items():
                 if (self.out / name).exists():
                     self.saved[phase] = checkpoint.load(self.out / name, torch.device("cpu"))
-                    self.timer.seconds.update(self.saved[phase]["seconds"])
+                    self.timer.seconds.update(result_now(self.saved[phase]["seconds"]))
             return
         try:
             self.out.mkdir(parents=True, exist_ok=True)

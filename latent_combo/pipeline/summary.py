@@ -38,12 +38,12 @@ def summarise(
 
     `model_meter` is the speed of the first phase, None for a world model that was fitted elsewhere.
     """
-    config, looks, agent_meter = session.config, trained.looks, trained.meter
+    config, evaluations, agent_meter = session.config, trained.evaluations, trained.meter
     agents = zip(
         score.returns,
         config.agent.labels(),
         config.agent.differences(),
-        looks.swing(config.agent_fit.updates, len(score.returns)),
+        evaluations.swing(config.agent_fit.updates, len(score.returns)),
         trained.regularisers,
         strict=True,
     )
@@ -53,7 +53,7 @@ def summarise(
         score,
         [AgentResult.of(session.task, *agent) for agent in agents],
         dataset,
-        looks=looks,
+        evaluations=evaluations,
         world_model=world_model,
         rates={
             "model_frames_per_s": None if model_meter is None else model_meter.rate,

@@ -1,5 +1,7 @@
-"""Settings that had other names: files and command lines of before are read, with a line that names the new word."""
+"""What had other names: settings, of which a line names the new word, and metrics and results of finished runs."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 GROUPS = {"fit": "world_model_fit", "world_model": "rssm"}
@@ -27,6 +29,33 @@ SETTINGS = {
     "agent_fit.rounds_kept": "model_retain_rounds",
 }
 """Settings by their dotted names, whose groups are the new ones; and their own new names."""
+RESULT_FIELDS = {"beliefs": "diagnostics", "fitted": "pretrained_world_model", "looks": "evaluations"}
+"""Fields of `result.json`, parts of checkpoints and sections of a run's time."""
+METRICS = {
+    "held_out_errors": "validation_errors",
+    "held_out_excess": "validation_q_bias",
+    "held_out_return": "validation_return_complete",
+    "held_out_told_q": "validation_q_complete",
+    "pushed_by_policy": "logsumexp_policy_share",
+    "told_apart": "real_vs_imagined_accuracy",
+}
+"""Metrics; of the other ones of before that begin with `held_out_`, only that is `validation_` now."""
+
+
+def result_now(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Parts of a result or of a checkpoint, in their order, by the names that they have now.
+
+    Where both names are there, the new one counts.
+    """
+    return {
+        RESULT_FIELDS.get(name, name): said.get(RESULT_FIELDS.get(name, name), value) for name, value in said.items()
+    }
+
+
+def metric_now(name: str) -> str:
+    """The name that a metric has now, by its name of before; that of one agent ends in "/0", "/1" and so on."""
+    metric, slash, agent = name.partition("/")
+    return METRICS.get(metric, re.sub("^held_out_", "validation_", metric)) + slash + agent
 
 
 def renamed(name: str, value: object = None) -> str:

@@ -193,7 +193,7 @@ class EnsembleWorldModel(WorldModel):
             "explained": float(1.0 - (together - y).square().mean() / (y - y.mean(0)).square().mean()),
             "log_likelihood": float(mixture.mean()),
             "log_likelihood_of_members": in_units.mean(1).tolist(),
-            "held_out_errors": self.best_error.tolist(),
+            "validation_errors": self.best_error.tolist(),
             "elites": self.elite.tolist(),
         }
         if self.terminal_head is not None:
