@@ -176,8 +176,8 @@ def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) ->
 def resized(where: str, images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Images (T+1, H, H, 3) of `size` pixels square; larger ones are averaged where they are drawn so when scored.
 
-    Small pictures are drawn at COARSEST pixels and averaged, so 64 pixels make 32 or 16. Raises UserError for others:
-    what was averaged is not what the simulator draws at that size.
+    Small pictures are drawn at MIN_DRAWN_SIZE pixels and averaged, so 64 pixels make 32 or 16. Raises UserError for
+    others: what was averaged is not what the simulator draws at that size.
     """
     height, width = images.shape[1:3]
     if height == width == size:

@@ -32,7 +32,7 @@ from data.safe.hdf5 import open_hdf5
 from data.skipped import Skipped
 from envs.tasks import Task
 
-APART = 1e-3
+DISCONTINUITY = 1e-3
 """Share by which an observation differs from what the row before says follows, if they are of two episodes."""
 
 
@@ -128,7 +128,7 @@ def read_d4rl(path: Path, task: Task) -> TrajectoryDataset:
         )
     end = terminal.copy() if timeout is None else terminal | timeout
     if following is not None:
-        apart = np.abs(following[:-1] - observation[1:]) > APART * (1.0 + np.abs(following[:-1]))
+        apart = np.abs(following[:-1] - observation[1:]) > DISCONTINUITY * (1.0 + np.abs(following[:-1]))
         end[:-1] |= apart.any(-1)  # what was cut out of the file ends an episode, too
     end[-1] = True
     return to_episodes(observation, action, reward, terminal, end, following, _physics(path, columns, task, end))

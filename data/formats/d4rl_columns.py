@@ -14,7 +14,7 @@ from envs.tasks import Task
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 ROUNDING = 1e-5
 """How far beyond 1 an action may be by rounding; it is clipped."""
-WIDEST = 4096
+MAX_WIDTH = 4096
 """Numbers of a row."""
 ANT_ALONE, ANT_WITH_CONTACTS = 27, 111
 """Observations of the ant: gymnasium's v4, and D4RL's, whose other 84 numbers, contact forces, are all zero."""
@@ -34,7 +34,7 @@ def read_columns(path: Path) -> dict[str, NDArray[Any]]:
         for key, dataset in found.items():
             if not dataset.shape:
                 raise UserError(f"{path}: `{key}` is one number, not a column; it is not D4RL's layout")
-            if len(dataset.shape) > 2 or max(dataset.shape[1:], default=1) > WIDEST:
+            if len(dataset.shape) > 2 or max(dataset.shape[1:], default=1) > MAX_WIDTH:
                 raise UserError(
                     f"{path}: `{key}` of shape {dataset.shape} is no column of D4RL's layout; fetch it again"
                 )

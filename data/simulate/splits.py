@@ -18,7 +18,7 @@ from envs.tasks import Task
 
 SCRIPT = "Meta-World's scripted policy with Gaussian noise"
 """How a manifest names it."""
-FROM = {"medium": 1_000_000, "expert": 2_000_000, "random": 3_000_000, "seed": 10_000_000}
+FIRST_SEED = {"medium": 1_000_000, "expert": 2_000_000, "random": 3_000_000, "seed": 10_000_000}
 """Where episodes of a policy begin, and those of a seed; below lie the references' and the scores'."""
 SPLITS = ("replay", "medium-replay", "medium", "medium-expert", "expert", "random")
 
@@ -37,7 +37,7 @@ def medium_snapshot(measured: dict[str, Any], share: float) -> str:
 
 def first_episode(seed: int, policy: str) -> int:
     """The number of a policy's first episode: no two policies or seeds share any, nor are they what is scored later."""
-    return seed * FROM["seed"] + FROM[policy]
+    return seed * FIRST_SEED["seed"] + FIRST_SEED[policy]
 
 
 def replay_indices(available: int, until_medium: int, episodes: int, whole: int) -> NDArray[np.int64]:

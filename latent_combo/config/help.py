@@ -52,13 +52,13 @@ Settings come from the defaults (the paper's, for images), what the paper sets f
 --preset {preset} with --obs {obs}, and of the other arguments of this command line; `--preset small --help` shows
 another's. Names may be spelt with dashes or underscores. Where a list is allowed, it has a value for each agent:
 --agent.beta "[0.5, 1]"."""
-WIDEST = 110
+MAX_LINE_WIDTH = 110
 """Characters of a line, at most."""
 
 
 def help_text(values: dict[str, Any]) -> str:
     """Help with the given value of each setting, by its dotted name."""
-    width = min(WIDEST, shutil.get_terminal_size().columns - 2)
+    width = min(MAX_LINE_WIDTH, shutil.get_terminal_size().columns - 2)
     actions = {action.dest: action for action in parser()._actions if action.dest not in NOT_SETTINGS}
     settings = {name: action for name, action in actions.items() if setting_types()[name] is not None}
     about = ABOUT.format(preset=values["preset"], obs=values["obs"])

@@ -21,7 +21,7 @@ from latent_combo.runtime.settings_file import read_settings
 from latent_combo.runtime.weights_file import Weights, read_metadata, read_weights, write_weights
 from latent_combo.runtime.weights_name import SUFFIX
 
-NAMED = 3
+MAX_TENSORS_NAMED = 3
 """Tensors that an error names."""
 
 
@@ -72,8 +72,8 @@ def require_fit(weights: Weights, model: nn.Module, path: Path, settings: str) -
         *(f"{name} has no place" for name in weights if name not in needed),
     ]
     if wrong:
-        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-        raise UserError(f"the weights of {path} do not fit {settings}: {', '.join(wrong[:NAMED])}{more}")
+        more = f" and {len(wrong) - MAX_TENSORS_NAMED} more" if len(wrong) > MAX_TENSORS_NAMED else ""
+        raise UserError(f"the weights of {path} do not fit {settings}: {', '.join(wrong[:MAX_TENSORS_NAMED])}{more}")
     for name in parameters:
         if not bool(weights[name].isfinite().all()):
             raise UserError(f"the weights of {path} are damaged: {name} is not finite; fit the model anew")

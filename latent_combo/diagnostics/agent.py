@@ -23,15 +23,15 @@ from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.tensorboard import TensorBoardLog
 from latent_combo.world_model.base import Segment, WorldModel
 
-COMPARED = 50
+DREAM_STEPS = 50
 """Steps of a dream that is compared with what the policy got."""
-BRANCHED = 15
+COUNTERFACTUAL_STEPS = 15
 """Steps of the counterfactual strip."""
 MEDIAN, WORST = "policy", "worst"
 """The names of the clips of the first agent's episodes of median and of least return."""
-PREVIEWED = 60
+PREVIEW_FRAMES = 60
 """Frames of a clip in TensorBoard."""
-CALIBRATED = (1, 5)
+CALIBRATION_STEPS = (1, 5)
 """Steps ahead at which disagreement is held against the true error."""
 
 
@@ -70,7 +70,7 @@ def show_films(gallery: MediaWriter, task: Task, look: str, score: Score, step: 
 
 def show_clip(gallery: MediaWriter, name: str, frames: Frames, rate: int, step: int) -> None:
     """Keep frames (T, H, W, 3) as a clip of the agent, and show the first of them in TensorBoard."""
-    gallery.clip(f"agent/{name}", step, lambda: frames, rate, name, preview=lambda whole: whole[:PREVIEWED])
+    gallery.clip(f"agent/{name}", step, lambda: frames, rate, name, preview=lambda whole: whole[:PREVIEW_FRAMES])
 
 
 class AgentViews:
@@ -90,7 +90,7 @@ class AgentViews:
         if self.pieces.physics is not None:
             branches = Branches(self.context.task, self.seen)
         try:
-            for steps in CALIBRATED:
+            for steps in CALIBRATION_STEPS:
                 found |= self.calibration(branches, steps, step)
             self.strip(branches, step)
         finally:
@@ -113,7 +113,7 @@ class AgentViews:
             played = played.to(self.context.device)
             sampled = draws if self.context.encode.sample else None
             feature = self.model.encode(played.observation, played.action, sampled)
-            steps = max(1, min(COMPARED, played.action.shape[1] - 1 - CONTEXT))
+            steps = max(1, min(DREAM_STEPS, played.action.shape[1] - 1 - CONTEXT))
             outcome = achieved(self.agent, self.model, feature, played, steps, CONTEXT, draws)
             numbers |= outcome.arrays()
             found |= outcome.figures()
@@ -154,7 +154,7 @@ class AgentViews:
         """What would come of other actions, from the measured state that had the best future."""
         draws = self.context.draws("counterfactual")
         measured = self.pieces.measured
-        steps = min(BRANCHED, measured.action.shape[1] - CONTEXT)
+        steps = min(COUNTERFACTUAL_STEPS, measured.action.shape[1] - CONTEXT)
         future = measured.reward[:, CONTEXT : CONTEXT + steps].sum(1)
         best = int(future.argmax())
         feature = self._seen(measured, draws)[best]

@@ -31,12 +31,11 @@ from latent_combo.world_model.base import WorldModel
 from latent_combo.world_model.open_loop import OpenLoop, open_loop
 
 CLIP_FPS = 10
-POINTS = 500
-"""Of the projector."""
-PROBED = 20
+PROJECTOR_POINTS = 500
+PROBE_EPISODES = 20
 """Training episodes, at most, that the probes are fitted to, and held-out ones that they are tried on; and training
 episodes that `visualise` values pairs of."""
-COMPARED = 4_000
+MAX_TRANSITIONS = 4_000
 """Transitions, at most, that are held against imagined ones."""
 
 
@@ -152,7 +151,7 @@ class ModelViews:
         """Put features of held-out episodes into the projector, with thumbnails, rewards and times."""
         data = self.context.data
         feature, rows, time = held_out
-        some = np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).astype(int)
+        some = np.linspace(0, len(rows) - 1, min(PROJECTOR_POINTS, len(rows))).astype(int)
         episode = np.searchsorted(data.starts, rows[some], side="right") - 1
         columns = {"reward": data.reward[rows[some]], "time": time[some], "episode": episode}
         pictures = data.observation[rows[some]] if self.pieces.images else None
@@ -172,10 +171,10 @@ class ModelViews:
         self._picture("probes", step, lambda: to_png(draw_probes(r_squared, names)), True, numbers)
 
     def _followed(self, model: WorldModel, encoded: Encoded, draws: torch.Generator) -> tuple[Floats, Floats]:
-        """The features that followed at most COMPARED transitions, and what the model imagines in their place."""
+        """The features after MAX_TRANSITIONS transitions at most, and what the model imagines in their place."""
         feature, rows, time = encoded
         starts = np.flatnonzero(np.diff(time) == 1)
-        starts = starts[np.linspace(0, len(starts) - 1, min(COMPARED, len(starts))).astype(int)]
+        starts = starts[np.linspace(0, len(starts) - 1, min(MAX_TRANSITIONS, len(starts))).astype(int)]
         device = self.context.device
         action = torch.from_numpy(self.context.data.action[rows[starts + 1]]).to(device)
         imagined = model.imagine_step(torch.from_numpy(feature[starts]).to(device), action, draws).feature
@@ -190,8 +189,8 @@ class ModelViews:
         self.gallery.picture(f"world_model/{name}", step, draw, name if keep else None, numbers)
 
     def _features(self, model: WorldModel, episodes: NDArray[np.int64]) -> Encoded:
-        """Encode at most PROBED of the episodes, whole."""
-        context, episodes = self.context, spread(episodes, PROBED)
+        """Encode at most PROBE_EPISODES of the episodes, whole."""
+        context, episodes = self.context, spread(episodes, PROBE_EPISODES)
         pieces = encode_episodes(model, context.data, episodes, context.encode, context.draws("features"))
         rows = [np.arange(row.start, row.stop) for row in rows_of(context.data, episodes)]
         time = np.concatenate([np.arange(len(r)) for r in rows])

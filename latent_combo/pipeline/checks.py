@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from combo_common.errors import UserError
 from data.dataset import TrajectoryDataset
 from envs.tasks import Task
-from latent_combo.diagnostics.held_out import LEAST
+from latent_combo.diagnostics.held_out import MIN_EPISODE_ROWS
 from latent_combo.latents.segments import SegmentSampler
 from latent_combo.world_model.termination_fns import LEARNED, TERMINATION_FNS
 
@@ -18,7 +18,7 @@ LEAST_KNOWN_ENDINGS = 0.9
 def check_lengths(data: TrajectoryDataset, train: NDArray[np.int64], held_out: NDArray[np.int64], length: int) -> None:
     """Raise UserError where no episode is long enough to train on, or to measure on, before anything is written."""
     SegmentSampler(data, train, length)
-    SegmentSampler(data, held_out, max(length, LEAST))
+    SegmentSampler(data, held_out, max(length, MIN_EPISODE_ROWS))
 
 
 def check_learnable(data: TrajectoryDataset, train: NDArray[np.int64], length: int, name: str) -> None:
