@@ -44,14 +44,22 @@ ROWS = "rows.json"
 def load(
     name_or_path: str,
     task: Task,
-    seen: ObservationSpec,
+    observation_spec: ObservationSpec,
     data_dir: Path,
     storage: Storage = "auto",
     skip_corrupt: bool = False,
 ) -> TrajectoryDataset:
     """Load a dataset as what of `task` is to be seen, images or states; see `load_pixels` and `load_states`."""
-    if seen.pixels:
-        return load_pixels(name_or_path, task, seen.look, data_dir, storage, seen.image_size, skip_corrupt=skip_corrupt)
+    if observation_spec.pixels:
+        return load_pixels(
+            name_or_path,
+            task,
+            observation_spec.look,
+            data_dir,
+            storage,
+            observation_spec.image_size,
+            skip_corrupt=skip_corrupt,
+        )
     return load_states(name_or_path, task, data_dir, skip_corrupt=skip_corrupt)
 
 

@@ -55,10 +55,10 @@ def train(config: Config, resume: bool = False) -> Result:
                 model, steps, meter = pretrained[0], keep_pretrained(session, *pretrained), None
             predictions = measure_model(session, views, model, steps, data, split)
             # The dataset in its latents
-            dataset, held_out = encode(session, model, data, split)
+            dataset, validation = encode(session, model, data, split)
             # Conservative agents on these and on rollouts of the model (algorithm 1)
             callbacks = agent_callbacks(session, model, dataset)
-            trained = fit_agent(session, model, dataset, held_out, evaluator, callbacks)
+            trained = fit_agent(session, model, dataset, validation, evaluator, callbacks)
             with session.timer.section("score"):
                 score = evaluator.final(policy_of(session, model, trained.agent), record=config.views.episodes)
             # What it came to, written before the last views, so that none of them can cost a score

@@ -212,8 +212,10 @@ def test_a_warm_up_begins_with_the_behaviours_actions_and_the_values_of_its_whol
     with torch.no_grad():
         value = warm.agent.critic(feature[None], action[None, :, None]).mean((0, 3))[0]
         mode = warm.agent.actor(feature[None]).mode[0]
-    assert float((value - small.whole.reward).abs().mean()) < 0.5
-    assert float((small.target.reward - small.whole.reward).abs().mean()) > 3.0  # which one reward would not teach
+    assert float((value - small.monte_carlo_returns.reward).abs().mean()) < 0.5
+    assert (
+        float((small.td_returns.reward - small.monte_carlo_returns.reward).abs().mean()) > 3.0
+    )  # which one reward would not teach
     assert float((mode - action).abs().max()) < 0.05
     batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
     loss, _ = IMITATION.loss(warm.agent, batch, noise)
@@ -231,7 +233,7 @@ def test_after_a_warm_up_the_policy_follows_the_critics() -> None:
     assert ["alpha" in metrics for metrics, _ in rows] == [False] * 20 + [True] * 20
     # the targets hardly move, so that those of one reward are the rewards and a constant, and the others returns
     before, after = (np.mean([target for _, target in some]) for some in (rows[:20], rows[20:]))
-    gap = float((data.whole.reward - data.target.reward).mean())
+    gap = float((data.monte_carlo_returns.reward - data.td_returns.reward).mean())
     assert gap > 4.0 and before - after == pytest.approx(gap, rel=0.3)
 
 
@@ -256,11 +258,11 @@ def test_scaled_values_have_the_mean_and_spread_of_returns_and_the_same_loss() -
     agent, plain = fit.agent, make_agent(config)
     feature, action = random_batch(1).feature, random_batch(1).action[:, :, None]
     mean, std = data.value_scale()
-    assert mean == pytest.approx(float(data.whole.reward.mean())) and std > 1.0
+    assert mean == pytest.approx(float(data.monte_carlo_returns.reward.mean())) and std > 1.0
     for ours, theirs in ((agent.critic, plain.critic), (agent.target, plain.target)):
         torch.testing.assert_close(ours(feature, action), mean + std * theirs(feature, action))
     batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
-    q, logsumexp_q, _ = agent.values_and_soft_maxima(batch, noise)
+    q, logsumexp_q, _ = agent.values_and_logsumexp(batch, noise)
     gap = conservative_gap(logsumexp_q, torch.ones(1, 12) * batch.real, q, batch.real)
-    bellman = 0.5 * (q - agent.backup(batch, noise.following)).square().mean(-1)
+    bellman = 0.5 * (q - agent.backup(batch, noise.next_action)).square().mean(-1)
     torch.testing.assert_close(agent.critic_loss(batch, noise)[0], (config.beta * gap + bellman).sum())

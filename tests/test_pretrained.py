@@ -111,13 +111,32 @@ def test_an_exported_model_says_what_it_is_and_has_the_same_weights(finished: Pa
         config.validation_fraction,
         6,
     )
-    assert (recipe.quality, recipe.versions) == (result["world_model"], result["versions"])
+    assert (recipe.metrics, recipe.versions) == (result["world_model"], result["versions"])
     settings = yaml.safe_load((finished / "config.yaml").read_text())
     assert (recipe.model, recipe.world_model_fit) == (settings["rssm"], settings["world_model_fit"])
     assert read_recipe(finished) == recipe
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     with safetensors.safe_open(file, "pt") as opened:  # as anybody else's program would
         assert json.loads(opened.metadata()["recipe"])["rssm"] == recipe.model
+
+
+def test_a_file_of_format_1_is_read(file: Path, tmp_path: Path) -> None:
+    with safetensors.safe_open(file, "pt") as opened:
+        said = json.loads(opened.metadata()[METADATA])
+    model = said.pop("rssm")
+    old = {**said, "format": 1, "world_model": {**model, "rssm": model["dynamics"]}}
+    del old["world_model"]["dynamics"]
+    old |= {
+        "held_out": old.pop("validation_fraction"),
+        "fit": old.pop("world_model_fit"),
+        "quality": old.pop("metrics"),
+    }
+    assert Recipe.from_json(json.dumps(old), file) == read_recipe(file)
+    bare = Recipe.from_json(json.dumps({**old, "fit": None}), file)
+    assert bare.world_model_fit is None and bare.model == model
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "old.safetensors", {METADATA: json.dumps(old)})
+    config = parse(["--fitted", str(tmp_path / "old.safetensors")])[0]
+    assert (config.world_model, config.rssm.dynamics.hidden) == (str(tmp_path / "old.safetensors"), 16)
 
 
 def test_what_can_not_be_exported_is_named_in_a_line(finished: Path, file: Path, tmp_path: Path) -> None:
@@ -254,7 +273,7 @@ def test_one_of_states_is_used_by_its_run_its_file_and_its_bare_weights(
 ) -> None:
     export(pendulum, tmp_path / "model.safetensors")
     recipe = read_recipe(tmp_path / "model.safetensors")
-    assert recipe is not None and (recipe.image_size, recipe.quality, recipe.steps) == (None, None, 4)
+    assert recipe is not None and (recipe.image_size, recipe.metrics, recipe.steps) == (None, None, 4)
     given = [*AGENTS.split(), "--data_dir", str(tmp_path), "--out", str(tmp_path / "on")]
     config = parse([*given, "--world_model", str(pendulum)])[0]
     assert (config.obs, config.task, config.split_seed) == ("state", "toy-pendulum", 3)
@@ -275,7 +294,7 @@ def test_one_of_states_is_used_by_its_run_its_file_and_its_bare_weights(
     model, said = load_pretrained(bare, described, toy_pendulum.TASK, CPU)
     assert_same(dict(model.state_dict()), tensors)
     assert not any(p.requires_grad for p in model.parameters())
-    assert (said.dataset, said.steps, said.quality) == (None, None, None)
+    assert (said.dataset, said.steps, said.metrics) == (None, None, None)
     assert "fitted to unknown data: what is held out of" in capsys.readouterr().out
 
 

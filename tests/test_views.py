@@ -27,7 +27,7 @@ from latent_combo.diagnostics.panels.conservatism import (
     q,
     sample_values,
 )
-from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_paths, draw_strip
+from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_counterfactual, draw_paths
 from latent_combo.diagnostics.panels.dreams import Dreams, draw_dreams, dream_apart, dreams_clip
 from latent_combo.diagnostics.panels.horizon import draw_horizon
 from latent_combo.diagnostics.panels.latents import draw_latent_kl, latent_kl
@@ -367,8 +367,8 @@ def test_counterfactual_paths_by_hand_and_drawn() -> None:
     images = counterfactual(model, feature, data.observation[0, 2], {"dataset": data.action[0, 3:]}, None)
     assert images.predicted.dtype == np.uint8 and "true" not in images.arrays()
     with_truth = dataclasses.replace(images, true=images.predicted, true_reward=images.predicted_reward)
-    assert draw_strip(with_truth).shape[0] > draw_strip(images).shape[0]
-    strip = draw_strip(with_truth)
+    assert draw_counterfactual(with_truth).shape[0] > draw_counterfactual(images).shape[0]
+    strip = draw_counterfactual(with_truth)
     for column, k in enumerate((0, 1, 3)):  # at 0, what was seen; then the prediction, and the truth beneath
         shown = images.start if k == 0 else images.predicted[0, k - 1]
         for top in (30, 126):

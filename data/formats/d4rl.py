@@ -115,23 +115,27 @@ def read_d4rl(path: Path, task: Task) -> TrajectoryDataset:
     """Read a whole file. Raises UserError naming the file, the key and what is wrong with it."""
     columns = read_columns(path)
     observation, action, reward, terminal = checked(path, columns, task)
-    following = columns.get("next_observations")
-    if following is not None:
-        following = vectors(path, "next_observations", following, task.state_dim, task)
+    next_observations = columns.get("next_observations")
+    if next_observations is not None:
+        next_observations = vectors(path, "next_observations", next_observations, task.state_dim, task)
     timeout = columns.get("timeouts")
     if timeout is not None:
         timeout = flags(path, "timeouts", timeout)
-    elif following is None:
+    elif next_observations is None:
         raise UserError(
             f"{path}: without `timeouts` and `next_observations` no one can tell where its episodes end; "
             "use version 2 of the dataset"
         )
     end = terminal.copy() if timeout is None else terminal | timeout
-    if following is not None:
-        apart = np.abs(following[:-1] - observation[1:]) > DISCONTINUITY * (1.0 + np.abs(following[:-1]))
+    if next_observations is not None:
+        apart = np.abs(next_observations[:-1] - observation[1:]) > DISCONTINUITY * (
+            1.0 + np.abs(next_observations[:-1])
+        )
         end[:-1] |= apart.any(-1)  # what was cut out of the file ends an episode, too
     end[-1] = True
-    return to_episodes(observation, action, reward, terminal, end, following, _physics(path, columns, task, end))
+    return to_episodes(
+        observation, action, reward, terminal, end, next_observations, _physics(path, columns, task, end)
+    )
 
 
 def _physics(

@@ -14,17 +14,17 @@ def to_episodes(
     reward: NDArray[np.float32],
     terminal: NDArray[np.bool_],
     end: NDArray[np.bool_],
-    following: NDArray[np.float32] | None,
+    next_observations: NDArray[np.float32] | None,
     physics: tuple[NDArray[Any], ...] | None,
 ) -> TrajectoryDataset:
     """Rows in Dreamer indexing: an episode of T transitions has T + 1, the last of them what it ended in.
 
-    Without `following`, that is unknown: a timeout then loses its last transition, and a terminal row, whose value
-    nobody asks for, repeats the last observation (`TrajectoryDataset.endings_seen` says so).
+    Without `next_observations`, that is unknown: a timeout then loses its last transition, and a terminal row, whose
+    value nobody asks for, repeats the last observation (`TrajectoryDataset.endings_seen` says so).
     """
     ends = np.flatnonzero(end)
     starts = np.concatenate([[0], ends[:-1] + 1])
-    kept = ends - starts + 1 - (np.zeros(len(ends), int) if following is not None else ~terminal[ends])
+    kept = ends - starts + 1 - (np.zeros(len(ends), int) if next_observations is not None else ~terminal[ends])
     chosen = np.flatnonzero(kept > 0)
     lengths = kept[chosen] + 1
     rows = int(lengths.sum())
@@ -41,8 +41,8 @@ def to_episodes(
         first, count = starts[episode], length - 1
         here, last = slice(at, at + count), at + count
         result["observation"][here] = observation[first : first + count]
-        if following is not None:
-            result["observation"][last] = following[first + count - 1]
+        if next_observations is not None:
+            result["observation"][last] = next_observations[first + count - 1]
         else:
             result["observation"][last] = observation[min(first + count, ends[episode])]
         result["action"][at + 1 : last + 1] = action[first : first + count]
@@ -53,5 +53,5 @@ def to_episodes(
             result["physics"][here] = physics[0][first : first + count]
             result["physics"][last] = physics[1][episode]
         at += length
-    unseen = following is None and bool(result["is_terminal"].any())
+    unseen = next_observations is None and bool(result["is_terminal"].any())
     return TrajectoryDataset(**result, lengths=lengths.astype(np.int64), endings_seen=not unseen)

@@ -32,7 +32,7 @@ def regularisers(fit: AgentFit, batches: int = 64) -> list[float | None]:
 
 
 @torch.no_grad()
-def validation_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, seed: int) -> dict[str, Tensor]:
+def validation_metrics(agent: ConservativeActorCritic, validation: EncodedDataset, seed: int) -> dict[str, Tensor]:
     """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises.
 
     `validation_squared_distance` is how far the policy's mode is from the behaviour's actions, and `validation_gain`
@@ -44,8 +44,8 @@ def validation_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset,
     are conservative. What a time limit leaves out, up to `UNSEEN` of a value, counts as bias, and so does the entropy
     in the targets of "sac" and "mbpo". Needs no environment. The three are left out where no return is complete.
     """
-    index, view = held_out.draw((agent.num_agents, 1024), generator(seed, held_out.source.device, "held out"))
-    feature, action = held_out.pairs(index, view)
+    index, view = validation.draw((agent.num_agents, 1024), generator(seed, validation.source.device, "held out"))
+    feature, action = validation.pairs(index, view)
     policy = agent.acting(feature)
 
     def at(actions: Tensor) -> Tensor:
@@ -59,10 +59,10 @@ def validation_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset,
         "validation_squared_distance": (policy.mode - action).square().sum(-1).mean(1),
         "validation_gain": (at(policy.mode).amin(0) - at(action).amin(0)).mean(1),
     }
-    complete = held_out.whole.discount[index] <= UNSEEN
+    complete = validation.monte_carlo_returns.discount[index] <= UNSEEN
     if not complete.any(1).all():
         return metrics
-    reached = held_out.whole.reward[index]
+    reached = validation.monte_carlo_returns.reward[index]
     return metrics | {
         "validation_q_complete": weighted_mean(value, complete.float()),
         "validation_return_complete": weighted_mean(reached, complete.float()),

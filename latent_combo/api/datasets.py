@@ -96,22 +96,22 @@ def episodes_from_arrays(
     where columns do not go together, and for `terminals` without `next_observations`.
     """
     seen, action, reward = np.asarray(observations), np.asarray(actions), np.asarray(rewards)
-    following = None if next_observations is None else np.asarray(next_observations)
+    next_observations = None if next_observations is None else np.asarray(next_observations)
     terminal, timeout = np.asarray(terminals, bool), np.asarray(timeouts, bool)
     columns = {"actions": action, "rewards": reward, "terminals": terminal, "timeouts": timeout}
-    columns |= {} if following is None else {"next_observations": following}
+    columns |= {} if next_observations is None else {"next_observations": next_observations}
     for name, column in columns.items():
         if len(column) != len(seen):
             raise UserError(f"{name} has {len(column)} rows where observations has {len(seen)}")
-    if following is None and terminal.any():
+    if next_observations is None and terminal.any():
         raise UserError(
             "some rows are terminal, and what was observed after them is not given; give next_observations, "
             "or make_episode each episode with its last observation"
         )
     made = []
     for rows in _between(terminal | timeout):
-        if following is not None:
-            whole = np.concatenate([seen[rows], following[rows.stop - 1 : rows.stop]])
+        if next_observations is not None:
+            whole = np.concatenate([seen[rows], next_observations[rows.stop - 1 : rows.stop]])
             made.append(make_episode(whole, action[rows], reward[rows], bool(terminal[rows.stop - 1])))
         elif rows.stop - rows.start > 1:
             steps = slice(rows.start, rows.stop - 1)

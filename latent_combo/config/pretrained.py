@@ -117,7 +117,7 @@ def _recipe_of_run(run: Path, state: dict[str, Any]) -> Recipe:
             steps=state["fit"]["step"],
             world_model_fit=settings["world_model_fit"],
             versions=versions() if result is None else result.versions,
-            quality=None if result is None else result.world_model.to_json() or None,
+            metrics=None if result is None else result.world_model.to_json() or None,
         )
     except (LookupError, TypeError) as error:
         raise UserError(f"{run / SETTINGS} is not of this version of the program: it lacks {error}") from error

@@ -43,7 +43,7 @@ class Recipe:
     """All settings of the fit; None where nobody knows."""
     versions: dict[str, str]
     """The versions of the program, and of what it stands on, that fitted the model."""
-    quality: dict[str, Any] | None
+    metrics: dict[str, Any] | None
     """What the run's result.json has of the world model; None for a run without a result."""
 
     @classmethod
@@ -100,7 +100,8 @@ class Recipe:
 def _of_format_1(said: dict[str, Any]) -> dict[str, Any]:
     """A recipe by the names that settings had before, by those that they have now."""
     new, _ = with_new_names(said)
-    return {"world_model_fit" if name == "fit" else name: value for name, value in new.items()}  # where it is null
+    own = {"fit": "world_model_fit", "quality": "metrics"}  # the first is a group, but where it is null
+    return {own.get(name, name): value for name, value in new.items()}
 
 
 def _require(name: str, value: object, *kinds: type) -> None:

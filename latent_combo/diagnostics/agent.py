@@ -12,9 +12,9 @@ from latent_combo.agent.replay import EncodedDataset
 from latent_combo.diagnostics.held_out import CONTEXT
 from latent_combo.diagnostics.model import DiagnosticsContext
 from latent_combo.diagnostics.panels.acting import imagine_policy
-from latent_combo.diagnostics.panels.calibration import Calibration, agreements, calibrate, draw_calibration
+from latent_combo.diagnostics.panels.calibration import Calibration, calibrate, correlations, draw_calibration
 from latent_combo.diagnostics.panels.conservatism import Values, achieved, draw_conservatism, sample_values
-from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_paths, draw_strip
+from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_counterfactual, draw_paths
 from latent_combo.diagnostics.style import Frames, titled, to_png
 from latent_combo.evaluation.branches import Branches
 from latent_combo.evaluation.film import film
@@ -77,10 +77,14 @@ class AgentViews:
     """Draws a trained agent; asks the simulator what other actions would have led to, where it can be set back."""
 
     def __init__(
-        self, context: DiagnosticsContext, model: WorldModel, agent: ConservativeActorCritic, seen: ObservationSpec
+        self,
+        context: DiagnosticsContext,
+        model: WorldModel,
+        agent: ConservativeActorCritic,
+        observation_spec: ObservationSpec,
     ) -> None:
         self.context, self.gallery, self.pieces = context, context.gallery, context.pieces
-        self.model, self.agent, self.seen = model, agent, seen
+        self.model, self.agent, self.observation_spec = model, agent, observation_spec
 
     def after(self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int) -> dict[str, float]:
         """Draw all, and keep it in the run's folder. Returns the figures that sum it up."""
@@ -88,11 +92,11 @@ class AgentViews:
         found |= self.conservatism(dataset, horizon, played, step)
         branches = None
         if self.pieces.physics is not None:
-            branches = Branches(self.context.task, self.seen)
+            branches = Branches(self.context.task, self.observation_spec)
         try:
             for steps in CALIBRATION_STEPS:
                 found |= self.calibration(branches, steps, step)
-            self.strip(branches, step)
+            self.counterfactual_picture(branches, step)
         finally:
             if branches is not None:
                 branches.close()
@@ -148,9 +152,9 @@ class AgentViews:
             f"calibration_{steps}",
             numbers,
         )
-        return {f"{name}_at_{steps}": figure for name, figure in agreements(points).items()}
+        return {f"{name}_at_{steps}": figure for name, figure in correlations(points).items()}
 
-    def strip(self, branches: Branches | None, step: int) -> None:
+    def counterfactual_picture(self, branches: Branches | None, step: int) -> None:
         """What would come of other actions, from the measured state that had the best future."""
         draws = self.context.draws("counterfactual")
         measured = self.pieces.measured
@@ -173,7 +177,7 @@ class AgentViews:
             states = np.repeat(self.pieces.physics[best][None], len(actions), 0)
             true = branches.follow(states, torch.stack(list(actions.values())).cpu().numpy())
         made = counterfactual(self.model, feature, measured.observation[best, CONTEXT - 1], actions, true)
-        draw = draw_strip if self.pieces.images else partial(draw_paths, names=self.context.task.state_names)
+        draw = draw_counterfactual if self.pieces.images else partial(draw_paths, names=self.context.task.state_names)
         self.gallery.picture("agent/counterfactual", step, lambda: to_png(draw(made)), "counterfactual", made.arrays())
 
     def _seen(self, segment: Segment, draws: torch.Generator) -> torch.Tensor:

@@ -75,7 +75,7 @@ class AgentResult:
         returns: NDArray[np.float64],
         label: str,
         settings: dict[str, Any],
-        swing: float | None,
+        coefficient_of_variation: float | None,
         regulariser: float | None,
     ) -> "AgentResult":
         """From its E returns (E,); for the rest see the fields."""
@@ -86,7 +86,7 @@ class AgentResult:
             return_mean=float(returns.mean()),
             return_std=float(returns.std()),
             normalised_score=task.normalised_score(float(returns.mean())),
-            last_fifth_std_over_mean=swing,
+            last_fifth_std_over_mean=coefficient_of_variation,
             regulariser=regulariser,
         )
 
@@ -98,7 +98,7 @@ class WorldModelResult:
     open_loop: dict[str, dict[int, float]] = field(default_factory=dict)
     """`OpenLoop.figures`: each figure's name to its values, by steps ahead."""
     one_step: dict[str, Any] = field(default_factory=dict)
-    """`WorldModel.quality`: figures of single steps, for a model that is fitted to those."""
+    """`WorldModel.one_step_metrics`: figures of single steps, for a model that is fitted to those."""
     features: dict[str, Any] = field(default_factory=dict)
     """What the views found of its features: `real_vs_imagined_accuracy` (see `panels.probes`), and the R² of `probes`
     by the names of what they read."""

@@ -40,7 +40,7 @@ def fit_agent(
     session: Session,
     model: WorldModel,
     dataset: EncodedDataset,
-    held_out: EncodedDataset,
+    validation: EncodedDataset,
     evaluator: Evaluator,
     callbacks: Sequence[Callback[ConservativeActorCritic]] = (),
 ) -> Trained:
@@ -75,7 +75,7 @@ def fit_agent(
             meter,
             "q_data",
             [*callbacks, Callback(due.__contains__, score_interim, "evaluations")],
-            measure=lambda: validation_metrics(agent, held_out, seed),
+            measure=lambda: validation_metrics(agent, validation, seed),
             state=lambda: {"evaluations": asdict(evaluations)},
         ),
     )

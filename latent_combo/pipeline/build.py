@@ -32,7 +32,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def settled(config: Config, device: torch.device) -> Config:
+def with_machine_choices(config: Config, device: torch.device) -> Config:
     """Settle what this machine decides, so that a run's settings say it: how products and convolutions are computed.
 
     What is measured is kept in a file of the data folder, and measured once. Raises UserError where CUDA graphs are
@@ -107,7 +107,7 @@ def load_pretrained(path: Path, config: Config, task: Task, device: torch.device
     model = build_world_model(config, task, device)
     model.load_state_dict(weights)
     if recipe is None:
-        unknown: dict[str, None] = dict.fromkeys(("dataset", "steps", "world_model_fit", "quality"))
+        unknown: dict[str, None] = dict.fromkeys(("dataset", "steps", "world_model_fit", "metrics"))
         recipe = Recipe.of_settings(settings_of(config), versions={}, **unknown)
     of = "unknown data" if recipe.dataset is None else f"{recipe.dataset}, {recipe.steps} steps"
     print(f"world model   {path}, fitted to {of}", flush=True)

@@ -15,10 +15,12 @@ LEAST_KNOWN_ENDINGS = 0.9
 """Share of a dataset's terminal states that the task's rule must call so."""
 
 
-def check_lengths(data: TrajectoryDataset, train: NDArray[np.int64], held_out: NDArray[np.int64], length: int) -> None:
+def check_lengths(
+    data: TrajectoryDataset, train: NDArray[np.int64], validation: NDArray[np.int64], length: int
+) -> None:
     """Raise UserError where no episode is long enough to train on, or to measure on, before anything is written."""
     SegmentSampler(data, train, length)
-    SegmentSampler(data, held_out, max(length, MIN_EPISODE_ROWS))
+    SegmentSampler(data, validation, max(length, MIN_EPISODE_ROWS))
 
 
 def check_learnable(data: TrajectoryDataset, train: NDArray[np.int64], length: int, name: str) -> None:

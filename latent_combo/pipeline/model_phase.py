@@ -38,8 +38,8 @@ def fit_world_model(
     fit = Fit(model, config, feed, draws, feed.prepare, session.config.cuda_graphs)
     model.set_normaliser(lambda: normaliser_of(data, split.train))
     session.restore(PHASE, fit)
-    held = SegmentSampler(data, split.held_out, config.length)
-    validation = held.sample(2 * config.batch, numpy_generator(seed, "held out")).to(device)
+    validation_sampler = SegmentSampler(data, split.validation, config.length)
+    validation = validation_sampler.sample(2 * config.batch, numpy_generator(seed, "held out")).to(device)
 
     def validate(model: WorldModel, step: int) -> None:
         session.log.write(PHASE, step, _validation_loss(model, validation, seed))

@@ -43,7 +43,7 @@ def summarise(
         score.returns,
         config.agent.labels(),
         config.agent.differences(),
-        evaluations.swing(config.agent_fit.updates, len(score.returns)),
+        evaluations.coefficient_of_variation(config.agent_fit.updates, len(score.returns)),
         trained.regularisers,
         strict=True,
     )

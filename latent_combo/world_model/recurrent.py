@@ -148,13 +148,13 @@ class RecurrentWorldModel(WorldModel):
         count, device = len(feature), feature.device
         member = torch.randint(self.config.dynamics.members, (count,), device=device, generator=generator)
         noise = torch.randn(count, self.config.dynamics.stochastic, device=device, generator=generator)
-        following, _ = self.rssm.advance(feature, action, member, noise)
-        return ModelStep(following, self.reward(following), self.terminal(following))
+        next_feature, _ = self.rssm.advance(feature, action, member, noise)
+        return ModelStep(next_feature, self.reward(next_feature), self.terminal(next_feature))
 
     def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:
         """See `WorldModel.predict_per_member`."""
-        following, prior = self.rssm.advance_members(feature, action)
-        return MemberPredictions(following, self.reward(following), self.terminal(following), prior)
+        next_feature, prior = self.rssm.advance_members(feature, action)
+        return MemberPredictions(next_feature, self.reward(next_feature), self.terminal(next_feature), prior)
 
     def _noise(self, leading: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
         shape = (*leading, self.config.dynamics.stochastic)

@@ -111,7 +111,7 @@ def _correlation(x: Floats, y: Floats) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def agreements(points: Mapping[str, Calibration]) -> dict[str, float]:
+def correlations(points: Mapping[str, Calibration]) -> dict[str, float]:
     """How each measure agrees with each error: R² and rank over all points, and the rank within each kind."""
     figures: dict[str, float] = {}
     for error in ERRORS:
