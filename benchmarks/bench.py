@@ -40,7 +40,7 @@ from latent_combo.world_model.tune import with_fastest_ways
 ACTIONS = 6
 SMALL = RecurrentConfig(
     conv=ConvConfig(32, (24, 48, 96), 256, (48, 24), (5, 6, 6), bfloat16=True),
-    rssm=RSSMConfig(stochastic=64, hidden=200),
+    dynamics=RSSMConfig(stochastic=64, hidden=200),
     head_hidden=200,
 )
 """Of the preset small, of pixels."""
@@ -112,7 +112,7 @@ class Bench:
         """A step of the fit, its batch ready."""
         config = RecurrentConfig(
             conv=with_fastest_ways(config.conv, self.device, batch * length, self.choices, self.graphs),
-            rssm=config.rssm,
+            dynamics=config.dynamics,
             head_hidden=config.head_hidden,
         )
         torch.manual_seed(0)
@@ -171,8 +171,8 @@ class Bench:
             config=config,
         )
         agent = ConservativeActorCritic([config] * config.num_agents, feature_dim, ACTIONS, self.device)
-        rssm = RSSMConfig(stochastic=feature_dim - 256)
-        model = RecurrentWorldModel(RecurrentConfig(rssm=rssm), ACTIONS).to(self.device).requires_grad_(False)
+        dynamics = RSSMConfig(stochastic=feature_dim - 256)
+        model = RecurrentWorldModel(RecurrentConfig(dynamics=dynamics), ACTIONS).to(self.device).requires_grad_(False)
         schedule = AgentFitConfig(rollout_batch_size=branches, rollout_every=10**9, model_retain_rounds=1)
         return AgentFit(agent, model, dataset, schedule, draws, graphs=self.graphs)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 """glibc's numbers for `mallopt`."""
-KEPT = 1 << 30
+TRIM_BYTES = 1 << 30
 """Bytes that may lie free at the heap's end."""
-LARGEST = (1 << 30, 1 << 25)
+MMAP_BYTES = (1 << 30, 1 << 25)
 """Bytes up to which blocks come from the heap; the second is the most that older versions take."""
-STEP = 1 << 26
+GROWTH_BYTES = 1 << 26
 """Bytes by which the heap grows."""
 
 
@@ -25,8 +25,8 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    mapped = any(mallopt(MMAP_THRESHOLD, bytes_) for bytes_ in LARGEST)  # the first that is taken
-    return all([mapped, mallopt(TRIM_THRESHOLD, KEPT), mallopt(TOP_PAD, STEP)])
+    mapped = any(mallopt(MMAP_THRESHOLD, bytes_) for bytes_ in MMAP_BYTES)  # the first that is taken
+    return all([mapped, mallopt(TRIM_THRESHOLD, TRIM_BYTES), mallopt(TOP_PAD, GROWTH_BYTES)])
 
 
 def free_memory(root: Path = Path("/")) -> int:

@@ -3,16 +3,16 @@
 import difflib
 from collections.abc import Iterable
 
-CLOSE = 0.6
+MIN_LIKENESS = 0.6
 """Likeness, in [0, 1], from which on a name is worth a question."""
 
 
-def nearest(name: str, known: Iterable[str], close: float = CLOSE) -> str | None:
+def nearest(name: str, known: Iterable[str], close: float = MIN_LIKENESS) -> str | None:
     """The known name that is most like a name, or None where none is near."""
     return next(iter(difflib.get_close_matches(name, list(known), 1, close)), None)
 
 
-def nearest_by_last_word(name: str, known: Iterable[str], separator: str, close: float = CLOSE) -> str | None:
+def nearest_by_last_word(name: str, known: Iterable[str], separator: str, close: float = MIN_LIKENESS) -> str | None:
     """The same among names of several words; where none is near as a whole, the one whose last word is."""
     names = list(known)
     if whole := nearest(name, names, close):

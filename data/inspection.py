@@ -23,13 +23,13 @@ AT_BOUND = 0.99
 BINS = 10
 ACTION_BINS = 20
 """Of each dimension of the actions, over [-1, 1]."""
-VISITED = 1e-3
+MIN_BIN_SHARE = 1e-3
 """Share of the actions from which on a bin counts as covered."""
-PINNED = 0.5
+MIN_BOUND_SHARE = 0.5
 """Share of the actions at a bound, in one dimension, that is worth a word."""
-NAMED = 3
+MAX_EPISODES_NAMED = 3
 """Episodes that are named one by one for what is odd about them; of more, the first is."""
-SHOWN, FRAMES = 6, 8
+SHEET_EPISODES, SHEET_FRAMES = 6, 8
 """Episodes on the contact sheet, and frames of each."""
 
 
@@ -68,7 +68,7 @@ class Report:
     action_histogram: list[list[int]]
     """Counts over [-1, 1] in ACTION_BINS bins, for each dimension."""
     action_coverage: list[float]
-    """Share of these bins in which at least VISITED of the actions lie, for each dimension."""
+    """Share of these bins in which at least MIN_BIN_SHARE of the actions lie, for each dimension."""
     oddities: list[str]
 
 
@@ -76,16 +76,16 @@ class Report:
 class Sampled:
     """Some episodes of a dataset of unknown length, evenly spread, for the contact sheet."""
 
-    most: int = SHOWN
+    most: int = SHEET_EPISODES
     stride: int = 1
     seen: int = 0
     kept: list[tuple[str, Episode]] = field(default_factory=list)
-    """Each with its caption, and of its rows FRAMES."""
+    """Each with its caption, and of its rows SHEET_FRAMES."""
 
     def add(self, caption: str, episode: Episode) -> None:
         """Look at the next one; memory holds some frames of at most twice as many episodes as are wanted."""
         if self.seen % self.stride == 0:
-            rows = evenly_spaced(episode.length + 1, FRAMES)
+            rows = evenly_spaced(episode.length + 1, SHEET_FRAMES)
             parts = {key: column[rows] for key, column in episode.columns().items()}
             self.kept.append((caption, Episode(**parts)))
             if len(self.kept) > 2 * self.most:
@@ -140,7 +140,7 @@ def inspect_dataset(
         raise UserError("there are no episodes; name another dataset")
     action, reward = np.concatenate(actions), np.concatenate(rewards)
     for found, those in by_kind.items():
-        if len(those) <= NAMED:
+        if len(those) <= MAX_EPISODES_NAMED:
             odd += [f"{name}: {found}" for name in those]
         else:
             odd.append(f"{those[0]} and {len(those) - 1} others: {found}")
@@ -156,7 +156,7 @@ def inspect_dataset(
     odd += [
         f"action {dimension} is at a bound in {share:.0%} of the steps"
         for dimension, share in enumerate(at_bound)
-        if share >= PINNED
+        if share >= MIN_BOUND_SHARE
     ]
     counts, edges = np.histogram(returns, BINS)
     bins = np.stack([np.histogram(dimension, ACTION_BINS, (-1.0, 1.0))[0] for dimension in action.T])
@@ -185,7 +185,7 @@ def inspect_dataset(
         action_std=action.std(axis=0, dtype=np.float64).tolist(),
         action_at_bound=at_bound.tolist(),
         action_histogram=bins.tolist(),
-        action_coverage=(bins >= VISITED * len(action)).mean(axis=1).tolist(),
+        action_coverage=(bins >= MIN_BIN_SHARE * len(action)).mean(axis=1).tolist(),
         oddities=odd,
     )
 
@@ -205,7 +205,11 @@ def _jumps(names: list[str], compared: list[NDArray[np.float32]]) -> list[str]:
         for name, vectors, stop, rows in zip(names, compared, stops, by_episode, strict=True)
         if len(rows)
     ]
-    return lines if len(lines) <= NAMED else [*lines[:NAMED], f"{len(lines) - NAMED} more episodes jump, too"]
+    return (
+        lines
+        if len(lines) <= MAX_EPISODES_NAMED
+        else [*lines[:MAX_EPISODES_NAMED], f"{len(lines) - MAX_EPISODES_NAMED} more episodes jump, too"]
+    )
 
 
 def _oddities(episode: Episode) -> list[str]:

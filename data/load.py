@@ -45,14 +45,22 @@ ROWS = "rows.json"
 def load(
     name_or_path: str,
     task: Task,
-    seen: ObservationSpec,
+    observation_spec: ObservationSpec,
     data_dir: Path,
     storage: Storage = "auto",
     skip_corrupt: bool = False,
 ) -> TrajectoryDataset:
     """Load a dataset as what of `task` is to be seen, images or states; see `load_pixels` and `load_states`."""
-    if seen.pixels:
-        return load_pixels(name_or_path, task, seen.look, data_dir, storage, seen.image_size, skip_corrupt=skip_corrupt)
+    if observation_spec.pixels:
+        return load_pixels(
+            name_or_path,
+            task,
+            observation_spec.look,
+            data_dir,
+            storage,
+            observation_spec.image_size,
+            skip_corrupt=skip_corrupt,
+        )
     return load_states(name_or_path, task, data_dir, skip_corrupt=skip_corrupt)
 
 
@@ -171,14 +179,14 @@ def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) ->
 def resized(where: str, images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Images (T+1, H, H, 3) of `size` pixels square; larger ones are averaged where they are drawn so when scored.
 
-    Small pictures are drawn at COARSEST pixels and averaged, so 64 pixels make 32 or 16. Raises UserError for others:
-    what was averaged is not what the simulator draws at that size.
+    Small pictures are drawn at MIN_DRAWN_SIZE pixels and averaged, so 64 pixels make 32 or 16. Raises UserError for
+    others: what was averaged is not what the simulator draws at that size.
     """
     height, width = images.shape[1:3]
     if height == width == size:
         return images
     if not height == width == drawn_size(size):
-        remedy = f"set --world_model.conv for images of {height} (docs/data.md)" if height == width else "cut squares"
+        remedy = f"set --rssm.conv for images of {height} (docs/data.md)" if height == width else "cut squares"
         raise UserError(f"{where}: images are of {height} by {width} pixels, not {size} square; {remedy}")
     return averaged(images, size)
 

@@ -11,7 +11,7 @@ from data.formats.manifest import MANIFEST_NAME
 from data.formats.registry import file_suffixes, format_that_keeps, stores
 from envs.registry import known_names as known_tasks
 
-ABOVE = 3
+NAME_PARTS = 3
 """How many parts of a foreign folder's path may tell its task and split."""
 COLLECTED = {"walker-walk": 300_000, "sawyer-door": 200_000, "sawyer-door-varied": 200_000}
 """Tasks from images that data.collect makes splits of, and the steps of their learners in the docs."""
@@ -89,7 +89,7 @@ def _words(name_or_path: str) -> str:
     path = Path(name_or_path)
     unsaid = path.is_dir() and not (path / MANIFEST_NAME).exists()
     stored = format_that_keeps(name_or_path) is not None
-    name = name_or_path if stored else "/".join(path.parts[-ABOVE:]) if unsaid else path.name
+    name = name_or_path if stored else "/".join(path.parts[-NAME_PARTS:]) if unsaid else path.name
     name = name.lower()
     for suffix in file_suffixes():
         name = name.removesuffix(suffix)

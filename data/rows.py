@@ -26,7 +26,7 @@ class Rows:
     """What errors call them."""
     observation: NDArray[Any]
     """(M, ...)."""
-    following: NDArray[Any] | None
+    next_observations: NDArray[Any] | None
     """(M, ...): next observations, where they are known."""
     terminal: NDArray[np.bool_]
     """(M,): whether the task ended an episode with this row."""
@@ -41,7 +41,7 @@ class Cut:
     end: NDArray[np.bool_]
     """(M,): the last row of each."""
     known: NDArray[np.bool_]
-    """(M,): whether `following` says what the row led to; it does in all rows that are no end."""
+    """(M,): whether `next_observations` says what the row led to; it does in all rows that are no end."""
 
 
 def cut(rows: Rows, horizon: int | None, task: str, notes: Notes) -> Cut:
@@ -52,19 +52,19 @@ def cut(rows: Rows, horizon: int | None, task: str, notes: Notes) -> Cut:
     observation that is the next episode's first does not say what a last step led to. Whatever is done is noted.
     Raises UserError where nothing tells the ends, or what is marked is longer.
     """
-    following, timeout = rows.following, rows.timeout
+    next_observations, timeout = rows.next_observations, rows.timeout
     end = rows.terminal.copy() if timeout is None else rows.terminal | timeout
     end[-1] = True
-    if following is not None:
-        apart = _apart(following[:-1], rows.observation[1:]) & ~end[:-1]
+    if next_observations is not None:
+        apart = _apart(next_observations[:-1], rows.observation[1:]) & ~end[:-1]
         if apart.any():
             notes.add(
                 f"{int(apart.sum())} next observations are not the following row, though no flag marks an end "
                 f"(first in row {int(apart.argmax())}): cut there"
             )
         end[:-1] |= apart
-    moved = np.zeros(len(end), bool) if following is None else _moved_up(rows, following, end)
-    if timeout is None and (following is None or (moved.any() and moved.sum() == end.sum())):
+    moved = np.zeros(len(end), bool) if next_observations is None else _moved_up(rows, next_observations, end)
+    if timeout is None and (next_observations is None or (moved.any() and moved.sum() == end.sum())):
         raise UserError(
             f"{rows.where}: without `timeouts` and sound `next_observations` no one can tell where its episodes end; "
             "add `timeouts`, or use version 2 of the dataset"
@@ -85,11 +85,11 @@ def cut(rows: Rows, horizon: int | None, task: str, notes: Notes) -> Cut:
         whole = _cut_by_number(rows, end, horizon, task, notes)
         moved |= whole & ~end
         end = whole
-    known = np.full(len(end), following is not None)
+    known = np.full(len(end), next_observations is not None)
     return Cut(end, known & ~moved)
 
 
-def _moved_up(rows: Rows, following: NDArray[Any], end: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _moved_up(rows: Rows, next_observations: NDArray[Any], end: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which last rows have the first observation of the next episode as their next one, (M,).
 
     A step there that is as far as any other is one: a long run was cut into pieces. Of terminations it counts where
@@ -99,14 +99,14 @@ def _moved_up(rows: Rows, following: NDArray[Any], end: NDArray[np.bool_]) -> ND
     observation = rows.observation
     moved = np.zeros(len(end), bool)
     ends = np.flatnonzero(end[:-1])
-    ends = ends[_same(following[ends], observation[ends + 1])]
+    ends = ends[_same(next_observations[ends], observation[ends + 1])]
     if len(ends):
         seen, within = coarse(observation), np.flatnonzero(~end)
         moved[ends] = unusual(seen[within], seen[within + 1], seen[ends], seen[ends + 1])
     terminations = np.flatnonzero(rows.terminal[:-1])
     if len(terminations) and moved[terminations].mean() <= 0.5:
         moved[terminations] = False
-    last = following[-1:]
+    last = next_observations[-1:]
     moved[-1] = any(bool(_same(last, other)[0]) for other in (observation[:1], observation[-1:], np.zeros_like(last)))
     return moved
 

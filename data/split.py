@@ -13,18 +13,18 @@ class Split(NamedTuple):
 
     train: NDArray[np.int64]
     """(E,): those that are trained on."""
-    held_out: NDArray[np.int64]
+    validation: NDArray[np.int64]
     """(E',): those that are not."""
 
 
-def split_episodes(num: int, held_out_fraction: float, seed: int) -> Split:
+def split_episodes(num: int, validation_fraction: float, seed: int) -> Split:
     """Choose the episodes to train on and those to hold out, sorted; at least one of each where the fraction is not 0.
 
     Raises UserError when there are too few episodes for that.
     """
-    if not 0.0 <= held_out_fraction < 1.0:
-        raise UserError(f"the held-out fraction is {held_out_fraction}; choose one in [0, 1)")
-    count = max(1, round(num * held_out_fraction)) if held_out_fraction > 0.0 else 0
+    if not 0.0 <= validation_fraction < 1.0:
+        raise UserError(f"the validation fraction is {validation_fraction}; choose one in [0, 1)")
+    count = max(1, round(num * validation_fraction)) if validation_fraction > 0.0 else 0
     if count >= num:
         raise UserError(f"{num} episodes are too few to train on some and hold out {count}; use a larger dataset")
     order = np.random.default_rng(seed).permutation(num)

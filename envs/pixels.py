@@ -5,15 +5,15 @@ from einops import rearrange
 from numpy.typing import NDArray
 from PIL import Image
 
-from envs.task import COARSEST
+from envs.task import MIN_DRAWN_SIZE
 
 BLACK = 8
 """A frame whose brightest value is below this was not drawn."""
 
 
 def drawn_size(size: int) -> int:
-    """Pixels at which pictures of `size` are drawn: at least COARSEST, in whole blocks that are averaged."""
-    return size * -(-COARSEST // size)
+    """Pixels at which pictures of `size` are drawn: at least MIN_DRAWN_SIZE, in whole blocks that are averaged."""
+    return size * -(-MIN_DRAWN_SIZE // size)
 
 
 def averaged(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

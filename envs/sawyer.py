@@ -21,7 +21,7 @@ CLOSED = 0.05
 """rad; a door that is open by less is closed."""
 REACHED = 0.08
 """m short of where the handle is to be, along x, from which on Meta-World calls the door open."""
-PLACE = (0.0, 1.0, 0.1525)
+DOOR_POSITION = (0.0, 1.0, 0.1525)
 """m; where the door stands in the tasks that do not vary it, as in LOMPO's code, which the paper's data are of."""
 AJAR = (1.2, 1.5)
 """rad; between which the door stands at the start of an episode in which it is to be closed."""
@@ -30,7 +30,8 @@ AJAR = (1.2, 1.5)
 class SawyerDoorEnv(MujocoEnv):
     """An arm whose hand is moved by its first three actions, and its fingers by the fourth, before a door.
 
-    The door stands in `PLACE`, or, in the tasks that end in `VARIED`, where Meta-World draws it, anew in every episode.
+    The door stands in `DOOR_POSITION`, or, in the tasks that end in `VARIED`, where Meta-World draws it, anew in every
+    episode.
     Rewards: Meta-World's own, a tenth of it ("sawyer-door-dense"), or 1 while the door is fully open ("sawyer-door") or
     closed ("sawyer-door-close"), else 0.
     States are the hand's position and velocity, the mocap body that pulls it, the fingers' opening, the handle's
@@ -49,7 +50,7 @@ class SawyerDoorEnv(MujocoEnv):
         self._goal = task.name.removesuffix(VARIED)
         # Meta-World ignores reset(seed): its starts are seeded by `seed`, and only so; a frozen vector is the place.
         self._env._set_task_called, self._env.seeded_rand_vec = True, True
-        self._env._freeze_rand_vec, self._env._last_rand_vec = not task.name.endswith(VARIED), np.array(PLACE)
+        self._env._freeze_rand_vec, self._env._last_rand_vec = not task.name.endswith(VARIED), np.array(DOOR_POSITION)
         self._sizes = np.cumsum([self._env.model.nq, self._env.model.nv, 3, 4])
 
     def reset(

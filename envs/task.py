@@ -15,7 +15,7 @@ LOOKS = ("fast", "full")
 full: as dm_control draws them."""
 
 
-COARSEST = 64
+MIN_DRAWN_SIZE = 64
 """Pictures of fewer pixels are drawn this large, or the next multiple, and averaged: a thin leg stays visible."""
 
 OBSERVATIONS = ("state", "pixels")

@@ -18,9 +18,12 @@ Stepped = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np
 class SyncVectorEnv:
     """N copies of an environment in this process."""
 
-    def __init__(self, task: Task, seen: ObservationSpec, count: int) -> None:
-        self.envs = [make(task, seen.observation, seen.look, seen.image_size) for _ in range(count)]
-        for env in self.envs[1:] if seen.pixels else ():
+    def __init__(self, task: Task, observation_spec: ObservationSpec, count: int) -> None:
+        self.envs = [
+            make(task, observation_spec.observation, observation_spec.look, observation_spec.image_size)
+            for _ in range(count)
+        ]
+        for env in self.envs[1:] if observation_spec.pixels else ():
             env.draw_with(self.envs[0])
 
     def reset(self, seeds: list[int]) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -50,13 +53,13 @@ class SubprocessVectorEnv:
     The processes are started afresh, not forked: threads and GL contexts of this one do not follow.
     """
 
-    def __init__(self, task: Task, seen: ObservationSpec, count: int, processes: int) -> None:
+    def __init__(self, task: Task, observation_spec: ObservationSpec, count: int, processes: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._workers: list[tuple[Any, Connection]] = []
         shares = [len(range(p, count, processes)) for p in range(min(processes, count))]
         for share in shares:
             ours, theirs = context.Pipe()
-            worker = context.Process(target=_work, args=(theirs, task, seen, share), daemon=True)
+            worker = context.Process(target=_work, args=(theirs, task, observation_spec, share), daemon=True)
             worker.start()
             theirs.close()
             self._workers.append((worker, ours))
@@ -100,20 +103,24 @@ class SubprocessVectorEnv:
 
 
 def make_vector_env(
-    task: Task, seen: ObservationSpec, count: int, processes: int
+    task: Task, observation_spec: ObservationSpec, count: int, processes: int
 ) -> SyncVectorEnv | SubprocessVectorEnv:
     """N copies of a task's environment, in this process for `processes` = 1."""
-    return SyncVectorEnv(task, seen, count) if processes == 1 else SubprocessVectorEnv(task, seen, count, processes)
+    return (
+        SyncVectorEnv(task, observation_spec, count)
+        if processes == 1
+        else SubprocessVectorEnv(task, observation_spec, count, processes)
+    )
 
 
-def _work(pipe: Connection, task: Task, seen: ObservationSpec, count: int) -> None:
+def _work(pipe: Connection, task: Task, observation_spec: ObservationSpec, count: int) -> None:
     """What a process does: it answers until the other end is closed."""
     copies: SyncVectorEnv | None = None
     try:
         while True:
             what, argument = pipe.recv()
             try:
-                copies = copies or SyncVectorEnv(task, seen, count)
+                copies = copies or SyncVectorEnv(task, observation_spec, count)
                 pipe.send(copies.reset(argument) if what == "reset" else copies.step(argument))
             except UserError as error:
                 pipe.send(str(error))

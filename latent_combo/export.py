@@ -12,7 +12,7 @@ from combo_common.errors import UserError
 from latent_combo.api.policy_file import export_policy
 from latent_combo.api.run import load_run
 from latent_combo.config import options
-from latent_combo.config.fitted import read_fitted, write_fitted
+from latent_combo.config.pretrained import read_pretrained, write_pretrained
 from latent_combo.runtime.run_folder import config_file
 
 
@@ -22,10 +22,10 @@ def export(run: Path, out: Path) -> str:
     Raises UserError for a run without a world model that is fitted to the end, and for a file that is there already.
     """
     config_file(run)  # which raises where the folder is no run
-    recipe, weights = read_fitted(run)
+    recipe, weights = read_pretrained(run)
     if recipe is None:
         raise UserError(f"{run} does not say what its world model is")
-    write_fitted(out, recipe, weights)
+    write_pretrained(out, recipe, weights)
     size, count = out.stat().st_size / 1e6, sum(tensor.numel() for tensor in weights.values())
     return f"{out}: {count:,} numbers, {size:.1f} MB; use it with: {command('train', '--world-model', out)}"
 

@@ -23,7 +23,7 @@ from latent_combo.pipeline.measure import (
     show,
     write_pages,
 )
-from latent_combo.pipeline.model_phase import fit_world_model, keep_fitted
+from latent_combo.pipeline.model_phase import fit_world_model, keep_pretrained
 from latent_combo.pipeline.prepare import prepare
 from latent_combo.pipeline.session import Session
 from latent_combo.pipeline.summary import dataset_returns, log_result, seconds_of, summarise
@@ -40,7 +40,7 @@ def train(config: Config, resume: bool = False) -> Result:
     with Interrupt() as interrupt:
         session = Session(config, interrupt, resume)
         config = session.config
-        data, split, fitted = prepare(session)
+        data, split, pretrained = prepare(session)
         with (
             session.opened(),
             closing(evaluator_of(session)) as evaluator,
@@ -48,17 +48,17 @@ def train(config: Config, resume: bool = False) -> Result:
             shown = context_of(session, data, split)
             # A world model of the dataset (eq. 27), or one that is fitted already
             views = ModelViews(shown)
-            if fitted is None:
+            if pretrained is None:
                 steps = config.world_model_fit.steps
                 model, meter = fit_world_model(session, data, split, model_callbacks(session, views))
             else:
-                model, steps, meter = fitted[0], keep_fitted(session, *fitted), None
+                model, steps, meter = pretrained[0], keep_pretrained(session, *pretrained), None
             predictions = measure_model(session, views, model, steps, data, split)
             # The dataset in its latents
-            dataset, held_out = encode(session, model, data, split)
+            dataset, validation = encode(session, model, data, split)
             # Conservative agents on these and on rollouts of the model (algorithm 1)
             callbacks = agent_callbacks(session, model, dataset)
-            trained = fit_agent(session, model, dataset, held_out, evaluator, callbacks)
+            trained = fit_agent(session, model, dataset, validation, evaluator, callbacks)
             with session.timer.section("score"):
                 score = evaluator.final(policy_of(session, model, trained.agent), record=config.views.episodes)
             # What it came to, written before the last views, so that none of them can cost a score

@@ -18,7 +18,7 @@ from latent_combo.config import options
 from latent_combo.config.saved import unreadable
 from latent_combo.diagnostics.agent import MEDIAN, WORST, AgentViews, show_films
 from latent_combo.diagnostics.curves import CURVES, Panels, draw_curves, joined
-from latent_combo.diagnostics.model import PROBED, DiagnosticsContext, ModelViews, spread
+from latent_combo.diagnostics.model import PROBE_EPISODES, DiagnosticsContext, ModelViews, evenly_chosen
 from latent_combo.diagnostics.page import write_report
 from latent_combo.diagnostics.style import EXACT
 from latent_combo.evaluation.evaluator import Evaluator
@@ -76,7 +76,7 @@ def _views(run: Run, data: TrajectoryDataset, gallery: MediaWriter, seed: int) -
     score = _play(run, seed)
     once = dataclasses.replace(config.encode, num_encodings=1)
     draws = generator(seed, device, "latents")
-    encoded = encode_dataset(model, data, spread(context.train, PROBED), once, config.agent, draws)
+    encoded = encode_dataset(model, data, evenly_chosen(context.train, PROBE_EPISODES), once, config.agent, draws)
     views = AgentViews(context, model, run.agent, config.observation_spec)
     views.after(encoded, config.agent_fit.rollout_length, score.recorded, run.agent_step)
     if seed or not all((gallery.run / CLIPS / f"{name}.mp4").exists() for name in (MEDIAN, WORST)):

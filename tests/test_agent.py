@@ -12,7 +12,7 @@ from latent_combo.agent.batch import Batch, Noise, draw_by_weight
 from latent_combo.agent.extraction import IMITATION, VALUE
 from latent_combo.agent.replay import real_share
 from latent_combo.agent.settings import AgentConfig, NetworkConfig, one, real_rows
-from latent_combo.agent.stack import pushed_rows
+from latent_combo.agent.stack import penalised_rows
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.numerics.adam import StackedAdam
 from latent_combo.numerics.finite import NonFiniteError
@@ -67,29 +67,29 @@ def test_the_targets_start_as_the_critics_and_follow_slowly() -> None:
 def test_a_terminal_stops_the_bootstrap_and_the_smaller_twin_is_taken() -> None:
     agent = make_agent(SMALL)
     batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
-    action, _ = agent.actor(batch.next_feature).sample(noise.following)
+    action, _ = agent.actor(batch.next_feature).sample(noise.next_action)
     values = agent.target(batch.next_feature, action[:, :, None]).squeeze(-1)
     expected = batch.reward + 0.99 * torch.minimum(values[0], values[1])
-    torch.testing.assert_close(agent.backup(batch, noise.following), expected)
+    torch.testing.assert_close(agent.backup(batch, noise.next_action), expected)
     ended = dataclasses.replace(batch, discount=torch.zeros(1, 12))
-    torch.testing.assert_close(agent.backup(ended, noise.following), batch.reward)
+    torch.testing.assert_close(agent.backup(ended, noise.next_action), batch.reward)
 
 
 def test_the_backup_asks_the_targets_not_the_critics() -> None:
     agent = make_agent(SMALL)
     batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
-    before = agent.backup(batch, noise.following)
+    before = agent.backup(batch, noise.next_action)
     with torch.no_grad():
         for parameter in agent.critic_parameters:
             parameter += 1.0
-    torch.testing.assert_close(agent.backup(batch, noise.following), before)
+    torch.testing.assert_close(agent.backup(batch, noise.next_action), before)
 
 
 def test_the_entropy_in_the_target_is_alpha_times_log_pi() -> None:
     agent, soft = make_agent(SMALL), make_agent(dataclasses.replace(SMALL, entropy_in_target=True))
     batch, noise = random_batch(1), Noise.draw(1, SMALL, A, draws())
-    log_policy = agent.actor(batch.next_feature).sample(noise.following)[1]
-    difference = agent.backup(batch, noise.following) - soft.backup(batch, noise.following)
+    log_policy = agent.actor(batch.next_feature).sample(noise.next_action)[1]
+    difference = agent.backup(batch, noise.next_action) - soft.backup(batch, noise.next_action)
     torch.testing.assert_close(difference, 0.99 * SMALL.initial_alpha * log_policy)
 
 
@@ -187,7 +187,7 @@ def test_the_conservative_term_has_a_gradient_at_both_ends() -> None:
     pushed_down, data = both.grad[..., 1:], both.grad[..., 0]
     torch.testing.assert_close(pushed_down.sum((2, 3)), torch.ones(2, 1))  # beta, spread over the sampled actions
     with torch.no_grad():
-        bellman = (both[..., 0] - agent.backup(batch, noise.following)) / 12
+        bellman = (both[..., 0] - agent.backup(batch, noise.next_action)) / 12
     torch.testing.assert_close((data - bellman)[..., :6], torch.full((2, 1, 6), -1 / 6))  # dataset rows are pushed up
     torch.testing.assert_close((data - bellman)[..., 6:], torch.zeros(2, 1, 6))  # model rows are not
 
@@ -208,13 +208,13 @@ def test_the_conservative_weight_counts() -> None:
 def test_actions_are_sampled_for_the_states_of_rho_only(rho: str, rows: slice) -> None:
     config = dataclasses.replace(SMALL, beta=1.0, real_ratio=0.25, penalty_states=rho)
     agent = make_agent(config)
-    assert agent.pushed == rows
+    assert agent.penalised == rows
     batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
     batch = dataclasses.replace(batch, real=(torch.arange(12) < 3).float()[None])
-    agent.pushed = slice(0, 12)  # all of them, most with no weight
+    agent.penalised = slice(0, 12)  # all of them, most with no weight
     whole, metrics = agent.critic_loss(batch, noise)
     expected = torch.autograd.grad(whole, agent.critic_parameters)
-    agent.pushed = rows
+    agent.penalised = rows
     part, found = agent.critic_loss(batch, noise)
     torch.testing.assert_close(part, whole)
     torch.testing.assert_close(found["conservative_gap"], metrics["conservative_gap"])
@@ -226,10 +226,10 @@ def test_agents_of_a_stack_share_the_rows_that_any_of_them_needs() -> None:
     model, dataset_only = (
         dataclasses.replace(SMALL, real_ratio=f, penalty_states=rho) for f, rho in ((0.25, "model"), (0.75, "dataset"))
     )
-    assert pushed_rows([model, dataset_only]) == slice(0, 12)
-    assert pushed_rows([model, dataclasses.replace(model, real_ratio=0.5)]) == slice(3, 12)
-    assert pushed_rows([dataset_only, dataclasses.replace(dataset_only, beta=0.0)]) == slice(0, 9)
-    assert pushed_rows([dataclasses.replace(model, beta=0.0)]) == slice(0, 0)
+    assert penalised_rows([model, dataset_only]) == slice(0, 12)
+    assert penalised_rows([model, dataclasses.replace(model, real_ratio=0.5)]) == slice(3, 12)
+    assert penalised_rows([dataset_only, dataclasses.replace(dataset_only, beta=0.0)]) == slice(0, 9)
+    assert penalised_rows([dataclasses.replace(model, beta=0.0)]) == slice(0, 0)
 
 
 @pytest.mark.parametrize("name", ["reward", "discount", "real"])
@@ -353,7 +353,7 @@ def test_the_backup_is_by_the_policy_that_acts(extraction: str) -> None:
     config = dataclasses.replace(SMALL, extraction=extraction, beta=0.0)
     agent, batch, noise = make_agent(config), random_batch(1), Noise.draw(1, config, A, draws())
     policy = agent.actor(batch.next_feature)
-    action = policy.mode if extraction == "imitation" else policy.act(noise.following)
+    action = policy.mode if extraction == "imitation" else policy.act(noise.next_action)
     value = agent.target(batch.next_feature, action[:, :, None]).squeeze(-1).amin(0)
     expected = (batch.reward + batch.discount * value).mean().detach()
     metrics = agent.update(batch, noise)
@@ -390,7 +390,7 @@ def test_metrics_of_conservatism_by_hand() -> None:
     torch.testing.assert_close(metrics["regulariser"][0], of_policy.mean() - of_data.mean())
     policy_mass = (of_policy - log_policy[0, 6:]).exp().sum(-1)
     share = policy_mass / (policy_mass + (uniform + A * math.log(2.0)).exp().sum(-1))
-    torch.testing.assert_close(metrics["pushed_by_policy"][0], share.mean())
+    torch.testing.assert_close(metrics["logsumexp_policy_share"][0], share.mean())
 
 
 def test_the_policy_that_acts_is_an_average_of_those_that_were_trained() -> None:
@@ -417,7 +417,7 @@ def test_targets_are_backed_up_by_a_sample_of_the_policy_or_by_its_mode() -> Non
     for backup in ("sample", "mode"):
         agent = make_agent(dataclasses.replace(SMALL, backup=backup))
         policy = agent.actor(batch.next_feature)
-        action = policy.mode if backup == "mode" else policy.act(noise.following)
+        action = policy.mode if backup == "mode" else policy.act(noise.next_action)
         value = agent.target(batch.next_feature, action[:, :, None]).squeeze(-1).amin(0)
         expected = (batch.reward + batch.discount * value).mean(-1)
         _, metrics = agent.critic_loss(batch, noise)
@@ -433,8 +433,8 @@ def test_in_bfloat16_are_the_log_sum_exp_and_what_is_valued_with_it(changes: dic
     found = []
     for low in (False, True):
         agent = make_agent(dataclasses.replace(config, bfloat16=low))
-        q_data, logsumexp_q, _ = agent.values_and_soft_maxima(batch, noise)
-        found.append((agent.backup(batch, noise.following), q_data, logsumexp_q, VALUE.loss(agent, batch, noise)[0]))
+        q_data, logsumexp_q, _ = agent.values_and_logsumexp(batch, noise)
+        found.append((agent.backup(batch, noise.next_action), q_data, logsumexp_q, VALUE.loss(agent, batch, noise)[0]))
         agent.update(batch, noise)
         assert all(p.dtype == torch.float32 and bool(p.isfinite().all()) for p in agent.parameters())
     exact, rounded = found
@@ -483,10 +483,10 @@ def test_one_rounding_decides_which_rows_are_the_datasets() -> None:
             config = dataclasses.replace(
                 SMALL, real_ratio=thousandths / 1000.0, batch=batch, penalty_states="dataset", beta=1.0
             )
-            assert pushed_rows([config]) == slice(0, rows)
+            assert penalised_rows([config]) == slice(0, rows)
             assert float(real_share([rows], batch, torch.device("cpu")).sum()) == rows
     agent = make_agent(dataclasses.replace(SMALL, real_ratio=0.575, batch=100, penalty_states="dataset"))
-    assert agent.real_rows == [agent.pushed.stop]
+    assert agent.real_rows == [agent.penalised.stop]
 
 
 def test_pairs_are_drawn_in_proportion_to_their_weights() -> None:

@@ -15,7 +15,7 @@ from latent_combo.agent.batch import Noise
 from latent_combo.agent.conservative import conservative_gap
 from latent_combo.agent.extraction import IMITATION
 from latent_combo.agent.fit import AgentFit
-from latent_combo.agent.measures import held_out_metrics, regularisers
+from latent_combo.agent.measures import regularisers, validation_metrics
 from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
 from latent_combo.agent.settings import AgentFitConfig, NetworkConfig
@@ -141,12 +141,12 @@ def test_held_out_values_are_held_against_returns_that_tell(monkeypatch: pytest.
         inside = row % 7 + step <= 6
         expected += torch.where(inside, 0.5 ** (step - 1) * (row + step).float(), 0.0)
     mean = (expected * tells).sum(1) / tells.sum(1)
-    found = held_out_metrics(agent, data, 0)
-    torch.testing.assert_close(found["held_out_return"], mean)
-    torch.testing.assert_close(found["held_out_excess"], torch.tensor([2.0, 8.0]) - mean)
-    torch.testing.assert_close(found["held_out_told_q"], torch.tensor([2.0, 8.0]))
-    assert (found["held_out_q"] > 300.0).all()
-    assert "held_out_return" not in held_out_metrics(agent, dataset(rows=3), 0)
+    found = validation_metrics(agent, data, 0)
+    torch.testing.assert_close(found["validation_return_complete"], mean)
+    torch.testing.assert_close(found["validation_q_bias"], torch.tensor([2.0, 8.0]) - mean)
+    torch.testing.assert_close(found["validation_q_complete"], torch.tensor([2.0, 8.0]))
+    assert (found["validation_q"] > 300.0).all()
+    assert "validation_return_complete" not in validation_metrics(agent, dataset(rows=3), 0)
 
 
 def test_held_out_metrics_are_of_the_policy_that_acts() -> None:
@@ -159,9 +159,9 @@ def test_held_out_metrics_are_of_the_policy_that_acts() -> None:
     with torch.no_grad():
         mode = agent.acting(feature).mode
         of_mode, of_data = (agent.critic(feature, some[:, :, None])[..., 0].amin(0) for some in (mode, action))
-    found = held_out_metrics(agent, data, 0)
-    torch.testing.assert_close(found["held_out_gain"], (of_mode - of_data).mean(1))
-    torch.testing.assert_close(found["held_out_squared_distance"], (mode - action).square().sum(-1).mean(1))
+    found = validation_metrics(agent, data, 0)
+    torch.testing.assert_close(found["validation_gain"], (of_mode - of_data).mean(1))
+    torch.testing.assert_close(found["validation_squared_distance"], (mode - action).square().sum(-1).mean(1))
     assert float(mode.abs().mean()) > 0.05
 
 
@@ -212,8 +212,10 @@ def test_a_warm_up_begins_with_the_behaviours_actions_and_the_values_of_its_whol
     with torch.no_grad():
         value = warm.agent.critic(feature[None], action[None, :, None]).mean((0, 3))[0]
         mode = warm.agent.actor(feature[None]).mode[0]
-    assert float((value - small.whole.reward).abs().mean()) < 0.5
-    assert float((small.target.reward - small.whole.reward).abs().mean()) > 3.0  # which one reward would not teach
+    assert float((value - small.monte_carlo_returns.reward).abs().mean()) < 0.5
+    assert (
+        float((small.td_returns.reward - small.monte_carlo_returns.reward).abs().mean()) > 3.0
+    )  # which one reward would not teach
     assert float((mode - action).abs().max()) < 0.05
     batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
     loss, _ = IMITATION.loss(warm.agent, batch, noise)
@@ -231,7 +233,7 @@ def test_after_a_warm_up_the_policy_follows_the_critics() -> None:
     assert ["alpha" in metrics for metrics, _ in rows] == [False] * 20 + [True] * 20
     # the targets hardly move, so that those of one reward are the rewards and a constant, and the others returns
     before, after = (np.mean([target for _, target in some]) for some in (rows[:20], rows[20:]))
-    gap = float((data.whole.reward - data.target.reward).mean())
+    gap = float((data.monte_carlo_returns.reward - data.td_returns.reward).mean())
     assert gap > 4.0 and before - after == pytest.approx(gap, rel=0.3)
 
 
@@ -256,11 +258,11 @@ def test_scaled_values_have_the_mean_and_spread_of_returns_and_the_same_loss() -
     agent, plain = fit.agent, make_agent(config)
     feature, action = random_batch(1).feature, random_batch(1).action[:, :, None]
     mean, std = data.value_scale()
-    assert mean == pytest.approx(float(data.whole.reward.mean())) and std > 1.0
+    assert mean == pytest.approx(float(data.monte_carlo_returns.reward.mean())) and std > 1.0
     for ours, theirs in ((agent.critic, plain.critic), (agent.target, plain.target)):
         torch.testing.assert_close(ours(feature, action), mean + std * theirs(feature, action))
     batch, noise = random_batch(1), Noise.draw(1, config, A, draws())
-    q, logsumexp_q, _ = agent.values_and_soft_maxima(batch, noise)
+    q, logsumexp_q, _ = agent.values_and_logsumexp(batch, noise)
     gap = conservative_gap(logsumexp_q, torch.ones(1, 12) * batch.real, q, batch.real)
-    bellman = 0.5 * (q - agent.backup(batch, noise.following)).square().mean(-1)
+    bellman = 0.5 * (q - agent.backup(batch, noise.next_action)).square().mean(-1)
     torch.testing.assert_close(agent.critic_loss(batch, noise)[0], (config.beta * gap + bellman).sum())

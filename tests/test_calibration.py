@@ -11,8 +11,8 @@ from toy_models import Drift, drifting
 from latent_combo.diagnostics.panels.calibration import (
     Calibration,
     agreement,
-    agreements,
     calibrate,
+    correlations,
     draw_calibration,
     ranks,
 )
@@ -64,12 +64,12 @@ def test_calibration_is_scaled_and_fitted_over_all_kinds_together() -> None:
     rng = np.random.default_rng(0)
     low, high = rng.random(20), 9.0 + rng.random(20)
     points = {name: Calibration(x, -x, rng.random(20), x, x) for name, x in (("dataset", low), ("random", high))}
-    found = agreements(points)
+    found = correlations(points)
     assert found["max_variance_observation_error_r_squared"] == pytest.approx(1.0)
     assert found["log_prob_std_latent_error_rank"] == pytest.approx(-1.0)
     assert found["log_prob_std_latent_error_rank_random"] == pytest.approx(-1.0)
     apart = {"dataset": Calibration(low, low, low, low, low), "random": Calibration(high, high, high, -high, 30 - high)}
-    found = agreements(apart)  # together they rise, while within the second they fall
+    found = correlations(apart)  # together they rise, while within the second they fall
     assert found["max_variance_latent_error_rank"] > 0.3
     assert found["max_variance_latent_error_rank_random"] == pytest.approx(-1.0)
     figure = draw_calibration(points, 1, "somewhere")

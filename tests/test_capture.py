@@ -32,7 +32,9 @@ def pixel_fit(sample: Callable[[], Segment] = segment, config: FitConfig | None 
 
 
 def agent_fit(config: AgentConfig = SMALL, **schedule: int) -> AgentFit:
-    model = make_model(dataclasses.replace(TINY, rssm=RSSMConfig(deterministic=3, stochastic=2, hidden=4, members=3)))
+    model = make_model(
+        dataclasses.replace(TINY, dynamics=RSSMConfig(deterministic=3, stochastic=2, hidden=4, members=3))
+    )
     agent = make_agent(config, dataclasses.replace(config, critic_learning_rate=1e-3))
     settings = {"updates": 100, "rollout_batch_size": 10, "rollout_every": 50, **schedule}
     return AgentFit(agent, model.requires_grad_(False), small_dataset(), AgentFitConfig(**settings), draws())

@@ -16,7 +16,7 @@ from data.formats.d4rl import read_d4rl
 from data.formats.native import Dataset
 from data.reference import resolve
 from data.simulate.rollout import PolicySpec, mean_return, play, played_episodes
-from data.simulate.sac import KEPT, train_behaviour
+from data.simulate.sac import EPISODE_COLUMNS, train_behaviour
 from data.simulate.snapshot import SacActor
 from data.simulate.splits import (
     Behaviour,
@@ -56,7 +56,10 @@ def behaviour_folder(folder: Path, episodes: int) -> Path:
             )
             for _ in range(20)
         ]  # fmt: skip
-        columns = {name: np.concatenate([episode.columns()[name] for episode in made]) for name in (*KEPT, "physics")}
+        columns = {
+            name: np.concatenate([episode.columns()[name] for episode in made])
+            for name in (*EPISODE_COLUMNS, "physics")
+        }
         np.savez(folder / f"episodes-{(first + 20) * TASK.horizon:07d}.npz", **columns)
     measured = {}
     for number, returned in ((20_000, 100.0), (40_000, 400.0), (60_000, 700.0)):
@@ -238,7 +241,7 @@ def test_a_learner_is_saved_and_put_back_whole(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(behaviour, "STEPS_A_FILE", 60)
     monkeypatch.setattr(behaviour, "RANDOM_EPISODES", 0)
-    monkeypatch.setattr(behaviour, "LOOP", 10)
+    monkeypatch.setattr(behaviour, "TRAIN_FREQ", 10)
     made: list[Any] = []
     save, restore = behaviour._save, behaviour._restore
     monkeypatch.setattr(behaviour, "_save", lambda model, *rest: (made.append(model), save(model, *rest)))

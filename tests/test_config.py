@@ -28,9 +28,9 @@ def test_every_preset_parses_and_survives_a_round_trip(obs: str, preset: str, tm
 
 def test_the_paper_preset_has_the_papers_sizes() -> None:
     config, _ = parse(["--preset", "paper"])
-    assert config.world_model.conv.encoder_channels == (32, 64, 128, 256)
-    assert config.world_model.rssm.members == 7
-    assert (config.world_model.rssm.deterministic, config.world_model.rssm.stochastic) == (256, 128)
+    assert config.rssm.conv.encoder_channels == (32, 64, 128, 256)
+    assert config.rssm.dynamics.members == 7
+    assert (config.rssm.dynamics.deterministic, config.rssm.dynamics.stochastic) == (256, 128)
     assert (
         config.world_model_fit.steps,
         config.world_model_fit.batch,
@@ -57,7 +57,7 @@ def test_the_paper_preset_has_the_papers_sizes() -> None:
 
 def test_the_gpu_preset_has_the_papers_sizes_on_another_schedule() -> None:
     config, paper = parse(["--preset", "gpu"])[0], parse(["--preset", "paper"])[0]
-    assert config.world_model == paper.world_model
+    assert config.rssm == paper.rssm
     assert (config.agent.num_agents, config.agent.beta, config.agent.rollout_actions, config.agent.batch) == (
         4,
         0.5,
@@ -83,11 +83,11 @@ def test_the_papers_settings_of_images_are_those_of_the_split_and_the_task() -> 
         )
     for task in ("sawyer-door", "sawyer-door-varied"):
         door = parse([*paper, f"{task}-expert"])[0]
-        conv = door.world_model.conv
+        conv = door.rssm.conv
         assert (door.task, conv.image_size, conv.encoder_channels[-2:]) == (task, 128, (256, 256))
         assert (conv.decoder_channels, conv.decoder_kernels) == ((128, 64, 32, 32), (5, 5, 5, 6, 6))
         assert (door.agent.beta, door.agent.rollout_actions, door.agent_fit.rollout_length) == (1.0, "policy", 5)
-        assert parse(["--preset", "small", "--dataset", f"{task}-expert"])[0].world_model.conv.image_size == 32
+        assert parse(["--preset", "small", "--dataset", f"{task}-expert"])[0].rssm.conv.image_size == 32
 
 
 PAPER_SETTINGS = {
@@ -224,8 +224,8 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--agent.beta", "-1"], "beta is -1"),
         (["--agent.gamma", "1.5"], "gamma is 1.5"),
         (["--agent.network.layers", "0"], "layers is 0"),
-        (["--world_model.rssm.members", "0"], "members is 0"),
-        (["--world_model.conv.encoder_channels", "[]"], "encoder_channels"),
+        (["--rssm.dynamics.members", "0"], "members is 0"),
+        (["--rssm.conv.encoder_channels", "[]"], "encoder_channels"),
         (["--score.episodes", "0"], "episodes is 0"),
         (["--score.seed", "1995"], "further apart"),
         (["--seed", "-1"], "seed is -1"),
@@ -239,7 +239,7 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--agent.btea", "1"], r"no setting agent.btea; did you mean agent.beta\?"),
         (["--beta", "1"], r"no setting beta; did you mean agent.beta\?"),
         (["--quiet"], "no setting quiet \\("),
-        (["--world_model.conv.image_size", "64"], "image_size"),
+        (["--rssm.conv.image_size", "64"], "image_size"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--resume", "runs/x", "--seed", "1"], "stands alone"),
         (["--resume", "nowhere"], "nowhere"),
@@ -269,11 +269,11 @@ def test_what_is_wrong_is_named_in_one_line(arguments: list[str], named: str) ->
         (["--mapped", "7"], "mapped is 7; it is true or false or null ("),
         (["--world_model_fit.steps", "1.5"], "fit.steps is 1.5; it is a whole number ("),
         (
-            ["--world_model.conv.encoder_channels=[8, 2.5]"],
+            ["--rssm.conv.encoder_channels=[8, 2.5]"],
             "encoder_channels is given 2.5; it is a list, of which each entry is a whole number (",
         ),
         (
-            ["--world_model.conv.encoder_channels=8"],
+            ["--rssm.conv.encoder_channels=8"],
             "encoder_channels is given 8; it is a list, of which each entry is a whole number (",
         ),
         (["--agent-fit.updats", "3"], "there is no setting agent_fit.updats; did you mean agent_fit.updates?"),
@@ -296,10 +296,11 @@ def test_help_shows_texts_choices_and_the_values_of_the_other_arguments(capsys: 
         parse(["--preset", "small", "--help", "--seed", "7"])
     words = " ".join(capsys.readouterr().out.split())
     assert "--obs {pixels,state} What the policy sees: images (pixels) or vectors (state). (default: pixels)" in words
-    assert "--preset {gpu,paper,quickstart,small}" in words and "--world-model PATH A fitted world model" in words
+    assert "--preset {gpu,paper,quickstart,small}" in words
+    assert "--world-model RUN_OR_FILE A fitted world model" in words
     assert "--agent.rollout-actions {uniform,policy} or [{uniform,policy}, ...]" in words and "(default: 7)" in words
     used_first, rest = words.split("Files and information:")
-    assert all(f"--{name.replace('_', '-')} " in used_first for name in FIRST if name != "fitted")
+    assert all(f"--{name.replace('_', '-')} " in used_first for name in FIRST)
     assert used_first.rstrip().endswith(f"(default: {parse(['--preset', 'small'])[0].agent_fit.updates})")
     assert not [name for name in setting_types() if setting_types()[name] and f"--{name}" in rest and "_" in name]
     with pytest.raises(UserError, match="there is no setting presett; did you mean preset?"):

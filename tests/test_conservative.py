@@ -141,7 +141,7 @@ def test_the_fixed_point_moves_by_minus_beta_times_rho_minus_d_over_d_f(rho: str
     noise = Noise(
         uniform=stratified_uniform(samples)[None, None, :, None].expand(1, rows, samples, 1),
         policy=stratified_normal(samples)[None, None, :, None].expand(1, rows, samples, 1),
-        following=torch.zeros(1, rows, 1),  # the policy's mode: a' is known exactly
+        next_action=torch.zeros(1, rows, 1),  # the policy's mode: a' is known exactly
         actor=torch.zeros(1, rows, 1),
         softmax=torch.zeros(1, rows, 0),
     )

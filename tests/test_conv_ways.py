@@ -200,10 +200,10 @@ def test_agents_multiply_in_bfloat16_only_where_that_is_faster(
     monkeypatch.setattr(build, "multiplies_bfloat16", lambda device: instructions)
     monkeypatch.setattr(build, "fastest_precision", lambda: fastest)
     config = parse(["--obs", "state", "--agent.bfloat16", "true", "--data_dir", str(tmp_path), "--out", "x"])[0]
-    assert build.settled(config, CPU).agent.bfloat16 is kept
+    assert build.with_machine_choices(config, CPU).agent.bfloat16 is kept
     assert build.with_precision(config, CPU).agent.bfloat16 is instructions  # a resumed run measures nothing
     off = replace(config, agent=replace(config.agent, bfloat16=False))
-    assert not build.settled(off, CPU).agent.bfloat16
+    assert not build.with_machine_choices(off, CPU).agent.bfloat16
 
 
 def test_channels_are_filled_up_for_tensor_cores_without_changing_anything(monkeypatch: pytest.MonkeyPatch) -> None:

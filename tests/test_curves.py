@@ -7,6 +7,7 @@ from toy_results import a_result
 from combo_common.errors import UserError
 from latent_combo.diagnostics.curves import _model_loss, _open_loop, _returns, draw_curves, joined, read_series
 from latent_combo.diagnostics.style import new_figure
+from latent_combo.runtime.renamed import METRICS
 from latent_combo.runtime.run_folder import HEADER
 
 
@@ -20,6 +21,13 @@ def test_series_are_read_by_phase_and_name(tmp_path: Path) -> None:
     series = read_series(tmp_path / "metrics.csv")
     assert series["agent", "q_data/0"] == [(2, 1.5), (4, 2.0)]
     assert series["agent", "q_data/1"] == [(2, 7.0)]
+
+
+def test_metrics_of_before_are_read_by_their_names_of_now(tmp_path: Path) -> None:
+    names = [*(f"{name}/0" for name in METRICS), "held_out_loss", "held_out_q/1", "q_data/0"]
+    write(tmp_path, *(("agent", 2, name, 1.5) for name in names))
+    now = [*(f"{name}/0" for name in METRICS.values()), "validation_loss", "validation_q/1", "q_data/0"]
+    assert [name for _, name in read_series(tmp_path / "metrics.csv")] == now
 
 
 @pytest.mark.parametrize("whole", [False, True])

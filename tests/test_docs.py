@@ -70,7 +70,7 @@ def test_the_page_of_settings_is_what_the_code_says() -> None:
 def test_the_page_of_settings_has_docstrings_types_and_values() -> None:
     text = settings_reference.page()
     assert "| `agent.batch` | int | `256` | B, transitions in an update. |" in text
-    assert "## world_model.conv\n\nChannels of the convolutions" in text
+    assert "## rssm.conv\n\nChannels of the convolutions" in text
     assert "| `world_model_fit.steps` | `4000` | `10000` | `12000` | `25000` |" in text
 
 
@@ -85,7 +85,7 @@ NOTES = DOCS / "notes"
 CURRENT = [text for text in TEXTS if text.name != "CHANGELOG.md" and NOTES not in text.parents]
 OPTION = re.compile(r"(?<![\w-])--([a-z][\w.-]*\w)")
 SETTING = re.compile(
-    r"(?<![\w./-])((?:agent|agent_fit|encode|ensemble|fit|score|views|world_model)\.[a-z_]+(?:\.[a-z_]+)*)\b"
+    r"(?<![\w./-])((?:agent|agent_fit|encode|ensemble|fit|rssm|score|views|world_model|world_model_fit)\.[a-z_]+(?:\.[a-z_]+)*)\b"
 )
 OTHERS = {"help", "print_config", "strict"}
 """Options of jsonargparse's and other programs'."""

@@ -217,7 +217,7 @@ def test_the_quality_is_that_of_the_elites_mean_and_mixture() -> None:
         model.networks.bias[-1][..., S + 1 :] = 0.0
     model.elite.copy_(torch.tensor([0, 2]))  # they predict 1 and 3: together 2
     data = segment(40)
-    found = model.quality(lambda: data)
+    found = model.one_step_metrics(lambda: data)
     change = torch.cat([data.observation[:, 1] - data.observation[:, 0], data.reward[:, 1:]], -1)
     together = 2.0 * model.change_std + model.change_mean
     rmse = (change - together).square().mean(0).sqrt()
@@ -321,7 +321,7 @@ def test_it_learns_a_linear_system_better_than_copying() -> None:
         pass
     model.validate(held_out, 0)
     model.restore_best()
-    found = model.quality(lambda: held_out)
+    found = model.one_step_metrics(lambda: held_out)
     assert isinstance(found["one_step_rmse"], list) and isinstance(found["copy_rmse"], list)
     for error, still in zip(found["one_step_rmse"], found["copy_rmse"], strict=True):
         assert error < 0.15 * still

@@ -40,7 +40,7 @@ def scored(kind: str) -> Iterator[tuple[Evaluator, Policy]]:
     task: Task = WALKER if kind == "pixels" else toy_pendulum.TASK
     model: WorldModel
     if kind == "pixels":
-        model = RecurrentWorldModel(RecurrentConfig(conv=CONV, rssm=RSSM, head_hidden=8), task.action_dim)
+        model = RecurrentWorldModel(RecurrentConfig(conv=CONV, dynamics=RSSM, head_hidden=8), task.action_dim)
     else:
         model = EnsembleWorldModel(EnsembleConfig(hidden=8), task.state_dim, task.action_dim, "none")
     actor = Actor(STACK, NetworkConfig(hidden=64), model.feature_dim, task.action_dim)

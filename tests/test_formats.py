@@ -438,7 +438,7 @@ def test_images_of_another_size_name_the_option_and_foreign_ones_their_look(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_npz(tmp_path / "foreign", 0, columns(0))
-    with pytest.raises(UserError, match=r"32 by 32 pixels, .*64 square.*--world_model.conv"):
+    with pytest.raises(UserError, match=r"32 by 32 pixels, .*64 square.*--rssm.conv"):
         pixels(tmp_path / "foreign", tmp_path, 64)
     said = capsys.readouterr().out
     assert "foreign (npz episodes as of DreamerV2, V-D4RL or LOMPO) does not say how" in said
@@ -459,7 +459,7 @@ def test_larger_images_are_averaged_where_the_simulator_draws_small_ones_so_and_
         np.testing.assert_array_equal(pixels(tmp_path / "foreign", tmp_path, size).observation, expected)
     for there, asked in ((84, 64), (128, 64), (32, 16)):
         write_npz(tmp_path / f"of-{there}", 0, columns(0, there))
-        with pytest.raises(UserError, match=f"{there} by {there} pixels, not {asked} square; set --world_model.conv"):
+        with pytest.raises(UserError, match=f"{there} by {there} pixels, not {asked} square; set --rssm.conv"):
             pixels(tmp_path / f"of-{there}", tmp_path, asked)
 
 

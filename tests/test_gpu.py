@@ -41,7 +41,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 def test_the_filter_and_the_decoder_agree_with_the_cpu() -> None:
     conv = ConvConfig(32, (8, 16, 32), 64, (16, 8), (5, 6, 6))
-    config = RecurrentConfig(conv=conv, rssm=RSSMConfig(deterministic=32, stochastic=8, hidden=32, members=3))
+    config = RecurrentConfig(conv=conv, dynamics=RSSMConfig(deterministic=32, stochastic=8, hidden=32, members=3))
     torch.manual_seed(0)
     model = RecurrentWorldModel(config, action_dim=2)
     image = torch.randint(256, (3, 6, 32, 32, 3), dtype=torch.uint8)
@@ -112,14 +112,14 @@ def test_a_run_on_cuda_is_read_back_on_the_cpu(preset: str, tmp_path: Path) -> N
     run = load_run(out)
     policy = run.policy(seed=0)
     policy.reset(1)
-    size = run.config.world_model.conv.image_size
+    size = run.config.rssm.conv.image_size
     action = policy.act(torch.zeros(run.config.agent.num_agents, 1, size, size, 3, dtype=torch.uint8))
     assert action.shape == (run.config.agent.num_agents, 1, 6) and bool(action.isfinite().all())
 
 
 TINY = RecurrentConfig(
     conv=ConvConfig(32, (8, 16, 32), 64, (16, 8), (5, 6, 6)),
-    rssm=RSSMConfig(deterministic=32, stochastic=8, hidden=32, members=3),
+    dynamics=RSSMConfig(deterministic=32, stochastic=8, hidden=32, members=3),
     head_hidden=16,
 )
 

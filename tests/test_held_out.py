@@ -19,7 +19,7 @@ from envs.task import ObservationSpec
 from envs.vector_env import SubprocessVectorEnv, make_vector_env
 from latent_combo.agent.networks import Actor
 from latent_combo.agent.settings import NetworkConfig
-from latent_combo.diagnostics.held_out import CLIP, CONTEXT, DiagnosticSet, mean_reward
+from latent_combo.diagnostics.held_out import CLIP_ROWS, CONTEXT, DiagnosticSet, mean_reward
 from latent_combo.evaluation.branches import Branches
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.policy import Policy
@@ -47,15 +47,15 @@ def choose(decoded: TrajectoryDataset, seed: int = 0) -> DiagnosticSet:
 def test_the_same_pieces_every_time_and_only_of_held_out_episodes(decoded: TrajectoryDataset) -> None:
     pieces, again = choose(decoded), choose(decoded)
     assert torch.equal(pieces.measured.action, again.measured.action)
-    assert pieces.shown.action.shape == (3, CLIP, TASK.action_dim)
+    assert pieces.shown.action.shape == (3, CLIP_ROWS, TASK.action_dim)
     assert pieces.horizons == (1, 5, 15, 50)
     assert pieces.titles == (
         "episode 1, step 0",
-        f"episode 1, step {(501 - CLIP) // 2}",
-        f"episode 1, step {501 - CLIP}",
+        f"episode 1, step {(501 - CLIP_ROWS) // 2}",
+        f"episode 1, step {501 - CLIP_ROWS}",
     )
-    for shown, start in zip(pieces.shown.action, (0, (501 - CLIP) // 2, 501 - CLIP), strict=True):
-        assert np.array_equal(shown.numpy(), decoded.action[decoded.starts[1] + start :][:CLIP])
+    for shown, start in zip(pieces.shown.action, (0, (501 - CLIP_ROWS) // 2, 501 - CLIP_ROWS), strict=True):
+        assert np.array_equal(shown.numpy(), decoded.action[decoded.starts[1] + start :][:CLIP_ROWS])
     assert pieces.episodes == 1
     held_out = decoded.action[decoded.starts[1] :]
     assert all((held_out == action.numpy()).all(1).any() for action in pieces.measured.action[:, 3])

@@ -184,7 +184,7 @@ def test_environments_are_made_in_few_places() -> None:
 
 def test_a_fitted_model_is_read_without_knowing_of_settings_and_sessions() -> None:
     known = (
-        imports(SOURCES["latent_combo.config.fitted"]) | imports(SOURCES["latent_combo.config.recipe"])
+        imports(SOURCES["latent_combo.config.pretrained"]) | imports(SOURCES["latent_combo.config.recipe"])
     ) & SOURCES.keys()
     lower = ("combo_common", "latent_combo.runtime", "latent_combo.evaluation.result", "latent_combo.config.recipe")
     assert all(within(name, lower) for name in known), known

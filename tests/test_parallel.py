@@ -18,7 +18,7 @@ from data.formats.manifest import describe
 from data.formats.native import Dataset, write_dataset
 from data.simulate.rendering import render_episodes
 from data.simulate.rollout import PolicySpec, play
-from data.simulate.workers import AHEAD, in_order
+from data.simulate.workers import ITEMS_PER_PROCESS, in_order
 from data.skipped import Skipped
 from envs.registry import get_task
 
@@ -69,10 +69,10 @@ def test_results_come_in_order_of_items_without_end_and_errors_reach_the_caller(
     results, processes = in_order(EVALUATED, items(), 2), 2
     for number in range(9):
         assert next(results) == number
-        assert taken <= number + AHEAD * processes + 1
+        assert taken <= number + ITEMS_PER_PROCESS * processes + 1
     with pytest.raises(ZeroDivisionError):
         next(results)
-    assert taken <= 10 + AHEAD * processes
+    assert taken <= 10 + ITEMS_PER_PROCESS * processes
 
 
 def test_one_process_takes_an_item_at_a_time_and_closes_what_was_made() -> None:

@@ -70,7 +70,7 @@ def test_episodes_of_unequal_length_are_encoded_each_from_its_own_start() -> Non
     assert not torch.equal(data.feature[0, :, 3], data.feature[1, :, 3])  # each view has samples of its own
     assert data.source.tolist() == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11, 12, 13]
     index = torch.arange(len(data.source))
-    _, action, reward, following, discount = data.transitions(index, torch.zeros_like(index), data.target)
+    _, action, reward, following, discount = data.transitions(index, torch.zeros_like(index), data.td_returns)
     row = data.source + 1
     torch.testing.assert_close(action[:, 0], row / 100.0)
     torch.testing.assert_close(reward, row.float())
@@ -83,7 +83,7 @@ def test_some_episodes_are_encoded_as_they_are_among_all() -> None:
     whole = encode_dataset(Adder(), decoded(), np.array([0, 1, 2]), EncodeConfig(), AgentConfig(), torch.Generator())
     kept = torch.cat([torch.arange(5), torch.arange(8, 15)])
     torch.testing.assert_close(some.feature[:, :, :3], whole.feature[:, kept, :3])
-    assert some.target.reward.tolist() == [1, 2, 3, 4, 9, 10, 11, 12, 13, 14]
+    assert some.td_returns.reward.tolist() == [1, 2, 3, 4, 9, 10, 11, 12, 13, 14]
 
 
 def test_an_acting_policy_sees_the_features_that_encoding_gives() -> None:

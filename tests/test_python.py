@@ -195,10 +195,19 @@ def altered(file: Path, out: Path, drop: str = "", **by: object) -> Path:
     return out
 
 
+def test_a_policy_of_format_1_is_read(file: Path, tmp_path: Path) -> None:
+    with safetensors.safe_open(file, "pt") as opened:
+        model = json.loads(opened.metadata()[METADATA])["model"]
+    model["rssm"] = model.pop("dynamics")
+    old = altered(file, tmp_path / "old.safetensors", format=1, model=model)
+    seen = images(2)[0]
+    np.testing.assert_array_equal(latent_combo.load_policy(old).act(seen), latent_combo.load_policy(file).act(seen))
+
+
 @pytest.mark.parametrize(
     ("by", "said"),
     [
-        ({"format": 2}, "its format is not 1"),
+        ({"format": 3}, "its format is not 2"),
         ({"obs": "sound"}, "obs is 'sound'"),
         ({"action_dim": "many"}, "action_dim is 'many'"),
         ({"colour": 1}, "its settings can not be read"),

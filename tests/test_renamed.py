@@ -1,18 +1,32 @@
 """Settings by names of before are read, with a line that names the new word."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
+import latent_combo
 from combo_common.errors import UserError
 from latent_combo.config.command_line import check, parse, settings_files
 from latent_combo.config.parser import setting_types
 from latent_combo.config.saved import load_config, save_config
-from latent_combo.runtime.renamed import GROUPS, SETTINGS, renamed, with_new_names
+from latent_combo.diagnostics.curves import read_series
+from latent_combo.diagnostics.page import write_report
+from latent_combo.evaluation.result import Result
+from latent_combo.runtime import checkpoint
+from latent_combo.runtime.media import MediaWriter
+from latent_combo.runtime.renamed import GROUPS, METRICS, RESULT_FIELDS, SETTINGS, renamed, with_new_names
+from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
+from latent_combo.runtime.settings_file import say
+from latent_combo.train import train
 
 OLD = {
     "held_out": 0.2,
+    "world_model": {"kl_weight": 0.5, "rssm": {"hidden": 30}, "conv": {"decoder_input": 64}},
     "fit": {"steps": 30, "from_first": 0.3, "held_out_every": 7, "shift": 1},
     "encode": {"views": 3, "shift": 2},
     "agent": {
@@ -22,6 +36,7 @@ OLD = {
     "agent_fit": {"branches": 40, "horizon": 3, "looks": 2, "rounds_kept": 4},
 }
 NEW = [
+    *("--rssm.kl-weight", "0.5", "--rssm.dynamics.hidden", "30", "--rssm.conv.decoder-input", "64"),
     *("--validation-fraction", "0.2", "--world-model-fit.steps", "30", "--world-model-fit.validate-every", "7"),
     *("--world-model-fit.episode-start-fraction", "0.3", "--world-model-fit.random-shift", "1"),
     *("--encode.num-encodings", "3", "--encode.random-shift", "2", "--agent.num-sampled-actions", "3"),
@@ -47,28 +62,97 @@ def test_all_names_of_before_mean_what_they_meant(tmp_path: Path, capsys: pytest
 
 def test_a_command_line_of_before_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     old = ["--fit.steps=30", "--agent.f", "0.25", "--agent.rho", "dataset", "--held-out", "0.2"]
+    old += ["--world-model.kl-weight", "0.5", "--world_model.rssm.hidden=30"]
     new = ["--world-model-fit.steps=30", "--agent.real-ratio", "0.25", "--agent.penalty-states", "dataset"]
+    new += ["--rssm.kl-weight", "0.5", "--rssm.dynamics.hidden=30"]
     assert parse(old)[0] == parse([*new, "--validation-fraction", "0.2"])[0]
-    assert "--agent.f is now called --agent.real-ratio" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--agent.f is now called --agent.real-ratio" in said
+    assert "--world-model.rssm.hidden is now called --rssm.dynamics.hidden" in said and said.count("\n") == 1
 
 
-def test_a_run_of_before_is_read_back(tmp_path: Path) -> None:
-    now = parse(NEW)[0]
-    save_config(now, tmp_path / "config.yaml")
-    settings = yaml.safe_load((tmp_path / "config.yaml").read_text())
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--world-model", '{"kl_weight": 0.5, "rssm": {"hidden": 30}}', "--fit", '{"from_first": 0.3}'],
+        ['--world_model={"kl_weight": 0.5, "rssm": {"hidden": 30}}', '--fit={"from_first": 0.3}'],
+        ["--config", "FILE"],
+    ],
+)
+def test_json_of_before_is_read(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "before.json"
+    file.write_text('{"world_model": {"kl_weight": 0.5, "rssm": {"hidden": 30}}, "fit": {"from_first": 0.3}}')
+    say.cache_clear()
+    made = parse([str(file) if word == "FILE" else word for word in words])[0]
+    assert (made.rssm.kl_weight, made.rssm.dynamics.hidden) == (0.5, 30)
+    assert (made.world_model, made.world_model_fit.episode_start_fraction) == (None, 0.3)
+    assert "rssm.dynamics" in capsys.readouterr().err
+
+
+def test_settings_of_before_are_read_in_python() -> None:
+    made = latent_combo.make_config(world_model={"kl_weight": 0.5, "rssm": {"hidden": 30}}, fit={"steps": 3})
+    assert (made.rssm.kl_weight, made.rssm.dynamics.hidden, made.world_model_fit.steps) == (0.5, 30, 3)
+
+
+def settings_of_before(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings, nested as in a run's file, by the names that they had."""
     back = {new: old for old, new in GROUPS.items()}
     own = {f"{name.rpartition('.')[0]}.{new}".strip("."): name.rpartition(".")[2] for name, new in SETTINGS.items()}
 
-    def before(prefix: str, values: dict[str, object]) -> dict[str, object]:
+    def before(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
         return {own.get(f"{prefix}.{name}".strip("."), name): value for name, value in values.items()}
 
-    old = {
-        back.get(name, name): before(name, value) if isinstance(value, dict) else value
-        for name, value in before("", settings).items()
-    }
-    assert "fit" in old and "held_out" in old
+    inner = {name: before(name, value) if isinstance(value, dict) else value for name, value in settings.items()}
+    named = before("", inner).items()
+    return {back[name] if name in back and isinstance(value, dict) else name: value for name, value in named}
+
+
+def test_settings_of_a_run_of_before_are_read_back(tmp_path: Path) -> None:
+    now = parse(NEW)[0]
+    save_config(now, tmp_path / "config.yaml")
+    old = settings_of_before(yaml.safe_load((tmp_path / "config.yaml").read_text()))
+    assert "fit" in old and "held_out" in old and "rssm" in old["world_model"] and old["fitted"] is None
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
     assert vars(load_config(tmp_path)) == {**vars(now), "out": str(tmp_path)}
+
+
+def test_a_run_of_before_is_loaded_reported_and_resumed(
+    finished: Path, tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("views", "videos", "tensorboard"))
+    result, series = Result.read(run), read_series(run / "metrics.csv")
+    assert result is not None
+    (run / "config.yaml").write_text(
+        yaml.safe_dump(settings_of_before(yaml.safe_load((run / "config.yaml").read_text())), sort_keys=False)
+    )
+    said = json.loads((run / "result.json").read_text())
+    fields = {new: old for old, new in RESULT_FIELDS.items()}
+    said["seconds"] = {fields.get(name, name): value for name, value in said["seconds"].items()}
+    (run / "result.json").write_text(json.dumps({fields.get(name, name): value for name, value in said.items()}))
+    metrics = (run / "metrics.csv").read_text()
+    for old, new in (*METRICS.items(), ("held_out_", "validation_")):
+        metrics = metrics.replace(f",{new}", f",{old}")
+    (run / "metrics.csv").write_text(metrics)
+    for name in (WORLD_MODEL, AGENT):
+        state = checkpoint.load(run / name, torch.device("cpu"))
+        state["seconds"] = {fields.get(part, part): value for part, value in state["seconds"].items()}
+        state = {fields.get(part, part): value for part, value in state.items()}
+        checkpoint.save(run / name, state)
+    assert "looks" in state and "looks" in state["seconds"] and "held_out_told_q" in metrics
+
+    loaded, whole = latent_combo.load_run(run), latent_combo.load_run(finished)
+    assert {**vars(loaded.config), "out": ""} == {**vars(whole.config), "out": ""}
+    assert Result.read(run) == result and read_series(run / "metrics.csv") == series
+    assert "another version" not in write_report(run)
+
+    monkeypatch.setattr(MediaWriter, "_submit", lambda gallery, work: None)  # nothing is drawn
+    again = train(load_config(run), resume=True)
+    assert again.evaluations == result.evaluations and [a.returns for a in again.agents] == [
+        a.returns for a in result.agents
+    ]
+    assert again.seconds.keys() == result.seconds.keys()
+    assert "held_out_told_q" not in (run / "metrics.csv").read_text()
 
 
 def test_the_new_names_are_settings_and_the_old_ones_are_none() -> None:
@@ -83,6 +167,13 @@ def test_the_new_names_are_settings_and_the_old_ones_are_none() -> None:
 def test_where_both_names_are_given_the_new_one_counts() -> None:
     both = {"world_model_fit": {"steps": 4}, "fit": {"steps": 3, "batch": 2}, "agent": {"real_ratio": 0.2, "f": 0.1}}
     assert with_new_names(both)[0] == {"world_model_fit": {"steps": 4, "batch": 2}, "agent": {"real_ratio": 0.2}}
+    both = {"rssm": {"conv": {"image_size": 16}}, "world_model": {"conv": {"image_size": 32, "bfloat16": True}}}
+    assert with_new_names(both)[0] == {"rssm": {"conv": {"image_size": 16, "bfloat16": True}}}
+    assert with_new_names({"world_model": "runs/a"}) == ({"world_model": "runs/a"}, {})
+    assert with_new_names({"world_model": {"kl_weight": 2.0}, "fitted": "runs/a"})[0] == {
+        "rssm": {"kl_weight": 2.0},
+        "world_model": "runs/a",
+    }
 
 
 def test_a_file_of_before_is_found_and_read_however_it_is_named(

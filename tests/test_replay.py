@@ -62,12 +62,14 @@ def test_a_batch_is_f_real_and_its_transitions_are_rows_that_follow_each_other()
 def test_n_step_targets_stop_at_the_end_of_an_episode() -> None:
     data = dataset(steps=3, terminal=True)
     index = torch.tensor([0, 4, 5, 6])  # rows 0, 4 and 5 of the first episode, row 0 of the second (row 7)
-    feature, _, reward, following, discount = data.transitions(index, torch.zeros(4, dtype=torch.int64), data.target)
+    feature, _, reward, following, discount = data.transitions(
+        index, torch.zeros(4, dtype=torch.int64), data.td_returns
+    )
     assert feature[:, 0].tolist() == [0.0, 4.0, 5.0, 7.0]
     assert reward.tolist() == [1 + 0.5 * 2 + 0.25 * 3, 5 + 0.5 * 6, 6.0, 8 + 0.5 * 9 + 0.25 * 10]
     assert following[:, 0].tolist() == [3.0, 6.0, 6.0, 10.0]
     assert discount.tolist() == [0.125, 0.0, 0.0, 0.125]
-    timed_out = dataset(steps=3).target.discount[index]
+    timed_out = dataset(steps=3).td_returns.discount[index]
     assert timed_out.tolist() == [0.125, 0.25, 0.5, 0.125]  # a time limit is bootstrapped through
 
 
@@ -135,7 +137,7 @@ def test_rows_are_drawn_alike_or_by_the_returns_of_their_episodes(temperature: f
     starts = data.states(*data.draw((1, 6000), draws()))
     for drawn in (batch.feature, starts):
         torch.testing.assert_close(shares(drawn), weight / weight.sum(), atol=0.03, rtol=0.0)
-    left = data.whole.reward[:, None]  # what each transition's episode had left
+    left = data.monte_carlo_returns.reward[:, None]  # what each transition's episode had left
     share = (weight / weight.sum() / (LENGTHS - 1))[episode[data.source]]
     mean = float((share * left[:, 0]).sum())
     assert data.value_scale()[0] == pytest.approx(mean, rel=1e-5)

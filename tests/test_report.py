@@ -56,8 +56,11 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(run: Path) -> N
 def test_another_version_is_said(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     result["versions"]["latent-combo"] = "9.9.9"
+    del result["pretrained_world_model"]
+    result["fitted"] = "runs/first"  # its name of before
     (run / "result.json").write_text(json.dumps(result))
     page = write_report(run, curves(run))
+    assert "on the world model of runs/first" in page
     assert f"made with latent-combo 9.9.9; this page with {versions()['latent-combo']}" in page
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config + "\nnew_setting: 3\n")

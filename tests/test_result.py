@@ -8,6 +8,7 @@ from toy_results import RETURNS, TASK, a_result
 from combo_common.errors import UserError
 from latent_combo.evaluation.result import RESULT, Result, finished
 from latent_combo.evaluation.result_parts import WorldModelResult
+from latent_combo.runtime.renamed import RESULT_FIELDS
 
 
 def test_what_is_written_is_read_back_whole(tmp_path: Path) -> None:
@@ -18,7 +19,7 @@ def test_what_is_written_is_read_back_whole(tmp_path: Path) -> None:
     done = result.with_diagnostics({"q_below_return": 0.9}, {"agent": 12.0, "views": 3.0})
     done.write(tmp_path)
     assert Result.read(tmp_path) == finished(tmp_path) == done
-    assert dataclasses.replace(done, beliefs={}, seconds=result.seconds) == result
+    assert dataclasses.replace(done, diagnostics={}, seconds=result.seconds) == result
 
 
 def test_no_episode_is_left_out_and_scores_need_no_arithmetic_of_readers(tmp_path: Path) -> None:
@@ -30,16 +31,30 @@ def test_no_episode_is_left_out_and_scores_need_no_arithmetic_of_readers(tmp_pat
     assert said["dataset_normalised_score"] == pytest.approx(TASK.normalised_score(300.0))
     assert (said["random_normalised_score"], said["expert_normalised_score"]) == (0.0, 100.0)
     assert said["world_model"]["open_loop_psnr"] == {"1": 20.0, "5": 15.0}
-    assert said["world_model"]["explained"] == 0.9 and said["world_model"]["told_apart"] == 0.7
+    assert said["world_model"]["explained"] == 0.9 and said["world_model"]["real_vs_imagined_accuracy"] == 0.7
 
 
 def test_a_file_of_an_older_version_is_read(tmp_path: Path) -> None:
     a_result().write(tmp_path)
     said = json.loads((tmp_path / RESULT).read_text())
-    for name in ("dataset_normalised_score", "random_normalised_score", "expert_normalised_score", "beliefs"):
+    for name in ("dataset_normalised_score", "random_normalised_score", "expert_normalised_score", "diagnostics"):
         del said[name]
     (tmp_path / RESULT).write_text(json.dumps({**said, "something_new": 1}))
     assert Result.read(tmp_path) == a_result()
+
+
+def test_a_file_with_names_of_before_is_read(tmp_path: Path) -> None:
+    result = dataclasses.replace(
+        a_result(), pretrained_world_model="runs/a", seconds={"agent": 2.0, "evaluations": 1.0}
+    )
+    result = result.with_diagnostics({"q_below_return": 0.9}, result.seconds)
+    said = result.to_json()
+    for old, new in RESULT_FIELDS.items():
+        said[old] = said.pop(new)
+    said["world_model"]["told_apart"] = said["world_model"].pop("real_vs_imagined_accuracy")
+    said["seconds"]["looks"] = said["seconds"].pop("evaluations")
+    (tmp_path / RESULT).write_text(json.dumps(said))
+    assert Result.read(tmp_path) == finished(tmp_path) == result
 
 
 @pytest.mark.parametrize(
@@ -49,7 +64,7 @@ def test_a_file_of_an_older_version_is_read(tmp_path: Path) -> None:
         ({"agents": [{"label": "0"}]}, "lacks return_mean, normalised_score"),
         ({"agents": 3}, "has 3 for agents"),
         ({"agents": [4]}, "has 4 where AgentResult was expected"),
-        ({"looks": {"steps": ["one"]}}, r"has \['one'\] for steps"),
+        ({"evaluations": {"steps": ["one"]}}, r"has \['one'\] for steps"),
         ({"world_model": {"kl": {"soon": 1.0}}}, "figures of world_model that are none"),
         ({"seconds": None}, "has None for seconds"),
     ],

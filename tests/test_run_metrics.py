@@ -136,6 +136,12 @@ def test_what_is_logged_is_in_the_files_once_it_is_flushed(tmp_path: Path) -> No
     log.close()
 
 
+def test_a_run_of_before_goes_on_under_the_names_of_now(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("phase,step,name,value\nagent,1,held_out_told_q/0,2\nagent,1,q_data/0,3\n")
+    MetricsLog(tmp_path, Kept({"agent": 9}, {})).close()
+    assert rows(tmp_path)[1:] == [("agent", "1", "validation_q_complete/0", "2"), ("agent", "1", "q_data/0", "3")]
+
+
 def test_a_row_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("phase,step,name,value\nagent,1,loss,2\nagent,2,loss,0.0")
     MetricsLog(tmp_path, Kept({"agent": 9}, {})).close()

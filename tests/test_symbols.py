@@ -21,7 +21,7 @@ def test_every_symbol_at_the_head_of_a_file_is_in_the_table() -> None:
 def test_settings_of_the_table_exist() -> None:
     from latent_combo.config.schema import Config
 
-    for setting in set(re.findall(r"`((?:agent|agent_fit|fit|encode|ensemble|world_model)\.[a-z_.]+)`", TABLE)):
+    for setting in set(re.findall(r"`((?:agent|agent_fit|encode|ensemble|rssm|world_model_fit)\.[a-z_.]+)`", TABLE)):
         place: object = Config()
         for part in setting.split("."):
             assert hasattr(place, part), f"docs/symbols.md: there is no setting {setting}"

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 import toy_pendulum
 from small_agents import CPU, SMALL, draws
-from test_fitted import assert_same
+from test_pretrained import assert_same
 from test_state_train import BRIEF, balance
 from torch import Tensor
 from toy_models import segment_of_states
@@ -26,7 +26,7 @@ from latent_combo.agent.rollout import rollout
 from latent_combo.api.policy_file import load_policy
 from latent_combo.config.command_line import parse
 from latent_combo.export import export, export_agent
-from latent_combo.pipeline.build import build_world_model, load_fitted
+from latent_combo.pipeline.build import build_world_model, load_pretrained
 from latent_combo.pipeline.checks import check_endings, check_learnable
 from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime.media import MediaWriter
@@ -36,7 +36,7 @@ from latent_combo.world_model.ensemble import EnsembleWorldModel
 from latent_combo.world_model.fit import Fit
 from latent_combo.world_model.normaliser import Normaliser
 from latent_combo.world_model.settings import EnsembleConfig, FitConfig
-from latent_combo.world_model.terminal_head import least_improvement, terminal_quality
+from latent_combo.world_model.terminal_head import least_improvement, terminal_metrics
 
 CONFIG = EnsembleConfig(members=4, elites=2, hidden=16, weight_decay=(1e-5, 1e-5))
 S, A = 3, 2
@@ -125,7 +125,7 @@ def imagined(model: EnsembleWorldModel, start: Tensor, length: int) -> ModelBuff
 
 
 def test_the_head_learns_where_a_walk_ends(walked: EnsembleWorldModel) -> None:
-    found = walked.quality(lambda: walk(2000, 2))
+    found = walked.one_step_metrics(lambda: walk(2000, 2))
     base = least_improvement(walk(2000, 2).terminal[:, 1]) / 0.01
     assert found["terminal_cross_entropy"] < 0.2 * float(base)  # nats; the base rate's entropy is what no state says
     assert found["terminal_recall"] > 0.93 and found["terminal_false_alarms"] < 0.01
@@ -266,7 +266,7 @@ def test_a_fit_to_data_without_terminations_ends_and_learns_that_none_terminate(
         assert bool(tensor.isfinite().all())
     step = model.imagine_step(torch.randn(500, S, generator=draws()), torch.zeros(500, A), draws())
     assert step.terminal.max() < 1e-2
-    found = model.quality(lambda: held_out)
+    found = model.one_step_metrics(lambda: held_out)
     assert "terminal_recall" not in found and found["terminal_false_alarms"] == 0.0
 
 
@@ -279,11 +279,11 @@ def test_what_counts_as_better_is_a_share_of_the_base_rates_entropy() -> None:
 
 def test_the_quality_by_hand() -> None:
     probability, ended = torch.tensor([0.9, 0.2, 0.6, 0.1, 0.0]), torch.tensor([True, True, False, False, False])
-    found = terminal_quality(probability, ended)
+    found = terminal_metrics(probability, ended)
     assert (found["terminal_recall"], found["terminal_false_alarms"]) == (0.5, pytest.approx(1 / 3))
     nats = -(math.log(0.9) + math.log(0.2) + math.log(0.4) + math.log(0.9)) / 5
     assert found["terminal_cross_entropy"] == pytest.approx(nats, rel=1e-5)
-    assert "terminal_false_alarms" not in terminal_quality(probability[:2], ended[:2])
+    assert "terminal_false_alarms" not in terminal_metrics(probability[:2], ended[:2])
 
 
 def episodes(*lengths: int, ending: tuple[bool, ...], seen: bool = True) -> TrajectoryDataset:
@@ -327,21 +327,21 @@ def test_a_run_learns_terminations_and_its_model_is_exported_and_used(
             result = train(balance(tmp_path, "run", *BRIEF, "--agent.num_agents", "1"))
             export(tmp_path / "run", out)
             config = parse(["--world_model", str(out), "--device", "cpu"])[0]
-            model, recipe = load_fitted(out, config, LEARNED, CPU)
+            model, recipe = load_pretrained(out, config, LEARNED, CPU)
             assert_same(dict(model.state_dict()), dict(load_run(tmp_path / "run").world_model.state_dict()))
             policy = export_agent(tmp_path / "run", tmp_path / "policy.safetensors", 0)
             assert "read it with" in policy and load_policy(tmp_path / "policy.safetensors").act is not None
-        assert recipe.quality is not None and "terminal_recall" in recipe.quality
+        assert recipe.metrics is not None and "terminal_recall" in recipe.metrics
         assert result.world_model.one_step["terminal_cross_entropy"] < math.log(2.0)
         with (tmp_path / "run" / "metrics.csv").open() as file:
             logged = {row["name"] for row in csv.DictReader(file)}
-        assert {"terminal", "held_out_terminal"} <= logged
+        assert {"terminal", "validation_terminal"} <= logged
         with pytest.raises(UserError, match="learned terminations, but those of toy-pendulum follow a rule") as error:
-            load_fitted(out, config, toy_pendulum.TASK, CPU)
+            load_pretrained(out, config, toy_pendulum.TASK, CPU)
         assert "\n" not in str(error.value)
         plain = build_world_model(config, toy_pendulum.TASK, CPU).state_dict()
     bare = tmp_path / "bare.safetensors"
     safetensors.torch.save_file(dict(plain), bare)
     with pytest.raises(UserError, match="has no terminal head, but terminations of toy-pendulum are learned") as error:
-        load_fitted(bare, config, LEARNED, CPU)
+        load_pretrained(bare, config, LEARNED, CPU)
     assert "\n" not in str(error.value)

@@ -81,12 +81,12 @@ def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
         "normalised_score", "success_rate", "dataset_return_mean", "world_model", "seconds", "rates", "versions",
     } <= result.keys()  # fmt: skip
     model = result["world_model"]
-    assert 0.3 <= model.pop("told_apart") <= 1.0
+    assert 0.3 <= model.pop("real_vs_imagined_accuracy") <= 1.0
     assert {"height", "pitch, sine", "right knee, velocity"} <= model.pop("probes").keys()
     for figure in model.values():
         assert figure.keys() == {"1", "5", "15", "50"}
     found = {"q_minus_return", "dream_over_true_return", "max_variance_latent_error_rank_random_at_5"}
-    assert found <= result["beliefs"].keys()
+    assert found <= result["diagnostics"].keys()
     assert {"views", "views_in_background"} <= result["seconds"].keys()
     assert len(result["agents"]) == 2
     assert load_run(finished).policy(seed=0).sample is load_run(finished).config.encode.sample is True
@@ -112,7 +112,7 @@ def test_a_run_leaves_all_that_it_promises(finished: Path) -> None:
     logged = {(row["phase"], row["name"]) for row in rows}
     assert {
         ("world_model", "kl"),
-        ("world_model", "held_out_image"),
+        ("world_model", "validation_image"),
         ("agent", "q_data/1"),
         ("agent", "score/0"),
     } <= logged

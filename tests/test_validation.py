@@ -79,13 +79,13 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
     ("ensemble", {"weight_decay": [1]}),
     ("ensemble", {"min_log_variance": 3}),
     ("score", {"seed": 1995, "episodes": 10}),
-    ("world_model.conv", {"encoder_channels": []}),
-    ("world_model.conv", {"encoder_channels": [8] * 9}),
-    ("world_model.conv", {"decoder_channels": [8, 0]}),
-    ("world_model.conv", {"decoder_kernels": [5, 5]}),
-    ("world_model.conv", {"image_size": 47}),
-    ("world_model.conv", {"ways": ["plain"]}),
-    ("world_model.conv", {"ways": ["fast"] * 6}),
+    ("rssm.conv", {"encoder_channels": []}),
+    ("rssm.conv", {"encoder_channels": [8] * 9}),
+    ("rssm.conv", {"decoder_channels": [8, 0]}),
+    ("rssm.conv", {"decoder_kernels": [5, 5]}),
+    ("rssm.conv", {"image_size": 47}),
+    ("rssm.conv", {"ways": ["plain"]}),
+    ("rssm.conv", {"ways": ["fast"] * 6}),
 ]
 
 

@@ -27,11 +27,11 @@ from latent_combo.diagnostics.panels.conservatism import (
     q,
     sample_values,
 )
-from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_paths, draw_strip
+from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_counterfactual, draw_paths
 from latent_combo.diagnostics.panels.dreams import Dreams, draw_dreams, dream_apart, dreams_clip
 from latent_combo.diagnostics.panels.horizon import draw_horizon
 from latent_combo.diagnostics.panels.latents import draw_latent_kl, latent_kl
-from latent_combo.diagnostics.panels.probes import draw_probes, probe, probed_figures, told_apart
+from latent_combo.diagnostics.panels.probes import draw_probes, probe, probed_figures, real_vs_imagined_accuracy
 from latent_combo.diagnostics.style import DREAMING, OBSERVING, fit
 from latent_combo.world_model.base import ModelStep
 from latent_combo.world_model.gaussian import Gaussian, kl_divergence, kl_per_dimension
@@ -302,7 +302,7 @@ def test_latent_kl_is_the_mean_over_rows_and_members() -> None:
     expected = kl_per_dimension(Gaussian(posterior.mean[:, 1:], posterior.std[:, 1:]), priors).mean((0, 1, 2))
     assert row is not None and row == pytest.approx(expected.numpy(), rel=1e-4)
     assert latent_kl(Drift(), drifting()) is None
-    assert row.shape == (TINY.rssm.stochastic,)
+    assert row.shape == (TINY.dynamics.stochastic,)
     kl = np.array([[0.5, 0.002, 0.3], [0.2, 0.0, 0.7]], np.float32)
     heat, count, _ = draw_latent_kl([5, 10], kl).axes
     assert np.asarray(heat.collections[0].get_array()).reshape(3, 2) == pytest.approx(kl[:, [2, 0, 1]].T.clip(1e-3))
@@ -336,9 +336,11 @@ def test_states_of_one_distribution_are_not_told_apart_and_others_are() -> None:
     def rows(mean: float = 0.0, std: float = 1.0) -> NDArray[np.float64]:
         return mean + std * rng.standard_normal((3000, 4))
 
-    assert told_apart(rows(), rows(), rows(), rows()) == pytest.approx(0.5, abs=0.03)
-    assert told_apart(rows(), rows(1.0), rows(), rows(1.0)) > 0.8
-    narrow = told_apart(rows(), rows(0.0, 0.5), rows(), rows(0.0, 0.5))  # as means are beside samples: by their squares
+    assert real_vs_imagined_accuracy(rows(), rows(), rows(), rows()) == pytest.approx(0.5, abs=0.03)
+    assert real_vs_imagined_accuracy(rows(), rows(1.0), rows(), rows(1.0)) > 0.8
+    narrow = real_vs_imagined_accuracy(
+        rows(), rows(0.0, 0.5), rows(), rows(0.0, 0.5)
+    )  # as means are beside samples: by their squares
     assert narrow > 0.7
     # no rule does better than the ratio of densities: 1.5 |x|^2 against 4 log 2
     wide, close = (np.square(some).sum(1) > 4.0 * np.log(2.0) / 1.5 for some in (rows(), rows(0.0, 0.5)))
@@ -365,8 +367,8 @@ def test_counterfactual_paths_by_hand_and_drawn() -> None:
     images = counterfactual(model, feature, data.observation[0, 2], {"dataset": data.action[0, 3:]}, None)
     assert images.predicted.dtype == np.uint8 and "true" not in images.arrays()
     with_truth = dataclasses.replace(images, true=images.predicted, true_reward=images.predicted_reward)
-    assert draw_strip(with_truth).shape[0] > draw_strip(images).shape[0]
-    strip = draw_strip(with_truth)
+    assert draw_counterfactual(with_truth).shape[0] > draw_counterfactual(images).shape[0]
+    strip = draw_counterfactual(with_truth)
     for column, k in enumerate((0, 1, 3)):  # at 0, what was seen; then the prediction, and the truth beneath
         shown = images.start if k == 0 else images.predicted[0, k - 1]
         for top in (30, 126):

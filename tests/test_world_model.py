@@ -20,7 +20,7 @@ TINY = RecurrentConfig(
     conv=ConvConfig(
         image_size=32, encoder_channels=(4, 4, 8), decoder_input=16, decoder_channels=(8, 4), decoder_kernels=(5, 6, 6)
     ),
-    rssm=RSSMConfig(deterministic=12, stochastic=6, hidden=10, members=3),
+    dynamics=RSSMConfig(deterministic=12, stochastic=6, hidden=10, members=3),
     head_hidden=8,
 )
 
@@ -132,7 +132,7 @@ def test_every_parameter_learns() -> None:
 
 
 def test_the_members_start_with_different_weights() -> None:
-    prior = EnsemblePrior(TINY.rssm)
+    prior = EnsemblePrior(TINY.dynamics)
     mean = prior(torch.ones(1, 12)).mean[:, 0]
     assert torch.pdist(mean).min().item() > 0.01
 

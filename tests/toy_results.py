@@ -24,7 +24,13 @@ def a_result(returns: np.ndarray[Any, np.dtype[np.float64]] = RETURNS) -> Result
     """A result of agents with the given returns (S, E), before the last views."""
     states = np.zeros((2, 18))
     setting = Setting(
-        obs="pixels", dataset="tiny", algorithm="combo", preset="quickstart", seed=3, agent={"beta": 0.5}, fitted=None
+        obs="pixels",
+        dataset="tiny",
+        algorithm="combo",
+        preset="quickstart",
+        seed=3,
+        agent={"beta": 0.5},
+        pretrained_world_model=None,
     )
     agents = [AgentResult.of(TASK, own, f"{number}", {}, None, -1.5) for number, own in enumerate(returns)]
     psnr = {name: {1: 20.0, 5: 15.0} for name in ("open_loop_psnr", "copy_last_psnr", "mean_observation_psnr")}
@@ -34,8 +40,10 @@ def a_result(returns: np.ndarray[Any, np.dtype[np.float64]] = RETURNS) -> Result
         Score(returns, states, states, np.zeros_like(returns)),
         agents,
         DatasetReturns(mean=300.0, most=800.0, drawn=350.0),
-        looks=InterimScores(steps=[4, 8], returns=[[10.0, 20.0], [30.0, 40.0]]),
-        world_model=WorldModelResult(open_loop=psnr, one_step={"explained": 0.9}, features={"told_apart": 0.7}),
+        evaluations=InterimScores(steps=[4, 8], returns=[[10.0, 20.0], [30.0, 40.0]]),
+        world_model=WorldModelResult(
+            open_loop=psnr, one_step={"explained": 0.9}, features={"real_vs_imagined_accuracy": 0.7}
+        ),
         rates={"model_frames_per_s": None, "agent_updates_per_s": 90.0},
         share_of_matmul={"world_model": None, "agent": 0.2},
         seconds={"agent": 12.0},

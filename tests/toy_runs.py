@@ -20,10 +20,10 @@ TOY = """
     --score.episodes 1
     --score.episodes_during_training 2 --views.every 4 --views.clips 1 --views.segments 8 --views.episodes 2
     --log_every 2 --save_every 4 --device cpu --products mkl
-    --world_model.conv.ways=[plain,plain,plain,product,plain,plain]
-    --world_model.conv.encoder_channels=[4,4,8] --world_model.conv.decoder_channels=[8,4]
-    --world_model.conv.decoder_input=16 --world_model.rssm.deterministic 16 --world_model.rssm.hidden 16
-    --world_model.rssm.stochastic 4 --agent.network.hidden 16 --agent.actor_network.hidden 16 --agent.gamma 0.9
+    --rssm.conv.ways=[plain,plain,plain,product,plain,plain]
+    --rssm.conv.encoder_channels=[4,4,8] --rssm.conv.decoder_channels=[8,4]
+    --rssm.conv.decoder_input=16 --rssm.dynamics.deterministic 16 --rssm.dynamics.hidden 16
+    --rssm.dynamics.stochastic 4 --agent.network.hidden 16 --agent.actor_network.hidden 16 --agent.gamma 0.9
 """
 
 HORIZON = 70

@@ -51,7 +51,7 @@ def our_world_model(members: int) -> Runner:
     device = torch.device("cpu")
     choices = Choices(default_data_dir(), device)
     conv = with_fastest_ways(ConvConfig(image_size=SIZE), device, SEQUENCES * LENGTH, choices)
-    model = RecurrentWorldModel(RecurrentConfig(conv=conv, rssm=sizes), ACTIONS)
+    model = RecurrentWorldModel(RecurrentConfig(conv=conv, dynamics=sizes), ACTIONS)
     draws = torch.Generator().manual_seed(0)
     image = torch.randint(256, (SEQUENCES, LENGTH, SIZE, SIZE, 3), dtype=torch.uint8, generator=draws)
     action = torch.rand(SEQUENCES, LENGTH, ACTIONS, generator=draws) * 2.0 - 1.0

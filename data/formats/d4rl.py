@@ -112,15 +112,15 @@ def read_d4rl(path: Path, task: Task, notes: Notes | None = None) -> TrajectoryD
     notes = Notes() if notes is None else notes
     columns = read_columns(path)
     observation, action, reward, terminal = checked(path, columns, task, notes)
-    following = columns.get("next_observations")
-    if following is not None:
-        following = vectors(path, "next_observations", following, task.state_dim, task, notes)
+    next_observations = columns.get("next_observations")
+    if next_observations is not None:
+        next_observations = vectors(path, "next_observations", next_observations, task.state_dim, task, notes)
     timeout = columns.get("timeouts")
     if timeout is not None:
         timeout = flags(path, "timeouts", timeout)
-    found = cut(Rows(str(path), observation, following, terminal, timeout), task.horizon, task.name, notes)
+    found = cut(Rows(str(path), observation, next_observations, terminal, timeout), task.horizon, task.name, notes)
     physics = _physics(path, columns, task, found.end)
-    decoded = to_episodes(observation, action, reward, terminal, found.end, following, found.known, physics)
+    decoded = to_episodes(observation, action, reward, terminal, found.end, next_observations, found.known, physics)
     if not len(decoded.lengths):
         raise UserError(f"{path}: no episode has a step whose next observation is known; use version 2 of the dataset")
     return decoded

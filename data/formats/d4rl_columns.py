@@ -14,7 +14,7 @@ from data.safe.hdf5 import open_hdf5
 from envs.task import Task
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
-WIDEST = 4096
+MAX_WIDTH = 4096
 """Numbers of a row."""
 PHYSICS = ("qpos", "qvel", "final_qpos", "final_qvel")
 """Columns below `infos/` with the simulator's states."""
@@ -32,7 +32,7 @@ def read_columns(path: Path) -> dict[str, NDArray[Any]]:
         for key, dataset in found.items():
             if not dataset.shape:
                 raise UserError(f"{path}: `{key}` is one number, not a column; it is not D4RL's layout")
-            if len(dataset.shape) > 2 or max(dataset.shape[1:], default=1) > WIDEST:
+            if len(dataset.shape) > 2 or max(dataset.shape[1:], default=1) > MAX_WIDTH:
                 raise UserError(
                     f"{path}: `{key}` of shape {dataset.shape} is no column of D4RL's layout; fetch it again"
                 )

@@ -15,14 +15,14 @@ def to_episodes(
     reward: NDArray[np.float32],
     terminal: NDArray[np.bool_],
     end: NDArray[np.bool_],
-    following: NDArray[np.float32] | None,
+    next_observations: NDArray[np.float32] | None,
     known: NDArray[np.bool_],
     physics: tuple[NDArray[Any], ...] | None,
 ) -> TrajectoryDataset:
     """Rows in Dreamer indexing: an episode of T transitions has T + 1, the last of them what it ended in.
 
-    Where that is not `known` (M,), as in any file without `following`, a timeout loses its last transition, and a
-    terminal row, whose value nobody asks for, repeats the last observation (`TrajectoryDataset.endings_seen` says so).
+    Where that is not `known` (M,), as in any file without `next_observations`, a timeout loses its last transition, and
+    a terminal row, whose value nobody asks for, repeats the last observation (`TrajectoryDataset.endings_seen` says so).
     """
     ends = np.flatnonzero(end)
     starts = np.concatenate([[0], ends[:-1] + 1])
@@ -44,8 +44,8 @@ def to_episodes(
         here, last = slice(at, at + count), at + count
         result["observation"][here] = observation[first : first + count]
         stop = ends[episode]
-        if following is not None and known[stop]:
-            result["observation"][last] = following[stop]
+        if next_observations is not None and known[stop]:
+            result["observation"][last] = next_observations[stop]
         else:
             result["observation"][last] = observation[min(first + count, stop)]
         result["action"][at + 1 : last + 1] = action[first : first + count]

@@ -30,7 +30,7 @@ from envs.task import Task
 
 NEEDED = ("action", "reward")
 FLAGS = ("is_first", "is_last", "is_terminal")
-WIDEST = 4096
+MAX_WIDTH = 4096
 """Numbers of a vector, or pixels of a side."""
 SINGLE = ("reward", "discount", *FLAGS)
 """Of which there is one number a row."""
@@ -105,7 +105,7 @@ def read_episode(path: Path, notes: Notes | None = None) -> Episode:
                     "one row a frame, the first of the start"
                 )
             wide = header.shape[1:] if key in ("action", "state", "physics", "image") else ()
-            if len(header.shape) != NDIMS.get(key, len(header.shape)) or max(wide, default=1) > WIDEST:
+            if len(header.shape) != NDIMS.get(key, len(header.shape)) or max(wide, default=1) > MAX_WIDTH:
                 raise UserError(
                     f"{where}: `{key}` of shape {header.shape} is not what an episode has; mend or remove it"
                 )

@@ -25,7 +25,7 @@ from data.rules import bounded_actions, check_terminations
 from data.safe.hdf5 import open_hdf5
 
 KEYS = ("observation", "action", "reward", "discount", "step_type")
-WIDEST = 4096
+MAX_WIDTH = 4096
 """Pixels of a side, or numbers of a vector."""
 FIRST, MIDDLE, LAST = 0, 1, 2
 
@@ -80,11 +80,11 @@ def read_shard(path: Path) -> Iterator[tuple[str, Episode]]:
                 raise UserError(f"{path} lacks `{key}`; V-D4RL's shards have {', '.join(KEYS)}")
             columns[key] = dataset
         image = columns["observation"]
-        if image.ndim != 4 or image.shape[1] != 3 or max(image.shape[2:]) > WIDEST or image.dtype != np.uint8:
+        if image.ndim != 4 or image.shape[1] != 3 or max(image.shape[2:]) > MAX_WIDTH or image.dtype != np.uint8:
             raise UserError(f"{path}: `observation` is {image.dtype} of shape {image.shape}, not uint8 (N, 3, H, W)")
         rows = len(image)
         for key, dataset in columns.items():
-            if not dataset.shape or len(dataset) != rows or max(dataset.shape[1:], default=1) > WIDEST:
+            if not dataset.shape or len(dataset) != rows or max(dataset.shape[1:], default=1) > MAX_WIDTH:
                 raise UserError(f"{path}: `{key}` of shape {dataset.shape} where `observation` has {rows} rows")
             if key in ("reward", "discount") and dataset.shape not in ((rows,), (rows, 1)):
                 raise UserError(f"{path}: `{key}` of shape {dataset.shape}, not one number a row")

@@ -21,13 +21,13 @@ from combo_common.errors import UserError
 from data.safe.hdf5_heap import check_variable, read_text
 from data.safe.reason import reason
 
-MOST = 1 << 34
+MAX_DATASET_BYTES = 1 << 34
 """Bytes that one dataset may have."""
 MOST_CHUNK = 1 << 28
 """Bytes of a chunk, which is unpacked whole."""
 RATIO = 1100
 """How many times its own size a dataset may unpack to: deflate reaches 1032, on columns of zeros."""
-SMALL = 1 << 20
+UNCHECKED_BYTES = 1 << 20
 """Bytes up to which that is not asked."""
 SMALL_CHUNK = 1 << 26
 """Bytes that a chunk may unpack to without being looked into."""
@@ -110,8 +110,8 @@ class Hdf5:
             raise UserError(f"{self.path}: `{key}` is no dataset of this file; copy the data into it")
         size = int(dataset.size or 0) * dataset.dtype.itemsize
         stored = min(int(dataset.id.get_storage_size()), self.path.stat().st_size)
-        if size > MOST or size > max(SMALL, RATIO * stored):
-            remedy = "fetch it again" if stored or size > MOST else NEVER_WRITTEN
+        if size > MAX_DATASET_BYTES or size > max(UNCHECKED_BYTES, RATIO * stored):
+            remedy = "fetch it again" if stored or size > MAX_DATASET_BYTES else NEVER_WRITTEN
             raise UserError(f"{self.path}: `{key}` says it has {size} bytes, and {stored} are stored; {remedy}")
         if dataset.chunks:
             self._check_chunks(key, dataset, prod(dataset.chunks) * dataset.dtype.itemsize)

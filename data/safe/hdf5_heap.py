@@ -18,9 +18,9 @@ from combo_common.errors import UserError
 
 RATIO = 1100
 """How many times the size of its file a dataset may refer to, by referring to the same often."""
-SMALL = 1 << 20
+UNCHECKED_BYTES = 1 << 20
 """Bytes up to which that is not asked."""
-MOST = 1 << 28
+MAX_COLLECTION_BYTES = 1 << 28
 """Bytes of a collection."""
 START = b"GCOL\x01\0\0\0"
 """How one begins; its size follows, and for each value a number, 0 for what is free, and its size."""
@@ -63,7 +63,7 @@ def check_variable(path: Path, datasets: list[tuple[str, h5py.Dataset]]) -> None
                     if place and length * width > size:
                         raise UserError(f"{path}: `{name}` refers to what is not there; fetch it again")
                     total += size
-            if total > max(SMALL, RATIO * len(content)):
+            if total > max(UNCHECKED_BYTES, RATIO * len(content)):
                 raise UserError(f"{path}: `{name}` would unpack to {total} bytes; fetch it again")
 
 
@@ -89,7 +89,7 @@ def _collection(path: Path, file: h5py.File, content: mmap.mmap, place: int) -> 
     """Where in the file a collection ends, and what it holds. Raises UserError for a damaged one."""
     at = file.userblock_size + place
     end = at + int.from_bytes(content[at + 8 : at + 16], "little")
-    sound = content[at : at + 8] == START and at + 16 <= end <= min(len(content), at + MOST)
+    sound = content[at : at + 8] == START and at + 16 <= end <= min(len(content), at + MAX_COLLECTION_BYTES)
     sound = sound and file.id.get_create_plist().get_sizes() == (8, 8)
     at += 16
     values: Values = {}

@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from combo_common.errors import UserError
 from data.safe.reason import reason
 
-MOST = 1 << 31
+MAX_ARRAYS_BYTES = 1 << 31
 """Bytes that the arrays of one file may have in all."""
 RATIO = 250
 """How many times its own size a file, or an array in it, may unpack to: frames of a simulator are some 5 to 50."""
-SMALL = 1 << 20
+CHUNK_BYTES = 1 << 20
+"""Bytes that are unpacked at once."""
+UNCHECKED_BYTES = 1 << 20
 """Bytes up to which that is not asked: columns of zeros unpack a thousandfold."""
 MOST_DIRECTORY = 1 << 16
 """Bytes of the list of arrays; an episode has ten of them, not a thousand."""
@@ -72,10 +74,10 @@ class Npz:
             if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise _refused(where, f"packs `{key}` in a way that numpy does not write")
             total += info.file_size
-            if info.file_size > max(SMALL, RATIO * info.compress_size):
+            if info.file_size > max(UNCHECKED_BYTES, RATIO * info.compress_size):
                 raise _refused(where, f"would unpack `{key}` from {info.compress_size} bytes to {info.file_size}")
             self._members[key] = info
-        if total > MOST or total > max(SMALL * len(self._members), RATIO * size):
+        if total > MAX_ARRAYS_BYTES or total > max(UNCHECKED_BYTES * len(self._members), RATIO * size):
             raise _refused(where, f"would unpack from {size} bytes to {total}")
         for key, info in self._members.items():
             header = self._header(key, info)
@@ -120,7 +122,7 @@ class Npz:
         with self._archive.open(self._members[key]) as member:
             member.read(header.offset)
             at = 0
-            while chunk := member.read(min(SMALL, header.nbytes - at)):
+            while chunk := member.read(min(CHUNK_BYTES, header.nbytes - at)):
                 content[at : at + len(chunk)] = np.frombuffer(chunk, np.uint8)
                 at += len(chunk)
             member.read(1)  # at its end the checksum is compared

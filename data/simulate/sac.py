@@ -30,13 +30,13 @@ from envs.task import Task
 
 STEPS_A_FILE = 10_000
 """At most; a task that is learnt faster has its own."""
-KEPT = ("action", "reward", "discount", "is_first", "is_last", "is_terminal", "state")
+EPISODE_COLUMNS = ("action", "reward", "discount", "is_first", "is_last", "is_terminal", "state")
 """Columns of a replay, besides `physics`, or `image` of a task that has none."""
 LEARNER = "learner.json"
 """Task and seed that a folder belongs to."""
 STATE = "learner.msgpack"
 """Networks and optimisers of the last save."""
-LOOP = 50
+TRAIN_FREQ = 50
 """Agent steps between updates, and updates that follow them: one each on the whole, as in the code of D4RL's data."""
 LAYERS = {"Dense_0": "latent_pi.0", "Dense_1": "latent_pi.2", "Dense_2": "mu", "Dense_3": "log_std"}
 """What flax calls the layers of the actor, and what Stable-Baselines3 does, and a snapshot."""
@@ -89,8 +89,8 @@ def read_replay(folder: Path) -> list[Episode]:
 
 
 def _read_episodes(file: Path) -> list[Episode]:
-    loaded = read_npz(file, str(file), (*KEPT, "physics", "image"))
-    if not set(KEPT) < set(loaded):
+    loaded = read_npz(file, str(file), (*EPISODE_COLUMNS, "physics", "image"))
+    if not set(EPISODE_COLUMNS) < set(loaded):
         raise UserError(f"{file} is of another version of the program; train the behaviour policy anew")
     starts = np.flatnonzero(loaded["is_first"])[1:]
     parts = {name: np.split(column, starts) for name, column in loaded.items()}
@@ -136,7 +136,7 @@ def train_behaviour(task: Task, folder: Path, steps: int, seed: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     model = SAC(
         "MlpPolicy", env, learning_rate=3e-4, batch_size=256, learning_starts=RANDOM_EPISODES * task.horizon,
-        train_freq=LOOP, gradient_steps=LOOP, buffer_size=total, seed=seed + done,
+        train_freq=TRAIN_FREQ, gradient_steps=TRAIN_FREQ, buffer_size=total, seed=seed + done,
         policy_kwargs={"net_arch": [256, 256]},
     )  # fmt: skip
     if done:
@@ -184,7 +184,7 @@ def _save(model: Any, episodes: list[Episode], folder: Path, done: int) -> None:
     from flax.serialization import to_bytes
 
     replay = io.BytesIO()
-    names = episodes[0].columns() if episodes else KEPT
+    names = episodes[0].columns() if episodes else EPISODE_COLUMNS
     columns: dict[str, Any] = {
         name: np.concatenate([episode.columns()[name] for episode in episodes]) for name in names
     }
@@ -204,7 +204,7 @@ def _restore(model: Any, folder: Path, steps: int) -> None:
     model.policy.actor_state, model.policy.qf_state = saved["actor"], saved["critics"]
     model.ent_coef_state = saved["entropy"]
     episodes = read_replay(folder)
-    columns = {name: np.concatenate([episode.columns()[name][1:] for episode in episodes]) for name in KEPT}
+    columns = {name: np.concatenate([episode.columns()[name][1:] for episode in episodes]) for name in EPISODE_COLUMNS}
     count = len(columns["action"])
     buffer = model.replay_buffer
     shape = (count, 1, -1)

@@ -18,7 +18,7 @@ from envs.task import Task
 
 SCRIPT = "Meta-World's scripted policy with Gaussian noise"
 """How a manifest names it."""
-FROM = {"medium": 1_000_000, "expert": 2_000_000, "random": 3_000_000, "own": 4_000_000, "seed": 10_000_000}
+FIRST_SEED = {"medium": 1_000_000, "expert": 2_000_000, "random": 3_000_000, "own": 4_000_000, "seed": 10_000_000}
 """Where episodes of a policy begin, and those of a seed; below lie the references' and the scores'."""
 OWN = "own"
 """The split of a user's own policy."""
@@ -39,7 +39,7 @@ def medium_snapshot(measured: dict[str, Any], share: float) -> str:
 
 def first_episode(seed: int, policy: str) -> int:
     """The number of a policy's first episode: no two policies or seeds share any, nor are they what is scored later."""
-    return seed * FROM["seed"] + FROM[policy]
+    return seed * FIRST_SEED["seed"] + FIRST_SEED[policy]
 
 
 def replay_indices(available: int, until_medium: int, episodes: int, whole: int) -> NDArray[np.int64]:

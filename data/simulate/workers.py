@@ -16,7 +16,7 @@ from combo_common.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 2
+ITEMS_PER_PROCESS = 2
 """Items a process that are begun before the first result is taken: memory holds no more results than these."""
 
 _work: Callable[[Any], Any] | None = None
@@ -66,7 +66,7 @@ def in_order(
         try:
             for item in items:
                 waiting.append(pool.submit(_do, item))
-                if len(waiting) >= AHEAD * processes:
+                if len(waiting) >= ITEMS_PER_PROCESS * processes:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

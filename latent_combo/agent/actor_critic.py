@@ -20,7 +20,7 @@ from latent_combo.agent.conservative import (
 from latent_combo.agent.extraction import EXTRACTIONS, Extraction
 from latent_combo.agent.networks import Actor, TwinCritic
 from latent_combo.agent.settings import AgentConfig, one, real_rows
-from latent_combo.agent.stack import AgentSettings, pushed_rows
+from latent_combo.agent.stack import AgentSettings, penalised_rows
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.numerics.adam import StackedAdam
 from latent_combo.numerics.finite import FiniteCheck
@@ -53,7 +53,7 @@ class ConservativeActorCritic(nn.Module):
         self.num_agents, self.action_dim = len(configs), action_dim
         self.settings = AgentSettings.stacked(configs, device)
         self.real_rows = [real_rows(one(own.real_ratio), own.batch) for own in configs]
-        self.pushed = pushed_rows(configs)
+        self.penalised = penalised_rows(configs)
         self.extraction = EXTRACTIONS[config.extraction]
         self.anchor = self.settings.anchor if any(own.anchor for own in configs) else None
         self.target_entropy = -float(action_dim) if config.target_entropy is None else config.target_entropy
@@ -110,21 +110,21 @@ class ConservativeActorCritic(nn.Module):
         metrics: dict[str, Tensor] = {}
 
         # The values of a batch's own pairs, and the log-sum-exp at the states of rho, where there are any
-        if self.pushed.start == self.pushed.stop:
+        if self.penalised.start == self.penalised.stop:
             q_data, logsumexp_q = self.values(batch), None
         else:
-            q_data, logsumexp_q, metrics = self.values_and_soft_maxima(batch, noise, report, policy)
+            q_data, logsumexp_q, metrics = self.values_and_logsumexp(batch, noise, report, policy)
 
         # The Bellman error, over d_f: all rows of a batch
         follows_values = (extraction or self.extraction).follows_values
-        target = self.backup(batch, noise.following, not follows_values or self.config.backup == "mode")
+        target = self.backup(batch, noise.next_action, not follows_values or self.config.backup == "mode")
         assert target.shape == rows == batch.real.shape and q_data.shape == (2, *rows)
         bellman = 0.5 * (q_data - target).square().mean(-1)  # (2, S)
         loss = bellman
 
         # The conservative term: down under rho(s), by the soft maximum over actions, and up at the dataset's pairs
         if logsumexp_q is not None:
-            real = batch.real[:, self.pushed]
+            real = batch.real[:, self.penalised]
             rho = self.settings.rho_model[:, None] * (1.0 - real) + self.settings.rho_real[:, None] * real  # (S, M)
             assert logsumexp_q.shape == (2, *rho.shape)
             gap = conservative_gap(logsumexp_q, rho, q_data, batch.real)
@@ -149,21 +149,21 @@ class ConservativeActorCritic(nn.Module):
         values: Tensor = self.critic(batch.feature, batch.action[:, :, None]).squeeze(-1)
         return values
 
-    def values_and_soft_maxima(
+    def values_and_logsumexp(
         self, batch: Batch, noise: Noise, report: bool = True, policy: TanhGaussian | None = None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The values (2, S, B) of a batch's own pairs, the log-sum-exp (2, S, M) at the rows that are pushed down.
+        """The values (2, S, B) of a batch's own pairs, the log-sum-exp (2, S, M) at the penalised rows.
 
         And metrics of those rows (S, M), with `report`.
         """
-        pushed, draws, low = self.pushed, self.config.softmax_draws, self.config.bfloat16
-        feature = batch.feature[:, pushed]
+        penalised, draws, low = self.penalised, self.config.softmax_draws, self.config.bfloat16
+        feature = batch.feature[:, penalised]
 
         # 2N actions per state: of Unif(a), and of the current pi(a|s), into which no gradient goes (B.1)
         with torch.no_grad():
-            of_states = self.actor(feature).many(slice(None)) if policy is None else policy.many(pushed)
-            policy_action, log_policy = of_states.sample(noise.policy[:, pushed])
-        sampled = torch.cat([noise.uniform[:, pushed], policy_action], 2)  # (S, M, 2N, A)
+            of_states = self.actor(feature).many(slice(None)) if policy is None else policy.many(penalised)
+            policy_action, log_policy = of_states.sample(noise.policy[:, penalised])
+        sampled = torch.cat([noise.uniform[:, penalised], policy_action], 2)  # (S, M, 2N, A)
 
         # Their values, and those of the batch's own actions
         if draws == 0 and feature.shape[1] == batch.feature.shape[1]:
@@ -175,14 +175,14 @@ class ConservativeActorCritic(nn.Module):
             with torch.set_grad_enabled(draws == 0):
                 q_sampled = self.critic(feature, sampled, low)
         q_uniform, q_policy = q_sampled.chunk(2, -1)  # (2, S, M, N)
-        assert q_uniform.shape == q_policy.shape == (2, *noise.uniform[:, pushed].shape[:3])
+        assert q_uniform.shape == q_policy.shape == (2, *noise.uniform[:, penalised].shape[:3])
 
         # The log-sum-exp over actions, by importance sampling (eq. 29)
         logsumexp_q = log_sum_exp(q_uniform, q_policy, log_policy, self.action_dim)  # (2, S, M)
         if draws:
             shares = softmax_shares(q_uniform, q_policy, log_policy, self.action_dim)
             critic = functools.partial(self.critic, feature, low=low)
-            logsumexp_q = carried_by_draws(logsumexp_q, shares, sampled, noise.softmax[:, pushed], critic)
+            logsumexp_q = carried_by_draws(logsumexp_q, shares, sampled, noise.softmax[:, penalised], critic)
         metrics = sample_metrics(q_uniform, q_policy, log_policy, self.action_dim) if report else {}
         return q_data, logsumexp_q, metrics
 

@@ -72,7 +72,7 @@ class Noise:
     """(S, B, N, A) uniform in [-1, 1]."""
     policy: Tensor
     """(S, B, N, A) standard normal, as are the others."""
-    following: Tensor
+    next_action: Tensor
     """(S, B, A)."""
     actor: Tensor
     """(S, B, A)."""
@@ -90,7 +90,7 @@ class Noise:
         return cls(
             uniform=torch.empty(many, device=device).uniform_(-1.0, 1.0, generator=generator),
             policy=normal[:, :, :-2],
-            following=normal[:, :, -2],
+            next_action=normal[:, :, -2],
             actor=normal[:, :, -1],
             softmax=unit,
         )

@@ -41,7 +41,7 @@ def sample_metrics(q_uniform: Tensor, q_policy: Tensor, log_policy: Tensor, acti
     """
     metrics = {name: q.mean((0, 3)) for name, q in (("q_uniform", q_uniform), ("q_policy", q_policy))}
     shares = softmax_shares(q_uniform, q_policy, log_policy, action_dim)
-    metrics["pushed_by_policy"] = shares[..., shares.shape[-1] // 2 :].sum(-1).mean(0)
+    metrics["logsumexp_policy_share"] = shares[..., shares.shape[-1] // 2 :].sum(-1).mean(0)
     return metrics
 
 

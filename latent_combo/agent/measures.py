@@ -32,20 +32,20 @@ def regularisers(fit: AgentFit, batches: int = 64) -> list[float | None]:
 
 
 @torch.no_grad()
-def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, seed: int) -> dict[str, Tensor]:
+def validation_metrics(agent: ConservativeActorCritic, validation: EncodedDataset, seed: int) -> dict[str, Tensor]:
     """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises.
 
-    `held_out_squared_distance` is how far the policy's mode is from the behaviour's actions, and `held_out_gain` how
-    much more the critics value it than those: E_D[min Q(s, mode) - min Q(s, a)].
-    `held_out_return` is what the behaviour's discounted rewards came to after those of these pairs that tell (what is
-    left at a time limit is discounted to `UNSEEN` or less), `held_out_told_q` the values of just those, and
-    `held_out_excess` how far they lie above it. Values of a policy that is better than the behaviour lie above; those
-    of critics that have not arrived, or that are conservative, below. What a time limit leaves out, up to `UNSEEN` of a
-    value, counts as excess, and so does the entropy in the targets of "sac" and "mbpo". Needs no environment. All three
-    are left out where no pair tells.
+    `validation_squared_distance` is how far the policy's mode is from the behaviour's actions, and `validation_gain`
+    how much more the critics value it than those: E_D[min Q(s, mode) - min Q(s, a)].
+    A pair's return is complete where what an episode's time limit leaves out of it is discounted to `UNSEEN` or less.
+    Over those pairs, `validation_return_complete` is the mean of the behaviour's discounted rewards from there on,
+    `validation_q_complete` the mean of Q(s, a), and `validation_q_bias` the second less the first. The bias is
+    positive for a policy that is better than the behaviour, and negative for critics that have not converged, or that
+    are conservative. What a time limit leaves out, up to `UNSEEN` of a value, counts as bias, and so does the entropy
+    in the targets of "sac" and "mbpo". Needs no environment. The three are left out where no return is complete.
     """
-    index, view = held_out.draw((agent.num_agents, 1024), generator(seed, held_out.source.device, "held out"))
-    feature, action = held_out.pairs(index, view)
+    index, view = validation.draw((agent.num_agents, 1024), generator(seed, validation.source.device, "held out"))
+    feature, action = validation.pairs(index, view)
     policy = agent.acting(feature)
 
     def at(actions: Tensor) -> Tensor:
@@ -54,19 +54,19 @@ def held_out_metrics(agent: ConservativeActorCritic, held_out: EncodedDataset, s
 
     value = at(action).mean(0)
     metrics = {
-        "held_out_q": value.mean(1),
-        "held_out_log_prob": policy.log_prob(action).mean(1),
-        "held_out_squared_distance": (policy.mode - action).square().sum(-1).mean(1),
-        "held_out_gain": (at(policy.mode).amin(0) - at(action).amin(0)).mean(1),
+        "validation_q": value.mean(1),
+        "validation_log_prob": policy.log_prob(action).mean(1),
+        "validation_squared_distance": (policy.mode - action).square().sum(-1).mean(1),
+        "validation_gain": (at(policy.mode).amin(0) - at(action).amin(0)).mean(1),
     }
-    tells = held_out.whole.discount[index] <= UNSEEN
-    if not tells.any(1).all():
+    complete = validation.monte_carlo_returns.discount[index] <= UNSEEN
+    if not complete.any(1).all():
         return metrics
-    reached = held_out.whole.reward[index]
+    reached = validation.monte_carlo_returns.reward[index]
     return metrics | {
-        "held_out_told_q": weighted_mean(value, tells.float()),
-        "held_out_return": weighted_mean(reached, tells.float()),
-        "held_out_excess": weighted_mean(value - reached, tells.float()),
+        "validation_q_complete": weighted_mean(value, complete.float()),
+        "validation_return_complete": weighted_mean(reached, complete.float()),
+        "validation_q_bias": weighted_mean(value - reached, complete.float()),
     }
 
 

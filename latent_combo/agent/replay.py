@@ -66,9 +66,9 @@ class EncodedDataset:
     """(R, A); `action[t]` led to row t."""
     source: Tensor
     """(M,) int64: the rows from which a transition to the next row starts."""
-    target: NStepReturn
+    td_returns: NStepReturn
     """What the critics' targets are made of."""
-    whole: NStepReturn
+    monte_carlo_returns: NStepReturn
     """The discounted rewards to the end of the episode: what values start from in a warm-up, and are measured by."""
     cumulative_weight: Tensor
     """(M,) float64: running sum of how often each transition is drawn, if `weighted`."""
@@ -82,13 +82,13 @@ class EncodedDataset:
         """Find the transitions of rows in Dreamer indexing; `is_first` is (R,) bool, `terminal` (R,) float32."""
         last = torch.cat([is_first[1:], is_first.new_ones(1)])
         source = (~last).nonzero().squeeze(-1)
-        target = NStepReturn.n_step(source, reward, terminal, last, config.target_steps, config.gamma)
-        whole = NStepReturn.monte_carlo(source, reward, terminal, last, config.gamma)
+        td_returns = NStepReturn.n_step(source, reward, terminal, last, config.target_steps, config.gamma)
+        monte_carlo_returns = NStepReturn.monte_carlo(source, reward, terminal, last, config.gamma)
         weight = trajectory_weights(reward, is_first, config.trajectory_temperature)[source]
         if config.episode_start_fraction:
             weight = with_share(weight, rows_since_first(is_first)[source] < FIRST_ROWS, config.episode_start_fraction)
         weighted = config.trajectory_temperature is not None or config.episode_start_fraction > 0.0
-        return cls(feature, action, source, target, whole, weight.cumsum(0), weighted)
+        return cls(feature, action, source, td_returns, monte_carlo_returns, weight.cumsum(0), weighted)
 
     def value_scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the returns to the end of the episodes of rows as they are drawn.
@@ -96,7 +96,7 @@ class EncodedDataset:
         What a time limit cuts off is left out.
         """
         weight = self.cumulative_weight.diff(prepend=self.cumulative_weight.new_zeros(1)) / self.cumulative_weight[-1]
-        returns = self.whole.reward.double()
+        returns = self.monte_carlo_returns.reward.double()
         mean = (weight * returns).sum()
         return float(mean), max(float((weight * (returns - mean).square()).sum().sqrt()), 1e-3)
 
@@ -109,11 +109,11 @@ class EncodedDataset:
         row = self.source[index]
         return self.feature[view, row], self.action[row + 1]
 
-    def transitions(self, index: Tensor, view: Tensor, outcome: NStepReturn) -> Transitions:
-        """Transitions `index` (...) seen in `view` (...), up to `outcome`, which is `target` or `whole`."""
+    def transitions(self, index: Tensor, view: Tensor, returns: NStepReturn) -> Transitions:
+        """Transitions `index` (...) seen in `view` (...), with their `td_returns` or `monte_carlo_returns`."""
         feature, action = self.pairs(index, view)
         return Transitions(
-            feature, action, outcome.reward[index], self.feature[view, outcome.row[index]], outcome.discount[index]
+            feature, action, returns.reward[index], self.feature[view, returns.row[index]], returns.discount[index]
         )
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -234,15 +234,15 @@ def mixed_batch(
     buffer: ModelBuffer | None,
     real: Tensor,
     generator: torch.Generator,
-    whole: bool = False,
+    monte_carlo: bool = False,
 ) -> Batch:
     """Draw from d_f: rows that are `real` (S, batch) from the dataset, the others from the model.
 
-    `buffer` may be None when every row is real. `whole` takes the dataset's rewards to the end of the episode, instead
-    of the config's n. Returns columns (S, batch, ...).
+    `buffer` may be None when every row is real. `monte_carlo` takes the dataset's rewards to the end of the episode,
+    instead of the config's n. Returns columns (S, batch, ...).
     """
     index, view = dataset.draw((real.shape[0], real.shape[1]), generator)
-    transitions = dataset.transitions(index, view, dataset.whole if whole else dataset.target)
+    transitions = dataset.transitions(index, view, dataset.monte_carlo_returns if monte_carlo else dataset.td_returns)
     if buffer is not None:
         # Both sources fill all rows, and `real` chooses: how many are whose differs from agent to agent of a stack.
         imagined = buffer.sample(real.shape[1], generator)

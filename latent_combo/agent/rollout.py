@@ -44,13 +44,13 @@ def rollout(
         step = model.imagine_step(states, actions, generator)
         if penalty is not None:
             step = penalty(model, states, actions, step)
-        following = rearrange(step.feature, "(s n) f -> s n f", s=stack)
+        next_feature = rearrange(step.feature, "(s n) f -> s n f", s=stack)
         reward = rearrange(step.reward, "(s n) -> s n", s=stack)
         chance = rearrange(step.terminal, "(s n) -> s n", s=stack)
         terminal = torch.rand(chance.shape, generator=generator, device=device) < chance
         discount = agent.config.gamma * (~terminal).float()
-        buffer.add(Transitions(feature, action, reward, following, discount))
+        buffer.add(Transitions(feature, action, reward, next_feature, discount))
         total += reward.mean(-1) / rollout_length
         fresh = dataset.states(*dataset.draw((stack, rollout_batch_size), generator))
-        feature = torch.where(terminal[..., None], fresh, following)
+        feature = torch.where(terminal[..., None], fresh, next_feature)
     return {"model_reward": total}

@@ -54,7 +54,7 @@ class AgentSettings:
         )
 
 
-def pushed_rows(configs: list[AgentConfig]) -> slice:
+def penalised_rows(configs: list[AgentConfig]) -> slice:
     """The rows of a batch whose states have a weight in rho(s) for any of S agents; a batch's real rows come first.
 
     Actions are sampled and valued for these states alone: of a mixed batch, and rho that of the model or of the dataset

@@ -105,20 +105,20 @@ def episodes_from_arrays(
     `terminals` without sound `next_observations`.
     """
     seen, action, reward = np.asarray(observations), np.asarray(actions), np.asarray(rewards)
-    following = None if next_observations is None else np.asarray(next_observations)
+    next_observations = None if next_observations is None else np.asarray(next_observations)
     terminal, timeout = np.asarray(terminals, bool), np.asarray(timeouts, bool)
     columns = {"actions": action, "rewards": reward, "terminals": terminal, "timeouts": timeout}
-    columns |= {} if following is None else {"next_observations": following}
+    columns |= {} if next_observations is None else {"next_observations": next_observations}
     for name, column in columns.items():
         if len(column) != len(seen):
             raise UserError(f"{name} has {len(column)} rows where observations has {len(seen)}")
-    if following is None and terminal.any():
+    if next_observations is None and terminal.any():
         raise UserError(
             "some rows are terminal, and what was observed after them is not given; give next_observations, "
             "or make_episode each episode with its last observation"
         )
     of, notes = None if task is None else get_task(task), Notes()
-    rows = Rows("the arrays", seen, following, terminal, timeout)
+    rows = Rows("the arrays", seen, next_observations, terminal, timeout)
     found = cut(rows, None if of is None else of.horizon, "" if of is None else of.name, notes)
     if (unseen := found.end & terminal & ~found.known).any():
         raise UserError(
@@ -128,8 +128,8 @@ def episodes_from_arrays(
     notes.report("the arrays")
     made = []
     for piece in _between(found.end):
-        if following is not None and found.known[piece.stop - 1]:
-            whole = np.concatenate([seen[piece], following[piece.stop - 1 : piece.stop]])
+        if next_observations is not None and found.known[piece.stop - 1]:
+            whole = np.concatenate([seen[piece], next_observations[piece.stop - 1 : piece.stop]])
             made.append(make_episode(whole, action[piece], reward[piece], bool(terminal[piece.stop - 1])))
         elif piece.stop - piece.start > 1:
             steps = slice(piece.start, piece.stop - 1)

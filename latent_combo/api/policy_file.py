@@ -19,6 +19,7 @@ from latent_combo.agent.networks import Actor
 from latent_combo.agent.settings import NetworkConfig
 from latent_combo.api.policy import NumpyPolicy
 from latent_combo.evaluation.policy import Policy
+from latent_combo.runtime.renamed import with_new_names
 from latent_combo.runtime.weights_file import Weights, read_metadata, read_weights, write_weights
 from latent_combo.world_model.base import WorldModel
 from latent_combo.world_model.ensemble import EnsembleWorldModel
@@ -28,8 +29,8 @@ from latent_combo.world_model.settings import EnsembleConfig, RecurrentConfig
 if TYPE_CHECKING:  # a policy is read without runs and simulators
     from latent_combo.api.run import Run
 
-FORMAT = 1
-"""Version of what the settings hold."""
+FORMAT = 2
+"""Version of what the settings hold; 1 has those of the world model by names of before, and is read, too."""
 METADATA = "policy"
 """Where the settings stand in a file's metadata."""
 MODEL, ACTOR = "world_model.", "actor."
@@ -96,7 +97,7 @@ def export_policy(run: "Run", path: str | Path, agent: int = 0) -> Path:
         action_repeat=run.task.action_repeat,
         observation_shape=list(run.observation_shape),
         action_dim=run.world_model.action_dim,
-        model=asdict(config.world_model if config.obs == "pixels" else config.ensemble),
+        model=asdict(config.rssm if config.obs == "pixels" else config.ensemble),
         actor=asdict(config.agent.actor_network),
         sample=config.encode.sample,
         agent=agent,
@@ -147,7 +148,9 @@ def read_policy_settings(path: Path) -> PolicySettings:
         raise _unfit(path, "it holds no policy")
     try:
         said = json.loads(text)
-        if said.pop("format") != FORMAT:
+        if (version := said.pop("format")) == 1 and said["obs"] == "pixels":
+            said["model"] = with_new_names({"rssm": said["model"]})[0]["rssm"]
+        elif version not in (1, FORMAT):
             raise _unfit(path, f"its format is not {FORMAT}")
         settings = PolicySettings(**said)
         kinds = (
@@ -182,7 +185,7 @@ def _world_model(settings: PolicySettings) -> WorldModel:
         side = config.conv.image_size
         if settings.observation_shape != [side, side, 3]:
             raise ValueError(f"observation_shape is {settings.observation_shape}, image_size {side}")
-        single = replace(config, rssm=replace(config.rssm, members=1))
+        single = replace(config, dynamics=replace(config.dynamics, members=1))
         return RecurrentWorldModel(single, settings.action_dim)
     ensemble = replace(_built(EnsembleConfig, settings.model), members=1, elites=1)
     (state_dim,) = settings.observation_shape
@@ -190,8 +193,8 @@ def _world_model(settings: PolicySettings) -> WorldModel:
 
 
 def _actor(settings: PolicySettings) -> Actor:
-    rssm = settings.model["rssm"] if settings.images else {}
-    feature_dim = rssm["deterministic"] + rssm["stochastic"] if settings.images else settings.observation_shape[0]
+    sizes = settings.model["dynamics"] if settings.images else {}
+    feature_dim = sizes["deterministic"] + sizes["stochastic"] if settings.images else settings.observation_shape[0]
     return Actor(1, _built(NetworkConfig, settings.actor), feature_dim, settings.action_dim)
 
 

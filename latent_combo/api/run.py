@@ -54,7 +54,7 @@ class Run:
     def observation_shape(self) -> tuple[int, ...]:
         """(H, W, 3) of images, or (S,) of vectors."""
         if self.config.observation_spec.pixels:
-            side = self.config.world_model.conv.image_size
+            side = self.config.rssm.conv.image_size
             return side, side, 3
         return (self.task.state_dim,)
 

@@ -10,50 +10,41 @@ import yaml
 
 from combo_common.errors import UserError
 from latent_combo.config.parser import setting_types
-from latent_combo.runtime.renamed import line, renamed, with_new_names
+from latent_combo.runtime.renamed import GROUPS, line, renamed, with_new_names
 from latent_combo.runtime.settings_file import flat, read_mapping, read_settings, say
-
-
-def with_fitted(arguments: list[str]) -> list[str]:
-    """A command line whose `--world_model PATH` is `--fitted=PATH`: its other `--world_model.*` are of a new one.
-
-    Raises UserError where no path follows.
-    """
-    result, following = [], iter(arguments)
-    for argument in following:
-        name, inline, path = argument.partition("=")
-        if name != "--world_model":
-            result.append(argument)
-            continue
-        path = path if inline else next(following, "")
-        if not path or path.startswith("--"):
-            raise UserError("--world-model names nothing; give the folder of a run or a file of latent_combo.export")
-        result.append(f"--fitted={path}")
-    return result
 
 
 def with_new_words(arguments: list[str]) -> list[str]:
     """A command line whose settings have the names that they have now, one by one; a line names what was renamed.
 
     Settings of a group that are given together, `--agent '{"beta": 1}'` or `--agent FILE`, become an option each.
-    Raises UserError for a group that is given anything else.
+    Raises UserError for a group that is given anything else, and where no path follows `--world_model`.
     """
-    result, found, following = [], dict[str, str](), iter(arguments)
-    for argument in following:
+    result, found, rest = list[str](), dict[str, str](), list(arguments)
+    while rest:
+        argument = rest.pop(0)
         name, equals, value = argument.removeprefix("--").partition("=")
-        now = renamed(name) if argument.startswith("--") else name
+        if not argument.startswith("--"):
+            result.append(argument)
+            continue
+        given = value if equals else "".join(rest[:1])
+        group_of_before = name in GROUPS and given.startswith("{")  # world_model is a group only so
+        now = GROUPS[name] if group_of_before else renamed(name)
+        if now == "world_model" and (not given or given.startswith("--")):
+            raise UserError("--world-model names nothing; give the folder of a run or a file of latent_combo.export")
         if now != name:
             found[name] = now
-        if argument.startswith("--") and setting_types().get(now, now) is None:
-            settings, inside = with_new_names({name: _together(name, value if equals else next(following, ""))})
+        if setting_types().get(now, now) is None:
+            rest = rest if equals else rest[1:]
+            settings, inside = with_new_names({name: _together(name, given)})
             found |= inside
             result += [f"--{own}={as_written(item)}" for own, item in flat(settings)]
         else:
-            result.append(f"--{now}{equals}{value}" if argument.startswith("--") else argument)
+            result.append(f"--{now}{equals}{value}")
     # Of any other name the error says what was meant
-    known = {f"--{old}": f"--{now}".replace("_", "-") for old, now in found.items() if now in setting_types()}
+    known = {f"--{old}": f"--{now}" for old, now in found.items() if now in setting_types()}
     if known:
-        say(line("the command line", known))
+        say(line("the command line", {old.replace("_", "-"): now.replace("_", "-") for old, now in known.items()}))
     return result
 
 

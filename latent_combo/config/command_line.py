@@ -14,7 +14,7 @@ from data.locate import unknown
 from data.reference import resolve
 from envs.registry import get_task
 from latent_combo.agent.algorithms import ALGORITHMS
-from latent_combo.config.arguments import config_files, peek, resumed_folder, split_config, with_fitted, with_new_words
+from latent_combo.config.arguments import config_files, peek, resumed_folder, split_config, with_new_words
 from latent_combo.config.help import help_text
 from latent_combo.config.layers import Layers, require_same
 from latent_combo.config.parser import instantiate, read
@@ -39,7 +39,7 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     layers = Layers.of(arguments)
     whole = _ordered(arguments, layers)
     if layers.recipe is not None:
-        _require_agreement(whole, layers.recipe, layers.fitted)
+        _require_agreement(whole, layers.recipe, layers.world_model)
     return instantiate(whole), False
 
 
@@ -50,7 +50,7 @@ def check(arguments: list[str]) -> None:
     """
     _answer(arguments)
     spelt = _spelt(arguments)
-    if resumed_folder(spelt) is None and peek(spelt, "fitted", "null") != "null":
+    if resumed_folder(spelt) is None and peek(spelt, "world_model", "null") != "null":
         if not any(argument.startswith("--print_config") for argument in spelt):
             files, single = split_config(spelt)
             read([*files, *single])
@@ -88,7 +88,7 @@ def settings_files(arguments: list[str]) -> tuple[Path, ...]:
     """
     arguments = _spelt(arguments)
     layers = Layers.of(arguments)
-    said = () if layers.recipe is None else (Path(layers.fitted),)
+    said = () if layers.recipe is None else (Path(layers.world_model),)
     return (*layers.files, *said, *config_files(arguments))
 
 
@@ -102,7 +102,7 @@ def explain(arguments: list[str]) -> str:
 
 
 def _spelt(arguments: list[str]) -> list[str]:
-    return with_new_words(with_fitted(with_underscores(arguments)))
+    return with_new_words(with_underscores(arguments))
 
 
 def _ordered(arguments: list[str], layers: Layers) -> list[str]:
@@ -130,16 +130,16 @@ def _options(recipe: Recipe) -> list[str]:
     return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings]
 
 
-def _require_agreement(arguments: list[str], recipe: Recipe, fitted: str) -> None:
+def _require_agreement(arguments: list[str], recipe: Recipe, world_model: str) -> None:
     """Raise UserError where settings describe another world model than the fitted one, or hold out what it has seen."""
     try:
         own = read(_options(recipe))
         instantiate(_options(recipe))
     except UserError as error:
-        raise UserError(f"{fitted} is not of this version of the program: {error}; fit the model anew") from error
+        raise UserError(f"{world_model} is not of this version of the program: {error}; fit the model anew") from error
     group, said = f"{GROUPS[recipe.obs]}.", read(arguments)
     names = [name for name in own if name.startswith(group) and name.removeprefix(group) not in COMPUTED]
     if said["dataset"] == recipe.dataset:
         names += ["split_seed", "validation_fraction"]
     for name in ("look", *names):
-        require_same(name, said[name], own[name], fitted)
+        require_same(name, said[name], own[name], world_model)

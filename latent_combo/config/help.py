@@ -15,12 +15,12 @@ from latent_combo.config.parser import NOT_SETTINGS, parser, setting_types
 from latent_combo.config.presets import preset_names
 
 FIRST = (
-    *("obs", "dataset", "task", "algorithm", "preset", "seed", "out", "fitted", "device", "data_dir"),
+    *("obs", "dataset", "task", "algorithm", "preset", "seed", "out", "world_model", "device", "data_dir"),
     *("agent.beta", "agent.num_agents", "world_model_fit.steps", "agent_fit.updates"),
 )
 """The settings that people use first."""
 GIVEN = {
-    **{"dataset": "NAME_OR_PATH", "task": "NAME", "out": "FOLDER", "data_dir": "FOLDER", "fitted": "PATH"},
+    **{"dataset": "NAME_OR_PATH", "task": "NAME", "out": "FOLDER", "data_dir": "FOLDER", "world_model": "RUN_OR_FILE"},
     "algorithm": f"{{{','.join(ALGORITHMS)}}}",
 }
 """What settings of text take."""
@@ -33,7 +33,7 @@ OPTIONS = {
 }
 GROUPS = {
     "": "Settings of the whole run",
-    "world_model": "world_model: the world model of images",
+    "rssm": "rssm: the world model of images",
     "ensemble": "ensemble: the world model of states",
     "world_model_fit": "world_model_fit: the world model's training",
     "encode": "encode: how the dataset becomes features",
@@ -52,13 +52,13 @@ Settings come from the defaults (the paper's, for images), what the paper sets f
 --preset {preset} with --obs {obs}, and of the other arguments of this command line; `--preset small --help` shows
 another's. Names may be spelt with dashes or underscores. Where a list is allowed, it has a value for each agent:
 --agent.beta "[0.5, 1]"."""
-WIDEST = 110
+MAX_LINE_WIDTH = 110
 """Characters of a line, at most."""
 
 
 def help_text(values: dict[str, Any]) -> str:
     """Help with the given value of each setting, by its dotted name."""
-    width = min(WIDEST, shutil.get_terminal_size().columns - 2)
+    width = min(MAX_LINE_WIDTH, shutil.get_terminal_size().columns - 2)
     actions = {action.dest: action for action in parser()._actions if action.dest not in NOT_SETTINGS}
     settings = {name: action for name, action in actions.items() if setting_types()[name] is not None}
     about = ABOUT.format(preset=values["preset"], obs=values["obs"])
@@ -86,12 +86,11 @@ def _group(name: str) -> str:
 def _entry(action: argparse.Action, values: dict[str, Any], width: int) -> list[str]:
     """A setting: how it is given, and its text with the value in force."""
     setting = action.dest
-    name = "world_model" if setting == "fitted" else setting
     given = GIVEN.get(setting) or kind(setting_types()[setting])
     if setting == "preset":
         given = f"{{{','.join(preset_names(values['obs']))}}}"
     text = " ".join((action.help or "").split())
-    invocation = f"--{name.replace('_', '-')} {given}"
+    invocation = f"--{setting.replace('_', '-')} {given}"
     return list(_described(invocation, f"{text} (default: {_plain(values[setting])})", width))
 
 

@@ -29,22 +29,22 @@ class Layers:
     """The paper's settings for the dataset, if there are any, and the preset, in the order in which they apply."""
     foreign_images: bool = False
     """Whether the dataset is another program's, of images."""
-    fitted: str = ""
+    world_model: str = ""
     """Where the fitted world model is that agents are to be trained on; empty where one is to be fitted."""
     recipe: Recipe | None = None
     """What it says of itself; its settings lie above all of these."""
 
     @classmethod
     def of(cls, arguments: list[str]) -> "Layers":
-        """Those of a command line, spelt as `with_fitted` and `with_underscores` return it.
+        """Those of a command line, spelt as the command line is read (`command_line.parse`).
 
         Raises UserError for unknown names, and for a task, dataset and world model that do not go together.
         """
         obs, chosen, algorithm = chosen_names(arguments)
-        fitted, recipe = _fitted(arguments)
+        world_model, recipe = _pretrained(arguments)
         if recipe is not None:
             obs = peek(arguments, "obs", recipe.obs)
-            require_same("obs", obs, recipe.obs, fitted)
+            require_same("obs", obs, recipe.obs, world_model)
         preset = known_preset(obs, chosen, algorithm)
         folder = Path(peek(arguments, "data_dir", str(default_data_dir()))).expanduser()
         usual, dataset = str(read_settings(preset).get("dataset", Config.dataset)), peek(arguments, "dataset", "")
@@ -53,7 +53,7 @@ class Layers:
             usual, dataset = own, "" if dataset == own else dataset
         reference = resolve(dataset or usual, None, folder)
         told = reference.task
-        named = _named_task(peek(arguments, "task", ""), told if dataset else None, recipe, fitted)
+        named = _named_task(peek(arguments, "task", ""), told if dataset else None, recipe, world_model)
         if own is None and not dataset and named and told not in (named, None):
             raise UserError(
                 f"task is {named}, but the dataset of preset {chosen} is {usual}, which is of {told}; "
@@ -65,15 +65,17 @@ class Layers:
         published = paper_settings(obs, task, reference.split)
         files = (preset,) if published is None else (published, preset)
         foreign = obs == "pixels" and bool(dataset) and _is_foreign(reference)
-        return cls(obs, task, algorithm, files, foreign, fitted, recipe)
+        return cls(obs, task, algorithm, files, foreign, world_model, recipe)
 
 
-def require_same(name: str, value: object, own: object, fitted: str) -> None:
+def require_same(name: str, value: object, own: object, world_model: str) -> None:
     """Raise UserError where a setting is not that of the fitted world model."""
     if value != own:
         option = name.replace("_", "-")
         remedy = f"name a --dataset of {own}" if name == "task" else f"set --{option} {own}"
-        raise UserError(f"{name} is {value}, but the world model of {fitted} has {own}; {remedy}, or another model")
+        raise UserError(
+            f"{name} is {value}, but the world model of {world_model} has {own}; {remedy}, or another model"
+        )
 
 
 def chosen_names(arguments: list[str]) -> tuple[str, str, str]:
@@ -89,7 +91,7 @@ def known_preset(obs: str, preset: str, algorithm: str) -> Path:
     return preset_file(obs, preset)
 
 
-def _named_task(named: str, told: str | None, recipe: Recipe | None, fitted: str) -> str:
+def _named_task(named: str, told: str | None, recipe: Recipe | None, world_model: str) -> str:
     """The task that a command line names, or that follows from its dataset or fitted world model; or "".
 
     Raises UserError for an unknown task, and where it is not the world model's.
@@ -100,7 +102,7 @@ def _named_task(named: str, told: str | None, recipe: Recipe | None, fitted: str
         return named
     get_task(recipe.task)
     task = named or told or recipe.task
-    require_same("task", task, recipe.task, fitted)
+    require_same("task", task, recipe.task, world_model)
     return task
 
 
@@ -117,14 +119,14 @@ def _is_foreign(dataset: DatasetReference) -> bool:
         return False  # loading it says what is wrong
 
 
-def _fitted(arguments: list[str]) -> tuple[str, Recipe | None]:
+def _pretrained(arguments: list[str]) -> tuple[str, Recipe | None]:
     """Where the fitted world model is that a command line names, or "", and what that says of itself."""
-    fitted = peek(arguments, "fitted", "")
-    if fitted in ("", "null"):
+    world_model = peek(arguments, "world_model", "")
+    if world_model in ("", "null"):
         return "", None
     for argument in split_config(arguments)[1]:
         if (name := argument.split("=")[0]).startswith("--world_model_fit.") or name == "--world_model_fit":
-            raise UserError(f"{name} is of fitting a world model, but that of {fitted} is fitted; leave it out")
-    from latent_combo.config.fitted import read_recipe  # here: it needs torch, which takes seconds to import
+            raise UserError(f"{name} is of fitting a world model, but that of {world_model} is fitted; leave it out")
+    from latent_combo.config.pretrained import read_recipe  # here: it needs torch, which takes seconds to import
 
-    return fitted, read_recipe(Path(fitted))
+    return world_model, read_recipe(Path(world_model))

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from combo_common.errors import UserError
+from latent_combo.runtime.renamed import with_new_names
 from latent_combo.runtime.settings_file import flat
 
-FORMAT = 1
-"""Version of what the recipe holds."""
+FORMAT = 2
+"""Version of what the recipe holds; 1 has settings by names of before, and is read, too."""
 METADATA = "recipe"
 """Where the recipe stands in a file's metadata."""
-GROUPS = {"pixels": "world_model", "state": "ensemble"}
+GROUPS = {"pixels": "rssm", "state": "ensemble"}
 """The settings of a world model, by what it observes."""
 COMPUTED = ("conv.ways", "conv.bfloat16")
 """Settings that say how a machine computes a world model, not what the model is."""
@@ -35,14 +36,14 @@ class Recipe:
     """As the run named it; None where nobody knows."""
     split_seed: int
     """It decides, with the share held out, which of the dataset's episodes the model was not fitted to."""
-    held_out: float
+    validation_fraction: float
     steps: int | None
     """Steps of the fit; None where nobody knows."""
-    fit: dict[str, Any] | None
+    world_model_fit: dict[str, Any] | None
     """All settings of the fit; None where nobody knows."""
     versions: dict[str, str]
     """The versions of the program, and of what it stands on, that fitted the model."""
-    quality: dict[str, Any] | None
+    metrics: dict[str, Any] | None
     """What the run's result.json has of the world model; None for a run without a result."""
 
     @classmethod
@@ -51,9 +52,8 @@ class Recipe:
         group = GROUPS[settings["obs"]]
         split_seed = settings.get("split_seed")
         return cls(
-            **{name: settings[name] for name in ("obs", "task", "look")},
-            held_out=settings["validation_fraction"],
-            image_size=settings[group]["conv"]["image_size"] if group == "world_model" else None,
+            **{name: settings[name] for name in ("obs", "task", "look", "validation_fraction")},
+            image_size=settings[group]["conv"]["image_size"] if settings["obs"] == "pixels" else None,
             model=settings[group],
             split_seed=settings["seed"] if split_seed is None else split_seed,
             **known,
@@ -64,14 +64,16 @@ class Recipe:
         """Read what `to_json` wrote. Raises UserError for anything else."""
         try:
             said = json.loads(text)
-            if said.pop("format") != FORMAT:
+            if (version := said.pop("format")) == 1:
+                said = _of_format_1(said)
+            elif version != FORMAT:
                 raise UserError(f"{where} has a recipe of another format than {FORMAT}; use a version that reads it")
             recipe = cls(model=said.pop(GROUPS[said["obs"]]), **said)
             for name in ("task", "look"):
                 _require(name, said[name], str)
             _require("dataset", said["dataset"], str, type(None))
             _require("split_seed", said["split_seed"], int)
-            _require("held_out", said["held_out"], float)
+            _require("validation_fraction", said["validation_fraction"], float)
             _require("steps", said["steps"], int, type(None))
             for name, value in recipe.settings().items():
                 if name.startswith(GROUPS[said["obs"]]):
@@ -89,11 +91,17 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """What a run that uses the model takes over, by dotted names; how it is computed is the machine's to settle."""
         said = asdict(self)
-        names = ("obs", "task", "look", "dataset", "split_seed")
+        names = ("obs", "task", "look", "dataset", "split_seed", "validation_fraction")
         taken = {name: said[name] for name in names if said[name] is not None}
-        taken["validation_fraction"] = said["held_out"]
         group = GROUPS[said["obs"]]
         return taken | {f"{group}.{name}": value for name, value in flat(said["model"]) if name != COMPUTED[0]}
+
+
+def _of_format_1(said: dict[str, Any]) -> dict[str, Any]:
+    """A recipe by the names that settings had before, by those that they have now."""
+    new, _ = with_new_names(said)
+    own = {"fit": "world_model_fit", "quality": "metrics"}  # the first is a group, but where it is null
+    return {own.get(name, name): value for name, value in new.items()}
 
 
 def _require(name: str, value: object, *kinds: type) -> None:

@@ -54,7 +54,7 @@ class Config:
     look: Literal["fast", "full"] = "fast"
     """How observations are drawn: fast, or the suite's full look, which other programs' images have unless this says
     otherwise."""
-    fitted: str | None = None
+    world_model: str | None = None
     """A fitted world model to train agents on instead of fitting one; the `world_model_fit` settings are then
     unused. It is the folder of a run or a file of `latent-combo export`, whose settings of the world model, task,
     dataset and held-out episodes this run takes over."""
@@ -70,7 +70,7 @@ class Config:
     """Steps between rows of metrics."""
     save_every: int = 500
     """Steps between checkpoints."""
-    world_model: RecurrentConfig = field(default_factory=RecurrentConfig)
+    rssm: RecurrentConfig = field(default_factory=RecurrentConfig)
     """The world model of pixels."""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     """The world model of states."""
@@ -84,7 +84,7 @@ class Config:
     @property
     def observation_spec(self) -> ObservationSpec:
         """How the task is observed."""
-        return ObservationSpec(self.obs, self.look, self.world_model.conv.image_size)
+        return ObservationSpec(self.obs, self.look, self.rssm.conv.image_size)
 
     @property
     def seed_of_split(self) -> int:
@@ -110,7 +110,7 @@ class Config:
             raise ValueError(
                 "obs is state, and shifts move images; leave world_model_fit.random_shift and encode.random_shift at 0"
             )
-        if self.obs == "state" and self.fitted is None:
+        if self.obs == "state" and self.world_model is None:
             self._require_transitions()
         require_positive(self, "log_every", "save_every")
         require_not_negative(self, "seed", *(["split_seed"] if self.split_seed is not None else []))

@@ -12,9 +12,9 @@ from latent_combo.agent.replay import EncodedDataset
 from latent_combo.diagnostics.held_out import CONTEXT
 from latent_combo.diagnostics.model import DiagnosticsContext
 from latent_combo.diagnostics.panels.acting import imagine_policy
-from latent_combo.diagnostics.panels.calibration import Calibration, agreements, calibrate, draw_calibration
+from latent_combo.diagnostics.panels.calibration import Calibration, calibrate, correlations, draw_calibration
 from latent_combo.diagnostics.panels.conservatism import Values, achieved, draw_conservatism, sample_values
-from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_paths, draw_strip
+from latent_combo.diagnostics.panels.counterfactual import counterfactual, draw_counterfactual, draw_paths
 from latent_combo.diagnostics.style import Frames, titled, to_png
 from latent_combo.evaluation.branches import Branches
 from latent_combo.evaluation.film import film
@@ -23,15 +23,15 @@ from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.tensorboard import TensorBoardLog
 from latent_combo.world_model.base import Segment, WorldModel
 
-COMPARED = 50
+DREAM_STEPS = 50
 """Steps of a dream that is compared with what the policy got."""
-BRANCHED = 15
+COUNTERFACTUAL_STEPS = 15
 """Steps of the counterfactual strip."""
 MEDIAN, WORST = "policy", "worst"
 """The names of the clips of the first agent's episodes of median and of least return."""
-PREVIEWED = 60
+PREVIEW_FRAMES = 60
 """Frames of a clip in TensorBoard."""
-CALIBRATED = (1, 5)
+CALIBRATION_STEPS = (1, 5)
 """Steps ahead at which disagreement is held against the true error."""
 
 
@@ -70,29 +70,33 @@ def show_films(gallery: MediaWriter, task: Task, look: str, score: Score, step: 
 
 def show_clip(gallery: MediaWriter, name: str, frames: Frames, rate: int, step: int) -> None:
     """Keep frames (T, H, W, 3) as a clip of the agent, and show the first of them in TensorBoard."""
-    gallery.clip(f"agent/{name}", step, lambda: frames, rate, name, preview=lambda whole: whole[:PREVIEWED])
+    gallery.clip(f"agent/{name}", step, lambda: frames, rate, name, preview=lambda whole: whole[:PREVIEW_FRAMES])
 
 
 class AgentViews:
     """Draws a trained agent; asks the simulator what other actions would have led to, where it can be set back."""
 
     def __init__(
-        self, context: DiagnosticsContext, model: WorldModel, agent: ConservativeActorCritic, seen: ObservationSpec
+        self,
+        context: DiagnosticsContext,
+        model: WorldModel,
+        agent: ConservativeActorCritic,
+        observation_spec: ObservationSpec,
     ) -> None:
         self.context, self.gallery, self.pieces = context, context.gallery, context.pieces
-        self.model, self.agent, self.seen = model, agent, seen
+        self.model, self.agent, self.observation_spec = model, agent, observation_spec
 
     def after(self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int) -> dict[str, float]:
         """Draw all, and keep it in the run's folder. Returns the figures that sum it up."""
-        found = {"held_out_episodes": float(self.pieces.episodes)}
+        found = {"validation_episodes": float(self.pieces.episodes)}
         found |= self.conservatism(dataset, horizon, played, step)
         branches = None
         if self.pieces.physics is not None:
-            branches = Branches(self.context.task, self.seen)
+            branches = Branches(self.context.task, self.observation_spec)
         try:
-            for steps in CALIBRATED:
+            for steps in CALIBRATION_STEPS:
                 found |= self.calibration(branches, steps, step)
-            self.strip(branches, step)
+            self.counterfactual_picture(branches, step)
         finally:
             if branches is not None:
                 branches.close()
@@ -113,7 +117,7 @@ class AgentViews:
             played = played.to(self.context.device)
             sampled = draws if self.context.encode.sample else None
             feature = self.model.encode(played.observation, played.action, sampled)
-            steps = max(1, min(COMPARED, played.action.shape[1] - 1 - CONTEXT))
+            steps = max(1, min(DREAM_STEPS, played.action.shape[1] - 1 - CONTEXT))
             outcome = achieved(self.agent, self.model, feature, played, steps, CONTEXT, draws)
             numbers |= outcome.arrays()
             found |= outcome.figures()
@@ -148,13 +152,13 @@ class AgentViews:
             f"calibration_{steps}",
             numbers,
         )
-        return {f"{name}_at_{steps}": figure for name, figure in agreements(points).items()}
+        return {f"{name}_at_{steps}": figure for name, figure in correlations(points).items()}
 
-    def strip(self, branches: Branches | None, step: int) -> None:
+    def counterfactual_picture(self, branches: Branches | None, step: int) -> None:
         """What would come of other actions, from the measured state that had the best future."""
         draws = self.context.draws("counterfactual")
         measured = self.pieces.measured
-        steps = min(BRANCHED, measured.action.shape[1] - CONTEXT)
+        steps = min(COUNTERFACTUAL_STEPS, measured.action.shape[1] - CONTEXT)
         future = measured.reward[:, CONTEXT : CONTEXT + steps].sum(1)
         best = int(future.argmax())
         feature = self._seen(measured, draws)[best]
@@ -173,7 +177,7 @@ class AgentViews:
             states = np.repeat(self.pieces.physics[best][None], len(actions), 0)
             true = branches.follow(states, torch.stack(list(actions.values())).cpu().numpy())
         made = counterfactual(self.model, feature, measured.observation[best, CONTEXT - 1], actions, true)
-        draw = draw_strip if self.pieces.images else partial(draw_paths, names=self.context.task.state_names)
+        draw = draw_counterfactual if self.pieces.images else partial(draw_paths, names=self.context.task.state_names)
         self.gallery.picture("agent/counterfactual", step, lambda: to_png(draw(made)), "counterfactual", made.arrays())
 
     def _seen(self, segment: Segment, draws: torch.Generator) -> torch.Tensor:

@@ -26,6 +26,7 @@ from latent_combo.diagnostics.style import (
     to_png,
 )
 from latent_combo.evaluation.result import Result
+from latent_combo.runtime.renamed import metric_now
 from latent_combo.runtime.run_folder import HEADER, METRICS
 from latent_combo.world_model.open_loop import MEASURES, Measure
 
@@ -39,7 +40,7 @@ Series = dict[tuple[str, str], list[tuple[int, float]]]
 
 
 def read_series(path: Path) -> Series:
-    """Read a run's `metrics.csv`; a last line that was cut short is left out.
+    """Read a run's `metrics.csv`, metrics by their names of now; a last line that was cut short is left out.
 
     Raises UserError if there is none, or naming the line that is damaged.
     """
@@ -52,7 +53,7 @@ def read_series(path: Path) -> Series:
             continue
         try:
             phase, step, name, value = row
-            series[phase, name].append((int(step), float(value)))
+            series[phase, metric_now(name)].append((int(step), float(value)))
         except ValueError as error:
             raise UserError(f"{path}, line {number} is not {','.join(HEADER)}; remove that line") from error
     return series
@@ -101,8 +102,8 @@ def _plot(axes: Axes, series: Series, phase: str, name: str, label: str, **style
 
 def _model_loss(axes: Axes, series: Series) -> None:
     _plot(axes, series, "world_model", "loss", "training")
-    _plot(axes, series, "world_model", "held_out_loss", "held-out episodes", marker="o", markersize=3)
-    losses = [value for name in ("loss", "held_out_loss") for _, value in series.get(("world_model", name), [])]
+    _plot(axes, series, "world_model", "validation_loss", "held-out episodes", marker="o", markersize=3)
+    losses = [value for name in ("loss", "validation_loss") for _, value in series.get(("world_model", name), [])]
     if losses and min(losses) > 0.0:  # densities of states are above 1 where the model is sure of them
         axes.set_yscale("log")
     elsewhere = any(phase == "agent" for phase, _ in series)
@@ -150,9 +151,9 @@ def _returns(axes: Axes, series: Series, result: Result | None) -> None:
 def _values(axes: Axes, series: Series) -> None:
     for name, label, colour, line in (
         ("q_data", "dataset", BLUE, "-"),
-        ("held_out_q", "held-out pairs", SKY, "--"),
-        ("held_out_told_q", "held-out pairs whose returns are known", ORANGE, "--"),
-        ("held_out_return", "those returns, of the behaviour", ORANGE, ":"),
+        ("validation_q", "held-out pairs", SKY, "--"),
+        ("validation_q_complete", "held-out pairs of complete returns", ORANGE, "--"),
+        ("validation_return_complete", "those returns, of the behaviour", ORANGE, ":"),
         ("q_policy", "policy's actions", BLACK, "-"),
         ("q_model", "model's pairs", VERMILION, "-."),
         ("q_uniform", "uniform actions", GREY, ":"),
@@ -164,7 +165,7 @@ def _values(axes: Axes, series: Series) -> None:
 def _conservatism(axes: Axes, series: Series) -> None:
     _plot(axes, series, "agent", "conservative_gap", "log-sum-exp Q - Q of the data")
     _plot(axes, series, "agent", "regulariser", "Q of the policy under rho - Q of the data")
-    _plot(axes, series, "agent", "held_out_gain", "Q of the mode - of the action, held out")
+    _plot(axes, series, "agent", "validation_gain", "Q of the mode - of the action, held out")
     _plot(axes, series, "agent", "bellman", "Bellman error, half its square")
     axes.set_yscale("symlog", linthresh=10.0)  # Bellman errors are squares
     finish(axes, "Critic's losses", "update", "in units of Q, and of its square")
@@ -173,6 +174,6 @@ def _conservatism(axes: Axes, series: Series) -> None:
 def _policy(axes: Axes, series: Series) -> None:
     _plot(axes, series, "agent", "squared_distance", "|mode - action|^2 on the dataset")
     label = "the same of the policy that acts, held-out pairs"
-    _plot(axes, series, "agent", "held_out_squared_distance", label, linestyle="--")
+    _plot(axes, series, "agent", "validation_squared_distance", label, linestyle="--")
     _plot(axes, series, "agent", "entropy", "entropy")
     finish(axes, "Policy", "update", "squared actions, and nats")

@@ -10,7 +10,7 @@ from latent_combo.evaluation.result import Result
 
 WIDTH, ROW, REST = 5.4, 0.6, 2.4
 """Inches: of the picture, of an agent's row, and of all that is not rows."""
-SPREAD = 0.28
+MAX_JITTER = 0.28
 """How far points lie above and below the middle of their row, in rows."""
 
 
@@ -55,4 +55,4 @@ def named(row: int, label: str) -> str:
 
 def offsets(count: int) -> NDArray[np.float64]:
     """Where the points of a row lie around its middle, the first on top: evenly, so that equal returns are all seen."""
-    return np.linspace(-SPREAD, SPREAD, count) if count > 1 else np.zeros(count)
+    return np.linspace(-MAX_JITTER, MAX_JITTER, count) if count > 1 else np.zeros(count)

@@ -16,9 +16,9 @@ from latent_combo.world_model.open_loop import PEAK, horizons_within
 
 CONTEXT = 10
 """Rows that are observed before a prediction."""
-CLIP = 50
+CLIP_ROWS = 50
 """Rows of a clip, the observed ones included, where an episode has as many."""
-LEAST = CONTEXT + 15
+MIN_EPISODE_ROWS = CONTEXT + 15
 """Rows that the longest held-out episode must have."""
 
 
@@ -27,7 +27,7 @@ class DiagnosticSet:
     """Segments, on the device of the model."""
 
     shown: Segment
-    """(E, CLIP, ...): the clips."""
+    """(E, CLIP_ROWS, ...): the clips."""
     titles: tuple[str, ...]
     """What each of them is."""
     measured: Segment
@@ -64,8 +64,8 @@ class DiagnosticSet:
         Raises UserError where all episodes are too short.
         """
         longest = int(usable_rows(data, held_out).max())
-        horizons = horizons_within(max(longest, LEAST), CONTEXT)
-        to_show = SegmentSampler(data, held_out, max(LEAST, min(CLIP, longest)))
+        horizons = horizons_within(max(longest, MIN_EPISODE_ROWS), CONTEXT)
+        to_show = SegmentSampler(data, held_out, max(MIN_EPISODE_ROWS, min(CLIP_ROWS, longest)))
         rows = to_show.spread_rows(clips, numpy_generator(seed, "clips"))
         to_measure = SegmentSampler(data, held_out, CONTEXT + max(horizons))
         measured = to_measure.distinct_rows(segments, numpy_generator(seed, "measure"))

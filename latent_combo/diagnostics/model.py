@@ -19,7 +19,7 @@ from latent_combo.diagnostics.panels.composite import composite_clip
 from latent_combo.diagnostics.panels.dreams import draw_dreams, dream_apart, dreams_clip
 from latent_combo.diagnostics.panels.horizon import draw_horizon
 from latent_combo.diagnostics.panels.latents import draw_latent_kl, latent_kl
-from latent_combo.diagnostics.panels.probes import Floats, draw_probes, probe, probed_figures, told_apart
+from latent_combo.diagnostics.panels.probes import Floats, draw_probes, probe, probed_figures, real_vs_imagined_accuracy
 from latent_combo.diagnostics.settings import ViewsConfig
 from latent_combo.diagnostics.style import to_png
 from latent_combo.latents.encode import encode_episodes, rows_of
@@ -31,12 +31,11 @@ from latent_combo.world_model.base import WorldModel
 from latent_combo.world_model.open_loop import OpenLoop, open_loop
 
 CLIP_FPS = 10
-POINTS = 500
-"""Of the projector."""
-PROBED = 20
+PROJECTOR_POINTS = 500
+PROBE_EPISODES = 20
 """Training episodes, at most, that the probes are fitted to, and held-out ones that they are tried on; and training
 episodes that `visualise` values pairs of."""
-COMPARED = 4_000
+MAX_TRANSITIONS = 4_000
 """Transitions, at most, that are held against imagined ones."""
 
 
@@ -52,7 +51,7 @@ class DiagnosticsContext:
     data: TrajectoryDataset
     train: NDArray[np.int64]
     """Episodes that were trained on."""
-    held_out: NDArray[np.int64]
+    validation: NDArray[np.int64]
     """Episodes that were not."""
     pieces: DiagnosticSet
     gallery: MediaWriter
@@ -88,7 +87,7 @@ class ModelViews:
         self.context, self.gallery, self.pieces = context, context.gallery, context.pieces
         self.track = VectorLog(self.gallery.run / PICTURES / "latent_kl.npz")
         self.figures: dict[str, Any] = {}
-        """What `after` found: `told_apart`, and `probes`, the R² of the simulator's numbers, where they are known."""
+        """What `after` found: `real_vs_imagined_accuracy`, and `probes`, the R² of the simulator's numbers, if any."""
 
     def during(self, model: WorldModel, step: int) -> OpenLoop:
         """Draw what changes while the model is fitted: the clips, and how far it predicts."""
@@ -98,7 +97,7 @@ class ModelViews:
     def after(self, model: WorldModel, step: int) -> OpenLoop:
         """Draw all, and keep it in the run's folder."""
         self.clips(model, step, keep=True)
-        quality = self.horizon(model, step, keep=True)
+        predictions = self.horizon(model, step, keep=True)
         dreams = dream_apart(model, self.pieces.shown, CONTEXT)
         if self.pieces.images:
             self._clip("dreams", step, partial(dreams_clip, dreams), True, dreams.arrays())
@@ -110,15 +109,15 @@ class ModelViews:
         steps, kl = self.track.read()
         if steps:
             self._picture("latent_kl", step, lambda: to_png(draw_latent_kl(steps, kl)), True)
-        held_out = self._features(model, self.context.held_out)
+        validation = self._features(model, self.context.validation)
         train = self._features(model, self.context.train)
-        self.projector(held_out, step)
-        self.probes(train, held_out, step)
+        self.projector(validation, step)
+        self.probes(train, validation, step)
         draws = self.context.draws("told apart")
-        sides = (*self._followed(model, train, draws), *self._followed(model, held_out, draws))
-        self.figures["told_apart"] = told_apart(*sides)
+        sides = (*self._followed(model, train, draws), *self._followed(model, validation, draws))
+        self.figures["real_vs_imagined_accuracy"] = real_vs_imagined_accuracy(*sides)
         self.own(model, step)
-        return quality
+        return predictions
 
     def own(self, model: WorldModel, step: int) -> None:
         """Draw the views that somebody added."""
@@ -135,12 +134,12 @@ class ModelViews:
         """Measure prediction against its baselines, and draw the curves."""
         pieces = self.pieces
         draws = self.context.draws("horizon")
-        quality = open_loop(model, pieces.measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
+        predictions = open_loop(model, pieces.measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
         numbers = {
-            field: np.array([list(values), list(values.values())]) for field, values in quality.figures().items()
+            field: np.array([list(values), list(values.values())]) for field, values in predictions.figures().items()
         }
-        self._picture("horizon", step, lambda: to_png(draw_horizon(quality, CONTEXT)), keep, numbers)
-        return quality
+        self._picture("horizon", step, lambda: to_png(draw_horizon(predictions, CONTEXT)), keep, numbers)
+        return predictions
 
     def note_latents(self, model: WorldModel, step: int) -> None:
         """Note the KL of each dimension at this step."""
@@ -148,23 +147,23 @@ class ModelViews:
         if row is not None:
             self.track.append(step, row)
 
-    def projector(self, held_out: Encoded, step: int) -> None:
+    def projector(self, validation: Encoded, step: int) -> None:
         """Put features of held-out episodes into the projector, with thumbnails, rewards and times."""
         data = self.context.data
-        feature, rows, time = held_out
-        some = np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).astype(int)
+        feature, rows, time = validation
+        some = np.linspace(0, len(rows) - 1, min(PROJECTOR_POINTS, len(rows))).astype(int)
         episode = np.searchsorted(data.starts, rows[some], side="right") - 1
         columns = {"reward": data.reward[rows[some]], "time": time[some], "episode": episode}
         pictures = data.observation[rows[some]] if self.pieces.images else None
         metadata: Mapping[str, Any] = {name: values.tolist() for name, values in columns.items()}
         self.gallery.board.embedding("features", feature[some], metadata, pictures, step)
 
-    def probes(self, train: Encoded, held_out: Encoded, step: int) -> None:
+    def probes(self, train: Encoded, validation: Encoded, step: int) -> None:
         """Read the simulator's state from features by linear probes, where the recording has one."""
         data, task = self.context.data, self.context.task
         if data.physics is None:
             return
-        (feature, rows, _), (other, other_rows, _) = train, held_out
+        (feature, rows, _), (other, other_rows, _) = train, validation
         target, names = probed_figures(data.physics, task.physics_names, task.unbounded_angles)
         r_squared = probe(feature.astype(np.float64), target[rows], other.astype(np.float64), target[other_rows])
         numbers = {"r_squared": r_squared, "name": np.array(names)}
@@ -172,10 +171,10 @@ class ModelViews:
         self._picture("probes", step, lambda: to_png(draw_probes(r_squared, names)), True, numbers)
 
     def _followed(self, model: WorldModel, encoded: Encoded, draws: torch.Generator) -> tuple[Floats, Floats]:
-        """The features that followed at most COMPARED transitions, and what the model imagines in their place."""
+        """The features after MAX_TRANSITIONS transitions at most, and what the model imagines in their place."""
         feature, rows, time = encoded
         starts = np.flatnonzero(np.diff(time) == 1)
-        starts = starts[np.linspace(0, len(starts) - 1, min(COMPARED, len(starts))).astype(int)]
+        starts = starts[np.linspace(0, len(starts) - 1, min(MAX_TRANSITIONS, len(starts))).astype(int)]
         device = self.context.device
         action = torch.from_numpy(self.context.data.action[rows[starts + 1]]).to(device)
         imagined = model.imagine_step(torch.from_numpy(feature[starts]).to(device), action, draws).feature
@@ -190,15 +189,15 @@ class ModelViews:
         self.gallery.picture(f"world_model/{name}", step, draw, name if keep else None, numbers)
 
     def _features(self, model: WorldModel, episodes: NDArray[np.int64]) -> Encoded:
-        """Encode at most PROBED of the episodes, whole."""
-        context, episodes = self.context, spread(episodes, PROBED)
+        """Encode at most PROBE_EPISODES of the episodes, whole."""
+        context, episodes = self.context, evenly_chosen(episodes, PROBE_EPISODES)
         pieces = encode_episodes(model, context.data, episodes, context.encode, context.draws("features"))
         rows = [np.arange(row.start, row.stop) for row in rows_of(context.data, episodes)]
         time = np.concatenate([np.arange(len(r)) for r in rows])
         return torch.cat(pieces).cpu().numpy(), np.concatenate(rows), time
 
 
-def spread(episodes: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def evenly_chosen(episodes: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most so many of the episodes, evenly over all of them: a replay's first are its worst."""
     chosen = np.linspace(0, len(episodes) - 1, min(most, len(episodes))).astype(int)
     return np.asarray(episodes[chosen])

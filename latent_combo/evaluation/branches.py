@@ -12,8 +12,8 @@ from envs.task import ObservationSpec, Task
 class Branches:
     """The environment set back to recorded states, to see what other actions would have led to."""
 
-    def __init__(self, task: Task, seen: ObservationSpec) -> None:
-        self.env = make(task, seen.observation, seen.look, seen.image_size)
+    def __init__(self, task: Task, observation_spec: ObservationSpec) -> None:
+        self.env = make(task, observation_spec.observation, observation_spec.look, observation_spec.image_size)
 
     def follow(
         self, physics: NDArray[np.float64], action: NDArray[np.float32]

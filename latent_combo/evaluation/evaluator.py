@@ -21,9 +21,17 @@ class Evaluator:
     the episode's seed, and not on the number that are played side by side (`Policy`).
     """
 
-    def __init__(self, task: Task, seen: ObservationSpec, num_agents: int, config: ScoreConfig, room: int = 0) -> None:
+    def __init__(
+        self, task: Task, observation_spec: ObservationSpec, num_agents: int, config: ScoreConfig, room: int = 0
+    ) -> None:
         """Play with `num_agents` agents; environments are made at once for `room` episodes each, or for more later."""
-        self.task, self.seen, self.num_agents, self.config, self.room = task, seen, num_agents, config, room
+        self.task, self.observation_spec, self.num_agents, self.config, self.room = (
+            task,
+            observation_spec,
+            num_agents,
+            config,
+            room,
+        )
         self._copies: SyncVectorEnv | SubprocessVectorEnv | None = None
         self._room = 0
 
@@ -76,7 +84,7 @@ class Evaluator:
         if self._copies is None or self._room < count:
             self.close()
             self._room = max(count, self.num_agents * self.room)
-            self._copies = make_vector_env(self.task, self.seen, self._room, self.config.processes)
+            self._copies = make_vector_env(self.task, self.observation_spec, self._room, self.config.processes)
         return self._copies
 
     def close(self) -> None:

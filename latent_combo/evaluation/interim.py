@@ -29,14 +29,14 @@ class InterimScores:
         self.steps.append(step)
         self.returns.append(returns)
 
-    def swing(self, updates: int, stack: int) -> list[float | None]:
+    def coefficient_of_variation(self, updates: int, stack: int) -> list[float | None]:
         """Standard deviation over mean of each agent's scores in the last fifth of training; None without two."""
         late = [r for step, r in zip(self.steps, self.returns, strict=True) if step > LAST_FIFTH * updates]
         if len(late) < 2:
             return [None] * stack
         table = np.asarray(late)
-        swings: list[float | None] = (table.std(0) / np.maximum(np.abs(table.mean(0)), 1e-8)).tolist()
-        return swings
+        coefficients: list[float | None] = (table.std(0) / np.maximum(np.abs(table.mean(0)), 1e-8)).tolist()
+        return coefficients
 
 
 def evaluation_steps(updates: int, evaluations: int) -> set[int]:

@@ -19,6 +19,7 @@ from latent_combo.evaluation.fields import FieldError, read_fields
 from latent_combo.evaluation.interim import InterimScores
 from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult
 from latent_combo.evaluation.score import Score
+from latent_combo.runtime.renamed import result_now
 from latent_combo.runtime.run_folder import REPORT
 
 RESULT = "result.json"
@@ -61,11 +62,12 @@ class Result:
     random_normalised_score: float = RANDOM
     expert_normalised_score: float = EXPERT
     agents: list[AgentResult]
-    looks: InterimScores = field(default_factory=InterimScores)
+    evaluations: InterimScores = field(default_factory=InterimScores)
     world_model: WorldModelResult = field(default_factory=WorldModelResult)
-    beliefs: dict[str, Any] = field(default_factory=dict)
+    diagnostics: dict[str, Any] = field(default_factory=dict)
     """What the last views found; empty until they are drawn."""
-    fitted: str | None = None
+    pretrained_world_model: str | None = None
+    """See `Setting`."""
     rates: dict[str, float | None] = field(default_factory=dict)
     """Frames of the model and updates of the agent per second; None for a phase that was not run."""
     share_of_matmul: dict[str, float | None] = field(default_factory=dict)
@@ -83,7 +85,7 @@ class Result:
         agents: Sequence[AgentResult],
         dataset: DatasetReturns,
         *,
-        looks: InterimScores,
+        evaluations: InterimScores,
         world_model: WorldModelResult,
         rates: dict[str, float | None],
         share_of_matmul: dict[str, float | None],
@@ -106,7 +108,7 @@ class Result:
             expert_return=task.expert_return,
             dataset_normalised_score=task.normalised_score(dataset.mean),
             agents=list(agents),
-            looks=looks,
+            evaluations=evaluations,
             world_model=world_model,
             rates=rates,
             share_of_matmul=share_of_matmul,
@@ -114,14 +116,14 @@ class Result:
             seconds=seconds,
         )
 
-    def with_diagnostics(self, beliefs: dict[str, Any], seconds: dict[str, float]) -> "Result":
+    def with_diagnostics(self, diagnostics: dict[str, Any], seconds: dict[str, float]) -> "Result":
         """The same with what the last views found, and with the time that was spent until then."""
-        return replace(self, beliefs=beliefs, seconds=seconds)
+        return replace(self, diagnostics=diagnostics, seconds=seconds)
 
     @property
     def finished(self) -> bool:
         """Whether the run's last views are done, too."""
-        return bool(self.beliefs)
+        return bool(self.diagnostics)
 
     def scores(self) -> dict[str, float]:
         """The figures that sum it up, by their names."""
@@ -204,9 +206,12 @@ class Result:
 
 def _typed(said: dict[str, Any]) -> dict[str, Any]:
     """A result as JSON has it, with its parts as classes. Raises FieldError for a part that is none."""
+    said = result_now(said)
     made = {**said, "dataset_normalised_score": said.get("dataset_normalised_score", _of_dataset(said))}
-    if "looks" in said:
-        made["looks"] = InterimScores(**read_fields(InterimScores, said["looks"]))
+    if "evaluations" in said:
+        made["evaluations"] = InterimScores(**read_fields(InterimScores, said["evaluations"]))
+    if isinstance(said.get("seconds"), dict):
+        made["seconds"] = result_now(said["seconds"])
     if "world_model" in said:
         made["world_model"] = WorldModelResult.from_json(said["world_model"])
     if isinstance(said.get("agents"), list):

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from envs.task import Task
 from latent_combo.evaluation.fields import FieldError
+from latent_combo.runtime.renamed import metric_now
 
-FEATURES = ("told_apart", "probes")
+FEATURES = ("real_vs_imagined_accuracy", "probes")
 """Figures of a world model's features, among all that `result.json` has of it."""
 
 
@@ -30,7 +31,7 @@ class Setting:
     """The run's seed."""
     agent: dict[str, Any]
     """The agent's settings that tell algorithms apart."""
-    fitted: str | None
+    pretrained_world_model: str | None
     """Where the world model came from; None for the run's own."""
 
 
@@ -74,7 +75,7 @@ class AgentResult:
         returns: NDArray[np.float64],
         label: str,
         settings: dict[str, Any],
-        swing: float | None,
+        coefficient_of_variation: float | None,
         regulariser: float | None,
     ) -> "AgentResult":
         """From its E returns (E,); for the rest see the fields."""
@@ -85,7 +86,7 @@ class AgentResult:
             return_mean=float(returns.mean()),
             return_std=float(returns.std()),
             normalised_score=task.normalised_score(float(returns.mean())),
-            last_fifth_std_over_mean=swing,
+            last_fifth_std_over_mean=coefficient_of_variation,
             regulariser=regulariser,
         )
 
@@ -97,9 +98,10 @@ class WorldModelResult:
     open_loop: dict[str, dict[int, float]] = field(default_factory=dict)
     """`OpenLoop.figures`: each figure's name to its values, by steps ahead."""
     one_step: dict[str, Any] = field(default_factory=dict)
-    """`WorldModel.quality`: figures of single steps, for a model that is fitted to those."""
+    """`WorldModel.one_step_metrics`: figures of single steps, for a model that is fitted to those."""
     features: dict[str, Any] = field(default_factory=dict)
-    """What the views found of its features: `told_apart`, and the R² of `probes` by the names of what they read."""
+    """What the views found of its features: `real_vs_imagined_accuracy` (see `panels.probes`), and the R² of `probes`
+    by the names of what they read."""
 
     def to_json(self) -> dict[str, Any]:
         """All figures by their names, on one level; steps ahead are strings, as JSON has them."""
@@ -111,6 +113,7 @@ class WorldModelResult:
         """Sort the figures of `to_json` into their groups. Raises FieldError for anything else."""
         if not isinstance(said, Mapping):
             raise FieldError(f"has {said!r} for world_model")
+        said = {metric_now(name): value for name, value in said.items()}
         features = {name: value for name, value in said.items() if name in FEATURES}
         rest = {name: value for name, value in said.items() if name not in FEATURES}
         open_loop = {name: value for name, value in rest.items() if isinstance(value, dict)}

@@ -25,7 +25,7 @@ OPERATOR: Any | None = (
 """oneDNN's: inputs (N, in), weights (out, in), a bias (out,) or None, and what follows the product ("none")."""
 REPEATS = 5
 """Turns in which the libraries are timed."""
-NARROW = 16
+MIN_ONEDNN_WIDTH = 16
 """Layers with fewer outputs are as fast, or faster, by MKL."""
 
 
@@ -127,12 +127,12 @@ def one_by_one(x: Tensor) -> bool:
 
     On a CPU they are, by whichever library: the activations of one network stay in the cache.
     """
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and x.shape[2] >= NARROW
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and x.shape[2] >= MIN_ONEDNN_WIDTH
 
 
 def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """X (S, B, in) through S layers of weights (S, in, out) and, if any, biases (S, 1, out) to (S, B, out)."""
-    if weight.shape[2] < NARROW or x.device.type != "cpu" or x.dtype != torch.float32 or not prefers_onednn():
+    if weight.shape[2] < MIN_ONEDNN_WIDTH or x.device.type != "cpu" or x.dtype != torch.float32 or not prefers_onednn():
         return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
     biases = [None] * len(x) if bias is None else bias.unbind()
     return torch.stack([linear(*layer) for layer in zip(x.unbind(), weight.unbind(), biases, strict=True)])
@@ -140,7 +140,7 @@ def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """X (B, in) through one layer of weights (in, out) and a bias (1, out), by the faster library."""
-    if not prefers_onednn() or weight.shape[1] < NARROW:
+    if not prefers_onednn() or weight.shape[1] < MIN_ONEDNN_WIDTH:
         return x @ weight if bias is None else torch.addmm(bias, x, weight)
     apply: Callable[..., Tensor] = _Linear.apply
     return apply(x, weight, bias)

@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-HELD, WIDEST = 4096, 256
+MAX_ELEMENTS, MAX_COLUMNS = 4096, 256
 """Numbers, and columns of them, that a program holds at once; whole rows where they are normalised or summed up."""
 STEPS, PROGRAMS = 16, 400
 """Blocks of rows that a program of the backward goes through at most, adding up on the way; fewer, where there would be
@@ -165,8 +165,8 @@ def backward(
 def block(width: int, whole: bool) -> tuple[int, int]:
     """Rows and columns that a program holds; `whole` rows, if asked."""
     columns = triton.next_power_of_2(width)
-    columns = columns if whole else min(columns, WIDEST)
-    return max(1, HELD // columns), columns
+    columns = columns if whole else min(columns, MAX_COLUMNS)
+    return max(1, MAX_ELEMENTS // columns), columns
 
 
 def probe(device: torch.device) -> None:

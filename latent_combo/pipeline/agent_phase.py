@@ -9,7 +9,7 @@ from combo_common.seeding import generator
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.fit import AgentFit
-from latent_combo.agent.measures import held_out_metrics, regularisers, update_flops
+from latent_combo.agent.measures import regularisers, update_flops, validation_metrics
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.interim import InterimScores, evaluation_steps
@@ -17,6 +17,7 @@ from latent_combo.evaluation.policy import Policy
 from latent_combo.pipeline.build import build_agent
 from latent_combo.pipeline.loop import Callback, Phase, train_phase
 from latent_combo.pipeline.session import Session
+from latent_combo.runtime.renamed import result_now
 from latent_combo.runtime.speed import Meter
 from latent_combo.world_model.base import WorldModel
 
@@ -30,7 +31,7 @@ class Trained:
     agent: ConservativeActorCritic
     meter: Meter
     """Its speed."""
-    looks: InterimScores
+    evaluations: InterimScores
     regularisers: list[float | None]
     """What each agent ended with; see `measures.regularisers`."""
 
@@ -39,7 +40,7 @@ def fit_agent(
     session: Session,
     model: WorldModel,
     dataset: EncodedDataset,
-    held_out: EncodedDataset,
+    validation: EncodedDataset,
     evaluator: Evaluator,
     callbacks: Sequence[Callback[ConservativeActorCritic]] = (),
 ) -> Trained:
@@ -52,14 +53,14 @@ def fit_agent(
     penalty = ALGORITHMS[session.config.algorithm].penalty
     draws, graphs = generator(seed, device, "agent"), session.config.cuda_graphs
     fit = AgentFit(agent, model, dataset, config, draws, graphs, penalty=penalty)
-    looks = InterimScores()
+    evaluations = InterimScores()
     if saved := session.restore(PHASE, fit):
-        looks = InterimScores.read(saved["looks"])
+        evaluations = InterimScores.read(result_now(saved)["evaluations"])
 
     def score_interim(agent: ConservativeActorCritic, step: int) -> None:
         score = evaluator.interim(policy_of(session, model, agent), last=step == config.updates)
-        looks.add(step, score.returns.mean(1).tolist())
-        session.log.write(PHASE, step, {"score": torch.tensor(looks.returns[-1])})
+        evaluations.add(step, score.returns.mean(1).tolist())
+        session.log.write(PHASE, step, {"score": torch.tensor(evaluations.returns[-1])})
 
     due = evaluation_steps(config.updates, config.evaluations)
     meter = Meter("updates", 1.0, update_flops(agent, dataset), device)
@@ -73,12 +74,12 @@ def fit_agent(
             config.updates,
             meter,
             "q_data",
-            [*callbacks, Callback(due.__contains__, score_interim, "looks")],
-            measure=lambda: held_out_metrics(agent, held_out, seed),
-            state=lambda: {"looks": asdict(looks)},
+            [*callbacks, Callback(due.__contains__, score_interim, "evaluations")],
+            measure=lambda: validation_metrics(agent, validation, seed),
+            state=lambda: {"evaluations": asdict(evaluations)},
         ),
     )
-    trained = Trained(agent, meter, looks, regularisers(fit))
+    trained = Trained(agent, meter, evaluations, regularisers(fit))
     fit.close()
     return trained
 

@@ -10,8 +10,8 @@ from combo_common.errors import UserError
 from combo_common.seeding import initial_weights
 from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.config.fitted import read_fitted, require_fit
-from latent_combo.config.recipe import Recipe
+from latent_combo.config.pretrained import read_pretrained, require_fit
+from latent_combo.config.recipe import GROUPS, Recipe
 from latent_combo.config.saved import settings_of
 from latent_combo.config.schema import Config
 from latent_combo.numerics.choices import Choices
@@ -32,7 +32,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def settled(config: Config, device: torch.device) -> Config:
+def with_machine_choices(config: Config, device: torch.device) -> Config:
     """Settle what this machine decides, so that a run's settings say it: how products and convolutions are computed.
 
     What is measured is kept in a file of the data folder, and measured once. Raises UserError where CUDA graphs are
@@ -49,10 +49,10 @@ def settled(config: Config, device: torch.device) -> Config:
         use(config, device)  # bfloat16 is compared with the library that was chosen
         config = with_precision(config, device, choices)
         print(f"log-sum-exp   products in {'bfloat16' if config.agent.bfloat16 else 'float32'}", flush=True)
-    if config.observation_spec.pixels and not config.world_model.conv.ways:
+    if config.observation_spec.pixels and not config.rssm.conv.ways:
         images = config.world_model_fit.batch * config.world_model_fit.length
-        conv = with_fastest_ways(config.world_model.conv, device, images, choices, config.cuda_graphs)
-        config = replace(config, world_model=replace(config.world_model, conv=conv))
+        conv = with_fastest_ways(config.rssm.conv, device, images, choices, config.cuda_graphs)
+        config = replace(config, rssm=replace(config.rssm, conv=conv))
         print(
             f"convolutions  {', '.join(conv.ways)} (the fastest on {choices.machine['name']}, by {choices.path})",
             flush=True,
@@ -88,26 +88,26 @@ def build_world_model(config: Config, task: Task, device: torch.device) -> World
     """The world model of what is observed, with fresh weights, the same for the same seed."""
     with initial_weights(config.seed, "world model"):
         if config.observation_spec.pixels:
-            return RecurrentWorldModel(config.world_model, task.action_dim).to(device)
+            return RecurrentWorldModel(config.rssm, task.action_dim).to(device)
         return EnsembleWorldModel(config.ensemble, task.state_dim, task.action_dim, task.termination).to(device)
 
 
-def load_fitted(path: Path, config: Config, task: Task, device: torch.device) -> tuple[WorldModel, Recipe]:
+def load_pretrained(path: Path, config: Config, task: Task, device: torch.device) -> tuple[WorldModel, Recipe]:
     """A fitted world model, frozen, and what it is; lines say which, and what a run can't know of it.
 
     Raises UserError for one whose tensors are not those of the config.
     """
-    recipe, weights = read_fitted(path)
+    recipe, weights = read_pretrained(path)
     if not config.observation_spec.pixels:
         _require_terminations(weights, task, path)
-    settings = "the settings (--preset, --world-model.*)" if recipe is None else "its own recipe"
+    settings = f"the settings (--preset, --{GROUPS[config.obs]}.*)" if recipe is None else "its own recipe"
     with torch.device("meta"):  # whatever sizes the settings name, no memory is taken before the weights have them
         described = build_world_model(config, task, torch.device("meta"))
     require_fit(weights, described, path, settings)
     model = build_world_model(config, task, device)
     model.load_state_dict(weights)
     if recipe is None:
-        unknown: dict[str, None] = dict.fromkeys(("dataset", "steps", "fit", "quality"))
+        unknown: dict[str, None] = dict.fromkeys(("dataset", "steps", "world_model_fit", "metrics"))
         recipe = Recipe.of_settings(settings_of(config), versions={}, **unknown)
     of = "unknown data" if recipe.dataset is None else f"{recipe.dataset}, {recipe.steps} steps"
     print(f"world model   {path}, fitted to {of}", flush=True)

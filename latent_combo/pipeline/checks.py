@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from combo_common.errors import UserError
 from data.dataset import TrajectoryDataset
 from envs.task import Task
-from latent_combo.diagnostics.held_out import LEAST
+from latent_combo.diagnostics.held_out import MIN_EPISODE_ROWS
 from latent_combo.latents.segments import SegmentSampler
 from latent_combo.world_model.termination_fns import LEARNED, TERMINATION_FNS
 
@@ -15,10 +15,12 @@ LEAST_KNOWN_ENDINGS = 0.9
 """Share of a dataset's terminal states that the task's rule must call so."""
 
 
-def check_lengths(data: TrajectoryDataset, train: NDArray[np.int64], held_out: NDArray[np.int64], length: int) -> None:
+def check_lengths(
+    data: TrajectoryDataset, train: NDArray[np.int64], validation: NDArray[np.int64], length: int
+) -> None:
     """Raise UserError where no episode is long enough to train on, or to measure on, before anything is written."""
     SegmentSampler(data, train, length)
-    SegmentSampler(data, held_out, max(length, LEAST))
+    SegmentSampler(data, validation, max(length, MIN_EPISODE_ROWS))
 
 
 def check_learnable(data: TrajectoryDataset, train: NDArray[np.int64], length: int, name: str) -> None:
@@ -47,8 +49,7 @@ def check_endings(data: TrajectoryDataset, task: Task, name: str, model_learns_t
         return
     if data.observation.ndim == 4:
         raise UserError(
-            f"episodes of {name} terminate, and a model without endings imagines on; "
-            "set --world_model.discount_head true"
+            f"episodes of {name} terminate, and a model without endings imagines on; set --rssm.discount_head true"
         )
     if not data.endings_seen and task.termination not in ("none", LEARNED):
         return  # the rows that would tell are not there

@@ -20,4 +20,4 @@ def encode(
         draws = generator(config.seed, session.device, "latents")
         dataset = encode_dataset(model, data, split.train, config.encode, config.agent, draws)
         alike = replace(config.agent, episode_start_fraction=0.0)
-        return dataset, encode_dataset(model, data, split.held_out, config.encode, alike, draws)
+        return dataset, encode_dataset(model, data, split.validation, config.encode, alike, draws)

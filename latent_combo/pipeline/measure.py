@@ -71,7 +71,9 @@ def measure_model(
     with session.timer.section("views"):
         predictions = views.after(model, steps)
         log_open_loop(session, predictions, steps)
-        one_step = model.quality(lambda: transitions(data, split.held_out, session.config.seed, session.device))
+        one_step = model.one_step_metrics(
+            lambda: transitions(data, split.validation, session.config.seed, session.device)
+        )
     return WorldModelResult(open_loop=predictions.figures(), one_step=one_step, features=views.figures)
 
 
@@ -106,7 +108,7 @@ def transitions(data: TrajectoryDataset, episodes: NDArray[np.int64], seed: int,
     return sampler.at(sampler.distinct_rows(TRANSITIONS, numpy_generator(seed, "transitions"))).to(device)
 
 
-def log_open_loop(session: Session, quality: OpenLoop, step: int) -> None:
+def log_open_loop(session: Session, predictions: OpenLoop, step: int) -> None:
     """Log how well the model predicts, a value for each figure and horizon."""
-    figures = {f"{name}_{k}": value for name, values in quality.figures().items() for k, value in values.items()}
+    figures = {f"{name}_{k}": value for name, values in predictions.figures().items() for k, value in values.items()}
     session.log.write("open_loop", step, figures)

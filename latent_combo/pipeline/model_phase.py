@@ -38,11 +38,11 @@ def fit_world_model(
     fit = Fit(model, config, feed, draws, feed.prepare, session.config.cuda_graphs)
     model.set_normaliser(lambda: normaliser_of(data, split.train))
     session.restore(PHASE, fit)
-    held = SegmentSampler(data, split.held_out, config.length)
-    validation = held.sample(2 * config.batch, numpy_generator(seed, "held out")).to(device)
+    validation_sampler = SegmentSampler(data, split.validation, config.length)
+    validation = validation_sampler.sample(2 * config.batch, numpy_generator(seed, "held out")).to(device)
 
     def validate(model: WorldModel, step: int) -> None:
-        session.log.write(PHASE, step, _held_out_loss(model, validation, seed))
+        session.log.write(PHASE, step, _validation_loss(model, validation, seed))
         fit.validate(validation)
 
     operations = model.operations(validation, generator(seed, device, "flops")) / 2
@@ -69,7 +69,7 @@ def fit_world_model(
     return model.requires_grad_(False), meter
 
 
-def keep_fitted(session: Session, model: WorldModel, recipe: Recipe) -> int:
+def keep_pretrained(session: Session, model: WorldModel, recipe: Recipe) -> int:
     """Make a fitted world model the run's own, so that all that reads runs finds it. Returns the steps of its fit."""
     steps = recipe.steps or 0
     if PHASE not in session.saved:
@@ -79,7 +79,7 @@ def keep_fitted(session: Session, model: WorldModel, recipe: Recipe) -> int:
 
 
 @torch.no_grad()
-def _held_out_loss(model: WorldModel, segment: Segment, seed: int) -> dict[str, Tensor]:
+def _validation_loss(model: WorldModel, segment: Segment, seed: int) -> dict[str, Tensor]:
     """The training loss of held-out segments, always with the same noise."""
     _, metrics = model.loss(segment, generator(seed, segment.action.device, "held out"))
-    return {f"held_out_{name}": value for name, value in metrics.items()}
+    return {f"validation_{name}": value for name, value in metrics.items()}

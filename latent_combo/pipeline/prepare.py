@@ -6,7 +6,7 @@ from data.dataset import TrajectoryDataset
 from data.load import Storage, load
 from data.split import Split, split_episodes
 from latent_combo.config.recipe import Recipe
-from latent_combo.pipeline.build import load_fitted
+from latent_combo.pipeline.build import load_pretrained
 from latent_combo.pipeline.checks import check_endings, check_learnable, check_lengths
 from latent_combo.pipeline.session import Session
 from latent_combo.runtime.run_folder import WORLD_MODEL
@@ -31,15 +31,15 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
             config.dataset, session.task, config.observation_spec, config.data_folder, storage, config.skip_corrupt
         )
     pixels = config.observation_spec.pixels
-    learned = config.world_model.discount_head if pixels else session.task.termination == LEARNED
+    learned = config.rssm.discount_head if pixels else session.task.termination == LEARNED
     check_endings(data, session.task, config.dataset, learned)
     split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)
-    fitted = None
-    if config.fitted is not None:
+    pretrained = None
+    if config.world_model is not None:
         own = session.resumes and (session.out / WORLD_MODEL).exists()
-        source = session.out if own else Path(config.fitted)
-        fitted = load_fitted(source, config, session.task, session.device)
+        source = session.out if own else Path(config.world_model)
+        pretrained = load_pretrained(source, config, session.task, session.device)
     elif learned:
         check_learnable(data, split.train, config.world_model_fit.length, config.dataset)
-    check_lengths(data, *split, config.world_model_fit.length if fitted is None else LEAST_LENGTH)
-    return data, split, fitted
+    check_lengths(data, *split, config.world_model_fit.length if pretrained is None else LEAST_LENGTH)
+    return data, split, pretrained

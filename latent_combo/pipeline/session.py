@@ -22,12 +22,13 @@ from latent_combo.config.schema import Config
 from latent_combo.diagnostics.style import EXACT
 from latent_combo.numerics.finite import NonFiniteError
 from latent_combo.numerics.precision import set_precision
-from latent_combo.pipeline.build import choose_device, settled, use, with_precision
+from latent_combo.pipeline.build import choose_device, use, with_machine_choices, with_precision
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.clocks import Every, Timer
 from latent_combo.runtime.interrupt import Interrupt
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
+from latent_combo.runtime.renamed import result_now
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 from latent_combo.runtime.speed import Meter
 from latent_combo.world_model.fit import Fit
@@ -55,7 +56,7 @@ class Session:
         set_precision(self.device, config.tf32)  # before anything is measured
         if resume and self.device.type != "cuda" and config.cuda_graphs == "on":  # begun on a machine that had a GPU
             config = replace(config, cuda_graphs="auto")
-        self.config = with_precision(config, self.device) if resume else settled(config, self.device)
+        self.config = with_precision(config, self.device) if resume else with_machine_choices(config, self.device)
         use(self.config, self.device)
 
     def open(self) -> None:
@@ -86,7 +87,7 @@ class Session:
             for phase, name in PHASES.items():
                 if (self.out / name).exists():
                     self.saved[phase] = checkpoint.load(self.out / name, torch.device("cpu"))
-                    self.timer.seconds.update(self.saved[phase]["seconds"])
+                    self.timer.seconds.update(result_now(self.saved[phase]["seconds"]))
             return
         try:
             self.out.mkdir(parents=True, exist_ok=True)

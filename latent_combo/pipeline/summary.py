@@ -38,12 +38,12 @@ def summarise(
 
     `model_meter` is the speed of the first phase, None for a world model that was fitted elsewhere.
     """
-    config, looks, agent_meter = session.config, trained.looks, trained.meter
+    config, evaluations, agent_meter = session.config, trained.evaluations, trained.meter
     agents = zip(
         score.returns,
         config.agent.labels(),
         config.agent.differences(),
-        looks.swing(config.agent_fit.updates, len(score.returns)),
+        evaluations.coefficient_of_variation(config.agent_fit.updates, len(score.returns)),
         trained.regularisers,
         strict=True,
     )
@@ -53,7 +53,7 @@ def summarise(
         score,
         [AgentResult.of(session.task, *agent) for agent in agents],
         dataset,
-        looks=looks,
+        evaluations=evaluations,
         world_model=world_model,
         rates={
             "model_frames_per_s": None if model_meter is None else model_meter.rate,
@@ -70,7 +70,8 @@ def summarise(
 def setting_of(config: Config) -> Setting:
     """What the result says of the settings."""
     return Setting(
-        **{name: getattr(config, name) for name in ("obs", "dataset", "algorithm", "preset", "seed", "fitted")},
+        **{name: getattr(config, name) for name in ("obs", "dataset", "algorithm", "preset", "seed")},
+        pretrained_world_model=config.world_model,
         agent={name: getattr(config.agent, name) for name in AGENT_SETTINGS},
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from latent_combo.runtime.event_files import purge
+from latent_combo.runtime.renamed import metric_now
 from latent_combo.runtime.run_folder import HEADER, METRICS, TENSORBOARD
 from latent_combo.runtime.tensorboard import HYPERPARAMETERS, TensorBoardLog
 
@@ -100,10 +101,10 @@ class MetricsLog:
 
 
 def _rows_kept(path: Path, resume: Kept) -> list[tuple[str, int, str, str]]:
-    """The rows that stay; a last line that was cut short is dropped."""
+    """The rows that stay, metrics by their names of now; a last line that was cut short is dropped."""
     whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     try:
-        rows = [(phase, int(step), name, value) for phase, step, name, value in list(csv.reader(whole))[1:]]
+        rows = [(phase, int(step), metric_now(name), value) for phase, step, name, value in list(csv.reader(whole))[1:]]
     except ValueError as error:
         raise UserError(f"{path} has a row that is not {','.join(HEADER)}; mend or delete it, and resume") from error
     return [row for row in rows if resume.scalar(row[0], row[1])]

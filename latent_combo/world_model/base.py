@@ -15,7 +15,7 @@ from latent_combo.numerics.flops import count_flops
 from latent_combo.world_model.gaussian import Gaussian
 from latent_combo.world_model.normaliser import Normaliser
 
-Quality = dict[str, float | list[float]]
+OneStepMetrics = dict[str, float | list[float]]
 """Figures of how well a model does on held-out transitions."""
 Metrics = dict[str, Tensor]
 """Scalars (or one value per agent) by name; they stay on the device until a log reads them."""
@@ -126,7 +126,7 @@ class WorldModel(nn.Module, ABC):
     def set_normaliser(self, scales: Callable[[], Normaliser]) -> None:
         """Take the units of a dataset's training episodes, for a model that works in such; called before the fit."""
 
-    def validate(self, held_out: Segment, patience: int) -> bool:
+    def validate(self, validation: Segment, patience: int) -> bool:
         """Validate on held-out transitions while being fitted; returns whether to stop.
 
         A model that chooses by them keeps its best weights; it stops after `patience` validations without better ones,
@@ -143,6 +143,6 @@ class WorldModel(nn.Module, ABC):
     def restore_best(self) -> None:
         """End the fit: take the weights that validated best."""
 
-    def quality(self, transitions: Callable[[], Segment]) -> Quality:
+    def one_step_metrics(self, transitions: Callable[[], Segment]) -> OneStepMetrics:
         """Figures of one step ahead on held-out transitions (B, 2, ...), for a model that is fitted to single steps."""
         return {}

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latent_combo.world_model.base import MemberPredictions, Metrics, ModelStep, Quality, Segment, WorldModel
+from latent_combo.world_model.base import MemberPredictions, Metrics, ModelStep, OneStepMetrics, Segment, WorldModel
 from latent_combo.world_model.best_weights import keep_best, register_best, restore_best
 from latent_combo.world_model.gaussian import Gaussian, log_prob
 from latent_combo.world_model.normaliser import Normaliser
 from latent_combo.world_model.perceptrons import Perceptrons
 from latent_combo.world_model.settings import EnsembleConfig
-from latent_combo.world_model.terminal_head import TerminalHead, least_improvement, terminal_quality
+from latent_combo.world_model.terminal_head import TerminalHead, least_improvement, terminal_metrics
 from latent_combo.world_model.termination_fns import LEARNED, TERMINATION_FNS, Ending
 
 IMPROVEMENT = 0.01
@@ -135,19 +135,19 @@ class EnsembleWorldModel(WorldModel):
         return total, metrics
 
     @torch.no_grad()
-    def validate(self, held_out: Segment, patience: int) -> bool:
+    def validate(self, validation: Segment, patience: int) -> bool:
         """Keep each network's weights where its held-out error has fallen by 1%; see `WorldModel.validate`.
 
         Terminal heads keep theirs by their own held-out cross-entropies (`least_improvement`). The fit goes on while
         any network or any head gets better.
         """
-        error = self.errors(held_out)
+        error = self.errors(validation)
         better = error < (1.0 - IMPROVEMENT) * self.best_error
         # The first validation has nothing to compare with: inf * (1 - 1%) is above any error.
         self.best_error.copy_(torch.where(better, error, self.best_error))
         keep_best(self, "best", self.networks, better)
         if self.terminal_head is not None:
-            arrived, terminal = (part.expand(self.config.members, *part.shape) for part in self._arrivals(held_out))
+            arrived, terminal = (part.expand(self.config.members, *part.shape) for part in self._arrivals(validation))
             error = self.terminal_head.cross_entropy(arrived, terminal)
             head_better = error < self.best_terminal_error - least_improvement(terminal[0])
             self.best_terminal_error.copy_(torch.where(head_better, error, self.best_terminal_error))
@@ -175,8 +175,8 @@ class EnsembleWorldModel(WorldModel):
         return error
 
     @torch.no_grad()
-    def quality(self, transitions: Callable[[], Segment]) -> Quality:
-        """See `WorldModel.quality`: errors and likelihoods of one step, by the elites."""
+    def one_step_metrics(self, transitions: Callable[[], Segment]) -> OneStepMetrics:
+        """See `WorldModel.one_step_metrics`: errors and likelihoods of one step, by the elites."""
         segment = transitions()
         x, y = self._pairs(segment)
         mean, log_variance = self.networks(x.expand(self.members, -1, -1), self.elite)
@@ -186,19 +186,19 @@ class EnsembleWorldModel(WorldModel):
         in_units = members - self.change_std.log().sum()
         mixture = in_units.logsumexp(0) - math.log(self.members)
         still = (y * self.change_std + self.change_mean)[:, :-1].square().mean(0).sqrt()
-        found: Quality = {
+        found: OneStepMetrics = {
             "one_step_rmse": rmse[:-1].tolist(),
             "copy_rmse": still.tolist(),
             "reward_rmse": float(rmse[-1]),
             "explained": float(1.0 - (together - y).square().mean() / (y - y.mean(0)).square().mean()),
             "log_likelihood": float(mixture.mean()),
             "log_likelihood_of_members": in_units.mean(1).tolist(),
-            "held_out_errors": self.best_error.tolist(),
+            "validation_errors": self.best_error.tolist(),
             "elites": self.elite.tolist(),
         }
         if self.terminal_head is not None:
             arrived, terminal = self._arrivals(segment)
-            found |= terminal_quality(self._terminal(arrived.expand(self.members, *arrived.shape)).mean(0), terminal)
+            found |= terminal_metrics(self._terminal(arrived.expand(self.members, *arrived.shape)).mean(0), terminal)
         return found
 
     def decode(self, feature: Tensor) -> Tensor:
@@ -233,21 +233,21 @@ class EnsembleWorldModel(WorldModel):
         drawn = (mean + (0.5 * log_variance).exp() * noise).flatten(0, 1)
         change = torch.empty_like(drawn)
         change[order] = drawn
-        following, reward = self._move(feature, change[:count])
+        next_feature, reward = self._move(feature, change[:count])
         if self.terminal_head is None:
-            return ModelStep(following, reward, self._terminal(following))
+            return ModelStep(next_feature, reward, self._terminal(next_feature))
         # By the head of the elite that drew the state
         terminal = torch.empty_like(drawn[:, 0])
-        terminal[order] = self._terminal(following[dealt].view(self.members, share, -1)).flatten()
-        return ModelStep(following, reward, terminal[:count])
+        terminal[order] = self._terminal(next_feature[dealt].view(self.members, share, -1)).flatten()
+        return ModelStep(next_feature, reward, terminal[:count])
 
     def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:
         """See `WorldModel.predict_per_member`; the members are the elites."""
         x = torch.cat([feature, action.expand(self.members, -1, -1)], -1)
         mean, log_variance = self.networks(x, self.elite)
-        following, reward = self._move(feature, mean)
+        next_feature, reward = self._move(feature, mean)
         std = (0.5 * log_variance).exp()[..., :-1] * (self.change_std[:-1] / self.observation_std)
-        return MemberPredictions(following, reward, self._terminal(following), Gaussian(following, std))
+        return MemberPredictions(next_feature, reward, self._terminal(next_feature), Gaussian(next_feature, std))
 
     def _standardise(self, observation: Tensor) -> Tensor:
         return (observation - self.observation_mean) / self.observation_std

@@ -65,9 +65,9 @@ class Fit:
         while not self.done():
             yield self.take_step()
 
-    def validate(self, held_out: Segment) -> None:
+    def validate(self, validation: Segment) -> None:
         """Look at held-out segments, and end the fit if they say so."""
-        self.stopped = self.model.validate(held_out, self.config.patience)
+        self.stopped = self.model.validate(validation, self.config.patience)
 
     def take_step(self, report: bool = True) -> Metrics:
         """Draw a batch, descend once, and return the metrics, which the next step writes anew.

@@ -32,11 +32,11 @@ class RecurrentWorldModel(WorldModel):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config.conv)
-        self.rssm = RSSM(config.rssm, self.encoder.embedding_dim, action_dim)
+        self.rssm = RSSM(config.dynamics, self.encoder.embedding_dim, action_dim)
         self.feature_dim = self.rssm.feature_dim
         self.action_dim = action_dim
-        self.members = config.rssm.members
-        self.noise_dim = config.rssm.stochastic
+        self.members = config.dynamics.members
+        self.noise_dim = config.dynamics.stochastic
         self.decoder = Decoder(config.conv, self.feature_dim)
         choose_ways(config.conv, self.encoder, self.decoder)
         self.reward_head = head(self.feature_dim, config.head_hidden)
@@ -54,7 +54,7 @@ class RecurrentWorldModel(WorldModel):
 
         # Inference: posteriors q(z_t | h_t, e_t) along the sequences, each from a sample of the one before
         embedding = rearrange(self.encoder(image), "(b l) e -> b l e", b=batch)
-        noise = torch.randn(batch, length, self.config.rssm.stochastic, device=device, generator=generator)
+        noise = torch.randn(batch, length, self.config.dynamics.stochastic, device=device, generator=generator)
         h, z, posterior = self.rssm.observe(embedding, segment.action, noise, self.initial(batch, device))
         feature = torch.cat([h, z], -1)
         flat = rearrange(feature, "b l f -> (b l) f")
@@ -62,7 +62,7 @@ class RecurrentWorldModel(WorldModel):
         # Forward models: the prior p_k(z_t | h_t) of a member k that is drawn anew for every step of every sequence
         # (B.1); LOMPO's published code draws one member, and one noise, for a whole batch.
         priors = self.rssm.priors(h)  # (K, B, L, Z)
-        member = torch.randint(self.config.rssm.members, (batch, length), device=device, generator=generator)
+        member = torch.randint(self.config.dynamics.members, (batch, length), device=device, generator=generator)
 
         # The terms of eq. 27: reconstruction, reward and KL
         losses = {
@@ -146,18 +146,18 @@ class RecurrentWorldModel(WorldModel):
     def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         """See `WorldModel.imagine_step`."""
         count, device = len(feature), feature.device
-        member = torch.randint(self.config.rssm.members, (count,), device=device, generator=generator)
-        noise = torch.randn(count, self.config.rssm.stochastic, device=device, generator=generator)
-        following, _ = self.rssm.advance(feature, action, member, noise)
-        return ModelStep(following, self.reward(following), self.terminal(following))
+        member = torch.randint(self.config.dynamics.members, (count,), device=device, generator=generator)
+        noise = torch.randn(count, self.config.dynamics.stochastic, device=device, generator=generator)
+        next_feature, _ = self.rssm.advance(feature, action, member, noise)
+        return ModelStep(next_feature, self.reward(next_feature), self.terminal(next_feature))
 
     def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:
         """See `WorldModel.predict_per_member`."""
-        following, prior = self.rssm.advance_members(feature, action)
-        return MemberPredictions(following, self.reward(following), self.terminal(following), prior)
+        next_feature, prior = self.rssm.advance_members(feature, action)
+        return MemberPredictions(next_feature, self.reward(next_feature), self.terminal(next_feature), prior)
 
     def _noise(self, leading: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-        shape = (*leading, self.config.rssm.stochastic)
+        shape = (*leading, self.config.dynamics.stochastic)
         if generator is None:
             return torch.zeros(shape, device=like.device)
         return torch.randn(shape, device=like.device, generator=generator)

@@ -91,7 +91,7 @@ class RecurrentConfig:
     """The recurrent variational world model (eq. 27)."""
 
     conv: ConvConfig = field(default_factory=ConvConfig)
-    rssm: RSSMConfig = field(default_factory=RSSMConfig)
+    dynamics: RSSMConfig = field(default_factory=RSSMConfig)
     head_hidden: int = 256
     """Units of the two hidden layers of the reward and discount heads."""
     kl_weight: float = 1.0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from latent_combo.world_model.base import Quality
+from latent_combo.world_model.base import OneStepMetrics
 from latent_combo.world_model.perceptrons import Perceptrons
 
 IMPROVEMENT = 0.01
@@ -49,14 +49,14 @@ def least_improvement(terminal: Tensor) -> Tensor:
     return IMPROVEMENT * -(torch.xlogy(rate, rate) + torch.xlogy(1.0 - rate, 1.0 - rate))
 
 
-def terminal_quality(probability: Tensor, terminal: Tensor) -> Quality:
+def terminal_metrics(probability: Tensor, terminal: Tensor) -> OneStepMetrics:
     """How well probabilities (N,) tell the states that are `terminal` (N,) bool.
 
     The cross-entropy in nats per state; the share of terminal states that are given more than 1/2, and that of all
     others, each left out where there are none. Reads the device.
     """
     exact, said = probability.double(), probability > 0.5
-    found: Quality = {"terminal_cross_entropy": float(functional.binary_cross_entropy(exact, terminal.double()))}
+    found: OneStepMetrics = {"terminal_cross_entropy": float(functional.binary_cross_entropy(exact, terminal.double()))}
     for name, states in (("terminal_recall", terminal), ("terminal_false_alarms", ~terminal)):
         if states.any():
             found[name] = float(said[states].double().mean())

@@ -18,7 +18,7 @@ from latent_combo.world_model.settings import ConvConfig
 REPEATS = 4
 CPU_IMAGES = 32
 """A layer's time per image hardly depends on how many there are, and a CPU takes a second for so many."""
-SLOWEST = 4.0
+MAX_SLOWDOWN = 4.0
 """A way that takes so many times as long as the best is not tried again."""
 
 
@@ -91,7 +91,7 @@ def _seconds(
     ready = {name: _ready(layer, name, work, draws, graphs) for name in candidates(config, layer, device)}
     for turn in range(REPEATS):  # in turns, for machines are noisy
         for name, run in ready.items():
-            if turn and taken[name] > SLOWEST * min(taken.values()):
+            if turn and taken[name] > MAX_SLOWDOWN * min(taken.values()):
                 continue
             layer.way = Way.named(name)
             taken[name] = min(_timed(run, device), taken.get(name, float("inf")))

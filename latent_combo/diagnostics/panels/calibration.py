@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREY, "^"))
 """Colour and marker of each kind of actions."""
 ERRORS = {"observation_error": "error of the observation", "latent_error": "error of the latent"}
-SAME = 0.999
+SAME_ERROR_R2 = 0.999
 """Share of variance from which on two errors are one in different units."""
 MEASURES = {"max_variance": "Max Var", "log_prob_std": "Std of log-likelihoods", "mean_std": "Std of means"}
 
@@ -111,7 +111,7 @@ def _correlation(x: Floats, y: Floats) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def agreements(points: Mapping[str, Calibration]) -> dict[str, float]:
+def correlations(points: Mapping[str, Calibration]) -> dict[str, float]:
     """How each measure agrees with each error: R² and rank over all points, and the rank within each kind."""
     figures: dict[str, float] = {}
     for error in ERRORS:
@@ -142,7 +142,7 @@ def _range(values: Floats) -> str:
 def errors_apart(points: Mapping[str, Calibration]) -> dict[str, str]:
     """The ERRORS that say different things: a latent that is the observation itself has but one."""
     observation, latent = _all(points, "observation_error"), _all(points, "latent_error")
-    same = agreement(observation, latent).r_squared > SAME
+    same = agreement(observation, latent).r_squared > SAME_ERROR_R2
     return {name: title for name, title in ERRORS.items() if not (same and name == "latent_error")}
 
 

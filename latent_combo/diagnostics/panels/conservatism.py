@@ -19,13 +19,13 @@ from latent_combo.diagnostics.style import BLACK, BLUE, GREEN, GREY, VERMILION, 
 from latent_combo.world_model.base import Segment, WorldModel
 
 Floats = NDArray[np.float32]
-DRAWN = 1024
+PAIRS_PER_KIND = 1024
 """Pairs of each kind."""
-TAIL = 0.02
+MAX_TAIL = 0.02
 """A return is compared with a value where at most this share of the discounted future lies beyond the episode's end."""
-WORST = 0.25
+WORST_SHARE = 0.25
 """Share of the episodes, those of least return, that are shown apart: a mean hides how a policy fails."""
-EVERY = 10
+STEPS_BETWEEN_STATES = 10
 """Steps of an episode between states that are compared."""
 
 
@@ -112,8 +112,8 @@ def sample_values(
 ) -> Values:
     """Draw pairs of each kind and value them; the model's are imagined anew, `horizon` steps from dataset states."""
     device = generator.device
-    feature, action = (part[0] for part in dataset.pairs(*dataset.draw((1, DRAWN), generator)))
-    branches = -(-DRAWN // horizon)
+    feature, action = (part[0] for part in dataset.pairs(*dataset.draw((1, PAIRS_PER_KIND), generator)))
+    branches = -(-PAIRS_PER_KIND // horizon)
     buffer = ModelBuffer(agent.num_agents, branches * horizon, feature.shape[-1], agent.action_dim, device)
     rollout(model, agent, dataset, buffer, branches, horizon, generator)
     uniform = torch.rand(action.shape, generator=generator, device=device) * 2.0 - 1.0
@@ -152,7 +152,7 @@ def achieved(
     returns = discounted_returns(played.reward, discount)
     within = _rows_within(length, discount)
     whole = played.terminal.any(1)  # an episode that the task ended has no future beyond
-    rows = torch.arange(0, length - 1, EVERY)
+    rows = torch.arange(0, length - 1, STEPS_BETWEEN_STATES)
     value = q(agent, feature[:, rows].flatten(0, 1), played.action[:, rows + 1].flatten(0, 1))
     seen = whole[:, None] | (rows < within).to(whole.device)
     compared = alive[:, rows] & seen
@@ -174,7 +174,7 @@ def achieved(
 
 def number_of_worst(episodes: int) -> int:
     """How many of some episodes count as the worst."""
-    return max(1, int(WORST * episodes))
+    return max(1, int(WORST_SHARE * episodes))
 
 
 def worst_episodes(reward: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def _rows_within(length: int, discount: float) -> int:
     """How many rows, from the first on, have nearly all of their discounted future in an episode of `length` rows."""
     if discount >= 1.0:
         return 1
-    return max(0, length - math.ceil(math.log(TAIL) / math.log(discount)))
+    return max(0, length - math.ceil(math.log(MAX_TAIL) / math.log(discount)))
 
 
 def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:

@@ -85,7 +85,7 @@ def counterfactual(
     )
 
 
-def draw_strip(strip: Counterfactual) -> Frame:
+def draw_counterfactual(strip: Counterfactual) -> Frame:
     """Draw images: a row of predictions for each kind of actions, the truth beneath, time from left to right."""
     length = strip.predicted.shape[1]
     shown = [k for k in STEPS_SHOWN if k <= length]

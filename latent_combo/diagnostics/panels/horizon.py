@@ -7,9 +7,9 @@ from latent_combo.diagnostics.style import BLUE, GREY, ORANGE, VERMILION, finish
 from latent_combo.world_model.open_loop import MEASURES, OpenLoop
 
 
-def draw_horizon(quality: OpenLoop, context: int) -> Figure:
+def draw_horizon(predictions: OpenLoop, context: int) -> Figure:
     """Draw a model's errors over the steps ahead, beside those of two baselines."""
-    panels = 3 if quality.kl else 2  # a model without posteriors has no third
+    panels = 3 if predictions.kl else 2  # a model without posteriors has no third
     figure = new_figure(4.0 * panels, 3.8)
     axes_of = figure.subplots(1, panels)
     for axes, (title, y, digits, curves) in zip(
@@ -17,12 +17,12 @@ def draw_horizon(quality: OpenLoop, context: int) -> Figure:
         (
             (
                 "Observation",
-                MEASURES[quality.measure],
-                ".1f" if quality.measure == "psnr" else ".2g",
+                MEASURES[predictions.measure],
+                ".1f" if predictions.measure == "psnr" else ".2g",
                 (
-                    ("model, open loop", quality.open_loop, BLUE),
-                    ("copy the last observation", quality.copy_last, ORANGE),
-                    ("mean observation", quality.mean_observation, GREY),
+                    ("model, open loop", predictions.open_loop, BLUE),
+                    ("copy the last observation", predictions.copy_last, ORANGE),
+                    ("mean observation", predictions.mean_observation, GREY),
                 ),
             ),
             (
@@ -30,12 +30,12 @@ def draw_horizon(quality: OpenLoop, context: int) -> Figure:
                 "mean absolute error (lower is better)",
                 ".2f",
                 (
-                    ("model, open loop", quality.reward_mae, BLUE),
-                    ("copy the last reward", quality.copy_last_reward_mae, ORANGE),
-                    ("mean reward", quality.mean_reward_mae, GREY),
+                    ("model, open loop", predictions.reward_mae, BLUE),
+                    ("copy the last reward", predictions.copy_last_reward_mae, ORANGE),
+                    ("mean reward", predictions.mean_reward_mae, GREY),
                 ),
             ),
-            ("Posterior against open-loop prior", "KL, nats", ".0f", (("model", quality.kl, VERMILION),)),
+            ("Posterior against open-loop prior", "KL, nats", ".0f", (("model", predictions.kl, VERMILION),)),
         ),
         strict=False,
     ):

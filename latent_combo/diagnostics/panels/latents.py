@@ -10,9 +10,9 @@ from latent_combo.diagnostics.style import BLACK, finish, new_figure
 from latent_combo.world_model.base import Segment, WorldModel
 from latent_combo.world_model.gaussian import Gaussian, kl_per_dimension
 
-ACTIVE = 0.01
+ACTIVE_KL = 0.01
 """Nats from which a dimension counts as active."""
-LEAST = 1e-3
+DARKEST_KL = 1e-3
 """Nats at the dark end of the map."""
 Floats = NDArray[np.float32]
 
@@ -41,20 +41,20 @@ def draw_latent_kl(steps: list[int], kl: Floats) -> Figure:
     shown = heat.pcolormesh(
         edges,
         np.arange(kl.shape[1] + 1),
-        kl[:, order].T.clip(LEAST),
-        norm=LogNorm(LEAST, max(float(kl.max()), 1e-2)),
+        kl[:, order].T.clip(DARKEST_KL),
+        norm=LogNorm(DARKEST_KL, max(float(kl.max()), 1e-2)),
         cmap="viridis",
     )
     heat.invert_yaxis()
     bar = figure.colorbar(shown, ax=heat, label="KL, nats (line: active)")
-    bar.ax.axhline(ACTIVE, color=BLACK, linewidth=1.5)
+    bar.ax.axhline(ACTIVE_KL, color=BLACK, linewidth=1.5)
     finish(heat, "KL of each dimension", "training step of the model", "dimension, largest KL first")
     heat.grid(visible=False)
-    active = (kl > ACTIVE).sum(1)
+    active = (kl > ACTIVE_KL).sum(1)
     count.plot(steps, active, color=BLACK, marker="o", markersize=4)
     count.annotate(
         f"{active[-1]} of {kl.shape[1]}", (steps[-1], active[-1]), (-6, 8), textcoords="offset points", ha="right"
     )
     count.set_ylim(0, kl.shape[1] * 1.08)
-    finish(count, f"Active units (KL above {ACTIVE} nats)", "training step of the model", "dimensions")
+    finish(count, f"Active units (KL above {ACTIVE_KL} nats)", "training step of the model", "dimensions")
     return figure

@@ -26,7 +26,9 @@ def probe(feature: Floats, target: Floats, held_out_feature: Floats, held_out_ta
     return np.asarray(1.0 - residual / np.maximum(total, 1e-12))
 
 
-def told_apart(real: Floats, imagined: Floats, held_out_real: Floats, held_out_imagined: Floats) -> float:
+def real_vs_imagined_accuracy(
+    real: Floats, imagined: Floats, held_out_real: Floats, held_out_imagined: Floats
+) -> float:
     """Share of held-out rows that a linear probe of features and their squares puts on the right side.
 
     Takes features (N, F) that followed recorded transitions, and those that the model imagined in their place. 0.5 is

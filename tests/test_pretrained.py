@@ -17,12 +17,12 @@ from combo_common.errors import UserError
 from envs.registry import get_task
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config.command_line import parse, settings_files
-from latent_combo.config.fitted import read_fitted, read_recipe
+from latent_combo.config.pretrained import read_pretrained, read_recipe
 from latent_combo.config.recipe import METADATA, Recipe
 from latent_combo.config.saved import save_config
 from latent_combo.config.schema import Config
 from latent_combo.export import export
-from latent_combo.pipeline.build import build_world_model, load_fitted
+from latent_combo.pipeline.build import build_world_model, load_pretrained
 from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.media import MediaWriter
@@ -100,24 +100,43 @@ def changed(file: Path, out: Path, **by: Any) -> Path:
 
 
 def test_an_exported_model_says_what_it_is_and_has_the_same_weights(finished: Path, file: Path) -> None:
-    recipe, found = read_fitted(file)
+    recipe, found = read_pretrained(file)
     assert_same(found, weights(finished))
     config, result = load_run(finished).config, json.loads((finished / "result.json").read_text())
     assert recipe is not None
     assert (recipe.obs, recipe.task, recipe.look, recipe.image_size) == ("pixels", "walker-walk", "fast", 32)
-    assert (recipe.dataset, recipe.split_seed, recipe.held_out, recipe.steps) == (
+    assert (recipe.dataset, recipe.split_seed, recipe.validation_fraction, recipe.steps) == (
         "tiny",
         0,
         config.validation_fraction,
         6,
     )
-    assert (recipe.quality, recipe.versions) == (result["world_model"], result["versions"])
+    assert (recipe.metrics, recipe.versions) == (result["world_model"], result["versions"])
     settings = yaml.safe_load((finished / "config.yaml").read_text())
-    assert (recipe.model, recipe.fit) == (settings["world_model"], settings["world_model_fit"])
+    assert (recipe.model, recipe.world_model_fit) == (settings["rssm"], settings["world_model_fit"])
     assert read_recipe(finished) == recipe
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     with safetensors.safe_open(file, "pt") as opened:  # as anybody else's program would
-        assert json.loads(opened.metadata()["recipe"])["world_model"] == recipe.model
+        assert json.loads(opened.metadata()["recipe"])["rssm"] == recipe.model
+
+
+def test_a_file_of_format_1_is_read(file: Path, tmp_path: Path) -> None:
+    with safetensors.safe_open(file, "pt") as opened:
+        said = json.loads(opened.metadata()[METADATA])
+    model = said.pop("rssm")
+    old = {**said, "format": 1, "world_model": {**model, "rssm": model["dynamics"]}}
+    del old["world_model"]["dynamics"]
+    old |= {
+        "held_out": old.pop("validation_fraction"),
+        "fit": old.pop("world_model_fit"),
+        "quality": old.pop("metrics"),
+    }
+    assert Recipe.from_json(json.dumps(old), file) == read_recipe(file)
+    bare = Recipe.from_json(json.dumps({**old, "fit": None}), file)
+    assert bare.world_model_fit is None and bare.model == model
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "old.safetensors", {METADATA: json.dumps(old)})
+    config = parse(["--fitted", str(tmp_path / "old.safetensors")])[0]
+    assert (config.world_model, config.rssm.dynamics.hidden) == (str(tmp_path / "old.safetensors"), 16)
 
 
 def test_what_can_not_be_exported_is_named_in_a_line(finished: Path, file: Path, tmp_path: Path) -> None:
@@ -148,19 +167,19 @@ def test_its_settings_lie_between_the_preset_and_the_command_line(finished: Path
     given = ("--preset", "small", "--dataset", "tiny", "--task", "walker-walk")
     config = parse(["--world_model", str(file), *given, "--seed", "5"])[0]
     fitted = load_run(finished).config
-    conv = config.world_model.conv
+    conv = config.rssm.conv
     assert (conv.encoder_channels, conv.ways) == ((4, 4, 8), ())  # ways are of the machine that fitted it
-    assert config.world_model.rssm == fitted.world_model.rssm
-    assert (config.fitted, config.preset, config.seed, config.seed_of_split) == (str(file), "small", 5, 0)
+    assert config.rssm.dynamics == fitted.rssm.dynamics
+    assert (config.world_model, config.preset, config.seed, config.seed_of_split) == (str(file), "small", 5, 0)
     assert config.validation_fraction == fitted.validation_fraction
     assert config.world_model_fit == parse(["--preset", "small"])[0].world_model_fit
     assert parse([f"--world_model={file}", *given, "--seed", "5"])[0] == config
-    assert parse(["--fitted", str(file), *given, "--seed", "5"])[0] == config
+    assert parse(["--fitted", str(file), *given, "--seed", "5"])[0] == config  # the name of before
     assert settings_files(["--world_model", str(file), *given])[-1] == file
-    bare = parse(["--world_model", str(file), "--world_model.conv.bfloat16", "false"])[0]
-    assert (bare.dataset, bare.task, bare.world_model.conv.bfloat16) == ("tiny", "walker-walk", False)
+    bare = parse(["--world_model", str(file), "--rssm.conv.bfloat16", "false"])[0]
+    assert (bare.dataset, bare.task, bare.rssm.conv.bfloat16) == ("tiny", "walker-walk", False)
     again = parse(["--config", str(finished / "config.yaml"), "--world_model", str(finished), "--seed", "5"])[0]
-    assert (again.seed, again.seed_of_split, again.fitted) == (5, 0, str(finished))
+    assert (again.seed, again.seed_of_split, again.world_model) == (5, 0, str(finished))
     other = parse(["--world_model", str(file), "--dataset", "walker-walk-mini", "--split_seed", "9"])[0]
     assert (other.dataset, other.seed_of_split) == ("walker-walk-mini", 9)
 
@@ -172,9 +191,9 @@ def test_its_settings_lie_between_the_preset_and_the_command_line(finished: Path
         ("--task hopper", "task is hopper, but .* has walker-walk"),
         ("--dataset sawyer-door-expert", "task is sawyer-door, but .* has walker-walk"),
         ("--look full", "look is full, but .* has fast"),
-        ("--world_model.conv.image_size 64", "image_size is 64, but .* has 32"),
-        ("--world_model.rssm.hidden 32", "rssm.hidden is 32, but .* has 16"),
-        ("--world_model.kl_weight 1", "kl_weight is 1.0, but .* has 0.01"),
+        ("--rssm.conv.image_size 64", "image_size is 64, but .* has 32"),
+        ("--rssm.dynamics.hidden 32", "rssm.dynamics.hidden is 32, but .* has 16"),
+        ("--rssm.kl_weight 1", "kl_weight is 1.0, but .* has 0.01"),
         ("--split_seed 1", "split_seed is 1, but .* has 0"),
         ("--validation_fraction 0.4", "validation_fraction is 0.4, but .* has 0.1"),
         ("--world_model_fit.steps 9", "--world_model_fit.steps is of fitting a world model, but that of .* is fitted"),
@@ -217,7 +236,7 @@ def test_agents_are_trained_on_it_and_the_file_may_go(
 ) -> None:
     out, step = tmp_path / "on", AgentFit.take_step
     data = str(finished.parent.parent / "data")
-    ways = "--world_model.conv.ways=[plain,plain,plain,product,plain,plain]"  # measuring them takes a second
+    ways = "--rssm.conv.ways=[plain,plain,plain,product,plain,plain]"  # measuring them takes a second
     config = parse([*AGENTS.split(), ways, "--world_model", str(file), "--data_dir", data, "--out", str(out)])[0]
 
     def stop(self: AgentFit, report: bool = True) -> object:
@@ -235,9 +254,9 @@ def test_agents_are_trained_on_it_and_the_file_may_go(
     original = read_recipe(file)
     file.unlink()
     resumed, resume = parse(["--resume", str(out)])
-    assert resume and (resumed.fitted, resumed.seed, resumed.split_seed) == (str(file), 5, 0)
+    assert resume and (resumed.world_model, resumed.seed, resumed.split_seed) == (str(file), 5, 0)
     result = train(resumed, resume)
-    assert json.loads((out / "result.json").read_text())["fitted"] == str(file)
+    assert json.loads((out / "result.json").read_text())["pretrained_world_model"] == str(file)
     assert result.rates["model_frames_per_s"] is None and (result.rates["agent_updates_per_s"] or 0.0) > 0.0
     assert result.world_model.open_loop["open_loop_psnr"].keys() == {1, 5, 15, 50}
     assert "world_model" not in result.seconds
@@ -254,13 +273,13 @@ def test_one_of_states_is_used_by_its_run_its_file_and_its_bare_weights(
 ) -> None:
     export(pendulum, tmp_path / "model.safetensors")
     recipe = read_recipe(tmp_path / "model.safetensors")
-    assert recipe is not None and (recipe.image_size, recipe.quality, recipe.steps) == (None, None, 4)
+    assert recipe is not None and (recipe.image_size, recipe.metrics, recipe.steps) == (None, None, 4)
     given = [*AGENTS.split(), "--data_dir", str(tmp_path), "--out", str(tmp_path / "on")]
     config = parse([*given, "--world_model", str(pendulum)])[0]
     assert (config.obs, config.task, config.split_seed) == ("state", "toy-pendulum", 3)
     assert config.ensemble.weight_decay == (1e-5, 2.5e-5)
     result = train(config)
-    assert result.fitted == str(pendulum) and "explained" in result.world_model.one_step
+    assert result.pretrained_world_model == str(pendulum) and "explained" in result.world_model.one_step
     assert_same(weights(tmp_path / "on"), weights(pendulum))  # their scales, too
 
     tensors, bare = weights(pendulum), tmp_path / "bare"
@@ -272,10 +291,10 @@ def test_one_of_states_is_used_by_its_run_its_file_and_its_bare_weights(
     sizes = ["--ensemble.hidden", "12", "--ensemble.weight_decay=[1e-5,1e-5]"]
     described = parse([*given, "--obs", "state", "--dataset", dataset, *sizes, "--world_model", str(bare)])[0]
     capsys.readouterr()
-    model, said = load_fitted(bare, described, toy_pendulum.TASK, CPU)
+    model, said = load_pretrained(bare, described, toy_pendulum.TASK, CPU)
     assert_same(dict(model.state_dict()), tensors)
     assert not any(p.requires_grad for p in model.parameters())
-    assert (said.dataset, said.steps, said.quality) == (None, None, None)
+    assert (said.dataset, said.steps, said.metrics) == (None, None, None)
     assert "fitted to unknown data: what is held out of" in capsys.readouterr().out
 
 
@@ -286,7 +305,7 @@ def describing(*more: str) -> Config:
 
 def refused(path: Path, config: Config) -> str:
     with pytest.raises(UserError) as error:
-        load_fitted(path, config, get_task("hopper"), CPU)
+        load_pretrained(path, config, get_task("hopper"), CPU)
     assert "\n" not in str(error.value) and str(path) in str(error.value)
     return str(error.value)
 
@@ -300,11 +319,11 @@ def test_bare_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         safetensors.torch.save_file(kept, tmp_path / "model.safetensors")
         return tmp_path / "model.safetensors"
 
-    load_fitted(saved(), config, get_task("hopper"), CPU)
+    load_pretrained(saved(), config, get_task("hopper"), CPU)
     weight, highest = "networks.weight.0", "networks.highest"
     wider = describing("--ensemble.hidden", "8")
     assert f"{weight} is float32 (5, 14, 4), not float32 (5, 14, 8)" in refused(saved(), wider)
-    assert "the settings (--preset, --world-model.*)" in refused(saved(), wider)
+    assert "the settings (--preset, --ensemble.*)" in refused(saved(), wider)
     assert "elite is float32 (5,), not int64 (5,)" in refused(saved(elite=torch.zeros(5)), config)
     assert f"{highest} is not there" in refused(saved(**{highest: None}), config)
     assert "foreign has no place" in refused(saved(foreign=torch.zeros(1)), config)
@@ -323,12 +342,12 @@ def test_files_that_are_none_are_named(file: Path, tmp_path: Path) -> None:
     for name in ("words", "pickled", "cut"):
         path = tmp_path / f"{name}.safetensors"
         with pytest.raises(UserError, match=f"{name}.safetensors can not be read as safetensors"):
-            read_fitted(path)
+            read_pretrained(path)
         path.unlink()
     with pytest.raises(UserError, match="model.safetensors says what it is; name it instead of its folder"):
-        read_fitted(tmp_path)
+        read_pretrained(tmp_path)
     with pytest.raises(UserError, match="empty has no world model: it is no run"):
-        read_fitted(tmp_path / "empty")
+        read_pretrained(tmp_path / "empty")
 
 
 def spoil(*names: str, by: Any) -> Callable[[dict[str, Any]], None]:
@@ -350,14 +369,14 @@ def spoil(*names: str, by: Any) -> Callable[[dict[str, Any]], None]:
         spoil("look", by="blurred"),
         spoil("split_seed", by="zero"),
         spoil("split_seed", by=-1),
-        spoil("held_out", by=2.0),
+        spoil("validation_fraction", by=2.0),
         spoil("steps", by=1.5),
-        spoil("format", by=2),
-        spoil("world_model", by=[]),
-        spoil("world_model", "rssm", by="settings.yaml"),
-        spoil("world_model", "rssm", "hidden", by=-1),
-        spoil("world_model", "rssm", "depth", by=1),
-        spoil("world_model", "conv", "decoder_kernels", by=[6, 6]),
+        spoil("format", by=3),
+        spoil("rssm", by=[]),
+        spoil("rssm", "dynamics", by="settings.yaml"),
+        spoil("rssm", "dynamics", "hidden", by=-1),
+        spoil("rssm", "dynamics", "depth", by=1),
+        spoil("rssm", "conv", "decoder_kernels", by=[6, 6]),
         spoil("more", by=1),
     ],
 )
@@ -383,7 +402,7 @@ def test_a_recipe_whose_weights_are_of_another_size_is_refused(file: Path, tmp_p
     recipe = read_recipe(file)
     assert recipe is not None
     model = recipe.model | {"head_hidden": 100}
-    other = changed(file, tmp_path / "other.safetensors", world_model=model)
+    other = changed(file, tmp_path / "other.safetensors", rssm=model)
     config = parse(["--world_model", str(other)])[0]
     with pytest.raises(UserError, match="do not fit its own recipe: .*head.*, not float32"):
-        load_fitted(other, config, get_task("walker-walk"), CPU)
+        load_pretrained(other, config, get_task("walker-walk"), CPU)

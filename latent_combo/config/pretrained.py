@@ -21,7 +21,7 @@ from latent_combo.runtime.settings_file import read_settings
 from latent_combo.runtime.weights_file import Weights, read_metadata, read_weights, write_weights
 from latent_combo.runtime.weights_name import SUFFIX
 
-NAMED = 3
+MAX_TENSORS_NAMED = 3
 """Tensors that an error names."""
 
 
@@ -39,7 +39,7 @@ def read_recipe(path: Path) -> Recipe | None:
     return Recipe.from_json(said[path], path) if said else None
 
 
-def read_fitted(path: Path) -> tuple[Recipe | None, Weights]:
+def read_pretrained(path: Path) -> tuple[Recipe | None, Weights]:
     """The recipe, and the weights by name, on the CPU. Raises UserError as `read_recipe` does."""
     if (path / SETTINGS).is_file():
         state = _checkpoint(path)
@@ -53,7 +53,7 @@ def read_fitted(path: Path) -> tuple[Recipe | None, Weights]:
     return recipe, weights
 
 
-def write_fitted(path: Path, recipe: Recipe, weights: Weights) -> None:
+def write_pretrained(path: Path, recipe: Recipe, weights: Weights) -> None:
     """Write both as one file, whole or not at all. Raises UserError where the file is there, or can't be written."""
     write_weights(path, weights, {METADATA: recipe.to_json()})
 
@@ -72,8 +72,8 @@ def require_fit(weights: Weights, model: nn.Module, path: Path, settings: str) -
         *(f"{name} has no place" for name in weights if name not in needed),
     ]
     if wrong:
-        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-        raise UserError(f"the weights of {path} do not fit {settings}: {', '.join(wrong[:NAMED])}{more}")
+        more = f" and {len(wrong) - MAX_TENSORS_NAMED} more" if len(wrong) > MAX_TENSORS_NAMED else ""
+        raise UserError(f"the weights of {path} do not fit {settings}: {', '.join(wrong[:MAX_TENSORS_NAMED])}{more}")
     for name in parameters:
         if not bool(weights[name].isfinite().all()):
             raise UserError(f"the weights of {path} are damaged: {name} is not finite; fit the model anew")
@@ -115,9 +115,9 @@ def _recipe_of_run(run: Path, state: dict[str, Any]) -> Recipe:
             settings,
             dataset=settings["dataset"],
             steps=state["fit"]["step"],
-            fit=settings["world_model_fit"],
+            world_model_fit=settings["world_model_fit"],
             versions=versions() if result is None else result.versions,
-            quality=None if result is None else result.world_model.to_json() or None,
+            metrics=None if result is None else result.world_model.to_json() or None,
         )
     except (LookupError, TypeError) as error:
         raise UserError(f"{run / SETTINGS} is not of this version of the program: it lacks {error}") from error
