@@ -21,8 +21,8 @@ def to_episodes(
 ) -> TrajectoryDataset:
     """Rows in Dreamer indexing: an episode of T transitions has T + 1, the last of them what it ended in.
 
-    Where that is not `known` (M,), as in any file without `next_observations`, a timeout loses its last transition, and
-    a terminal row, whose value nobody asks for, repeats the last observation (`TrajectoryDataset.endings_seen` says so).
+    Where that is not `known` (M,), as in a file without `next_observations`, a timeout loses its last transition, and
+    a terminal row, whose value nobody asks for, repeats the last observation (`TrajectoryDataset.endings_seen`).
     """
     ends = np.flatnonzero(end)
     starts = np.concatenate([[0], ends[:-1] + 1])

@@ -99,7 +99,7 @@ class EpisodeWorker:
             state = info["state"]
             action = policy(state) if policy is not None else self._scripted_or_random(env, rng)
             _, reward, terminated, truncated, info = env.step(action)
-            track.add(action, reward, info)
+            track.add(action, float(reward), info)
             ended = terminated or truncated
         return track.episode(terminated)
 
