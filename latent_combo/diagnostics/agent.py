@@ -1,5 +1,6 @@
 """The views of an agent: what it values, what it expects, and what the model would have come of other actions."""
 
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -56,6 +57,8 @@ def show_films(gallery: MediaWriter, task: Task, look: str, score: Score, step: 
 
     Where nothing can be drawn, as on a machine without a GL library, a line says so.
     """
+    if score.physics is None or score.worst_physics is None:
+        return  # no episode was played, which the result says
     for name, physics, title in (
         (MEDIAN, score.physics, score.filmed),
         (WORST, score.worst_physics, score.filmed_worst),
@@ -77,8 +80,15 @@ class AgentViews:
     """Draws a trained agent; asks the simulator what other actions would have led to, where it can be set back."""
 
     def __init__(
-        self, context: DiagnosticsContext, model: WorldModel, agent: ConservativeActorCritic, seen: ObservationSpec
+        self,
+        context: DiagnosticsContext,
+        model: WorldModel,
+        agent: ConservativeActorCritic,
+        seen: ObservationSpec,
+        simulate: bool = True,
     ) -> None:
+        """Draw with what an agent values; without `simulate` no environment is made."""
+        self.simulate = simulate
         self.context, self.gallery, self.pieces = context, context.gallery, context.pieces
         self.model, self.agent, self.seen = model, agent, seen
 
@@ -86,16 +96,20 @@ class AgentViews:
         """Draw all, and keep it in the run's folder. Returns the figures that sum it up."""
         found = {"held_out_episodes": float(self.pieces.episodes)}
         found |= self.conservatism(dataset, horizon, played, step)
-        branches = None
-        if self.pieces.physics is not None:
-            branches = Branches(self.context.task, self.seen)
-        try:
-            for steps in CALIBRATED:
-                found |= self.calibration(branches, steps, step)
-            self.strip(branches, step)
-        finally:
-            if branches is not None:
-                branches.close()
+        if self.simulate and self.pieces.physics is not None:
+            try:
+                with closing(Branches(self.context.task, self.seen)) as branches:
+                    return found | self.compared(branches, step)
+            except UserError as error:
+                print(f"no outcomes of other actions in the views: {error}")
+        return found | self.compared(None, step)
+
+    def compared(self, branches: Branches | None, step: int) -> dict[str, float]:
+        """What the model says against what happened; other actions than the data's only where they can be tried."""
+        found: dict[str, float] = {}
+        for steps in CALIBRATED:
+            found |= self.calibration(branches, steps, step)
+        self.strip(branches, step)
         return found
 
     def conservatism(
