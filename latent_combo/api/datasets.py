@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from combo_common.errors import UserError
+from combo_common.paths import given_path
 from data.dataset import TrajectoryDataset
 from data.episode import Episode, validate
 from data.formats.d4rl import write_d4rl
@@ -41,7 +42,7 @@ def load_dataset(
     """
     _require("obs", obs, OBSERVATIONS)
     _require("look", look, LOOKS)
-    folder = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    folder = default_data_dir() if data_dir is None else given_path(data_dir)
     told = task or resolve(str(name), None, folder).task
     if told is None:
         raise UserError(f"{name} does not say which task it is of; give its task")
@@ -128,7 +129,7 @@ def save_dataset(
     images or vectors. `look` says how images were drawn; policies are scored on images that are drawn so. Raises
     UserError where the path is taken, and for episodes that do not fit the task.
     """
-    out, of = Path(path).expanduser(), get_task(task)
+    out, of = given_path(path), get_task(task)
     _require("look", look, LOOKS)
     if not episodes:
         raise UserError(f"there are no episodes to write to {out}")

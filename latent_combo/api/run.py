@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from combo_common.errors import UserError
+from combo_common.paths import given_path
 from data.dataset import TrajectoryDataset
 from data.load import load
 from data.split import split_episodes
@@ -103,6 +104,6 @@ class Run:
 
 def load_run(path: str | Path) -> Run:
     """Read a run's folder. Raises UserError where it is no run, or has no world model yet."""
-    folder = Path(path)
+    folder = given_path(path)
     trained = pipeline.load_run(folder)
     return Run(folder, trained.config, trained.task, trained.world_model, trained)
