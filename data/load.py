@@ -18,9 +18,10 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from combo_common.files import staged_folder, write_atomically, writing
+from combo_common.files import write_atomically, writing
 from combo_common.memory import free_memory
 from combo_common.progress import progress_bar
+from combo_common.staging import staged_folder, sweep
 from data.dataset import TrajectoryDataset
 from data.episode import DTYPES, OPTIONAL, Episode
 from data.formats.base import Source
@@ -201,6 +202,7 @@ def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
     files: dict[str, BinaryIO] = {}
     headers: dict[str, dict[str, Any]] = {}
     lengths: list[int] = []
+    sweep(folder.parent)  # what was decoded of data that have changed since has other names
     with staged_folder(folder) as partial, writing(folder), ExitStack() as opened:
         for episode in episodes:
             columns = {name: array for name, array in episode.columns().items() if name in COLUMNS}

@@ -1,4 +1,7 @@
-"""Draw a recording: `python -m data.render SRC OUT` makes a dataset of images out of recorded physics."""
+"""Draw a recording: `python -m data.render SRC OUT` makes a dataset of images out of recorded physics.
+
+A command that was stopped or killed is continued by the same command.
+"""
 
 import combo_common.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
