@@ -73,6 +73,10 @@ def load_states(
     it does not fit the task.
     """
     source = resolve(name_or_path, task, data_dir).open(task, skip_corrupt)
+    return _marked(source, _states(source, task, progress))
+
+
+def _states(source: Source, task: Task, progress: bool) -> TrajectoryDataset:
     if (decoded := source.format.states(source, task)) is not None:
         return decoded
     if source.dataset is not None:
@@ -88,6 +92,16 @@ def load_states(
     if not episodes:
         raise UserError(f"there are no episodes in {source.where}; use another dataset")
     return TrajectoryDataset.of_states(episodes)
+
+
+def _marked(source: Source, decoded: TrajectoryDataset, files: str = "") -> TrajectoryDataset:
+    """A dataset with what it is known by, whatever its layout; `files` is the source's fingerprint, if it is known.
+
+    It is the same with and without `skip_corrupt` where no file is damaged.
+    """
+    read = files or replace(source, skipped=None).fingerprint()
+    counted = hashlib.sha256(read.encode() + decoded.lengths.astype("<i8").tobytes())
+    return replace(decoded, fingerprint=counted.hexdigest())
 
 
 def check_sizes(where: str, task: Task, **columns: NDArray[Any]) -> None:
@@ -146,7 +160,8 @@ def load_pixels(
     drawn = hashlib.sha256(
         f"{DECODED_VERSION} {task.name} {VIEWPOINTS.get(task.camera, task.camera)}".encode()
     ).hexdigest()
-    name = f"{Path(source.where).name}-{source.fingerprint()[:16]}-{drawn[:8]}-{look}-{size}{skipping}"
+    read = source.fingerprint()
+    name = f"{Path(source.where).name}-{read[:16]}-{drawn[:8]}-{look}-{size}{skipping}"
     folder = data_dir / "decoded" / name
     cached = (folder / ROWS).exists()
     if cached:
@@ -163,7 +178,7 @@ def load_pixels(
     missing = (source.count or 0) - len(decoded.lengths)
     if cached and skip_corrupt and missing > 0:  # said again: it was not read again
         print(f"{source.where}: left out {missing} of {source.count} files, which are damaged", file=sys.stderr)
-    return decoded
+    return _marked(source, decoded, "" if skip_corrupt else read)
 
 
 def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) -> Iterator[Episode]:

@@ -4,6 +4,7 @@ A new format is a file with a subclass of `Format`, and a line in `data.formats.
 """
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
@@ -158,7 +159,7 @@ class Source:
         digest = hashlib.sha256(told.encode())
         for file in self.files:
             with suppress(FileNotFoundError), file.open("rb") as content:  # reading it says what is missing
-                digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+                digest.update(os.fsencode(f"{file.name}\0{file.stat().st_size}\0"))
                 while block := content.read(1 << 20):
                     digest.update(block)
         return digest.hexdigest()

@@ -21,6 +21,7 @@ from latent_combo.config.schema import Config
 from latent_combo.evaluation.policy import Policy
 from latent_combo.evaluation.result import Result
 from latent_combo.pipeline import load_run as pipeline
+from latent_combo.pipeline.same_data import require_same_data
 from latent_combo.world_model.base import WorldModel
 
 
@@ -86,9 +87,9 @@ class Run:
         return mode
 
     def dataset(self) -> TrajectoryDataset:
-        """The dataset that the run was trained on. Raises UserError where it is not here any more."""
+        """The dataset that the run was trained on. Raises UserError where it is not here any more, or was replaced."""
         config = self.config
-        return load(
+        data = load(
             config.dataset,
             self.task,
             config.observation_spec,
@@ -96,6 +97,8 @@ class Run:
             "memmap",
             skip_corrupt=config.skip_corrupt,
         )
+        require_same_data(self.folder, config, data)
+        return data
 
     def held_out(self, dataset: TrajectoryDataset) -> NDArray[np.int64]:
         """Which episodes of its dataset the run was not trained on."""
