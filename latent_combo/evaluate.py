@@ -27,28 +27,35 @@ def main() -> None:
     first = run.config.score.seed if given.seed is None else given.seed
     with closing(Evaluator(run.task, run.config.observation_spec, policy.num_agents, run.config.score)) as evaluator:
         score = evaluator.play(policy, first, given.episodes)
+    if not score.played.any():
+        raise UserError(f"no episode was played to its end: {score.failures[0]}")
     print(scores(run, score))
     try:
         if (result := Result.read(given.run)) is not None:
             print(f"dataset {result.dataset_return_mean:.1f} ({run.config.dataset})")
     except UserError as error:  # of a file that scoring does without
         print(f"no return of the dataset: {error}")
-    if given.video:
+    if given.video and score.physics is not None:
         write_mp4(given.video, *film(run.task, run.config.look, score.physics))
         print(f"video in {given.video}")
 
 
 def scores(run: Run, score: Score) -> str:
     """Each agent's returns and score beside the references, in lines for people."""
-    task, mean = run.task, float(score.returns.mean())
+    task, mean = run.task, float(score.counted.mean())
+    counted = [returns[played] for returns, played in zip(score.returns, score.played, strict=True)]
     lines = [
         f"agent {label}: return {returns.mean():.1f} {plus_minus()} {returns.std():.1f} over {len(returns)} episodes "
         f"({', '.join(f'{r:.0f}' for r in returns)}), normalised {task.normalised_score(float(returns.mean())):.1f}"
-        for label, returns in zip(run.config.agent.labels(), score.returns, strict=True)
+        if len(returns)
+        else f"agent {label}: no episode was played to its end"
+        for label, returns in zip(run.config.agent.labels(), counted, strict=True)
     ]
     lines.append(
-        f"all: return {mean:.1f} {plus_minus()} {score.returns.std():.1f}, normalised {task.normalised_score(mean):.1f}"
+        f"all: return {mean:.1f} {plus_minus()} {score.counted.std():.1f}, normalised {task.normalised_score(mean):.1f}"
     )
+    if score.failures:
+        lines.append(f"not counted: {len(score.failures)} episodes that the environment ended with an error")
     lines.append(f"random policy {task.random_return:.1f}, expert {task.expert_return:.1f}; from: {task.references}")
     return "\n".join(lines)
 

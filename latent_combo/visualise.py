@@ -80,7 +80,7 @@ def _views(run: Run, data: TrajectoryDataset, gallery: MediaWriter, seed: int) -
     once = dataclasses.replace(config.encode, num_encodings=1)
     draws = generator(seed, device, "latents")
     encoded = encode_dataset(model, data, evenly_chosen(context.train, PROBE_EPISODES), once, config.agent, draws)
-    views = AgentViews(context, model, run.agent, config.observation_spec)
+    views = AgentViews(context, model, run.agent, config.observation_spec, simulate=config.score.episodes > 0)
     views.after(encoded, config.agent_fit.rollout_length, score.recorded, run.agent_step)
     if seed or not all((gallery.run / CLIPS / f"{name}.mp4").exists() for name in (MEDIAN, WORST)):
         show_films(gallery, run.task, config.look, score, run.agent_step)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -97,6 +98,8 @@ class Blind(Policy):
 
 class Countdown:
     """An environment that the task ends after some steps; it shows and pays their number."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (4, 4, 3), np.uint8)
 
     def __init__(self, steps: int) -> None:
         self.steps = steps

@@ -40,6 +40,8 @@ def draw_episodes(result: Result) -> Figure:
             label="an episode" if first else None,
         )
         mean = "mean of the agent" if first else None
+        if agent.return_mean is None:
+            continue
         axes.plot([agent.return_mean] * 2, [row - 0.4, row + 0.4], color=VERMILION, linewidth=2, label=mean)
     draw_references(axes, result, upright=True)
     axes.set_yticks(range(len(agents)), [named(row, agent.label) for row, agent in enumerate(agents)])

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from envs.make import make
 from envs.tasks import Task
+from envs.vector_env import an_environment_may_raise
 
 FILM_SIZE = 256
 """Pixels of a film for people, whatever the policy sees."""
@@ -18,7 +19,8 @@ def film(task: Task, look: str, physics: NDArray[np.float64]) -> tuple[NDArray[n
     Of a task of many steps a second every n-th is drawn. Raises UserError where nothing can be drawn.
     """
     every = max(1, round(task.fps / FILM_RATE))
-    env = make(task.name, "pixels", look, FILM_SIZE)
-    frames = np.stack([env.render_physics(state) for state in physics[::every]])
-    env.close()
+    with an_environment_may_raise():
+        env = make(task.name, "pixels", look, FILM_SIZE)
+        frames = np.stack([env.render_physics(state) for state in physics[::every]])
+        env.close()
     return frames, round(task.fps / every)

@@ -17,7 +17,7 @@ from combo_common.versions import versions
 from envs.tasks import Task
 from latent_combo.evaluation.fields import FieldError, read_fields
 from latent_combo.evaluation.interim import InterimScores
-from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult
+from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult, mean_of
 from latent_combo.evaluation.score import Score
 from latent_combo.runtime.renamed import result_now
 from latent_combo.runtime.run_folder import REPORT
@@ -43,11 +43,13 @@ class Result:
     agent: dict[str, Any] = field(default_factory=dict)
     """See `Setting` for these six."""
     episodes: int
-    """Scored episodes of all agents together."""
-    return_mean: float
-    return_std: float
-    normalised_score: float
-    """Of `return_mean`: 0 is a random policy, 100 an expert."""
+    """Episodes of all agents together that were played to their end, and are what the scores are of."""
+    failed: list[str] = field(default_factory=list)
+    """Episodes that do not count, since their environment ended them with an error: agent, seed, step and error."""
+    return_mean: float | None
+    return_std: float | None
+    normalised_score: float | None
+    """Of `return_mean`: 0 is a random policy, 100 an expert; None, as these two, where no episode was played."""
     success_rate: float | None = None
     """Share of episodes that end with the task done; None for a task whose reward does not tell."""
     dataset_return_mean: float
@@ -92,14 +94,16 @@ class Result:
         seconds: dict[str, float],
     ) -> "Result":
         """From the run's parts: all but what the last views find."""
-        mean = float(score.returns.mean())
+        counted = score.counted
+        mean = mean_of(counted)
         return cls(
             task=task.name,
             **vars(setting),
-            episodes=int(score.returns.size),
+            episodes=int(counted.size),
+            failed=[str(failure) for failure in score.failures],
             return_mean=mean,
-            return_std=float(score.returns.std()),
-            normalised_score=task.normalised_score(mean),
+            return_std=None if mean is None else float(counted.std()),
+            normalised_score=None if mean is None else task.normalised_score(mean),
             success_rate=score.success_rate(task),
             dataset_return_mean=dataset.mean,
             dataset_return_max=dataset.most,
@@ -126,8 +130,17 @@ class Result:
         return bool(self.diagnostics)
 
     def scores(self) -> dict[str, float]:
-        """The figures that sum it up, by their names."""
-        return {name: float(getattr(self, name)) for name in ("return_mean", "return_std", "normalised_score")}
+        """The figures that sum it up, by their names; none where no episode was played."""
+        found = {name: getattr(self, name) for name in ("return_mean", "return_std", "normalised_score")}
+        return {name: float(value) for name, value in found.items() if value is not None}
+
+    def unplayed(self) -> str:
+        """What there is to say of episodes that were not played, or not to their end; empty where all were."""
+        if self.failed:
+            rest = f"; the score is of the other {self.episodes}" if self.episodes else "; there is no score"
+            more = f", and {len(self.failed) - 1} more (result.json)" if len(self.failed) > 1 else ""
+            return f"{len(self.failed)} ended with an error of the environment: {self.failed[0]}{more}{rest}"
+        return "" if self.episodes else "no episode was played (score.episodes is 0): there is no score"
 
     def to_json(self) -> dict[str, Any]:
         """What `result.json` holds."""
@@ -162,14 +175,17 @@ class Result:
     def __str__(self) -> str:
         """A few lines for people."""
         differ = any(agent.settings for agent in self.agents)
-        agents = ", ".join(f"{a.return_mean:.1f}" + (f" ({a.label})" if differ else "") for a in self.agents)
+        agents = ", ".join(_figure(a.return_mean) + (f" ({a.label})" if differ else "") for a in self.agents)
         most = "" if self.dataset_return_max is None else f" (at most {self.dataset_return_max:.1f}{self._drawn()})"
         lines = [
-            f"return      {self.return_mean:.1f} {plus_minus()} {self.return_std:.1f} over {self.episodes} episodes "
-            f"({'of different settings' if differ else 'each agent'}: {agents})",
+            f"return      {_figure(self.return_mean)} {plus_minus()} {_figure(self.return_std)} over {self.episodes} episodes "
+            f"({'of different settings' if differ else 'each agent'}: {agents})"
+            if self.episodes
+            else "return      none",
+            *([f"episodes    {self.unplayed()}"] if self.unplayed() else []),
             f"dataset     {self.dataset_return_mean:.1f}{most}   random {self.random_return:.1f}   "
             f"expert {self.expert_return:.1f}",
-            f"normalised  {self.normalised_score:.1f}"
+            f"normalised  {_figure(self.normalised_score)}"
             + ("" if self.success_rate is None else f"   success {self.success_rate:.0%}"),
             f"prediction  {self._prediction()}",
             f"time        {', '.join(f'{name} {s:.0f} s' for name, s in self.seconds.items())}",
@@ -202,6 +218,10 @@ class Result:
             for k in model
         ]
         return f"{title} at {', '.join(told)}" if told else "none"
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1f}"
 
 
 def _typed(said: dict[str, Any]) -> dict[str, Any]:
