@@ -72,7 +72,7 @@ def test_a_tilde_is_the_home_folder_in_every_option_that_is_a_path(
 def test_every_option_of_the_commands_that_names_a_file_is_in_the_table() -> None:
     for made in (options.evaluate(), options.visualise(), options.report(), options.export()):
         assert not [action.dest for action in made._actions if action.type is Path]
-    sources = [*ROOT.glob("data/*.py"), *ROOT.glob("latent_combo/**/*.py"), *ROOT.glob("benchmarks/*.py")]
+    sources = [*ROOT.glob("data/*.py"), *ROOT.glob("latent_combo/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]
     assert not [path for path in sources if "type=Path" in path.read_text()]
 
 

@@ -178,7 +178,8 @@ class Result:
         agents = ", ".join(_figure(a.return_mean) + (f" ({a.label})" if differ else "") for a in self.agents)
         most = "" if self.dataset_return_max is None else f" (at most {self.dataset_return_max:.1f}{self._drawn()})"
         lines = [
-            f"return      {_figure(self.return_mean)} {plus_minus()} {_figure(self.return_std)} over {self.episodes} episodes "
+            f"return      {_figure(self.return_mean)} {plus_minus()} {_figure(self.return_std)} "
+            f"over {self.episodes} episodes "
             f"({'of different settings' if differ else 'each agent'}: {agents})"
             if self.episodes
             else "return      none",
