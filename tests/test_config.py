@@ -227,7 +227,7 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--agent.network.layers", "0"], "layers is 0"),
         (["--rssm.dynamics.members", "0"], "members is 0"),
         (["--rssm.conv.encoder_channels", "[]"], "encoder_channels"),
-        (["--score.episodes", "0"], "episodes is 0"),
+        (["--score.episodes", "-1"], "episodes is -1"),
         (["--score.seed", "1995"], "further apart"),
         (["--seed", "-1"], "seed is -1"),
         (["--log_every", "0"], "log_every is 0"),
