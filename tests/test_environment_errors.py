@@ -213,7 +213,7 @@ def test_without_episodes_no_environment_is_made_and_all_say_so(
     assert "An episode of the first agent" not in page and "latent_combo.evaluate" in page
     visualise.visualise(run, load_run(run), 0)
     assert "no views" not in capsys.readouterr().out
-    assert {"q_dataset", "log_prob_std_latent_error_rank_dataset_at_1"} <= set(result.beliefs)
+    assert {"q_dataset", "log_prob_std_latent_error_rank_dataset_at_1"} <= set(result.diagnostics)
 
 
 def test_fewer_than_no_episodes_are_refused() -> None:
