@@ -158,7 +158,7 @@ def test_a_run_keeps_its_policy_and_the_score_of_the_episodes_that_were_played(
         np.std(counted)
     )
     assert "NaN" not in (run / "result.json").read_text() and Result.read(run) == result
-    assert result.looks.steps and np.isfinite(result.looks.returns).all()
+    assert result.evaluations.steps and np.isfinite(result.evaluations.returns).all()
     page = write_report(run)
     assert "the score is of the other 4" in page and "every one of 4 scored episodes" not in page.lower()
     monkeypatch.setattr("sys.argv", ["evaluate", config.out, "--episodes", "3"])
@@ -173,7 +173,7 @@ def test_a_run_whose_episodes_all_fail_has_no_score_and_is_finished(
 ) -> None:
     broken({*range(FIRST, FIRST + 3), *range(2_000, 2_003)}, at=at)
     result = train(config)
-    assert (result.return_mean, result.episodes, len(result.failed), result.looks.steps) == (None, 0, 6, [])
+    assert (result.return_mean, result.episodes, len(result.failed), result.evaluations.steps) == (None, 0, 6, [])
     assert result.finished and "there is no score" in str(result)
     assert load_run(Path(config.out)).agent_step == 4
     monkeypatch.setattr("sys.argv", ["evaluate", config.out, "--episodes", "3"])
@@ -205,7 +205,7 @@ def test_without_episodes_no_environment_is_made_and_all_say_so(
     result = train(parse([*TOY.split(), *named, "--score.episodes", "0"])[0])
     run = Path(config.out)
     assert (result.episodes, result.return_mean, result.normalised_score, result.failed) == (0, None, None, [])
-    assert result.looks.steps == [] and result.finished
+    assert result.evaluations.steps == [] and result.finished
     assert "no episode was played (score.episodes is 0): there is no score" in result.describe(config.out)
     assert json.loads((run / "result.json").read_text())["return_mean"] is None and Result.read(run) == result
     assert "score/" not in (run / "metrics.csv").read_text()
@@ -214,7 +214,7 @@ def test_without_episodes_no_environment_is_made_and_all_say_so(
     assert "An episode of the first agent" not in page and "latent_combo.evaluate" in page
     visualise.visualise(run, load_run(run), 0)
     assert "no views" not in capsys.readouterr().out
-    assert {"q_dataset", "log_prob_std_latent_error_rank_dataset_at_1"} <= set(result.beliefs)
+    assert {"q_dataset", "log_prob_std_latent_error_rank_dataset_at_1"} <= set(result.diagnostics)
 
 
 def test_fewer_than_no_episodes_are_refused() -> None:

@@ -77,7 +77,7 @@ def test_no_option_is_a_path_that_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize("name", PATHS)
 def test_a_tilde_on_trains_command_line(name: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/somewhere")
-    if name == "fitted":
+    if name == "world_model":
         with pytest.raises(UserError, match="^/somewhere/x is not there"):
             parse(option.format(name).split(" "))
         return

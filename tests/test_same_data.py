@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy_pendulum
-from latent_combo.config.fitted import read_recipe
 from test_formats import HOPPER, SIZE, WALKER, episodes_of, needs_minari
 
 import latent_combo
@@ -22,6 +21,7 @@ from data.load import load_pixels, load_states
 from data.source import open_source
 from latent_combo import visualise
 from latent_combo.config.command_line import parse
+from latent_combo.config.pretrained import read_recipe
 from latent_combo.config.recipe import Recipe
 from latent_combo.config.schema import Config
 from latent_combo.export import export
@@ -140,7 +140,7 @@ def test_a_world_model_of_the_same_name_and_other_data_is_refused(stopped: Confi
             train(config)
         assert not (tmp_path / "on").exists()
     other = parse([*agents, *given, "--dataset", str(tmp_path / "before.hdf5")])[0]
-    assert train(other).fitted == str(model)  # under another name it is said, and not refused
+    assert train(other).pretrained_world_model == str(model)  # under another name it is said, and not refused
 
 
 def test_a_run_of_before_that_does_not_say_goes_on_and_a_damaged_word_is_named(stopped: Config) -> None:
