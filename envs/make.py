@@ -24,4 +24,5 @@ def make(task: str | Task, observation: str = "state", look: str = "fast", image
         made = known.maker()
     except (ImportError, AttributeError) as error:
         raise UserError(f"what makes {known.name} cannot be imported ({known.make}): {error}") from error
-    return made(known, observation, look, size)
+    env: TaskEnv = made(known, observation, look, size)
+    return env

@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from combo_common.errors import UserError
-from envs.adapters import ADAPTERS, adapted
+from envs.adapters.names import ADAPTERS, adapted
 from envs.builtin import BUILTIN
 from envs.environment_ids import same_environment
 from envs.task import Task

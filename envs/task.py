@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from envs.base import TaskEnv
+from typing import Any
 
 LOOKS = ("fast", "full")
 """How scenes are drawn. fast: no shadows, reflections or multisampling, some ten times as many frames a second;
@@ -55,8 +52,8 @@ class ObservationSpec:
         return self.observation == "pixels"
 
 
-MakeEnv = Callable[["Task", str, str, int], "TaskEnv"]
-"""Task, what is observed of it (of OBSERVATIONS), look (of LOOKS) and pixels of its images, to its environment."""
+MakeEnv = Callable[["Task", str, str, int], Any]
+"""Task, what is observed of it (of OBSERVATIONS), look (of LOOKS) and pixels of its images, to its `TaskEnv`."""
 
 
 @dataclass(frozen=True)

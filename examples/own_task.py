@@ -11,7 +11,8 @@ import numpy as np
 
 import latent_combo
 from data.simulate.rollout import PolicySpec, played_episodes
-from envs import gymnasium_task, register
+from envs.adapters.gymnasium import gymnasium_task
+from envs.registry import register
 
 
 class Point(gymnasium.Env[Any, Any]):

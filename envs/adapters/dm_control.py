@@ -8,7 +8,7 @@ import numpy as np
 
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
-from envs.adapters import check_options, learns_within, number, whole_name
+from envs.adapters.names import check_options, learns_within, number, whole_name
 from envs.suite import ALL_TASKS, drawn, load
 from envs.task import Task
 

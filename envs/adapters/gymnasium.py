@@ -8,7 +8,7 @@ import numpy as np
 
 from combo_common.errors import UserError
 from envs import gl
-from envs.adapters import check_options, learns_within, number, whole_name
+from envs.adapters.names import check_options, learns_within, number, whole_name
 from envs.task import Task
 
 gl.choose_if_any()  # mujoco decides by it when it is imported

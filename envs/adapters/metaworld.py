@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
-from envs.adapters import check_options, learns_within, number, whole_name
+from envs.adapters.names import check_options, learns_within, number, whole_name
 from envs.metaworld_env import CURRENT, VERSION, drawn, make_simulation
 from envs.task import Task
 
