@@ -12,6 +12,7 @@ from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.film import film
 from latent_combo.evaluation.result import Result
 from latent_combo.evaluation.score import Score
+from latent_combo.evaluation.vd4rl import vd4rl_score
 from latent_combo.pipeline.load_run import Run, load_run
 from latent_combo.runtime.video import write_mp4
 
@@ -49,6 +50,8 @@ def scores(run: Run, score: Score) -> str:
     lines.append(
         f"all: return {mean:.1f} {plus_minus()} {score.returns.std():.1f}, normalised {task.normalised_score(mean):.1f}"
     )
+    if (published := vd4rl_score(task, mean)) is not None:
+        lines.append(f"V-D4RL's score (return / 10): {published:.1f}")
     lines.append(f"random policy {task.random_return:.1f}, expert {task.expert_return:.1f}; from: {task.references}")
     return "\n".join(lines)
 

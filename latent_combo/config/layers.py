@@ -97,12 +97,12 @@ def _named_task(named: str, told: str | None, recipe: Recipe | None, world_model
     Raises UserError for an unknown task, and where it is not the world model's.
     """
     if named:
-        get_task(named)
+        named = get_task(named).name
     if recipe is None:
         return named
-    get_task(recipe.task)
-    task = named or told or recipe.task
-    require_same("task", task, recipe.task, world_model)
+    own = get_task(recipe.task).name
+    task = named or told or own
+    require_same("task", task, own, world_model)
     return task
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from combo_common.validation import require_choices, require_not_negative, require_positive
 from data.locate import default_data_dir
+from envs.registry import whole_name
 from envs.task import ObservationSpec
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.settings import AgentConfig, AgentFitConfig
@@ -98,6 +99,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_choices(self)
+        object.__setattr__(self, "task", whole_name(self.task))
         if self.algorithm not in ALGORITHMS:  # which are open to more, and so no Literal
             raise ValueError(f"algorithm is {self.algorithm!r}; it is one of {', '.join(ALGORITHMS)}")
         for name, needed in ALGORITHMS[self.algorithm].settings.items():

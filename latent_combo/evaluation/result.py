@@ -19,6 +19,7 @@ from latent_combo.evaluation.fields import FieldError, read_fields
 from latent_combo.evaluation.interim import InterimScores
 from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult
 from latent_combo.evaluation.score import Score
+from latent_combo.evaluation.vd4rl import vd4rl_score
 from latent_combo.runtime.renamed import result_now
 from latent_combo.runtime.run_folder import REPORT
 
@@ -48,6 +49,8 @@ class Result:
     return_std: float
     normalised_score: float
     """Of `return_mean`: 0 is a random policy, 100 an expert."""
+    vd4rl_score: float | None = None
+    """V-D4RL's, a tenth of `return_mean`; None for a task that is not dm_control's."""
     success_rate: float | None = None
     """Share of episodes that end with the task done; None for a task whose reward does not tell."""
     dataset_return_mean: float
@@ -100,6 +103,7 @@ class Result:
             return_mean=mean,
             return_std=float(score.returns.std()),
             normalised_score=task.normalised_score(mean),
+            vd4rl_score=vd4rl_score(task, mean),
             success_rate=score.success_rate(task),
             dataset_return_mean=dataset.mean,
             dataset_return_max=dataset.most,
@@ -171,6 +175,7 @@ class Result:
             f"expert {self.expert_return:.1f}",
             f"normalised  {self.normalised_score:.1f}"
             + ("" if self.success_rate is None else f"   success {self.success_rate:.0%}"),
+            *([] if self.vd4rl_score is None else [f"V-D4RL      {self.vd4rl_score:.1f} (return / 10)"]),
             f"prediction  {self._prediction()}",
             f"time        {', '.join(f'{name} {s:.0f} s' for name, s in self.seconds.items())}",
         ]
