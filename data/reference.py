@@ -73,6 +73,17 @@ class DatasetReference:
         return [self.name, *([str(self.path)] if self.path is not None and self.path.is_dir() else [])]
 
     @cached_property
+    def image_size(self) -> int | None:
+        """Side of the square images that it holds, in pixels, by the headers of its first file.
+
+        None where it holds none, or is not here, or cannot be read: opening it tells what is wrong.
+        """
+        try:
+            return None if self.path is None or self.format is None else self.format.image_size(self.path)
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, UserError):
+            return None
+
+    @cached_property
     def local(self) -> Path:
         """Its folder or file on this machine: fetched if need be, and a store's files checked, which reads them whole.
 

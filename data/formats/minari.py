@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from data.episode import Episode
-from data.formats.base import Contents, Format, Named, Source, other_discounts
-from data.formats.minari_episode import episode_of
+from data.formats.base import Contents, Format, Named, Source, other_discounts, side
+from data.formats.minari_episode import IMAGES, episode_of
 from data.formats.store import Store
 from data.safe.minari import HDF5, METADATA, check_minari
 from data.safe.reason import reason
@@ -31,6 +31,7 @@ from envs.task import Task
 if TYPE_CHECKING:
     import gymnasium  # which minari imports, where it is used
 
+IMAGE_AXES = 3
 ID = re.compile(r"[\w-]+(/[\w-]+)+-v\d+")
 ROBOT = re.compile(r"mujoco/([a-z0-9]+)/[\w-]+")
 """Ids of Minari's own sets of gymnasium's robots, all of which were recorded in version 5."""
@@ -85,6 +86,13 @@ class Minari(Format):
         task = task_of_environment(recorded_in(path))
         return {} if task is None else {"task": task}
 
+    def image_size(self, path: Path) -> int | None:
+        """By the metadata: of the image that is read, if there is one."""
+        found = spaces_of(path)
+        image = next((found[key] for key in ("", *IMAGES) if key in found), None)
+        of_images = image is not None and image.get("dtype") == "uint8" and len(image["shape"]) == IMAGE_AXES
+        return side(tuple(image["shape"])) if image is not None and of_images else None
+
     def open(self, path: Path, where: str, task: Task | None, split: str, skipped: Skipped | None) -> Source:
         """Read the metadata."""
         return Source(where, self, path, self.files(path), task, split, environment=recorded_in(path))
@@ -119,6 +127,15 @@ def minari_folder(path: Path) -> Path | None:
         (folder for folder in (path, path / "data") if all((folder / name).is_file() for name in (METADATA, HDF5))),
         None,
     )
+
+
+def spaces_of(path: Path) -> dict[str, dict[str, Any]]:
+    """What is observed, as the metadata have it: the spaces of a dictionary by their keys, any other as "".
+
+    Raises OSError, ValueError, LookupError or TypeError for metadata that are not sound.
+    """
+    space = json.loads(json.loads(((minari_folder(path) or path) / METADATA).read_text())["observation_space"])
+    return dict(space["subspaces"]) if space["type"] == "Dict" else {"": space}
 
 
 def recorded_in(path: Path) -> str:

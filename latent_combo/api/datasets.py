@@ -41,8 +41,8 @@ def load_dataset(
     """Read a dataset as training does: rows of all episodes end to end.
 
     `name` is whatever the setting `dataset` takes; `task` is needed only where it does not tell. Images are
-    `image_size` pixels square (None: the task's); a recording is drawn the first time. Raises UserError where there is
-    no such dataset, or it does not fit.
+    `image_size` pixels square (None: as it holds them; a recording, as the task has them); a recording is drawn the
+    first time. Raises UserError where there is no such dataset, or it does not fit.
     """
     _require("obs", obs, OBSERVATIONS)
     _require("look", look, LOOKS)
