@@ -21,6 +21,7 @@ from combo_common.errors import UserError
 from combo_common.files import staged_folder, write_atomically, writing
 from combo_common.memory import free_memory
 from combo_common.progress import progress_bar
+from data.actions import is_scaled
 from data.dataset import TrajectoryDataset
 from data.episode import DTYPES, OPTIONAL, Episode
 from data.formats.base import Source
@@ -138,8 +139,9 @@ def load_pixels(
         told = f"{source.where} ({source.format.title})"
         print(f"{told} does not say how its images were drawn: taken as --look {look}", flush=True)
     skipping = "-skipping" if skip_corrupt else ""
+    within = "" if is_scaled(task) else f" {task.action_low} {task.action_high}"
     drawn = hashlib.sha256(
-        f"{DECODED_VERSION} {task.name} {VIEWPOINTS.get(task.camera, task.camera)}".encode()
+        f"{DECODED_VERSION} {task.name} {VIEWPOINTS.get(task.camera, task.camera)}{within}".encode()
     ).hexdigest()
     name = f"{Path(source.where).name}-{source.fingerprint()[:16]}-{drawn[:8]}-{look}-{size}{skipping}"
     folder = data_dir / "decoded" / name

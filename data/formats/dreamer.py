@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from combo_common.files import staged_folder, write_atomically
+from data.actions import bounded_actions
 from data.episode import DTYPES, NDIMS, Episode, validate
 from data.formats.base import Named, Source, side
 from data.formats.file_by_file import FileByFile
 from data.notes import Notes
-from data.rules import bounded_actions, check_terminations, lacks
+from data.rules import check_terminations, lacks
 from data.safe.npz import open_npz
 from data.skipped import Skipped
 from envs.task import Task

@@ -1,7 +1,8 @@
 """Minari's datasets, by the minari library: vectors, or images that are stored as they are (its default is JPEG).
 
-An observation is a vector, an image (H, W, 3), or a dictionary of both (`state`, `image`); `infos/physics` has the
-simulator's states of datasets that were converted here.
+An observation is a vector, an image (H, W, 3), or a dictionary of both (`state`, `image`), or of whatever keys the task
+names; actions are in the simulator's bounds; `infos/physics` has the simulator's states of datasets that were converted
+here.
 """
 
 import itertools
@@ -18,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from data.actions import BOUND, bounds, simulator_actions
 from data.episode import Episode
 from data.formats.base import Contents, Format, Named, Source, other_discounts, side
-from data.formats.minari_episode import IMAGES, episode_of
+from data.formats.minari_episode import episode_of
 from data.formats.store import Store
+from data.notes import Notes
 from data.safe.minari import HDF5, METADATA, check_minari
 from data.safe.reason import reason
 from data.skipped import Skipped
@@ -87,11 +90,10 @@ class Minari(Format):
         return {} if task is None else {"task": task}
 
     def image_size(self, path: Path) -> int | None:
-        """By the metadata: of the image that is read, if there is one."""
-        found = spaces_of(path)
-        image = next((found[key] for key in ("", *IMAGES) if key in found), None)
-        of_images = image is not None and image.get("dtype") == "uint8" and len(image["shape"]) == IMAGE_AXES
-        return side(tuple(image["shape"])) if image is not None and of_images else None
+        """By the metadata, where one image is observed."""
+        shapes = [tuple(space["shape"]) for space in spaces_of(path).values() if space.get("dtype") == "uint8"]
+        images = [shape for shape in shapes if len(shape) == IMAGE_AXES]
+        return side(images[0]) if len(images) == 1 else None
 
     def open(self, path: Path, where: str, task: Task | None, split: str, skipped: Skipped | None) -> Source:
         """Read the metadata."""
@@ -99,7 +101,7 @@ class Minari(Format):
 
     def episodes(self, source: Source) -> Iterator[Named]:
         """The episodes as the library gives them."""
-        return minari_episodes(source.path)
+        return minari_episodes(source.path, source.task, source.notes)
 
     def write(self, out: str, episodes: Iterator[Episode], source: Source, look: str | None) -> int:
         """Write into Minari's store; `out` is an id."""
@@ -186,9 +188,14 @@ def open_minari(path: Path) -> Any:
         raise UserError(f"Minari cannot read {path} ({reason(error)}); fetch it again") from error
 
 
-def minari_episodes(path: Path) -> Iterator[tuple[str, Episode]]:
-    """The episodes of a dataset, each with what it is called. Raises UserError as `open_minari` does."""
+def minari_episodes(path: Path, task: Task | None = None, notes: Notes | None = None) -> Iterator[tuple[str, Episode]]:
+    """The episodes of a dataset, each with what it is called. Raises UserError as `open_minari` does.
+
+    Actions are in the bounds of the task's simulator, but for a set whose space of actions is [-1, 1].
+    """
     dataset = open_minari(path)
+    space = dataset.action_space
+    scaled = bool(np.all(getattr(space, "low", 0.0) == -BOUND) and np.all(getattr(space, "high", 0.0) == BOUND))
     found = iter(dataset.iterate_episodes())
     while True:
         try:
@@ -198,13 +205,13 @@ def minari_episodes(path: Path) -> Iterator[tuple[str, Episode]]:
         if episode is None:
             return
         where = f"{path}, episode {episode.id}"
-        yield where, episode_of(where, episode)
+        yield where, episode_of(where, episode, task, scaled, notes)
 
 
 def write_minari(name: str, episodes: Iterable[Episode], task: Task, description: str) -> int:
     """Write a dataset into minari's store under an id; returns the number of episodes.
 
-    Images are stored as they are. Raises UserError for a name that is no id or is there already.
+    Images are stored as they are, and actions in the simulator's bounds. Raises UserError for a name that is no id or is there already.
     """
     try:
         import minari
@@ -232,7 +239,7 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
             yield EpisodeBuffer(
                 id=number,
                 observations=_observations(episode),
-                actions=episode.action[1:],
+                actions=simulator_actions(episode.action[1:], task),
                 rewards=episode.reward[1:],
                 terminations=terminations,
                 truncations=ends & ~terminations,
@@ -246,7 +253,7 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
                 name,
                 buffers(),
                 observation_space=_space(first),
-                action_space=Box(-1.0, 1.0, (task.action_dim,), np.float32),
+                action_space=Box(*(bound.astype(np.float32) for bound in bounds(task)), dtype=np.float32),
                 ref_min_score=task.random_return,
                 ref_max_score=task.expert_return,
                 description=description,

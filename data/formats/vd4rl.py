@@ -17,11 +17,12 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from data.actions import bounded_actions
 from data.episode import Episode, validate
 from data.formats.base import Named, Source, side
 from data.formats.file_by_file import FileByFile
 from data.formats.hdf5_file import SUFFIXES, is_hdf5, read_metadata
-from data.rules import bounded_actions, check_terminations
+from data.rules import check_terminations
 from data.safe.hdf5 import open_hdf5
 
 KEYS = ("observation", "action", "reward", "discount", "step_type")
