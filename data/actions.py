@@ -41,8 +41,8 @@ def bounded_actions(
         row, number = beyond[0]
         raise UserError(
             f"{where}: `{key}` leaves the bounds of {task.name}, first in row {row}: number {number} is "
-            f"{action[row, number]:.7g}, but between {(middle - half)[number]:g} and {(middle + half)[number]:g}; scale "
-            "the actions to the simulator's bounds, or name the --task that they are of"
+            f"{action[row, number]:.7g}, but between {(middle - half)[number]:g} and {(middle + half)[number]:g}; "
+            "scale the actions to the simulator's bounds, or name the --task that they are of"
         )
     if notes is not None:
         line = f"actions are in the bounds of {task.name}, {_written(task)}, and rescaled to [{-BOUND:g}, {BOUND:g}]"

@@ -35,7 +35,8 @@ FEW = 100
 """Steps of an episode that a toy run plays."""
 SETTINGS = """
     --agent.num_agents 1 --agent_fit.evaluations 0 --score.episodes 1 --look fast
-    --views.every 100 --rssm.conv.ways=[] --rssm.conv.encoder_channels=[] --rssm.conv.decoder_channels=[] --views.episodes 1
+    --views.every 100 --views.episodes 1
+    --rssm.conv.ways=[] --rssm.conv.encoder_channels=[] --rssm.conv.decoder_channels=[]
 """
 
 
@@ -73,7 +74,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def measured() -> Iterator[None]:
-    """The task with references, by which scores are normalised; ten control steps in each, so that it is played soon."""
+    """The task with references, by which scores are normalised, and with ten control steps in each: soon played."""
     task = replace(get_task("cheetah-run"), random_return=6.0, expert_return=900.0, horizon=FEW, action_repeat=10)
     with mock.patch.dict(registry._adapted, {task.name: task}):
         yield

@@ -149,7 +149,8 @@ def _physics(
 def write_d4rl(path: Path, episodes: Iterable[Episode], task: Task, metadata: dict[str, str]) -> int:
     """Write episodes that have states, in D4RL's layout of version 2; returns the number of transitions.
 
-    Actions are written in the simulator's bounds, as D4RL's are. `metadata` becomes scalars below `metadata/`. Raises UserError where the file exists or can't be written.
+    Actions are written in the simulator's bounds, as D4RL's are. `metadata` becomes scalars below `metadata/`. Raises
+    UserError where the file exists or can't be written.
     """
     if path.exists():
         raise UserError(f"{path} exists already; remove it or name another")

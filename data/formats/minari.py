@@ -211,7 +211,8 @@ def minari_episodes(path: Path, task: Task | None = None, notes: Notes | None = 
 def write_minari(name: str, episodes: Iterable[Episode], task: Task, description: str) -> int:
     """Write a dataset into minari's store under an id; returns the number of episodes.
 
-    Images are stored as they are, and actions in the simulator's bounds. Raises UserError for a name that is no id or is there already.
+    Images are stored as they are, and actions in the simulator's bounds. Raises UserError for a name that is no id or
+    is there already.
     """
     try:
         import minari
@@ -228,7 +229,7 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
     first = next(following, None)
     if first is None:
         raise UserError(f"there are no episodes to write to {name}")
-    count = 0
+    count, (low, high) = 0, bounds(task)
 
     def buffers() -> Iterator[Any]:
         nonlocal count
@@ -253,7 +254,7 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
                 name,
                 buffers(),
                 observation_space=_space(first),
-                action_space=Box(*(bound.astype(np.float32) for bound in bounds(task)), dtype=np.float32),
+                action_space=Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32),
                 ref_min_score=task.random_return,
                 ref_max_score=task.expert_return,
                 description=description,

@@ -71,7 +71,7 @@ def _observed(where: str, observation: Any, task: Task | None) -> tuple[Any, Any
         raise UserError(
             f"{where}: observations are of {', '.join(map(str, observation))}, of which {', '.join(other)} would be "
             f"left out; say which of them the policy is to see, goals too, with --task gymnasium:ID,keys={keys}, or "
-            f"join them into a vector or an image, called {' or '.join((*IMAGES, *VECTORS))} (latent_combo.make_episode)"
+            f"join them into one called {' or '.join((*IMAGES, *VECTORS))} (latent_combo.make_episode)"
         )
     return tuple(None if key is None else observation[key] for key in seen)  # type: ignore[return-value]
 

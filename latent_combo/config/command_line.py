@@ -1,7 +1,7 @@
 """How a command line makes the configuration of a run.
 
-Later wins: the defaults (the paper's), what the paper sets for the dataset, the preset, the size of the dataset's images,
-what a fitted world model says of itself, the algorithm, `--config FILE`, single settings on the command line.
+Later wins: the defaults (the paper's), what the paper sets for the dataset, the preset, the size of the dataset's
+images, what a fitted world model says of itself, the algorithm, `--config FILE`, single settings on the command line.
 """
 
 import json

@@ -28,7 +28,8 @@ class ConvConfig:
     """Pixels; the images are square. A dataset that holds images sets it, but for 64 pixels where this is 32: those are
     averaged. Layers follow from it (docs/models.md) where a preset's are of another size, and where they are empty."""
     encoder_channels: tuple[int, ...] = ()
-    """One layer each, kernel 4, stride 2. Empty: doubling from 32 to 256, as many as images of 16 to 256 pixels take."""
+    """One layer each, kernel 4, stride 2. Empty: doubling from 32 to 256, as many as images of 16 to 256 pixels
+    take."""
     decoder_input: int = 1024
     """Channels of the 1x1 map that the decoder starts from."""
     decoder_channels: tuple[int, ...] = ()
