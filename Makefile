@@ -39,9 +39,8 @@ format: setup
 bench: .venv/train
 	$(BIN)/python -m benchmarks.bench
 
-# The site, in site/: a broken link, an unknown name or an outdated page of settings is an error. Needs Python 3.11.
+# The site, in site/: a broken link, an unknown name or an outdated page of settings is an error.
 docs: .venv/docs
-	@test -x $(BIN)/zensical || { echo "make docs needs Python 3.11 or newer: make clean, and set PYTHON=python3.11" >&2; exit 1; }
 	$(BIN)/python -m tools.settings_reference --check
 	$(BIN)/zensical build --strict --clean
 

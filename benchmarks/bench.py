@@ -19,7 +19,8 @@ from torch import Tensor
 
 from combo_common.cli import run_cli
 from combo_common.errors import UserError
-from data.locate import default_data_dir
+from combo_common.paths import given_path
+from data.options import data_dir
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Noise
 from latent_combo.agent.fit import AgentFit
@@ -210,10 +211,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="measure only what has this in its name")
     parser.add_argument("--cuda_graphs", default="auto", choices=("auto", "on", "off"))
     parser.add_argument("--tf32", action=argparse.BooleanOptionalAction, default=True, help="on a GPU")
-    parser.add_argument("--choices", type=Path, default=default_data_dir(), help="the folder of what is fastest here")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures in FILE")
+    parser.add_argument("--choices", type=data_dir, default="", help="the folder of what is fastest here")
+    parser.add_argument("--json", type=given_path, metavar="FILE", help="keep the figures in FILE")
     parser.add_argument(
-        "--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"), help="print two such files as ratios"
+        "--compare", type=given_path, nargs=2, metavar=("BEFORE", "AFTER"), help="print two such files as ratios"
     )
     given = parser.parse_args()
     if given.compare:

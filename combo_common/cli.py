@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from combo_common.commands import program
 from combo_common.errors import StoppedError, UserError
+from combo_common.paths import require_text
 from combo_common.suggest import did_you_mean, nearest
 from combo_common.versions import named
 
@@ -81,8 +82,10 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--version", action=ShowVersion)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as argparse does, whichever way options are spelt."""
-        return super().parse_known_args(with_dashes(sys.argv[1:] if args is None else args), namespace)
+        """Parse as argparse does, whichever way options are spelt. Raises UserError for a word that is no text."""
+        given = list(sys.argv[1:] if args is None else args)
+        require_text(given)
+        return super().parse_known_args(with_dashes(given), namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError: what is wrong, what was perhaps meant, and where all options are listed."""

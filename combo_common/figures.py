@@ -1,8 +1,6 @@
 """Figures for people."""
 
-UNKNOWN = "unknown"
 
-
-def figure(value: float | None, digits: int = 1) -> str:
-    """A number with so many digits after the point; "unknown" for None."""
-    return UNKNOWN if value is None else f"{value:.{digits}f}"
+def figure(value: float | None, digits: int = 1, missing: str = "unknown") -> str:
+    """A number with so many digits after the point; the word `missing` for None."""
+    return missing if value is None else f"{value:.{digits}f}"

@@ -1,7 +1,6 @@
-"""Files and folders that appear whole or not at all."""
+"""Files that appear whole or not at all."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,29 +36,6 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     with _renamed(path, path.with_name(f"{path.name}.tmp")) as temporary:
         temporary.write_bytes(content)
-
-
-@contextmanager
-def staged_folder(folder: Path) -> Iterator[Path]:
-    """Give a new folder beside `folder` to write to, which takes its name if all goes well and is removed otherwise.
-
-    Raises UserError when `folder` holds anything already, or cannot be written.
-    """
-    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    with writing(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder} exists and is not an empty folder; remove it or name another")
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-    try:
-        yield partial
-        with writing(folder):
-            if folder.exists():
-                folder.rmdir()
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

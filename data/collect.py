@@ -29,6 +29,7 @@ from combo_common.cli import Parser, run_cli
 from combo_common.errors import StoppedError, UserError
 from combo_common.figures import figure
 from combo_common.files import writing
+from combo_common.paths import given_path
 from combo_common.progress import progress_bar
 from combo_common.symbols import plus_minus
 from combo_common.versions import versions
@@ -65,7 +66,7 @@ def main() -> None:
     parser = Parser("data.collect", __doc__)
     parser.add_argument("task", help="for example walker-walk")
     parser.add_argument("split", choices=(*SPLITS, OWN))
-    parser.add_argument("out", type=Path, help="the folder or .hdf5 file to write, which must not be there yet")
+    parser.add_argument("out", type=given_path, help="the folder or .hdf5 file to write, which must not be there yet")
     parser.add_argument("--steps", type=int, default=300_000, help="agent steps of the behaviour policy's training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("--scripted", action="store_true", help="Meta-World's script with noise instead of a learner")
     parser.add_argument("--policy", help="FILE.py:FUNCTION (state, env) -> action, whose episodes are the split `own`")
     parser.add_argument("--processes", type=int, help="that play episodes (default: one a core)")
-    parser.add_argument("--behaviour", type=Path, help="its folder, shared by all splits (default: beside OUT)")
+    parser.add_argument("--behaviour", type=given_path, help="its folder, shared by all splits (default: beside OUT)")
     given = parser.parse_args()
     task = get_task(given.task)
     check_options(given, task)

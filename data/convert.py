@@ -8,6 +8,7 @@ said.
 
 import combo_common.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
+from combo_common.paths import path_text
 from data.conversion import convert
 from data.formats.registry import writable_names
 from data.options import add_data_dir
@@ -20,7 +21,8 @@ def main() -> None:
     """Read the command line and convert."""
     parser = Parser("data.convert", __doc__)
     parser.add_argument("source", help="a dataset: its path in any layout, its name, or a Minari id")
-    parser.add_argument("out", help="the folder or file to make, which must not be there yet; for minari an id")
+    made = "the folder or file to make, which must not be there yet; for minari an id"
+    parser.add_argument("out", type=path_text, help=made)
     parser.add_argument("--to", required=True, choices=writable_names())
     parser.add_argument("--task", help="of a dataset that does not tell it")
     parser.add_argument("--look", choices=LOOKS, help="how images were drawn, for a dataset that does not tell it")

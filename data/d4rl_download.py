@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from combo_common.errors import UserError
+from combo_common.paths import home
 from combo_common.progress import progress_bar
 from data.formats.store import Store
 
@@ -67,7 +68,8 @@ class D4RLStore(Store):
 
     def find(self, name: str, data_dir: Path) -> Path | None:
         """The file in the data folder or in D4RL's own, unread."""
-        folders = (data_dir, Path.home() / D4RL_FOLDER)
+        own = home()
+        folders = [data_dir] if own is None else [data_dir, own / D4RL_FOLDER]
         return next((path for folder in folders if (path := folder / file_name(name)).is_file()), None)
 
     def fetch(self, name: str, data_dir: Path) -> Path:

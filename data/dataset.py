@@ -31,6 +31,8 @@ class TrajectoryDataset:
     """(N, P), if the dataset has it."""
     endings_seen: bool = True
     """Whether rows in which episodes terminate hold what was observed there; files of old do not."""
+    fingerprint: str = ""
+    """SHA-256 of the files that it was read from, and of which episodes were; empty for what is no file."""
 
     @classmethod
     def of_states(cls, episodes: list[Episode]) -> "TrajectoryDataset":

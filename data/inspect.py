@@ -6,11 +6,11 @@ With --pictures FOLDER it also draws the returns, the actions, and frames of som
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import combo_common.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
 from combo_common.errors import UserError
+from combo_common.paths import given_path
 from data.inspection import Sampled, inspect_dataset
 from data.inspection_report import format_report, write_pictures
 from data.options import add_data_dir
@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("dataset", help="a dataset: its path in any layout, its name, or a Minari id")
     parser.add_argument("--task", help="of a dataset that does not tell its task")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="where to write returns, actions and frames")
+    pictures = "where to write returns, actions and frames"
+    parser.add_argument("--pictures", type=given_path, metavar="FOLDER", help=pictures)
     parser.add_argument("--skip-corrupt", action="store_true", help="leave damaged files out, and say how many")
     add_data_dir(parser)
     options = parser.parse_args()

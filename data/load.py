@@ -18,9 +18,10 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from combo_common.files import staged_folder, write_atomically, writing
+from combo_common.files import write_atomically, writing
 from combo_common.memory import free_memory
 from combo_common.progress import progress_bar
+from combo_common.staging import staged_folder, sweep
 from data.actions import is_scaled
 from data.dataset import TrajectoryDataset
 from data.episode import DTYPES, OPTIONAL, Episode
@@ -74,7 +75,7 @@ def load_states(
     it does not fit the task.
     """
     source = resolve(name_or_path, task, data_dir).open(task, skip_corrupt)
-    return with_remarks(_states(source, task, progress), source.where)
+    return _marked(source, with_remarks(_states(source, task, progress), source.where))
 
 
 def with_remarks(decoded: TrajectoryDataset, where: str) -> TrajectoryDataset:
@@ -103,6 +104,16 @@ def _states(source: Source, task: Task, progress: bool) -> TrajectoryDataset:
     if not episodes:
         raise UserError(f"there are no episodes in {source.where}; use another dataset")
     return TrajectoryDataset.of_states(episodes)
+
+
+def _marked(source: Source, decoded: TrajectoryDataset, files: str = "") -> TrajectoryDataset:
+    """A dataset with what it is known by, whatever its layout; `files` is the source's fingerprint, if it is known.
+
+    It is the same with and without `skip_corrupt` where no file is damaged.
+    """
+    read = files or replace(source, skipped=None).fingerprint()
+    counted = hashlib.sha256(read.encode() + decoded.lengths.astype("<i8").tobytes())
+    return replace(decoded, fingerprint=counted.hexdigest())
 
 
 def _of_robot(episode: Episode, task: Task) -> Episode:
@@ -143,7 +154,8 @@ def load_pixels(
     drawn = hashlib.sha256(
         f"{DECODED_VERSION} {task.name} {VIEWPOINTS.get(task.camera, task.camera)}{within}".encode()
     ).hexdigest()
-    name = f"{Path(source.where).name}-{source.fingerprint()[:16]}-{drawn[:8]}-{look}-{size}{skipping}"
+    read = source.fingerprint()
+    name = f"{Path(source.where).name}-{read[:16]}-{drawn[:8]}-{look}-{size}{skipping}"
     folder = data_dir / "decoded" / name
     cached = (folder / ROWS).exists()
     if cached:
@@ -160,7 +172,7 @@ def load_pixels(
     missing = (source.count or 0) - len(decoded.lengths)
     if cached and skip_corrupt and missing > 0:  # said again: it was not read again
         print(f"{source.where}: left out {missing} of {source.count} files, which are damaged", file=sys.stderr)
-    return with_remarks(decoded, source.where)
+    return _marked(source, with_remarks(decoded, source.where), "" if skip_corrupt else read)
 
 
 def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) -> Iterator[Episode]:
@@ -198,6 +210,7 @@ def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
     files: dict[str, BinaryIO] = {}
     headers: dict[str, dict[str, Any]] = {}
     lengths: list[int] = []
+    sweep(folder.parent)  # what was decoded of data that have changed since has other names
     with staged_folder(folder) as partial, writing(folder), ExitStack() as opened:
         for episode in episodes:
             columns = {name: array for name, array in episode.columns().items() if name in COLUMNS}

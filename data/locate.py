@@ -6,6 +6,7 @@ from pathlib import Path
 
 from combo_common.commands import command
 from combo_common.errors import UserError
+from combo_common.paths import given_path, home
 from data import d4rl_download as published
 from data.formats.manifest import MANIFEST_NAME
 from data.formats.registry import file_suffixes, format_that_keeps, stores
@@ -25,12 +26,18 @@ def default_data_dir() -> Path:
     """Name the folder of collected and decoded data: `$LATENT_COMBO_DATA`, or else `latent-combo` in the user's caches.
 
     Those are `$XDG_CACHE_HOME` or ~/.cache; a value that is empty or no absolute path counts as none, as the XDG Base
-    Directory Specification has it.
+    Directory Specification has it. Raises UserError where neither is set and there is no home folder.
     """
-    if own := os.environ.get("LATENT_COMBO_DATA"):
-        return Path(own).expanduser()
-    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (caches if caches.is_absolute() else Path.home() / ".cache") / "latent-combo"
+    if told := os.environ.get("LATENT_COMBO_DATA"):
+        return given_path(told)
+    caches, own = Path(os.environ.get("XDG_CACHE_HOME", "")), home()
+    if not caches.is_absolute():
+        if own is None:
+            raise UserError(
+                "there is no home folder for datasets and caches; set LATENT_COMBO_DATA, or give --data-dir"
+            )
+        caches = own / ".cache"
+    return given_path(caches / "latent-combo")
 
 
 def known_names(data_dir: Path) -> dict[str, Path]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from combo_common.errors import UserError
+from combo_common.paths import given_path
 from data import d4rl_download as published
 from data.formats.base import Format, Source
 from data.formats.registry import format_of, format_that_keeps, is_file_of_data
@@ -137,7 +138,10 @@ def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> DatasetRefe
     A name is looked for in what comes with the program and in `data_dir`, then in the stores of formats, such as D4RL's
     own folder; with a task, "medium-replay" will do for "walker-walk-medium-replay". A path that is not here is looked
     for below `data_dir`, and where V-D4RL's folders are there.
+
+    Raises UserError for a name that is no text, or with a home folder that nobody knows.
     """
+    path = given_path(name_or_path)
     names = known_names(data_dir)
     short = [f"{plain}-{name_or_path}" for plain in plain_names(task.name)] if task is not None else []
     for name in (name_or_path, *short):
@@ -146,7 +150,6 @@ def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> DatasetRefe
         keeper = format_that_keeps(name)
         if keeper is not None and keeper.store is not None and (found := keeper.store.find(name, data_dir)) is not None:
             return DatasetReference(name_or_path, data_dir, found, keeper.store, name)
-    path = Path(name_or_path).expanduser()
     for there in (path, *(data_dir / root / path for root in ROOTS)):
         if there.is_dir() or (is_file_of_data(there) and there.is_file()):
             return DatasetReference(name_or_path, data_dir, there)

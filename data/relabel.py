@@ -19,6 +19,7 @@ import numpy as np
 import combo_common.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
 from combo_common.errors import UserError
+from combo_common.paths import given_path, path_text
 from combo_common.progress import progress_bar
 from combo_common.versions import versions
 from data.episode import Episode
@@ -43,10 +44,11 @@ def main() -> None:
     """Read the command line, and write the relabelled recording."""
     parser = Parser("data.relabel", __doc__)
     parser.add_argument("source", help="a recording with physics: its path or name")
-    parser.add_argument("out", type=Path, help="the folder or .hdf5 file to write, which must not be there yet")
+    parser.add_argument("out", type=given_path, help="the folder or .hdf5 file to write, which must not be there yet")
     parser.add_argument("--task", required=True, help="whose reward and observations, for example halfcheetah-jump")
     parser.add_argument("--of", metavar="TASK", help="what SRC is of, where it does not tell (default: --task)")
-    parser.add_argument("--reward", metavar="FILE.py:FUNCTION", help="a function that pays instead of the task")
+    reward = "a function that pays instead of the task"
+    parser.add_argument("--reward", type=path_text, metavar="FILE.py:FUNCTION", help=reward)
     parser.add_argument("--processes", type=int, help="that work (default: one a core)")
     add_data_dir(parser)
     given = parser.parse_args()

@@ -1,9 +1,11 @@
-"""Draw a recording: `python -m data.render SRC OUT` makes a dataset of images out of recorded physics."""
+"""Draw a recording: `python -m data.render SRC OUT` makes a dataset of images out of recorded physics.
 
-from pathlib import Path
+A command that was stopped or killed is continued by the same command.
+"""
 
 import combo_common.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
+from combo_common.paths import given_path
 from data.options import add_data_dir
 from data.reference import resolve
 from data.simulate.rendering import render_dataset
@@ -13,7 +15,7 @@ def main() -> None:
     """Read the command line and make the dataset."""
     parser = Parser("data.render", __doc__)
     parser.add_argument("source", help="a recording: its folder or its name")
-    parser.add_argument("out", type=Path, help="the folder to make")
+    parser.add_argument("out", type=given_path, help="the folder to make")
     parser.add_argument("--size", type=int, help="pixels of the square images (default: the task's)")
     parser.add_argument("--look", default="fast", help="fast, or full: as dm_control draws it, 10 times slower")
     parser.add_argument("--processes", type=int, help="that draw (default: one a core)")

@@ -17,7 +17,7 @@ import numpy as np
 import combo_common.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
 from combo_common.errors import UserError
-from envs.gl import LIBRARIES
+from envs.gl import LIBRARIES, chosen_by_user
 
 FRAMES = 200
 
@@ -76,7 +76,7 @@ def verdict(backend: str, found: dict[str, Any] | None) -> str:
 
 
 def main() -> None:
-    """Examine all back ends. Raises UserError if none of them draws the right way up."""
+    """Examine all back ends. Raises UserError if none of them draws the right way up, or MUJOCO_GL names none."""
     parser = Parser("envs.doctor", __doc__)
     parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
     if parser.parse_args().probe:
@@ -87,6 +87,7 @@ def main() -> None:
         found = examine(backend)
         works = works or (found is not None and found["upright"])
         print(f"{backend:7s} {verdict(backend, found)}")
+    chosen_by_user()
     if not works:
         packages = " or ".join(packages for _, packages in LIBRARIES.values())
         raise UserError(f"no GL library draws here as it should; install {packages}")

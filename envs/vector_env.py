@@ -1,22 +1,45 @@
 """Many copies of one environment stepped in lockstep, here or in processes of their own."""
 
 import multiprocessing
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from envs.base import TaskEnv
 from envs.make import make
 from envs.task import ObservationSpec, Task
 
-Stepped = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
-"""Observations (N, ...), rewards (N,), whether the task ended the episode (N,), and physics (N, P)."""
+Started = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.object_]]
+"""Observations (N, ...), physics (N, P), and what went wrong in each copy (N,), empty where nothing did."""
+Stepped = tuple[
+    NDArray[Any],
+    NDArray[np.float64],
+    NDArray[np.bool_],
+    NDArray[np.bool_],
+    NDArray[np.float64],
+    NDArray[np.object_],
+]
+"""Observations (N, ...), rewards (N,), whether the task (N,) or a time limit (N,) ended the episode, physics (N, P),
+and what went wrong (N,)."""
+CRASHED = "its worker process crashed; see the output above, or set --score.processes 1"
 
 
 class SyncVectorEnv:
-    """N copies of an environment in this process."""
+    """N copies of an environment in this process.
+
+    A copy that raises, or returns what is no observation or reward of its space, is left alone until the next reset: it
+    says what went wrong, stays where it was and gets nothing, while the others go on. So does a copy whose episode is
+    over: many environments must not be stepped then.
+    """
 
     def __init__(self, task: Task, observation_spec: ObservationSpec, count: int) -> None:
         self.envs = [
@@ -25,26 +48,109 @@ class SyncVectorEnv:
         ]
         for env in self.envs[1:] if observation_spec.pixels else ():
             env.draw_with(self.envs[0])
+        space = self.envs[0].observation_space
+        nothing = np.zeros(space.shape or (), space.dtype)
+        self._last = [_Moment(nothing, 0.0, False, False, np.zeros(task.physics_dim))] * count
+        self._failed = [""] * count
 
-    def reset(self, seeds: list[int]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        """Start an episode in each of the first len(seeds) copies: observations (N, ...) and physics (N, P)."""
-        started = [env.reset(seed=seed) for env, seed in zip(self.envs, seeds, strict=False)]
-        return np.stack([seen for seen, _ in started]), np.stack([info["physics"] for _, info in started])
+    def reset(self, seeds: list[int]) -> Started:
+        """Start an episode in each of the first len(seeds) copies."""
+        self._failed = [""] * len(self.envs)
+        for i, seed in enumerate(seeds):
+            self._try(i, partial(_started, seed=seed))
+        observation, _, _, _, physics, failed = self._stacked(len(seeds))
+        return observation, physics, failed
 
     def step(self, actions: NDArray[np.float32]) -> Stepped:
         """Take N actions (N, A) in the first N copies."""
-        taken = [env.step(action) for env, action in zip(self.envs, actions, strict=False)]
+        for i, action in enumerate(actions):
+            last = self._last[i]
+            if last.terminated or last.truncated:
+                self._last[i] = replace(last, reward=0.0)
+            elif not self._failed[i]:
+                self._try(i, partial(_stepped, action=action))
+        return self._stacked(len(actions))
+
+    def _try(self, i: int, play: Callable[[TaskEnv], tuple[Any, Any, Any, Any, Any]]) -> None:
+        """Have a copy play, and note what came of it."""
+        env, last = self.envs[i], self._last[i]
+        try:
+            observation, info, reward, terminated, truncated = play(env)
+            ends = bool(terminated), bool(truncated)
+            self._last[i] = _checked(observation, info["physics"], reward, ends, last)
+        except Exception as error:  # an environment is anybody's code
+            self._failed[i] = described(error)
+            self._last[i] = replace(last, reward=0.0, terminated=True)
+
+    def _stacked(self, count: int) -> Stepped:
+        moments = self._last[:count]
         return (
-            np.stack([step[0] for step in taken]),
-            np.array([step[1] for step in taken], np.float64),
-            np.array([step[2] for step in taken]),
-            np.stack([step[4]["physics"] for step in taken]),
+            np.stack([moment.observation for moment in moments]),
+            np.array([moment.reward for moment in moments], np.float64),
+            np.array([moment.terminated for moment in moments]),
+            np.array([moment.truncated for moment in moments]),
+            np.stack([moment.physics for moment in moments]),
+            np.array(self._failed[:count], object),
         )
 
     def close(self) -> None:
         """Free all GL contexts."""
         for env in self.envs:
             env.close()
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """Where a copy is."""
+
+    observation: NDArray[Any]
+    reward: float
+    terminated: bool
+    truncated: bool
+    physics: NDArray[np.float64]
+
+
+def _started(env: TaskEnv, seed: int) -> tuple[Any, Any, Any, Any, Any]:
+    observation, info = env.reset(seed=seed)
+    return observation, info, 0.0, False, False
+
+
+def _stepped(env: TaskEnv, action: NDArray[np.float32]) -> tuple[Any, Any, Any, Any, Any]:
+    observation, reward, terminated, truncated, info = env.step(action)
+    return observation, info, reward, terminated, truncated
+
+
+def _checked(observation: Any, physics: Any, reward: Any, ends: tuple[bool, bool], last: _Moment) -> _Moment:
+    """What a copy returned; `last` is of the sizes that all have. Raises ValueError for what is none."""
+    seen, expected = np.asarray(observation), last.observation
+    if seen.shape != expected.shape:
+        raise ValueError(f"the observation is of shape {seen.shape}, and that of the space {expected.shape}")
+    if not np.can_cast(seen.dtype, expected.dtype, "same_kind"):
+        raise ValueError(f"the observation is of {seen.dtype}, and the space of {expected.dtype}")
+    if not np.isfinite(seen).all():
+        raise ValueError("the observation is not finite")
+    paid = float(reward)
+    if not np.isfinite(paid):
+        raise ValueError(f"the reward is {paid}")
+    return _Moment(seen.astype(expected.dtype, copy=False), paid, *ends, np.asarray(physics, np.float64))
+
+
+@contextmanager
+def an_environment_may_raise() -> Iterator[None]:
+    """Turn whatever an environment raises in the body into a UserError of one line."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(described(error)) from error
+
+
+def described(error: Exception) -> str:
+    """An error of anybody's code on one line: its kind, what it says, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    said = " ".join(str(error).split())
+    if isinstance(error, UserError) or not frames:
+        return said or type(error).__name__
+    return f"{type(error).__name__}: {said} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
 
 
 class SubprocessVectorEnv:
@@ -64,10 +170,10 @@ class SubprocessVectorEnv:
             theirs.close()
             self._workers.append((worker, ours))
 
-    def reset(self, seeds: list[int]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    def reset(self, seeds: list[int]) -> Started:
         """See `SyncVectorEnv.reset`."""
-        observation, physics = self._ask("reset", seeds, len(seeds))
-        return observation, physics
+        started: Started = self._ask("reset", seeds, len(seeds))
+        return started
 
     def step(self, actions: NDArray[np.float32]) -> Stepped:
         """See `SyncVectorEnv.step`."""
@@ -82,24 +188,39 @@ class SubprocessVectorEnv:
         self._workers.clear()
 
     def _ask(self, what: str, argument: Any, count: int) -> Any:
-        """Give each process its part, and put the answers together in the order of the copies."""
+        """Give each process its part, and put the answers together in the order of the copies.
+
+        Raises UserError where a process can not make its environments, or all have crashed.
+        """
         processes = len(self._workers)
-        busy = min(processes, count)
-        try:
-            for p, (_, pipe) in enumerate(self._workers[:busy]):
+        asked = self._workers[: min(processes, count)]
+        for p, (_, pipe) in enumerate(asked):
+            with suppress(OSError):  # of a process that has crashed, which does not answer
                 pipe.send((what, argument[p::processes]))
-            answers = [pipe.recv() for _, pipe in self._workers[:busy]]
-        except (EOFError, OSError) as error:
-            raise UserError("a worker process crashed; see its output above, or set --score.processes 1") from error
-        if failed := [answer for answer in answers if isinstance(answer, str)]:
-            raise UserError(failed[0])
+        answers = [_received(pipe) for _, pipe in asked]
+        if refused := [answer for answer in answers if isinstance(answer, str)]:
+            raise UserError(refused[0])
+        alike = next((answer for answer in answers if answer is not None), None)
+        if alike is None:
+            raise UserError(CRASHED)
         together = []
-        for parts in zip(*answers, strict=True):
-            whole = np.empty((count, *parts[0].shape[1:]), parts[0].dtype)
-            for p, part in enumerate(parts):
-                whole[p::processes] = part
+        for index, part in enumerate(alike):
+            whole = np.zeros((count, *part.shape[1:]), part.dtype)
+            for p, answer in enumerate(answers):
+                if answer is not None:
+                    whole[p::processes] = answer[index]
+                elif part.dtype == object:  # what went wrong
+                    whole[p::processes] = CRASHED
             together.append(whole)
         return tuple(together)
+
+
+def _received(pipe: Connection) -> Any:
+    """What a process answers; None of one that has crashed."""
+    try:
+        return pipe.recv()
+    except (EOFError, OSError):
+        return None
 
 
 def make_vector_env(

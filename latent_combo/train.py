@@ -25,6 +25,7 @@ from latent_combo.pipeline.measure import (
 )
 from latent_combo.pipeline.model_phase import fit_world_model, keep_pretrained
 from latent_combo.pipeline.prepare import prepare
+from latent_combo.pipeline.same_data import keep_fingerprint
 from latent_combo.pipeline.session import Session
 from latent_combo.pipeline.summary import dataset_returns, log_result, seconds_of, summarise
 from latent_combo.runtime.interrupt import Interrupt
@@ -45,6 +46,7 @@ def train(config: Config, resume: bool = False) -> Result:
             session.opened(),
             closing(evaluator_of(session)) as evaluator,
         ):
+            keep_fingerprint(session.out, config, data)
             shown = context_of(session, data, split)
             # A world model of the dataset (eq. 27), or one that is fitted already
             views = ModelViews(shown)

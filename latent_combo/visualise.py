@@ -25,6 +25,7 @@ from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.score import Score
 from latent_combo.latents.encode import encode_dataset
 from latent_combo.pipeline.load_run import Run, load_run
+from latent_combo.pipeline.same_data import require_same_data
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.run_folder import CLIPS, PICTURES, REPORT, TENSORBOARD
 from latent_combo.runtime.tensorboard import TensorBoardLog
@@ -52,15 +53,17 @@ def visualise(folder: Path, run: Run, seed: int) -> None:
 
 
 def _dataset(run: Run) -> TrajectoryDataset | None:
-    """The run's dataset, or None, with a line, where it can't be had."""
+    """The run's dataset, or None, with a line, where it can't be had. Raises UserError where it was replaced."""
     config = run.config
     try:
-        return load(
+        data = load(
             config.dataset, run.task, config.observation_spec, config.data_folder, "memmap", config.skip_corrupt
         )
     except UserError as error:
         print(f"no views of the dataset's episodes: {error}")
         return None
+    require_same_data(Path(config.out), config, data)
+    return data
 
 
 def _views(run: Run, data: TrajectoryDataset, gallery: MediaWriter, seed: int) -> None:
@@ -77,7 +80,7 @@ def _views(run: Run, data: TrajectoryDataset, gallery: MediaWriter, seed: int) -
     once = dataclasses.replace(config.encode, num_encodings=1)
     draws = generator(seed, device, "latents")
     encoded = encode_dataset(model, data, evenly_chosen(context.train, PROBE_EPISODES), once, config.agent, draws)
-    views = AgentViews(context, model, run.agent, config.observation_spec)
+    views = AgentViews(context, model, run.agent, config.observation_spec, simulate=config.score.episodes > 0)
     views.after(encoded, config.agent_fit.rollout_length, score.recorded, run.agent_step)
     if seed or not all((gallery.run / CLIPS / f"{name}.mp4").exists() for name in (MEDIAN, WORST)):
         show_films(gallery, run.task, config.look, score, run.agent_step)

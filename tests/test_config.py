@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -11,7 +12,7 @@ from envs.task import LOOKS, OBSERVATIONS
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.command_line import explain, parse, settings_files
 from latent_combo.config.help import FIRST
-from latent_combo.config.parser import parser, setting_types
+from latent_combo.config.parser import may_be_null, parser, setting_types, settings_in
 from latent_combo.config.saved import load_config, save_config
 from latent_combo.config.schema import Config
 from latent_combo.numerics.matmul import LIBRARIES
@@ -226,7 +227,7 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--agent.network.layers", "0"], "layers is 0"),
         (["--rssm.dynamics.members", "0"], "members is 0"),
         (["--rssm.conv.encoder_channels", "[0]"], "encoder_channels"),
-        (["--score.episodes", "0"], "episodes is 0"),
+        (["--score.episodes", "-1"], "episodes is -1"),
         (["--score.seed", "1995"], "further apart"),
         (["--seed", "-1"], "seed is -1"),
         (["--log_every", "0"], "log_every is 0"),
@@ -435,3 +436,59 @@ def test_lists_that_do_not_fit_are_refused_with_a_line(given: list[str], named: 
     with pytest.raises(UserError) as refused:
         parse(given)
     assert named in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("given", ["--data-dir=", "--data-dir null", "data_dir:", "data_dir: ''"])
+def test_a_data_folder_left_empty_is_the_usual_one(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENT_COMBO_DATA", str(tmp_path / "mine"))
+    folder = tmp_path / "mine" / "hopper-medium-replay-own"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"task": "hopper", "split": "medium-replay"}')
+    arguments = ["--obs", "state", "--dataset", folder.name]
+    if given.startswith("--"):
+        arguments = [*given.split(), *arguments]
+    else:
+        (tmp_path / "mine.yaml").write_text(f"{given}\n")
+        arguments += ["--config", str(tmp_path / "mine.yaml")]
+    config, _ = parse(arguments)
+    assert (config.task, config.agent.penalty_states, config.data_folder) == ("hopper", "model", tmp_path / "mine")
+    paper = [path.name for path in settings_files(arguments)]
+    assert "hopper-medium-replay.yaml" in paper
+
+
+def test_whatever_can_not_be_null_is_not_said_where_a_file_leaves_it_empty(tmp_path: Path) -> None:
+    groups = {name.rpartition(".")[0] for name in setting_types() if "." in name}
+    names = [name for name in setting_types() if "." in name and name not in groups and not may_be_null(name)]
+    assert len(names) > 60 and {"agent.beta", "score.episodes", "rssm.conv.image_size"} <= set(names)
+    file, base = tmp_path / "mine.yaml", ["--obs", "state", "--dataset", "hopper-mini"]
+    plain = parse(base)[0]
+    assert plain.agent.penalty_states == "model"  # which is the paper's for the dataset, and not the default
+    whole: dict[str, Any] = {}
+    for name in (*names, *groups):
+        *above, last = name.split(".")
+        alone: dict[str, Any] = {}
+        for said in (alone, whole) if name in names else (alone,):
+            for word in above:
+                said = said.setdefault(word, {})
+            said[last] = None
+        file.write_text(yaml.safe_dump(alone))
+        left = settings_in(file)
+        for word in above:
+            left = left[word]
+        assert left == {}, name
+    file.write_text(yaml.safe_dump(whole))
+    assert parse([*base, f"--config={file}"])[0] == plain
+    top = [name for name in setting_types() if "." not in name and not may_be_null(name)]
+    assert {"seed", "task", "dataset", "preset", "obs", "agent"} <= set(top)
+    usual = parse([])[0]
+    for lines in ([f"{name}:" for name in top], ["agent:"], ["task:"], ["preset:"]):
+        file.write_text("\n".join(lines))
+        assert parse([f"--config={file}"])[0] == usual
+
+
+def test_a_later_file_can_take_a_setting_back_to_null(tmp_path: Path) -> None:
+    for number, line in enumerate(["split_seed: 3", "split_seed:"]):
+        (tmp_path / f"{number}.yaml").write_text(f"{line}\n")
+    files = [f"--config={tmp_path / f'{number}.yaml'}" for number in (0, 1)]
+    assert parse(files[:1])[0].split_seed == 3
+    assert parse(files)[0].split_seed is None

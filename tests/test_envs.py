@@ -14,6 +14,7 @@ from envs.builtin import BUILTIN as TASKS
 from envs.doctor import upright
 from envs.make import make
 from envs.registry import get_task
+from latent_combo import make_config, train
 
 
 @pytest.mark.parametrize("observation", ["state", "pixels"])
@@ -158,10 +159,39 @@ def test_a_command_without_gl_ends_in_one_line_and_exit_code_2() -> None:
     assert done.stderr.startswith("error: MUJOCO_GL is nonsense") and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("said", ["EGL", " Egl ", "OSMESA"])
+def test_a_back_end_is_taken_in_any_case(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", said)
+    assert gl.choose() == os.environ["MUJOCO_GL"] == said.strip().lower()
+
+
+def test_a_walker_is_drawn_with_a_back_end_in_upper_case() -> None:
+    backend = os.environ.get("MUJOCO_GL") or gl.choose()
+    code = "from envs.make import make; make('walker-walk', 'pixels').reset(seed=0)"
+    loud = {**os.environ, "MUJOCO_GL": backend.upper()}
+    done = subprocess.run([sys.executable, "-c", code], env=loud, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_back_end_that_there_is_not_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "eglx")
+    refused = pytest.raises(UserError, match="^MUJOCO_GL is eglx; it is one of egl, osmesa, glfw, or unset$")
+    with refused:
+        train(make_config(out=str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(sys, "argv", ["doctor"])
+    monkeypatch.setattr(doctor, "examine", lambda backend: {"rate": 500.0, "upright": True})
+    with refused:
+        doctor.main()
+
+
 @pytest.mark.parametrize("found", [None, {"rate": 500.0, "upright": False}])
 def test_the_doctor_refuses_a_machine_that_draws_nothing_or_upside_down(
     found: dict[str, object] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr(sys, "argv", ["doctor"])
     monkeypatch.setattr(doctor, "examine", lambda backend: found)
     with pytest.raises(UserError, match="libegl1"):

@@ -100,5 +100,5 @@ def test_looks_and_final_score_share_no_episode() -> None:
     # the last evaluation during training ends where the final score begins
     assert ScoreConfig(episodes=6, episodes_during_training=2, seed=5, seed_during_training=0).last_episodes == 5
     assert ScoreConfig(episodes=6, episodes_during_training=2, seed=0, seed_during_training=9).last_episodes == 6
-    with pytest.raises(ValueError, match="some are the same"):
+    with pytest.raises(ValueError, match="some of the same episodes"):
         ScoreConfig(episodes=6, episodes_during_training=6, seed=5, seed_during_training=0)

@@ -110,6 +110,14 @@ def test_own_dataset(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert latent_combo.load_run("runs/mine").config.dataset == "mine"
 
 
+def test_own_task(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(MediaWriter, "_submit", lambda gallery, work: None)  # `test_own_view` draws
+    monkeypatch.setattr("envs.registry._registered", {})
+    example("own_task").main("mine", "runs/mine", data_dir="cache", **TINY)
+    assert "random actions" in capsys.readouterr().out
+    assert latent_combo.load_run("runs/mine").task.random_return is None
+
+
 def test_own_reward(capsys: pytest.CaptureFixture[str]) -> None:
     example("own_reward").main("upright.hdf5", 2)
     said = capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,7 @@ from latent_combo.diagnostics.held_out import CLIP_ROWS, CONTEXT, DiagnosticSet,
 from latent_combo.evaluation.branches import Branches
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.policy import Policy
-from latent_combo.evaluation.score import Score, median_episode
+from latent_combo.evaluation.score import PlayedEpisode, Score, median_episode
 from latent_combo.evaluation.settings import ScoreConfig
 
 TASK = get_task("walker-walk")
@@ -99,6 +100,8 @@ class Blind(Policy):
 class Countdown:
     """An environment that the task ends after some steps; it shows and pays their number."""
 
+    observation_space = gymnasium.spaces.Box(0, 255, (4, 4, 3), np.uint8)
+
     def __init__(self, steps: int) -> None:
         self.steps = steps
 
@@ -128,8 +131,9 @@ def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.Mon
     assert played.reward.tolist() == [[0, 1, 2, 0, 0], [0, 1, 2, 3, 4]]
     assert played.observation[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 2, 2], [0, 1, 2, 3, 4]]
     assert score.last_rewards.tolist() == [[2.0, 4.0], [3.0, 3.0]]
-    assert score.physics[:, 0].tolist() == [0.0, 1.0, 2.0, 2.0, 2.0]  # the lower of the two is the median
-    assert np.array_equal(score.worst_physics, score.physics) and score.filmed_worst == "return 3, worst of 2"
+    assert score.median is not None and score.worst is not None
+    assert score.median.physics[:, 0].tolist() == [0.0, 1.0, 2.0, 2.0, 2.0]  # the lower of the two is the median
+    assert np.array_equal(score.worst.physics, score.median.physics) and score.filmed_worst == "return 3, worst of 2"
 
 
 def test_episodes_dealt_out_to_processes_are_the_same() -> None:
@@ -160,7 +164,8 @@ def test_the_film_is_of_the_median_episode() -> None:
     assert median_episode(np.array([9.0, 2.0])) == 1
     assert median_episode(np.array([9.0, 2.0, 5.0])) == 2
     states = np.zeros((2, 18))
-    score = Score(np.array([[900.0, 200.0, 500.0], [1.0, 2.0, 3.0]]), states, states, np.zeros((2, 3)))
+    played = PlayedEpisode(0, states)
+    score = Score(np.array([[900.0, 200.0, 500.0], [1.0, 2.0, 3.0]]), played, played, np.zeros((2, 3)))
     assert score.filmed == "return 500, median of 3"
     assert score.filmed_worst == "return 200, worst of 3"
 

@@ -129,3 +129,12 @@ def test_images_that_no_layers_follow_from_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds states"):  # what observes no images asks for no layers
         load_pixels("hopper-mini", get_task("hopper"), "fast", tmp_path)
     assert parse(["--obs", "state", "--task", "walker-walk", "--dataset", str(tmp_path / "walker-walk")])
+
+
+def test_files_name_settings_as_a_command_line_does(tmp_path: Path) -> None:
+    write_episodes(tmp_path / "walker-walk", [walk(84)], flags=True)
+    file = tmp_path / "mine.yaml"
+    for conv, size, first in (("image_size: 48", 48, 16), ("image_size:", 84, 16), ("encoder_channels: [4]", 84, 4)):
+        file.write_text(f"rssm:\n  conv:\n    {conv}\n")
+        made = config(tmp_path / "walker-walk", "--config", str(file)).rssm.conv
+        assert (made.image_size, made.encoder_channels[0]) == (size, first)

@@ -13,7 +13,7 @@ from latent_combo.evaluation.result_parts import (
     Setting,
     WorldModelResult,
 )
-from latent_combo.evaluation.score import Score
+from latent_combo.evaluation.score import PlayedEpisode, Score
 
 TASK = get_task("walker-walk")
 RETURNS = np.array([[700.0, 40.0, 650.0], [500.0, 510.0, 30.0]])
@@ -37,7 +37,7 @@ def a_result(returns: np.ndarray[Any, np.dtype[np.float64]] = RETURNS) -> Result
     return Result.of(
         TASK,
         setting,
-        Score(returns, states, states, np.zeros_like(returns)),
+        Score(returns, PlayedEpisode(0, states), PlayedEpisode(0, states), np.zeros_like(returns)),
         agents,
         DatasetReturns(mean=300.0, most=800.0, drawn=350.0),
         evaluations=InterimScores(steps=[4, 8], returns=[[10.0, 20.0], [30.0, 40.0]]),

@@ -20,13 +20,13 @@ import argparse
 import importlib
 import json
 import os
-from pathlib import Path
 
 import torch
 
 from benchmarks import against_peers
 from benchmarks.against_peers import d3rlpy_cql, kit_combo, torchrl_dreamer
 from benchmarks.against_peers.contest import measure, report
+from combo_common.paths import given_path
 from data.locate import default_data_dir
 from latent_combo.numerics.choices import Choices, processor
 from latent_combo.numerics.matmul import LIBRARIES, fastest_library, use_library
@@ -49,7 +49,7 @@ def main() -> None:
         "--updates", type=int, help="steps of each in a turn; 10 of agents and 2 of world models if unset"
     )
     parser.add_argument("--fused", action="store_true", help="fused Adam for OfflineRL-Kit and TorchRL")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements to FILE")
+    parser.add_argument("--json", type=given_path, metavar="FILE", help="write all measurements to FILE")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     cpu = torch.device("cpu")

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from combo_common.files import staged_folder, write_atomically
+from combo_common.files import write_atomically
+from combo_common.staging import staged_folder
 from data.actions import bounded_actions
 from data.episode import DTYPES, NDIMS, Episode, validate
 from data.formats.base import Named, Source, side

@@ -5,7 +5,7 @@ The keys are those of the Dreamer family and V-D4RL, so a file can be read with 
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from combo_common.errors import UserError
-from combo_common.files import staged_folder, write_atomically
+from combo_common.files import write_atomically
 from combo_common.progress import progress_bar
+from combo_common.staging import staged_folder
 from combo_common.versions import versions
 from data.actions import bounded_actions
 from data.episode import DTYPES, OPTIONAL, Episode, validate
@@ -59,44 +60,96 @@ def write_dataset(
     `total` is the number of episodes, if known, for the progress bar. Raises UserError when the folder is not empty or
     cannot be written, when an episode is invalid or unlike the first, and when there is none.
     """
-    files: dict[str, str] = {}
-    returns: list[float] = []
-    transitions = 0
-    dims: Dims | None = None
     with staged_folder(folder) as partial:
-        bar = progress_bar(episodes, desc=f"writing {folder.name}", unit="episode", total=total, disable=not progress)
-        for index, episode in enumerate(bar):
-            name = f"episode-{index:06d}.npz"
-            validate(episode, str(folder / name))
-            dims = dims or replace(Dims.of(episode), image=_square(description.image_size))
-            _check_dims(episode, dims, str(folder / name))
-            buffer = io.BytesIO()
-            columns: dict[str, Any] = {**episode.columns()}
-            np.savez_compressed(buffer, **columns)
-            write_atomically(partial / name, buffer.getvalue())
-            files[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
-            returns.append(episode.episode_return)
-            transitions += episode.length
-        if dims is None:
-            raise UserError(f"there are no episodes to write to {folder}")
-        common: dict[str, Any] = {field.name: getattr(description, field.name) for field in fields(Description)}
+        writer = DatasetWriter(partial, folder, description)
+        for episode in progress_bar(
+            episodes, desc=f"writing {folder.name}", unit="episode", total=total, disable=not progress
+        ):
+            writer.add(episode)
+        return writer.finish()
+
+
+class DatasetWriter:
+    """Writes a dataset into a folder, one episode after another, then its manifest."""
+
+    def __init__(self, partial: Path, folder: Path, description: Description) -> None:
+        """Write into `partial`, which is to become `folder`, which errors name."""
+        self._partial, self._folder, self._description = partial, folder, description
+        self._files: dict[str, str] = {}
+        self._returns: list[float] = []
+        self._dims: Dims | None = None
+        self.transitions = 0
+
+    @property
+    def episodes(self) -> int:
+        """How many are written."""
+        return len(self._returns)
+
+    def add(self, episode: Episode) -> None:
+        """Write the next episode. Raises UserError for one that is invalid or unlike the first."""
+        name = self._next()
+        self._check(name, episode)
+        buffer = io.BytesIO()
+        columns: dict[str, Any] = {**episode.columns()}
+        np.savez_compressed(buffer, **columns)
+        write_atomically(self._partial / name, buffer.getvalue())
+        self._count(name, buffer.getvalue(), episode)
+
+    def keep(self, is_next: Callable[[Episode], bool]) -> bool:
+        """Take over the next episode's file where an earlier process has written it whole; returns whether it has.
+
+        `is_next` says whether an episode is the one that is due; a file with another is written anew.
+        """
+        path = self._partial / self._next()
+        try:
+            content = path.read_bytes()
+            with open_npz(content, str(path)) as npz:
+                episode = Episode(**{key: npz.read(key) for key in npz.headers if key in DTYPES})
+            if not is_next(episode):
+                return False
+            self._check(path.name, episode)
+        except (OSError, UserError, TypeError):  # cut short, not there, or not what an episode holds
+            return False
+        self._count(path.name, content, episode)
+        return True
+
+    def finish(self) -> Manifest:
+        """Write the manifest. Raises UserError where there are no episodes."""
+        if self._dims is None:
+            raise UserError(f"there are no episodes to write to {self._folder}")
+        known = {field.name: getattr(self._description, field.name) for field in fields(Description)}
         manifest = Manifest(
-            **common,
-            action_dim=dims.action,
-            state_dim=dims.state,
-            physics_dim=dims.physics,
+            **known,
+            action_dim=self._dims.action,
+            state_dim=self._dims.state,
+            physics_dim=self._dims.physics,
             format_version=FORMAT_VERSION,
-            episodes=len(returns),
-            transitions=transitions,
-            return_mean=float(np.mean(returns)),
-            return_std=float(np.std(returns)),
-            return_min=min(returns),
-            return_max=max(returns),
+            episodes=self.episodes,
+            transitions=self.transitions,
+            return_mean=float(np.mean(self._returns)),
+            return_std=float(np.std(self._returns)),
+            return_min=min(self._returns),
+            return_max=max(self._returns),
             versions=versions(),
-            files=files,
+            files=self._files,
         )
-        write_atomically(partial / MANIFEST_NAME, manifest.to_json().encode())
-    return manifest
+        write_atomically(self._partial / MANIFEST_NAME, manifest.to_json().encode())
+        return manifest
+
+    def _next(self) -> str:
+        return f"episode-{self.episodes:06d}.npz"
+
+    def _check(self, name: str, episode: Episode) -> None:
+        where = str(self._folder / name)
+        validate(episode, where)
+        dims = self._dims or replace(Dims.of(episode), image=_square(self._description.image_size))
+        _check_dims(episode, dims, where)
+        self._dims = dims
+
+    def _count(self, name: str, content: bytes, episode: Episode) -> None:
+        self._files[name] = hashlib.sha256(content).hexdigest()
+        self._returns.append(episode.episode_return)
+        self.transitions += episode.length
 
 
 class Dataset:

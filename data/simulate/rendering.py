@@ -1,17 +1,20 @@
 """Pictures and vector observations out of recorded physics."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from combo_common.errors import UserError
+from combo_common.errors import StoppedError, UserError
 from combo_common.progress import progress_bar
+from combo_common.staging import staged_folder
+from combo_common.versions import version_of
 from data.episode import Episode
 from data.formats.manifest import Description, Manifest, check_fits
-from data.formats.native import Dataset, write_dataset
+from data.formats.native import Dataset, DatasetWriter
 from data.rules import lacks
 from data.simulate.workers import in_order, processes_for
 from data.skipped import Skipped
@@ -19,6 +22,8 @@ from envs.registry import find_task, get_task
 
 WORTHWHILE = 5_000
 """Frames below which starting processes takes longer than drawing."""
+DRAWS = ("mujoco", "dm-control", "metaworld", "gymnasium")
+"""Packages that decide what a drawn state looks like."""
 SIZES = range(16, 641)
 """Image sizes that MuJoCo's off-screen buffer has room for."""
 
@@ -76,8 +81,11 @@ def render_episodes(
     progress: bool = True,
     processes: int | None = None,
     skipped: Skipped | None = None,
+    done: tuple[int, int] = (0, 0),
 ) -> Iterator[Episode]:
     """Yield the episodes of a recording with `image` (T+1, size, size, 3), and `state` if they had none.
+
+    The first ones, `done` of (episodes, frames), are left out.
 
     `processes` is one a core if it is left open and there is much to draw. The episodes are the same whatever their
     number; memory holds a few of them a process at a time. `skipped` has damaged files left out, counted and reported.
@@ -95,10 +103,10 @@ def render_episodes(
         raise UserError(f"images of {size} pixels cannot be drawn; choose a size of {SIZES[0]} to {SIZES[-1]}")
     frames = manifest.transitions + manifest.episodes
     count = processes_for(processes, frames, WORTHWHILE)
-    with progress_bar(total=frames, desc=f"drawing {recording.folder.name}", unit="frame", disable=not progress) as bar:
-        for episode in in_order(
-            RenderWorkerMaker(recording, size, look), manifest.files, min(count, manifest.episodes)
-        ):
+    files = list(manifest.files)[done[0] :]
+    said = f"drawing {recording.folder.name}"
+    with progress_bar(total=frames, initial=done[1], desc=said, unit="frame", disable=not progress) as bar:
+        for episode in in_order(RenderWorkerMaker(recording, size, look), files, min(count, len(files))):
             if isinstance(episode, str):
                 if skipped is None:
                     raise UserError(episode)
@@ -157,7 +165,8 @@ def render_dataset(
 ) -> Manifest:
     """Make a dataset of images, `size` pixels square (None: the task's), out of a recording.
 
-    Raises UserError as `render_episodes` and `write_dataset` do, and when `source` has images already.
+    What a process that was stopped or killed has drawn of the same recording, at the same size, is kept. Raises
+    UserError as `render_episodes` and `write_dataset` do, and when `source` has images already; StoppedError by Ctrl-C.
     """
     recording = Dataset(source)
     manifest = recording.manifest
@@ -166,5 +175,32 @@ def render_dataset(
     size = get_task(manifest.task).image_size if size is None else size
     known = {field.name: getattr(manifest, field.name) for field in fields(Description)}
     description = Description(**{**known, "image_size": size, "look": look})
-    episodes = render_episodes(recording, size, look, progress, processes)
-    return write_dataset(out, episodes, description, total=len(recording), progress=False)
+    drawn_by = {name: version_of(name) for name in DRAWS}
+    origin = json.dumps([recording.fingerprint(), asdict(description), drawn_by], sort_keys=True)
+    try:
+        with staged_folder(out, origin) as partial:
+            writer = DatasetWriter(partial, out, description)
+            for name in manifest.files:
+                if not writer.keep(_is_drawn_of(recording, name)):
+                    break
+            done = (writer.episodes, writer.transitions + writer.episodes)
+            if writer.episodes:
+                print(f"{out}: going on after {done[0]} of {len(recording)} episodes", flush=True)
+            if writer.episodes < len(recording):
+                for episode in render_episodes(recording, size, look, progress, processes, done=done):
+                    writer.add(episode)
+            return writer.finish()
+    except KeyboardInterrupt as error:
+        raise StoppedError(f"stopped; the same command continues with what is drawn of {out}") from error
+
+
+def _is_drawn_of(recording: Dataset, name: str) -> Callable[[Episode], bool]:
+    """Whether an episode with images is the recording's episode of a name, drawn."""
+
+    def is_of(drawn: Episode) -> bool:
+        recorded = recording.read(name)
+        return all(
+            np.array_equal(column, drawn.columns().get(key, np.empty(0))) for key, column in recorded.columns().items()
+        )
+
+    return is_of

@@ -49,6 +49,11 @@ def check_options(scheme: str, own: str, options: Mapping[str, str], known: tupl
             raise UserError(f"{scheme}:{own} has no option {key}; it has {', '.join(known)}{meant}")
 
 
+def learns_within(horizon: int) -> int:
+    """Agent steps between saves of a behaviour learner: those of ten episodes, but no fewer than 500."""
+    return min(10_000, max(500, 10 * horizon))
+
+
 def number(scheme: str, options: Mapping[str, str], key: str, default: int) -> int:
     """An option that is a whole number of 1 or more. Raises UserError for another."""
     text = options.get(key, str(default))

@@ -8,7 +8,7 @@ import numpy as np
 
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
-from envs.adapters import check_options, number, whole_name
+from envs.adapters import check_options, learns_within, number, whole_name
 from envs.suite import ALL_TASKS, drawn, load
 from envs.task import Task
 
@@ -47,11 +47,14 @@ def make_task(name: str, options: Mapping[str, str]) -> Task:
     repeat = number("dmc", options, "action_repeat", VD4RL.get(own, PLANET.get(domain, 2)))
     steps = int(min(env._step_limit, ENDLESS))
     spec = env.action_spec()
+    horizon = number("dmc", options, "horizon", -(-steps // repeat))
     return Task(
         name=whole_name("dmc", own, options),
         make="envs.suite:SuiteEnv",
         simulator="dm_control",
-        horizon=number("dmc", options, "horizon", -(-steps // repeat)),
+        horizon=horizon,
+        learns_within=learns_within(horizon),
+        whole_replay=True,
         action_repeat=repeat,
         action_dim=int(np.prod(spec.shape)),
         action_low=tuple(np.broadcast_to(spec.minimum, spec.shape).tolist()),

@@ -8,7 +8,7 @@ import numpy as np
 
 from combo_common.errors import UserError
 from envs import gl
-from envs.adapters import check_options, number, whole_name
+from envs.adapters import check_options, learns_within, number, whole_name
 from envs.task import Task
 
 gl.choose_if_any()  # mujoco decides by it when it is imported
@@ -79,6 +79,8 @@ def gymnasium_task(name: str, make: MakeGymnasium, keys: tuple[str, ...] = (), *
         "physics_names": _physics_names(simulation),
         "fps": max(1, round(rate / repeat)),
         "options": (("keys", "+".join(keys)),) if keys else (),
+        "learns_within": learns_within(fields["horizon"]),
+        "whole_replay": True,
     }
     env.close()
     return Task(

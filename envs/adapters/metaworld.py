@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
-from envs.adapters import check_options, number, whole_name
+from envs.adapters import check_options, learns_within, number, whole_name
 from envs.metaworld_env import CURRENT, VERSION, drawn, make_simulation
 from envs.task import Task
 
@@ -33,12 +33,15 @@ def make_task(name: str, options: Mapping[str, str]) -> Task:
     positions = joints if env.model.nq == env.model.njnt else [f"position {index}" for index in range(env.model.nq)]
     velocities = joints if env.model.nv == env.model.njnt else [str(index) for index in range(env.model.nv)]
     moment = ("hand x", "hand y", "hand z", "fingers", *(f"objects {index}" for index in range(CURRENT - 4)))
+    horizon = number("metaworld", options, "horizon", -(-CONTROL_STEPS // repeat))
     return Task(
         name=whole_name("metaworld", own, options),
         make="envs.metaworld_env:MetaworldEnv",
         simulator="metaworld",
         options=tuple(sorted(options.items())),
-        horizon=number("metaworld", options, "horizon", -(-CONTROL_STEPS // repeat)),
+        horizon=horizon,
+        learns_within=learns_within(horizon),
+        whole_replay=True,
         action_repeat=repeat,
         action_dim=4,
         state_dim=2 * CURRENT + 3,

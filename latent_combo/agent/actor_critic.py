@@ -87,6 +87,14 @@ class ConservativeActorCritic(nn.Module):
         )
         self.alpha_optimiser = StackedAdam([self.log_alpha], settings.alpha_learning_rate)
 
+    @torch.no_grad()
+    def begin_as(self, index: int, alone: "ConservativeActorCritic") -> None:
+        """Give one agent of the stack the weights of another stack, of one agent; before any update."""
+        own = dict(self.named_parameters())
+        for name, parameter in alone.named_parameters():  # of each network, one after another, S agents
+            weights = own[name].unflatten(0, (-1, self.num_agents))
+            weights[:, index] = parameter.unflatten(0, (-1, 1))[:, 0]
+
     def scale_values(self, mean: float, std: float) -> None:
         """Let values start at `mean`, and count in units of `std`; for networks without any updates."""
         for critic in (self.critic, self.target):

@@ -22,6 +22,7 @@ PER_AGENT = (
     "critic_learning_rate",
     "actor_learning_rate",
     "alpha_learning_rate",
+    "initial_seed",
 )
 """Settings that may differ from agent to agent of a stack."""
 
@@ -97,6 +98,9 @@ class AgentConfig:
     """Adam's, for the logarithm of the temperature."""
     initial_alpha: float = 0.1
     """Initial temperature; choose it near the expected final value."""
+    initial_seed: int | list[int] | None = None
+    """Seed of an agent's initial weights: those of a run of that `seed` with one agent. null: the run's seed draws all
+    of a stack. Batches, rollouts and noise are drawn by the run's seed, anew for each agent."""
     target_entropy: float | None = None
     """Target entropy of the temperature, in nats; null is -|A|, the negative number of action dimensions."""
     extraction: str = "value"
@@ -147,7 +151,7 @@ class AgentConfig:
             self.members()  # each is checked by itself
             return
         require_positive(self, "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
-        require_not_negative(self, "beta", "anchor")
+        require_not_negative(self, "beta", "anchor", *(["initial_seed"] if self.initial_seed is not None else []))
         assert not isinstance(self.real_ratio, list)
         if self.anchor and not follows_values:
             raise ValueError(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from combo_common.errors import UserError
+from combo_common.paths import given_path
 from data.actions import bounded_actions
 from data.dataset import TrajectoryDataset
 from data.episode import Episode, validate
@@ -47,7 +48,7 @@ def load_dataset(
     """
     _require("obs", obs, OBSERVATIONS)
     _require("look", look, LOOKS)
-    folder = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    folder = default_data_dir() if data_dir is None else given_path(data_dir)
     told = task or resolve(str(name), None, folder).task
     if told is None:
         raise UserError(f"{name} does not say which task it is of; give its task")
@@ -152,7 +153,7 @@ def save_dataset(
     images or vectors. `look` says how images were drawn; policies are scored on images that are drawn so. Raises
     UserError where the path is taken, and for episodes that do not fit the task.
     """
-    out, of, notes = Path(path).expanduser(), get_task(task), Notes()
+    out, of, notes = given_path(path), get_task(task), Notes()
     _require("look", look, LOOKS)
     if not episodes:
         raise UserError(f"there are no episodes to write to {out}")

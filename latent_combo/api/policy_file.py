@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from combo_common.errors import UserError
+from combo_common.paths import given_path
 from combo_common.versions import versions
 from latent_combo.agent.networks import Actor
 from latent_combo.agent.settings import NetworkConfig
@@ -86,7 +87,7 @@ def export_policy(run: "Run", path: str | Path, agent: int = 0) -> Path:
 
     Raises UserError where the file is there already or can't be written, and for an agent that is not there.
     """
-    config, out = run.config, Path(path).expanduser()
+    config, out = run.config, given_path(path)
     parts = FILTERS[config.obs]
     known = run.world_model.state_dict().items()
     weights = {f"{MODEL}{name}": tensor for name, tensor in known if _filters(name, parts)}
@@ -114,7 +115,7 @@ def load_policy(path: str | Path, device: str = "cpu", seed: int | None = None) 
     `seed` is of the latents' noise (None: that of the run). Raises UserError for any other file, and for weights that
     are not of the sizes that the settings say.
     """
-    file, where = Path(path).expanduser(), _device(device)
+    file, where = given_path(path), _device(device)
     settings = read_policy_settings(file)
     try:
         with torch.device("meta"):  # whatever sizes the settings name, no memory is taken before the weights have them

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from combo_common.errors import UserError
+from combo_common.paths import given_path
 from data.dataset import TrajectoryDataset
 from data.load import load
 from data.split import split_episodes
@@ -20,6 +21,7 @@ from latent_combo.config.schema import Config
 from latent_combo.evaluation.policy import Policy
 from latent_combo.evaluation.result import Result
 from latent_combo.pipeline import load_run as pipeline
+from latent_combo.pipeline.same_data import require_same_data
 from latent_combo.world_model.base import WorldModel
 
 
@@ -85,9 +87,9 @@ class Run:
         return mode
 
     def dataset(self) -> TrajectoryDataset:
-        """The dataset that the run was trained on. Raises UserError where it is not here any more."""
+        """The dataset that the run was trained on. Raises UserError where it is not here any more, or was replaced."""
         config = self.config
-        return load(
+        data = load(
             config.dataset,
             self.task,
             config.observation_spec,
@@ -95,6 +97,8 @@ class Run:
             "memmap",
             skip_corrupt=config.skip_corrupt,
         )
+        require_same_data(self.folder, config, data)
+        return data
 
     def held_out(self, dataset: TrajectoryDataset) -> NDArray[np.int64]:
         """Which episodes of its dataset the run was not trained on."""
@@ -103,6 +107,6 @@ class Run:
 
 def load_run(path: str | Path) -> Run:
     """Read a run's folder. Raises UserError where it is no run, or has no world model yet."""
-    folder = Path(path)
+    folder = given_path(path)
     trained = pipeline.load_run(folder)
     return Run(folder, trained.config, trained.task, trained.world_model, trained)

@@ -9,9 +9,14 @@ from typing import Any
 import yaml
 
 from combo_common.errors import UserError
-from latent_combo.config.parser import setting_types
+from combo_common.paths import given_path, path_text
+from latent_combo.config.parser import may_be_null, setting_types, settings_in
+from latent_combo.config.schema import PATHS
 from latent_combo.runtime.renamed import GROUPS, line, renamed, with_new_names
-from latent_combo.runtime.settings_file import flat, read_mapping, read_settings, say
+from latent_combo.runtime.settings_file import flat, read_mapping, say
+
+NONE = ("", "null")
+"""Values of an option that name nothing."""
 
 
 def with_new_words(arguments: list[str]) -> list[str]:
@@ -38,7 +43,8 @@ def with_new_words(arguments: list[str]) -> list[str]:
             rest = rest if equals else rest[1:]
             settings, inside = with_new_names({name: _together(name, given)})
             found |= inside
-            result += [f"--{own}={as_written(item)}" for own, item in flat(settings)]
+            said = ((own, item) for own, item in flat(settings) if item is not None or may_be_null(own))
+            result += [f"--{own}={as_written(item)}" for own, item in said]
         else:
             result.append(f"--{now}{equals}{value}")
     # Of any other name the error says what was meant
@@ -55,8 +61,8 @@ def _together(group: str, given: str) -> dict[str, Any]:
             content = yaml.safe_load(given)
             if isinstance(content, dict):
                 return content
-    elif given and Path(given).expanduser().is_file():
-        return read_mapping(Path(given).expanduser())
+    elif given and given_path(given).is_file():
+        return read_mapping(given_path(given))
     remedy = f"set --{group}.NAME, or some together: --{group} '{{\"NAME\": VALUE}}'".replace("_", "-")
     raise UserError(f"{group} is {given or 'given nothing'}, but it is a group of settings; {remedy}")
 
@@ -85,25 +91,25 @@ def split_config(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def config_files(arguments: list[str]) -> Iterator[Path]:
     """The files that `--config` names, in order."""
-    return (Path(option.removeprefix("--config=")).expanduser() for option in split_config(arguments)[0])
+    return (given_path(option.removeprefix("--config=")) for option in split_config(arguments)[0])
 
 
 def peek(arguments: list[str], name: str, default: str) -> str:
     """The value of one option, from the command line or else from the --config file, before the rest is parsed.
 
-    Raises UserError for a file that holds no settings.
+    Null is "null". Raises UserError for a file that holds no settings.
     """
     value = default
     for path in config_files(arguments):
         if path.is_file():
-            found = read_settings(path).get(name)
-            value = value if found is None else str(found)
+            said = settings_in(path)
+            value = "null" if said.get(name, value) is None else str(said.get(name, value))
     single = split_config(arguments)[1]
     for index, argument in enumerate(single):
-        key, _, inline = argument.partition("=")
+        key, equals, inline = argument.partition("=")
         if key == f"--{name}":
-            value = inline or (single[index + 1] if index + 1 < len(single) else "")
-    return value
+            value = inline if equals else single[index + 1] if index + 1 < len(single) else ""
+    return path_text(value) if name in PATHS else value
 
 
 def resumed_folder(arguments: list[str]) -> Path | None:
@@ -113,4 +119,4 @@ def resumed_folder(arguments: list[str]) -> Path | None:
     words = [word for argument in arguments for word in argument.split("=", 1)]
     if len(words) != 2 or words[0] != "--resume":
         raise UserError("--resume RUN stands alone: a run goes on with its own settings")
-    return Path(words[1])
+    return given_path(words[1])

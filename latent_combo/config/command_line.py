@@ -9,12 +9,20 @@ from pathlib import Path
 
 from combo_common.cli import with_underscores
 from combo_common.errors import UserError
+from combo_common.paths import path_text, require_text
 from combo_common.versions import named
 from data.locate import unknown
 from data.reference import resolve
 from envs.registry import get_task
 from latent_combo.agent.algorithms import ALGORITHMS
-from latent_combo.config.arguments import config_files, peek, resumed_folder, split_config, with_new_words
+from latent_combo.config.arguments import (
+    NONE,
+    config_files,
+    peek,
+    resumed_folder,
+    split_config,
+    with_new_words,
+)
 from latent_combo.config.help import help_text
 from latent_combo.config.layers import Layers, require_same
 from latent_combo.config.parser import instantiate, read
@@ -50,7 +58,7 @@ def check(arguments: list[str]) -> None:
     """
     _answer(arguments)
     spelt = _spelt(arguments)
-    if resumed_folder(spelt) is None and peek(spelt, "world_model", "null") != "null":
+    if resumed_folder(spelt) is None and peek(spelt, "world_model", "") not in NONE:
         if not any(argument.startswith("--print_config") for argument in spelt):
             files, single = split_config(spelt)
             read([*files, *single])
@@ -102,6 +110,7 @@ def explain(arguments: list[str]) -> str:
 
 
 def _spelt(arguments: list[str]) -> list[str]:
+    require_text(arguments)
     return with_new_words(with_underscores(arguments))
 
 
@@ -139,7 +148,7 @@ def _require_agreement(arguments: list[str], recipe: Recipe, world_model: str) -
         raise UserError(f"{world_model} is not of this version of the program: {error}; fit the model anew") from error
     group, said = f"{GROUPS[recipe.obs]}.", read(arguments)
     names = [name for name in own if name.startswith(group) and name.removeprefix(group) not in COMPUTED]
-    if said["dataset"] == recipe.dataset:
+    if path_text(said["dataset"]) == recipe.dataset:
         names += ["split_seed", "validation_fraction"]
     for name in ("look", *names):
         require_same(name, said[name], own[name], world_model)

@@ -9,6 +9,7 @@ from combo_common.errors import UserError
 from data.reference import DatasetReference
 from envs.pixels import drawn_size
 from latent_combo.config.arguments import as_written, config_files, split_config
+from latent_combo.config.parser import settings_in
 from latent_combo.runtime.settings_file import flat, read_settings
 from latent_combo.world_model.conv_shapes import MAX_FOLLOWED, MIN_FOLLOWED, channels_of, kernels_of
 from latent_combo.world_model.settings import FIRST_CHANNELS, LAYERS, ConvConfig
@@ -62,7 +63,7 @@ def _named(arguments: list[str]) -> Iterator[tuple[str, Any]]:
     """The settings of convolutions that a command line or its files name, in the order in which they apply."""
     for path in config_files(arguments):
         if path.is_file():
-            yield from ((name, value) for name, value in flat(read_settings(path)) if name.startswith(GROUP))
+            yield from ((name, value) for name, value in flat(settings_in(path)) if name.startswith(GROUP))
     single = split_config(arguments)[1]
     for index, argument in enumerate(single):
         name, equals, value = argument.removeprefix("--").partition("=")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
-from data.locate import default_data_dir
+from data.locate import EMBEDDED, default_data_dir
 from data.reference import DatasetReference, resolve
 from envs.registry import get_task
 from envs.task import OBSERVATIONS
 from latent_combo.agent.algorithms import ALGORITHMS
-from latent_combo.config.arguments import peek, split_config
+from latent_combo.config.arguments import NONE, peek, split_config
 from latent_combo.config.image_size import image_settings
 from latent_combo.config.presets import paper_settings, preset_file
 from latent_combo.config.recipe import Recipe
@@ -49,7 +49,7 @@ class Layers:
             obs = peek(arguments, "obs", recipe.obs)
             require_same("obs", obs, recipe.obs, world_model)
         preset = known_preset(obs, chosen, algorithm)
-        folder = Path(peek(arguments, "data_dir", str(default_data_dir()))).expanduser()
+        folder = _data_folder(arguments)
         usual, dataset = str(read_settings(preset).get("dataset", Config.dataset)), peek(arguments, "dataset", "")
         own = None if recipe is None else recipe.dataset
         if own is not None:
@@ -115,6 +115,19 @@ def _require_known(what: str, name: str, known: Collection[str]) -> None:
         raise UserError(f"{what} {name!r}; it is one of {', '.join(known)}{did_you_mean(nearest(name, known))}")
 
 
+def _data_folder(arguments: list[str]) -> Path:
+    """Where datasets are looked for by name.
+
+    Without any such folder it is that of what comes with the program: a run that needs another says so itself.
+    """
+    if (named := peek(arguments, "data_dir", "")) not in NONE:
+        return Path(named)
+    try:
+        return default_data_dir()
+    except UserError:
+        return EMBEDDED
+
+
 def _is_foreign(dataset: DatasetReference) -> bool:
     """Whether a dataset is there, or where its store keeps it, in a format that does not say how images were drawn."""
     try:
@@ -126,7 +139,7 @@ def _is_foreign(dataset: DatasetReference) -> bool:
 def _pretrained(arguments: list[str]) -> tuple[str, Recipe | None]:
     """Where the fitted world model is that a command line names, or "", and what that says of itself."""
     world_model = peek(arguments, "world_model", "")
-    if world_model in ("", "null"):
+    if world_model in NONE:
         return "", None
     for argument in split_config(arguments)[1]:
         if (name := argument.split("=")[0]).startswith("--world_model_fit.") or name == "--world_model_fit":

@@ -1,10 +1,10 @@
 """The options of commands, read and checked apart from the commands, whose imports take seconds."""
 
 from argparse import Namespace
-from pathlib import Path
 
 from combo_common.cli import Parser
 from combo_common.errors import UserError
+from combo_common.paths import given_path
 from latent_combo.runtime.run_folder import config_file
 from latent_combo.runtime.weights_name import require_new
 
@@ -12,10 +12,10 @@ from latent_combo.runtime.weights_name import require_new
 def evaluate(arguments: list[str] | None = None) -> Namespace:
     """Read those of `latent_combo.evaluate`; None: this process's. Raises UserError for what is wrong, as all do."""
     parser = Parser("latent_combo.evaluate", "Score a trained policy in its environment.")
-    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("run", type=given_path, help="a run's folder")
     parser.add_argument("--episodes", type=int, default=10, help="episodes for each agent (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="the first episode's seed (default: the run's own)")
-    parser.add_argument("--video", type=Path, help="write the first agent's episode of median return to this mp4")
+    parser.add_argument("--video", type=given_path, help="write the first agent's episode of median return to this mp4")
     given = parser.parse_args(arguments)
     if given.episodes < 1:
         raise UserError(f"--episodes is {given.episodes}; at least 1 is needed")
@@ -28,7 +28,7 @@ def visualise(arguments: list[str] | None = None) -> Namespace:
     """Read those of `latent_combo.visualise`."""
     text = "Draw what a run's model predicts, what its agent values, and what it does."
     parser = Parser("latent_combo.visualise", text)
-    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("run", type=given_path, help="a run's folder")
     shown = "which held-out segments, and which episodes, are shown (default: %(default)s)"
     parser.add_argument("--seed", type=int, default=0, help=shown)
     given = parser.parse_args(arguments)
@@ -40,8 +40,8 @@ def visualise(arguments: list[str] | None = None) -> Namespace:
 def report(arguments: list[str] | None = None) -> Namespace:
     """Read those of `latent_combo.report`."""
     parser = Parser("latent_combo.report", "Put a run on one self-contained HTML page, to be sent to a colleague.")
-    parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder)")
+    parser.add_argument("run", type=given_path, help="a run's folder")
+    parser.add_argument("--out", type=given_path, help="the page (default: report.html in the run's folder)")
     given = parser.parse_args(arguments)
     config_file(given.run)
     return given
@@ -56,8 +56,8 @@ def export(arguments: list[str] | None = None) -> Namespace:
     parser = Parser("latent_combo.export", text)
     parser.add_argument("--policy", action="store_true", help="write a policy instead of the world model")
     parser.add_argument("--agent", type=int, default=0, help="whose policy, of a stack (default: %(default)s)")
-    parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("out", type=Path, help="the file to write (.safetensors), which must not be there yet")
+    parser.add_argument("run", type=given_path, help="a run's folder")
+    parser.add_argument("out", type=given_path, help="the file to write (.safetensors), which must not be there yet")
     given = parser.parse_args(arguments)
     config_file(given.run)
     require_new(given.out)

@@ -14,6 +14,7 @@ import jsonargparse
 
 from combo_common.commands import program
 from combo_common.errors import UserError
+from combo_common.paths import given_path
 from combo_common.suggest import did_you_mean, nearest, nearest_by_last_word
 from combo_common.validation import choices, with_group
 from latent_combo.config.schema import Config
@@ -65,18 +66,49 @@ def read(arguments: list[str]) -> dict[str, Any]:
 
 
 def _namespace(arguments: list[str]) -> jsonargparse.Namespace:
-    namespace = parser().parse_args([_with_new_names(argument) for argument in arguments])
+    namespace = parser().parse_args([_as_read(argument) for argument in arguments])
     namespace.pop("config", None)
     namespace.pop("resume", None)
     return namespace
 
 
-def _with_new_names(argument: str) -> str:
-    """An option; one that names a file with settings by names of before holds its settings by the new ones instead."""
-    path = Path(argument.removeprefix("--config=")).expanduser()
-    if not argument.startswith("--config=") or not path.is_file() or not has_old_names(path):
+def _as_read(argument: str) -> str:
+    """An option; one that names a file holds what that says instead, where the parser would read something else."""
+    if not argument.startswith("--config="):
         return argument
-    return f"--config={json.dumps(read_settings(path), default=str)}"  # a date in a name of a folder, for one
+    path = given_path(argument.removeprefix("--config="))
+    if not path.is_file():
+        return argument
+    said = settings_in(path)
+    if not has_old_names(path) and said == read_settings(path) and None not in said.values():
+        return f"--config={path}"
+    return f"--config={json.dumps(said, default=str)}"  # a date in a name of a folder, for one
+
+
+def settings_in(path: Path) -> dict[str, Any]:
+    """What a file says, nested as there; what is left empty and can not be null is not said.
+
+    Raises UserError if it is no file of settings.
+    """
+    return _without_empty(read_settings(path))
+
+
+def _without_empty(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            said[key] = _without_empty(value, f"{prefix}{key}.")
+        elif value is not None or may_be_null(f"{prefix}{key}"):
+            said[key] = value
+    return said
+
+
+def may_be_null(name: str) -> bool:
+    """Whether null is a value of a setting, by its dotted name; of what is none it is, so that its name is refused."""
+    kinds = setting_types()
+    return (name not in kinds and not any(known.startswith(f"{name}.") for known in kinds)) or type(None) in get_args(
+        kinds.get(name)
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from combo_common.versions import versions
 from latent_combo.config.recipe import METADATA, Recipe
 from latent_combo.evaluation.result import Result
 from latent_combo.runtime import checkpoint
-from latent_combo.runtime.run_folder import SETTINGS, WORLD_MODEL
+from latent_combo.runtime.run_folder import SETTINGS, WORLD_MODEL, read_fingerprint
 from latent_combo.runtime.settings_file import read_settings
 from latent_combo.runtime.weights_file import Weights, read_metadata, read_weights, write_weights
 from latent_combo.runtime.weights_name import SUFFIX
@@ -118,6 +118,7 @@ def _recipe_of_run(run: Path, state: dict[str, Any]) -> Recipe:
             world_model_fit=settings["world_model_fit"],
             versions=versions() if result is None else result.versions,
             metrics=None if result is None else result.world_model.to_json() or None,
+            fingerprint=read_fingerprint(run),
         )
     except (LookupError, TypeError) as error:
         raise UserError(f"{run / SETTINGS} is not of this version of the program: it lacks {error}") from error

@@ -45,6 +45,8 @@ class Recipe:
     """The versions of the program, and of what it stands on, that fitted the model."""
     metrics: dict[str, Any] | None
     """What the run's result.json has of the world model; None for a run without a result."""
+    fingerprint: str | None = None
+    """What the data of the fit are known by; None where nobody knows."""
 
     @classmethod
     def of_settings(cls, settings: Mapping[str, Any], **known: Any) -> "Recipe":
@@ -75,6 +77,7 @@ class Recipe:
             _require("split_seed", said["split_seed"], int)
             _require("validation_fraction", said["validation_fraction"], float)
             _require("steps", said["steps"], int, type(None))
+            _require("fingerprint", said.get("fingerprint"), str, type(None))
             for name, value in recipe.settings().items():
                 if name.startswith(GROUPS[said["obs"]]):
                     _require_numbers(name, value)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from combo_common.paths import path_text
 from combo_common.validation import require_choices, require_not_negative, require_positive
 from data.locate import default_data_dir
 from envs.registry import whole_name
@@ -14,6 +15,9 @@ from latent_combo.diagnostics.settings import ViewsConfig
 from latent_combo.evaluation.settings import ScoreConfig
 from latent_combo.latents.settings import EncodeConfig
 from latent_combo.world_model.settings import EnsembleConfig, FitConfig, RecurrentConfig
+
+PATHS = ("out", "dataset", "data_dir", "world_model")
+"""Settings that are paths, or may be: `~` in them is the home folder."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,14 @@ class Config:
     @property
     def data_folder(self) -> Path:
         """Where this run's datasets and caches live."""
-        return Path(self.data_dir).expanduser() if self.data_dir else default_data_dir()
+        return Path(self.data_dir) if self.data_dir else default_data_dir()
 
     def __post_init__(self) -> None:
         require_choices(self)
         object.__setattr__(self, "task", whole_name(self.task))
+        for name in PATHS:
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, path_text(value))
         if self.algorithm not in ALGORITHMS:  # which are open to more, and so no Literal
             raise ValueError(f"algorithm is {self.algorithm!r}; it is one of {', '.join(ALGORITHMS)}")
         for name, needed in ALGORITHMS[self.algorithm].settings.items():

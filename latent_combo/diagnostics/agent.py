@@ -1,5 +1,6 @@
 """The views of an agent: what it values, what it expects, and what the model would have come of other actions."""
 
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -56,12 +57,14 @@ def show_films(gallery: MediaWriter, task: Task, look: str, score: Score, step: 
 
     Where nothing can be drawn, as on a machine without a GL library, a line says so.
     """
-    for name, physics, title in (
-        (MEDIAN, score.physics, score.filmed),
-        (WORST, score.worst_physics, score.filmed_worst),
+    if score.median is None or score.worst is None:
+        return  # no episode was played, which the result says
+    for name, episode, title in (
+        (MEDIAN, score.median, score.filmed),
+        (WORST, score.worst, score.filmed_worst),
     ):
         try:
-            frames, rate = film(task, look, physics)
+            frames, rate = film(task, look, episode)
         except UserError as error:
             print(f"no film of the policy: {error}")
             return
@@ -82,7 +85,10 @@ class AgentViews:
         model: WorldModel,
         agent: ConservativeActorCritic,
         observation_spec: ObservationSpec,
+        simulate: bool = True,
     ) -> None:
+        """Draw with what an agent values; without `simulate` no environment is made."""
+        self.simulate = simulate
         self.context, self.gallery, self.pieces = context, context.gallery, context.pieces
         self.model, self.agent, self.observation_spec = model, agent, observation_spec
 
@@ -90,16 +96,20 @@ class AgentViews:
         """Draw all, and keep it in the run's folder. Returns the figures that sum it up."""
         found = {"validation_episodes": float(self.pieces.episodes)}
         found |= self.conservatism(dataset, horizon, played, step)
-        branches = None
-        if self.pieces.physics is not None:
-            branches = Branches(self.context.task, self.observation_spec)
-        try:
-            for steps in CALIBRATION_STEPS:
-                found |= self.calibration(branches, steps, step)
-            self.counterfactual_picture(branches, step)
-        finally:
-            if branches is not None:
-                branches.close()
+        if self.simulate and self.pieces.physics is not None:
+            try:
+                with closing(Branches(self.context.task, self.observation_spec)) as branches:
+                    return found | self.compared(branches, step)
+            except UserError as error:
+                print(f"no outcomes of other actions in the views: {error}")
+        return found | self.compared(None, step)
+
+    def compared(self, branches: Branches | None, step: int) -> dict[str, float]:
+        """What the model says against what happened; other actions than the data's only where they can be tried."""
+        found: dict[str, float] = {}
+        for steps in CALIBRATION_STEPS:
+            found |= self.calibration(branches, steps, step)
+        self.counterfactual_picture(branches, step)
         return found
 
     def conservatism(

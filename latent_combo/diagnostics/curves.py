@@ -138,13 +138,15 @@ def _returns(axes: Axes, series: Series, result: Result | None) -> None:
         points, own = series[key], agents[index] if index < len(agents) else None
         label = f"agent {own.label if own and own.label else index}: interim"
         (line,) = axes.plot([s for s, _ in points], [v for _, v in points], marker=".", label=label)
-        if own is not None:
+        if own is not None and own.return_mean is not None:
             label = f"final score, {len(own.returns)} episodes" if index == 0 else ""
             star: Any = {"marker": "*", "markersize": 12, "linestyle": ""}
             axes.plot([points[-1][0] * 1.03], [own.return_mean], color=line.get_color(), label=label or None, **star)
     if result is not None and keys:
         draw_references(axes, result)
-    empty = "no interim evaluations" if result is not None else "nothing logged yet"
+    empty = "nothing logged yet"
+    if result is not None:
+        empty = "no interim evaluations" if result.episodes else "no episode was played"
     finish(axes, "Return", "update", "return", empty)
 
 

@@ -15,11 +15,13 @@ MAX_JITTER = 0.28
 
 
 def draw_references(axes: Axes, result: Result, upright: bool = False) -> None:
-    """Lines at the returns of the expert, of the dataset's mean and of a random policy."""
+    """Lines at the returns of the expert, of the dataset's mean and of a random policy, as far as they are known."""
     line = axes.axvline if upright else axes.axhline
-    line(result.expert_return, color=GREY, linestyle="-.", label="expert")
+    if result.expert_return is not None:
+        line(result.expert_return, color=GREY, linestyle="-.", label="expert")
     line(result.dataset_return_mean, color=BLACK, linestyle="--", label="mean of the dataset")
-    line(result.random_return, color=GREY, linestyle=":", label="random policy")
+    if result.random_return is not None:
+        line(result.random_return, color=GREY, linestyle=":", label="random policy")
 
 
 def draw_episodes(result: Result) -> Figure:
@@ -40,6 +42,8 @@ def draw_episodes(result: Result) -> Figure:
             label="an episode" if first else None,
         )
         mean = "mean of the agent" if first else None
+        if agent.return_mean is None:
+            continue
         axes.plot([agent.return_mean] * 2, [row - 0.4, row + 0.4], color=VERMILION, linewidth=2, label=mean)
     draw_references(axes, result, upright=True)
     axes.set_yticks(range(len(agents)), [named(row, agent.label) for row, agent in enumerate(agents)])

@@ -38,8 +38,10 @@ class View:
     """The file of a run of states, where it is another; empty where such a run has none."""
 
 
+POLICY = "The policy"
+"""The section of what the policy was seen to do."""
 VIEWS = {
-    "The policy": (
+    POLICY: (
         View(
             f"{CLIPS}/policy.mp4",
             "An episode of the first agent",
@@ -186,6 +188,10 @@ def notices(run: Path, result: Result | None, missing: list[str]) -> list[str]:
         said.append(f"This run was made with latent-combo {made}; this page with {here}.")
     if not (run / RESULT).exists():
         said.append(f"This run is not finished, and has no score. Go on with: {command('train', '--resume', run)}")
+    if result is not None and (unplayed := result.unplayed()):
+        said.append(f"Episodes: {unplayed}. Play some with: {command('evaluate', run)}")
+    if result is not None and not result.episodes:
+        missing = [title for title in missing if title not in {view.title for view in VIEWS[POLICY]}]
     if missing:
         listed = "; ".join(missing)
         said.append(f"Not drawn: {listed}. Draw what there is with: {command('visualise', run)}")
@@ -212,7 +218,7 @@ def write_report(run: Path, curves: Panels | None = None, known: Sequence[str] =
         run=run.resolve().name,
         result=result,
         notices=said,
-        episodes=png_uri(draw_episodes(result)) if result is not None and result.agents else None,
+        episodes=png_uri(draw_episodes(result)) if result is not None and result.episodes and result.agents else None,
         curves=[png_uri(panel) for panel in curves or []],
         sections=shown,
         config=config.read_text(errors="replace"),

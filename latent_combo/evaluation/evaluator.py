@@ -6,12 +6,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from combo_common.errors import UserError
 from envs.task import ObservationSpec, Task
-from envs.vector_env import SubprocessVectorEnv, SyncVectorEnv, make_vector_env
+from envs.vector_env import CRASHED, SubprocessVectorEnv, SyncVectorEnv, described, make_vector_env
 from latent_combo.evaluation.policy import Policy
-from latent_combo.evaluation.score import Score, median_episode
+from latent_combo.evaluation.score import Failure, PlayedEpisode, Score, median_episode
 from latent_combo.evaluation.settings import ScoreConfig
 from latent_combo.world_model.base import Segment
+
+SAID = 3
+"""Failed episodes that a line each names; a result names all."""
 
 
 class Evaluator:
@@ -51,19 +55,44 @@ class Evaluator:
     def play(self, policy: Policy, seed: int, episodes: int, record: int = 0) -> Score:
         """Play the episodes `seed`, `seed` + 1, ... with each agent; the first `record` of the first agent's are kept.
 
-        Every agent meets the same starts.
+        Every agent meets the same starts. An environment that raises, or returns what is no observation or reward,
+        costs that episode alone: it does not count, a line says which it was, and the others go on.
         """
         count, recorder = self.num_agents * episodes, _Recorder(min(record, episodes))
-        copies = self._environments(count)
-        observation, physics = copies.reset([seed + i % episodes for i in range(count)])
-        states = [physics[:episodes]]
+        if not count:
+            nothing = np.zeros((self.num_agents, 0))
+            return Score(nothing, None, None, nothing)
+        failures: dict[int, Failure] = {}
+        try:
+            copies = self._environments(count)
+            observation, physics, failed = copies.reset([seed + i % episodes for i in range(count)])
+        except Exception as error:  # where no environment can be made, too, the policy is kept
+            reason = described(error)
+            failures = {i: Failure(i // episodes, seed + i % episodes, 0, reason) for i in range(count)}
+            self._report(failures, count)
+            unplayed = np.full((self.num_agents, episodes), np.nan)
+            return Score(unplayed, None, None, unplayed, None, tuple(failures.values()))
+
+        def note_failures(step: int, wrong: NDArray[np.object_], counts: NDArray[np.bool_]) -> None:
+            for i in np.flatnonzero((wrong != "") & counts).tolist():
+                failures[i] = Failure(i // episodes, seed + i % episodes, step, str(wrong[i]))
+
+        states, taken, lengths = [physics[:episodes]], list[NDArray[np.float32]](), np.zeros(episodes, np.int64)
         policy.reset(episodes, seed)
         recorder.begin(observation)
         returns, last, alive = np.zeros(count), np.zeros(count), np.ones(count, bool)
-        for _ in range(self.task.horizon):
+        note_failures(0, failed, alive)
+        alive &= failed == ""
+        for step in range(self.task.horizon):
             seen = torch.from_numpy(observation).unflatten(0, (self.num_agents, episodes))
             actions = policy.act(seen).flatten(0, 1).numpy()
-            stepped, reward, terminated, physics = copies.step(actions)
+            try:
+                stepped, reward, terminated, truncated, physics, failed = copies.step(actions)
+            except UserError as error:  # of all processes
+                note_failures(step, np.full(count, str(error), object), alive)
+                break
+            note_failures(step, failed, alive)
+            alive &= failed == ""
             # An episode that has ended stays as it was; what its copy goes on to do counts for nothing.
             moved = alive.reshape(-1, *[1] * (observation.ndim - 1))
             observation = np.where(moved, stepped, observation)
@@ -71,13 +100,35 @@ class Evaluator:
             last = np.where(alive, reward, last)
             states.append(np.where(alive[:episodes, None], physics[:episodes], states[-1]))
             recorder.note(observation, actions, reward * alive, alive & terminated)
-            alive &= ~terminated
+            taken.append(actions[:episodes])
+            lengths[alive[:episodes]] = len(taken)
+            alive &= ~(terminated | truncated)
             if not alive.any():
                 break
+        returns[list(failures)] = np.nan
         by_agent = returns.reshape(self.num_agents, episodes)
-        told = np.stack(states, 1)
-        median, worst = median_episode(by_agent[0]), int(by_agent[0].argmin())
-        return Score(by_agent, told[median], told[worst], last.reshape(by_agent.shape), recorder.segment())
+        told, ended = np.stack(states, 1), np.flatnonzero(np.isfinite(by_agent[0]))
+        median = worst = None
+        if len(ended):
+            own = by_agent[0][ended]
+            chosen = (int(ended[median_episode(own)]), int(ended[int(own.argmin())]))
+            again = None if self.task.physics_dim else np.stack(taken, 1)
+            median, worst = (
+                PlayedEpisode(seed + i, told[i], None if again is None else again[i, : lengths[i]]) for i in chosen
+            )
+        self._report(failures, count)
+        recorded = recorder.segment(ended)
+        return Score(by_agent, median, worst, last.reshape(by_agent.shape), recorded, tuple(failures.values()))
+
+    def _report(self, failures: dict[int, Failure], count: int) -> None:
+        """Say which episodes do not count; copies that a crash took along are made anew for the next score."""
+        if not failures:
+            return
+        print(f"{len(failures)} of {count} episodes ended with an error of the environment, and do not count:")
+        for failure in list(failures.values())[:SAID]:
+            print(f"  {failure}", flush=True)
+        if any(failure.reason == CRASHED for failure in failures.values()):
+            self.close()
 
     def _environments(self, count: int) -> SyncVectorEnv | SubprocessVectorEnv:
         """At least `count` copies."""
@@ -120,12 +171,13 @@ class _Recorder:
             self.seen.append(observation[kept].copy())
             self.steps.append((action[kept], reward[kept].astype(np.float32), ended[kept]))
 
-    def segment(self) -> Segment | None:
-        """The episodes in Dreamer indexing (B, T+1, ...); None where none were to be kept."""
-        if not self.episodes:
+    def segment(self, ended: NDArray[np.int64]) -> Segment | None:
+        """The episodes that `ended` as they should, in Dreamer indexing (B, T+1, ...); None where there are none."""
+        kept = ended[ended < self.episodes]
+        if not len(kept):
             return None
-        columns = [torch.from_numpy(np.stack(column, 1)) for column in zip(*self.steps, strict=True)]
+        columns = [torch.from_numpy(np.stack(column, 1)[kept]) for column in zip(*self.steps, strict=True)]
         action, reward, terminal = (torch.cat([torch.zeros_like(column[:, :1]), column], 1) for column in columns)
         is_first = torch.zeros_like(terminal)
         is_first[:, 0] = True
-        return Segment(torch.from_numpy(np.stack(self.seen, 1)), action, reward, is_first, terminal)
+        return Segment(torch.from_numpy(np.stack(self.seen, 1)[kept]), action, reward, is_first, terminal)

@@ -11,13 +11,14 @@ from typing import Any
 
 from combo_common.commands import command
 from combo_common.errors import UserError
+from combo_common.figures import figure
 from combo_common.files import write_atomically
 from combo_common.symbols import plus_minus
 from combo_common.versions import versions
 from envs.task import Task
 from latent_combo.evaluation.fields import FieldError, read_fields
 from latent_combo.evaluation.interim import InterimScores
-from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult
+from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult, mean_of
 from latent_combo.evaluation.score import Score
 from latent_combo.evaluation.vd4rl import vd4rl_score
 from latent_combo.runtime.renamed import result_now
@@ -44,11 +45,13 @@ class Result:
     agent: dict[str, Any] = field(default_factory=dict)
     """See `Setting` for these six."""
     episodes: int
-    """Scored episodes of all agents together."""
-    return_mean: float
-    return_std: float
-    normalised_score: float
-    """Of `return_mean`: 0 is a random policy, 100 an expert."""
+    """Episodes of all agents together that were played to their end, and are what the scores are of."""
+    failed: list[str] = field(default_factory=list)
+    """Episodes that do not count, since their environment ended them with an error: agent, seed, step and error."""
+    return_mean: float | None
+    return_std: float | None
+    normalised_score: float | None
+    """Of `return_mean`: 0 is a random policy, 100 an expert; None, as these two, where no episode was played."""
     vd4rl_score: float | None = None
     """V-D4RL's, a tenth of `return_mean`; None for a task that is not dm_control's."""
     success_rate: float | None = None
@@ -57,13 +60,13 @@ class Result:
     dataset_return_max: float | None = None
     dataset_return_drawn: float | None = None
     """See `DatasetReturns`; None in a file of an older version."""
-    random_return: float
-    expert_return: float
-    """What scores are normalised by."""
-    dataset_normalised_score: float
+    random_return: float | None
+    expert_return: float | None
+    """What scores are normalised by; None where nobody measured them, and then there are no normalised scores."""
+    dataset_normalised_score: float | None
     """Of `dataset_return_mean`."""
-    random_normalised_score: float = RANDOM
-    expert_normalised_score: float = EXPERT
+    random_normalised_score: float | None = RANDOM
+    expert_normalised_score: float | None = EXPERT
     agents: list[AgentResult]
     evaluations: InterimScores = field(default_factory=InterimScores)
     world_model: WorldModelResult = field(default_factory=WorldModelResult)
@@ -95,14 +98,16 @@ class Result:
         seconds: dict[str, float],
     ) -> "Result":
         """From the run's parts: all but what the last views find."""
-        mean = float(score.returns.mean())
+        counted = score.counted
+        mean = mean_of(counted)
         return cls(
             task=task.name,
             **vars(setting),
-            episodes=int(score.returns.size),
+            episodes=int(counted.size),
+            failed=[str(failure) for failure in score.failures],
             return_mean=mean,
-            return_std=float(score.returns.std()),
-            normalised_score=task.normalised_score(mean),
+            return_std=None if mean is None else float(counted.std()),
+            normalised_score=None if mean is None else task.normalised_score(mean),
             vd4rl_score=vd4rl_score(task, mean),
             success_rate=score.success_rate(task),
             dataset_return_mean=dataset.mean,
@@ -111,6 +116,8 @@ class Result:
             random_return=task.random_return,
             expert_return=task.expert_return,
             dataset_normalised_score=task.normalised_score(dataset.mean),
+            random_normalised_score=RANDOM if task.has_references else None,
+            expert_normalised_score=EXPERT if task.has_references else None,
             agents=list(agents),
             evaluations=evaluations,
             world_model=world_model,
@@ -130,8 +137,17 @@ class Result:
         return bool(self.diagnostics)
 
     def scores(self) -> dict[str, float]:
-        """The figures that sum it up, by their names."""
-        return {name: float(getattr(self, name)) for name in ("return_mean", "return_std", "normalised_score")}
+        """The figures that sum it up, by their names; none where no episode was played."""
+        found = {name: getattr(self, name) for name in ("return_mean", "return_std", "normalised_score")}
+        return {name: float(value) for name, value in found.items() if value is not None}
+
+    def unplayed(self) -> str:
+        """What there is to say of episodes that were not played, or not to their end; empty where all were."""
+        if self.failed:
+            rest = f"; the score is of the other {self.episodes}" if self.episodes else "; there is no score"
+            more = f", and {len(self.failed) - 1} more (result.json)" if len(self.failed) > 1 else ""
+            return f"{len(self.failed)} ended with an error of the environment: {self.failed[0]}{more}{rest}"
+        return "" if self.episodes else "no episode was played (score.episodes is 0): there is no score"
 
     def to_json(self) -> dict[str, Any]:
         """What `result.json` holds."""
@@ -166,20 +182,36 @@ class Result:
     def __str__(self) -> str:
         """A few lines for people."""
         differ = any(agent.settings for agent in self.agents)
-        agents = ", ".join(f"{a.return_mean:.1f}" + (f" ({a.label})" if differ else "") for a in self.agents)
+        means = [figure(agent.return_mean, missing="none") for agent in self.agents]
+        labels = [f" ({agent.label})" if differ else "" for agent in self.agents]
+        agents = ", ".join(f"{mean}{label}" for mean, label in zip(means, labels, strict=True))
         most = "" if self.dataset_return_max is None else f" (at most {self.dataset_return_max:.1f}{self._drawn()})"
         lines = [
-            f"return      {self.return_mean:.1f} {plus_minus()} {self.return_std:.1f} over {self.episodes} episodes "
-            f"({'of different settings' if differ else 'each agent'}: {agents})",
-            f"dataset     {self.dataset_return_mean:.1f}{most}   random {self.random_return:.1f}   "
-            f"expert {self.expert_return:.1f}",
-            f"normalised  {self.normalised_score:.1f}"
-            + ("" if self.success_rate is None else f"   success {self.success_rate:.0%}"),
+            f"return      {figure(self.return_mean)} {plus_minus()} {figure(self.return_std)} "
+            f"over {self.episodes} episodes "
+            f"({'of different settings' if differ else 'each agent'}: {agents})"
+            if self.episodes
+            else "return      none",
+            *([f"episodes    {self.unplayed()}"] if self.unplayed() else []),
+            f"dataset     {self.dataset_return_mean:.1f}{most}{self._references()}",
+            *self._shares(),
             *([] if self.vd4rl_score is None else [f"V-D4RL      {self.vd4rl_score:.1f} (return / 10)"]),
             f"prediction  {self._prediction()}",
             f"time        {', '.join(f'{name} {s:.0f} s' for name, s in self.seconds.items())}",
         ]
         return "\n".join(lines)
+
+    def _references(self) -> str:
+        """The returns of a random policy and of the expert, where somebody measured them."""
+        known = {"random": self.random_return, "expert": self.expert_return}
+        return "".join(f"   {of} {value:.1f}" for of, value in known.items() if value is not None)
+
+    def _shares(self) -> list[str]:
+        """The normalised score, and the share of successes, as far as they are known, on one line."""
+        normalised = self.random_return is not None and self.expert_return is not None
+        told = [f"normalised  {figure(self.normalised_score)}"] if normalised else []
+        told += [] if self.success_rate is None else [f"success {self.success_rate:.0%}"]
+        return ["   ".join(told)] if told else []
 
     def describe(self, out: str) -> str:
         """The same, and where the run's files are."""
@@ -212,7 +244,9 @@ class Result:
 def _typed(said: dict[str, Any]) -> dict[str, Any]:
     """A result as JSON has it, with its parts as classes. Raises FieldError for a part that is none."""
     said = result_now(said)
-    made = {**said, "dataset_normalised_score": said.get("dataset_normalised_score", _of_dataset(said))}
+    made = {**said}
+    if "dataset_normalised_score" not in said:
+        made["dataset_normalised_score"] = _of_dataset(said)
     if "evaluations" in said:
         made["evaluations"] = InterimScores(**read_fields(InterimScores, said["evaluations"]))
     if isinstance(said.get("seconds"), dict):

@@ -56,12 +56,12 @@ class AgentResult:
     settings: dict[str, Any] = field(default_factory=dict)
     """The settings in which it differs from other agents of the stack."""
     returns: list[float] = field(default_factory=list)
-    """The undiscounted return of every scored episode, in order of their seeds."""
-    return_mean: float
-    """Mean over its episodes."""
-    return_std: float = 0.0
+    """The undiscounted return of every episode that counts, in order of their seeds."""
+    return_mean: float | None
+    """Mean over its episodes; None, as the next two, where none was played."""
+    return_std: float | None = 0.0
     """Standard deviation over its episodes."""
-    normalised_score: float
+    normalised_score: float | None
     """0 is a random policy, 100 an expert."""
     last_fifth_std_over_mean: float | None = None
     """Coefficient of variation of its interim scores in the last fifth of training; None for fewer than two."""
@@ -78,14 +78,16 @@ class AgentResult:
         coefficient_of_variation: float | None,
         regulariser: float | None,
     ) -> "AgentResult":
-        """From its E returns (E,); for the rest see the fields."""
+        """From its E returns (E,), NaN of episodes that do not count; for the rest see the fields."""
+        returns = returns[np.isfinite(returns)]
+        mean = mean_of(returns)
         return cls(
             label=label,
             settings=settings,
             returns=[float(value) for value in returns],
-            return_mean=float(returns.mean()),
-            return_std=float(returns.std()),
-            normalised_score=task.normalised_score(float(returns.mean())),
+            return_mean=mean,
+            return_std=None if mean is None else float(returns.std()),
+            normalised_score=None if mean is None else task.normalised_score(mean),
             last_fifth_std_over_mean=coefficient_of_variation,
             regulariser=regulariser,
         )
@@ -126,3 +128,8 @@ class WorldModelResult:
             one_step={name: value for name, value in rest.items() if name not in open_loop},
             features=features,
         )
+
+
+def mean_of(returns: NDArray[np.float64]) -> float | None:
+    """The mean of returns (N,); None of none."""
+    return float(returns.mean()) if returns.size else None

@@ -10,7 +10,8 @@ class ScoreConfig:
     """How policies are scored."""
 
     episodes: int = 10
-    """Episodes of the final score, per agent."""
+    """Episodes of the final score, per agent. With 0 no environment is made, during training neither, and the run has
+    no score."""
     episodes_during_training: int = 3
     """Episodes of each evaluation during training, per agent; the last one plays as many as the final score, where
     those are more."""
@@ -34,8 +35,10 @@ class ScoreConfig:
         return max(self.episodes, self.last_episodes)
 
     def __post_init__(self) -> None:
-        require_positive(self, "episodes", "episodes_during_training", "processes")
-        require_not_negative(self, "seed", "seed_during_training")
+        require_positive(self, "episodes_during_training", "processes")
+        require_not_negative(self, "episodes", "seed", "seed_during_training")
+        if not self.episodes:
+            return
         apart = abs(self.seed - self.seed_during_training)
         if apart < (self.episodes if self.seed < self.seed_during_training else self.episodes_during_training):
             raise ValueError(

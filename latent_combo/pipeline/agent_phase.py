@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 
 from combo_common.seeding import generator
@@ -59,10 +60,13 @@ def fit_agent(
 
     def score_interim(agent: ConservativeActorCritic, step: int) -> None:
         score = evaluator.interim(policy_of(session, model, agent), last=step == config.updates)
-        evaluations.add(step, score.returns.mean(1).tolist())
+        if not score.played.any(1).all():
+            return  # the evaluator has said why
+        evaluations.add(step, np.nanmean(score.returns, 1).tolist())
         session.log.write(PHASE, step, {"score": torch.tensor(evaluations.returns[-1])})
 
-    due = evaluation_steps(config.updates, config.evaluations)
+    played = session.config.score.episodes > 0
+    due = evaluation_steps(config.updates, config.evaluations) if played else set()
     meter = Meter("updates", 1.0, update_flops(agent, dataset), device)
     train_phase(
         session,

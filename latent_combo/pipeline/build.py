@@ -135,5 +135,12 @@ def _require_terminations(weights: Weights, task: Task, path: Path) -> None:
 
 def build_agent(config: Config, task: Task, feature_dim: int, device: torch.device) -> ConservativeActorCritic:
     """A stack of agents with fresh weights, the same for the same seed."""
+    members = config.agent.members()
     with initial_weights(config.seed, "agent"):
-        return ConservativeActorCritic(config.agent.members(), feature_dim, task.action_dim, device)
+        agent = ConservativeActorCritic(members, feature_dim, task.action_dim, device)
+    for index, own in enumerate(members):
+        if own.initial_seed is not None:
+            assert isinstance(own.initial_seed, int)
+            with initial_weights(own.initial_seed, "agent"):
+                agent.begin_as(index, ConservativeActorCritic([own], feature_dim, task.action_dim, device))
+    return agent

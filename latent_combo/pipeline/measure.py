@@ -88,7 +88,7 @@ def show(
     """Draw the trained agents and the first one's film; returns the figures that sum the views up."""
     config, updates = session.config, session.config.agent_fit.updates
     with session.timer.section("views"):
-        views = AgentViews(shown, model, agent, config.observation_spec)
+        views = AgentViews(shown, model, agent, config.observation_spec, simulate=config.score.episodes > 0)
         found = views.after(dataset, config.agent_fit.rollout_length, score.recorded, updates)
         show_films(session.gallery, session.task, config.look, score, updates)
         session.gallery.wait()

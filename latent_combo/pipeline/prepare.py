@@ -8,6 +8,7 @@ from data.split import Split, split_episodes
 from latent_combo.config.recipe import Recipe
 from latent_combo.pipeline.build import load_pretrained
 from latent_combo.pipeline.checks import check_endings, check_learnable, check_lengths
+from latent_combo.pipeline.same_data import require_data_of, require_same_data
 from latent_combo.pipeline.session import Session
 from latent_combo.runtime.run_folder import WORLD_MODEL
 from latent_combo.world_model.base import WorldModel
@@ -30,6 +31,8 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
         data = load(
             config.dataset, session.task, config.observation_spec, config.data_folder, storage, config.skip_corrupt
         )
+    if session.resumes:
+        require_same_data(session.out, config, data)
     pixels = config.observation_spec.pixels
     learned = config.rssm.discount_head if pixels else session.task.termination == LEARNED
     check_endings(data, session.task, config.dataset, learned)
@@ -39,6 +42,7 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
         own = session.resumes and (session.out / WORLD_MODEL).exists()
         source = session.out if own else Path(config.world_model)
         pretrained = load_pretrained(source, config, session.task, session.device)
+        require_data_of(pretrained[1], config, data)
     elif learned:
         check_learnable(data, split.train, config.world_model_fit.length, config.dataset)
     check_lengths(data, *split, config.world_model_fit.length if pretrained is None else LEAST_LENGTH)

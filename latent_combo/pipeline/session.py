@@ -15,6 +15,7 @@ from combo_common.commands import command
 from combo_common.errors import StoppedError, UserError
 from combo_common.files import write_atomically
 from combo_common.progress import progress_bar
+from envs import gl
 from envs.registry import get_task
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config.saved import save_config
@@ -43,6 +44,7 @@ class Session:
     """What the phases of a run share."""
 
     def __init__(self, config: Config, interrupt: Interrupt, resume: bool) -> None:
+        gl.chosen_by_user()  # which raises before the hours of training, not at the first score
         self.interrupt = interrupt
         self.task = get_task(config.task)
         self.device = choose_device(config.device)

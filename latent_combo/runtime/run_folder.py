@@ -1,5 +1,6 @@
 """Where things are in a run's folder: for those who write them, and for those who read them without what that takes."""
 
+import json
 from pathlib import Path
 
 from combo_common.errors import UserError
@@ -7,6 +8,8 @@ from combo_common.errors import UserError
 SETTINGS = "config.yaml"
 WORLD_MODEL = "checkpoints/world_model.pt"
 AGENT = "checkpoints/agent.pt"
+DATASET = "dataset.json"
+"""What the data are known by."""
 METRICS = "metrics.csv"
 HEADER = ("phase", "step", "name", "value")
 """Its columns."""
@@ -26,3 +29,15 @@ def config_file(run: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{run} is not a run: it has no {SETTINGS}")
     return path
+
+
+def read_fingerprint(run: Path) -> str | None:
+    """What a run's data are known by; None where it does not say. Raises UserError for a file that is damaged."""
+    path = run / DATASET
+    try:
+        told = json.loads(path.read_text())["fingerprint"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} can not be read ({error}); restore it, or remove it to go on unchecked") from error
+    return str(told)

@@ -1,0 +1,104 @@
+"""A run on a task of somebody's own: nobody measured its references, and its simulator cannot be set back."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_gymnasium import Point
+
+import latent_combo
+from data.formats.manifest import describe
+from data.formats.native import write_dataset
+from data.simulate.rollout import PolicySpec, played_episodes
+from envs import registry
+from envs.adapters.gymnasium import gymnasium_task
+from envs.registry import register
+from envs.task import ObservationSpec, Task
+from envs.vector_env import make_vector_env
+from latent_combo.diagnostics.page import write_report
+from latent_combo.evaluate import scores
+from latent_combo.evaluation.film import film
+from latent_combo.evaluation.score import PlayedEpisode, Score
+from latent_combo.runtime.media import MediaWriter
+
+SETTINGS = {
+    "obs": "state",
+    "world_model_fit": {"steps": 20, "batch": 70, "validate_every": 10},
+    "ensemble": {"hidden": 16, "weight_decay": [1e-5, 1e-5, 1e-5]},
+    "agent": {"batch": 16, "network": {"hidden": 16}, "actor_network": {"hidden": 16}},
+    "agent_fit": {"updates": 8, "warm_up": 2, "evaluations": 2, "rollout_batch_size": 10, "rollout_every": 4},
+    "score": {"episodes": 3, "episodes_during_training": 1},
+    "views": {"every": 0, "clips": 1, "segments": 8, "episodes": 2},
+    **{"device": "cpu", "products": "mkl"},
+}
+
+
+@pytest.fixture(scope="module")
+def point() -> Iterator[Task]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(registry, "_registered", {})
+        yield register(gymnasium_task("point", Point, ("place", "velocity"), horizon=60, image_size=16))
+
+
+@pytest.fixture(scope="module")
+def run(point: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    episodes = list(played_episodes(point, PolicySpec(), 8, seed=0))
+    write_dataset(folder / "point", episodes, replace(describe(point, "random", 0, {}), image_size=16, look="fast"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(MediaWriter, "_submit", lambda gallery, work: None)
+        config = latent_combo.make_config(
+            dataset=str(folder / "point"), out=str(folder / "run"), data_dir=str(folder), **SETTINGS
+        )
+        latent_combo.train(config)
+    return folder / "run"
+
+
+def test_scores_are_returns_alone_where_nobody_measured_references(run: Path) -> None:
+    told = json.loads((run / "result.json").read_text())
+    assert told["task"] == "point" and told["return_mean"] > 0.0
+    for unknown in ("normalised_score", "random_return", "expert_return", "dataset_normalised_score"):
+        assert told[unknown] is None, unknown
+    assert told["agents"][0]["normalised_score"] is None
+    result = latent_combo.load_run(run).result
+    assert result is not None and "normalised" not in str(result) and "random" not in str(result)
+    page = write_report(run).read_text()
+    assert "normalised 0" not in page and "<td>expert</td>" not in page and "<td>mean of the dataset</td>" in page
+
+
+def test_evaluate_says_that_there_are_no_references(run: Path) -> None:
+    returns = np.array([[1.0, 2.0, 3.0]])
+    said = scores(latent_combo.load_run(run), Score(returns, None, None, np.zeros_like(returns)))
+    assert said.splitlines()[-1] == "random policy unknown, expert unknown: no normalised score"
+    assert "normalised " not in said.splitlines()[0] + said.splitlines()[1]
+
+
+def test_an_episode_is_filmed_by_playing_it_again(point: Task) -> None:
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1.0, 1.0, (12, 2)).astype(np.float32)
+    frames, _ = film(point, "fast", PlayedEpisode(5, np.zeros((13, 0)), actions))
+    again, _ = film(point, "fast", PlayedEpisode(5, np.zeros((13, 0)), actions))
+    np.testing.assert_array_equal(frames, again)
+    assert frames.shape == (13, 256, 256, 3) and (frames[0] != frames[-1]).any()
+
+
+def test_an_environment_is_not_stepped_after_its_episode(point: Task) -> None:
+    """Neither past its termination nor past its time limit, while other copies go on."""
+    copies = make_vector_env(point, ObservationSpec("state"), 2, 1)
+    copies.reset([0, 1])
+    out = np.array([[1.0, 1.0], [0.0, 0.0]], np.float32)  # the first leaves the square
+    ended = None
+    for step in range(60):
+        observation, reward, terminated, truncated, _, _ = copies.step(out)
+        if ended is None and terminated[0]:
+            ended, left = step, observation[0].copy()
+        elif ended is not None:
+            assert reward[0] == 0.0 and terminated[0]
+            np.testing.assert_array_equal(observation[0], left)
+    assert ended is not None and truncated[1] and not terminated[1]
+    inner = copies.envs[0]._env  # type: ignore[union-attr]
+    assert len(inner.taken) == ended + 1
+    copies.close()
