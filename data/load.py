@@ -22,6 +22,7 @@ from combo_common.files import write_atomically, writing
 from combo_common.memory import free_memory
 from combo_common.progress import progress_bar
 from combo_common.staging import staged_folder, sweep
+from data.actions import is_scaled
 from data.dataset import TrajectoryDataset
 from data.episode import DTYPES, OPTIONAL, Episode
 from data.formats.base import Source
@@ -131,13 +132,13 @@ def load_pixels(
     progress: bool = True,
     skip_corrupt: bool = False,
 ) -> TrajectoryDataset:
-    """Load a dataset as images of `task`, `image_size` pixels square (None: the task's).
+    """Load a dataset as images of `task`, `image_size` pixels square (None: as it holds them; a recording, the task's).
 
     A recording is drawn, and any dataset decoded, the first time only. Raises UserError when there is no such dataset,
     it does not fit the task, look or size, one of its files was altered, or `data_dir` cannot be written.
     """
-    size = image_size or task.image_size
     reference = resolve(name_or_path, task, data_dir)
+    size = image_size or reference.image_size or task.image_size
     if reference.path is None and reference.store is not None and not reference.store.may_hold_images(name_or_path):
         raise UserError(f"{name_or_path} holds states and no images; use --obs state")  # nothing is fetched in vain
     source = reference.open(task, skip_corrupt)
@@ -149,8 +150,9 @@ def load_pixels(
         told = f"{source.where} ({source.format.title})"
         print(f"{told} does not say how its images were drawn: taken as --look {look}", flush=True)
     skipping = "-skipping" if skip_corrupt else ""
+    within = "" if is_scaled(task) else f" {task.action_low} {task.action_high}"
     drawn = hashlib.sha256(
-        f"{DECODED_VERSION} {task.name} {VIEWPOINTS.get(task.camera, task.camera)}".encode()
+        f"{DECODED_VERSION} {task.name} {VIEWPOINTS.get(task.camera, task.camera)}{within}".encode()
     ).hexdigest()
     read = source.fingerprint()
     name = f"{Path(source.where).name}-{read[:16]}-{drawn[:8]}-{look}-{size}{skipping}"
@@ -198,7 +200,7 @@ def resized(where: str, images: NDArray[np.uint8], size: int) -> NDArray[np.uint
     if height == width == size:
         return images
     if not height == width == drawn_size(size):
-        remedy = f"set --rssm.conv for images of {height} (docs/data.md)" if height == width else "cut squares"
+        remedy = f"set --rssm.conv.image-size {height}" if height == width else "cut squares"
         raise UserError(f"{where}: images are of {height} by {width} pixels, not {size} square; {remedy}")
     return averaged(images, size)
 

@@ -10,7 +10,9 @@ from combo_common.paths import given_path, home
 from data import d4rl_download as published
 from data.formats.manifest import MANIFEST_NAME
 from data.formats.registry import file_suffixes, format_that_keeps, stores
+from data.vd4rl_folders import published_folder, vd4rl_folders
 from envs.registry import known_names as known_tasks
+from envs.registry import whole_name
 
 NAME_PARTS = 3
 """How many parts of a foreign folder's path may tell its task and split."""
@@ -39,8 +41,8 @@ def default_data_dir() -> Path:
 
 
 def known_names(data_dir: Path) -> dict[str, Path]:
-    """Datasets that can be named: those that come with the program, then those in `data_dir`."""
-    known: dict[str, Path] = {}
+    """Datasets that can be named: those that come with the program, those in `data_dir`, then V-D4RL's in it."""
+    known = vd4rl_folders(data_dir)
     for parent in (data_dir, EMBEDDED):
         known |= {manifest.parent.name: manifest.parent for manifest in sorted(parent.glob(f"*/{MANIFEST_NAME}"))}
         known |= {file.stem: file for suffix in file_suffixes() for file in sorted(parent.glob(f"*{suffix}"))}
@@ -55,8 +57,14 @@ def unknown(name: str, data_dir: Path) -> UserError:
     return UserError(
         f"there is no dataset {name!r}, neither as a folder or file nor by name in {data_dir}{known}; "
         "give the path of a dataset of this project, of V-D4RL, DreamerV2, LOMPO, D4RL or Minari"
-        f"{_how_to_collect(name, data_dir)}"
+        f"{_where_published(name, data_dir)}{_how_to_collect(name, data_dir)}"
     )
+
+
+def _where_published(name: str, data_dir: Path) -> str:
+    """Where V-D4RL's folder of a name would be found, as the end of a sentence."""
+    folder = published_folder(name)
+    return "" if folder is None else f", or put V-D4RL's folder to {data_dir / folder}"
 
 
 def _how_to_collect(name: str, data_dir: Path) -> str:
@@ -74,7 +82,8 @@ def task_by_name(name_or_path: str) -> str | None:
     """The task that a dataset's name tells; None where it tells none."""
     keeper = format_that_keeps(name_or_path)
     told = None if keeper is None or keeper.store is None else keeper.store.task(name_or_path)
-    return told or _longest(known_tasks(), name_or_path)
+    told = told or _longest(known_tasks(), name_or_path)
+    return None if told is None else whole_name(told)
 
 
 def split_by_name(name_or_path: str) -> str:

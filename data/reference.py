@@ -13,8 +13,9 @@ from data.formats.registry import format_of, format_that_keeps, is_file_of_data
 from data.formats.store import Store
 from data.locate import known_names, split_by_name, task_by_name, unknown
 from data.skipped import Skipped
+from data.vd4rl_folders import ROOTS
 from envs.environment_ids import same_environment
-from envs.registry import find_task, get_task, is_name, task_of_environment
+from envs.registry import find_task, get_task, is_name, plain_names, task_of_environment, whole_name
 from envs.task import Task
 
 
@@ -55,7 +56,9 @@ class DatasetReference:
     def task(self) -> str | None:
         """The task that it is of, by what it says of itself or by its name; None where neither tells."""
         said = self.says.get("task")
-        return said if isinstance(said, str) and is_name(said) else task_by_name(self.name)
+        if isinstance(said, str) and is_name(said):
+            return whole_name(said)
+        return next((told for name in self._names if (told := task_by_name(name)) is not None), None)
 
     @cached_property
     def split(self) -> str:
@@ -63,7 +66,23 @@ class DatasetReference:
         said = self.says.get("split")
         if isinstance(said, str):
             return said if said in published.SPLITS else ""
-        return split_by_name(self.name)
+        return next((told for name in self._names if (told := split_by_name(name))), "")
+
+    @property
+    def _names(self) -> list[str]:
+        """What may tell its task and split: as it was asked for, then the path of its folder."""
+        return [self.name, *([str(self.path)] if self.path is not None and self.path.is_dir() else [])]
+
+    @cached_property
+    def image_size(self) -> int | None:
+        """Side of the square images that it holds, in pixels, by the headers of its first file.
+
+        None where it holds none, or is not here, or cannot be read: opening it tells what is wrong.
+        """
+        try:
+            return None if self.path is None or self.format is None else self.format.image_size(self.path)
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, UserError):
+            return None
 
     @cached_property
     def local(self) -> Path:
@@ -117,21 +136,23 @@ def resolve(name_or_path: str, task: Task | None, data_dir: Path) -> DatasetRefe
     """Find a dataset; no file is read whole, and nothing fetched.
 
     A name is looked for in what comes with the program and in `data_dir`, then in the stores of formats, such as D4RL's
-    own folder; with a task, "medium-replay" will do for "walker-walk-medium-replay".
+    own folder; with a task, "medium-replay" will do for "walker-walk-medium-replay". A path that is not here is looked
+    for below `data_dir`, and where V-D4RL's folders are there.
 
     Raises UserError for a name that is no text, or with a home folder that nobody knows.
     """
     path = given_path(name_or_path)
     names = known_names(data_dir)
-    short = [f"{task.name}-{name_or_path}"] if task is not None else []
+    short = [f"{plain}-{name_or_path}" for plain in plain_names(task.name)] if task is not None else []
     for name in (name_or_path, *short):
         if name in names:
             return DatasetReference(name_or_path, data_dir, names[name])
         keeper = format_that_keeps(name)
         if keeper is not None and keeper.store is not None and (found := keeper.store.find(name, data_dir)) is not None:
             return DatasetReference(name_or_path, data_dir, found, keeper.store, name)
-    if path.is_dir() or (is_file_of_data(path) and path.is_file()):
-        return DatasetReference(name_or_path, data_dir, path)
+    for there in (path, *(data_dir / root / path for root in ROOTS)):
+        if there.is_dir() or (is_file_of_data(there) and there.is_file()):
+            return DatasetReference(name_or_path, data_dir, there)
     keeper = format_that_keeps(name_or_path)
     store = None if keeper is None else keeper.store
     return DatasetReference(name_or_path, data_dir, None, store, name_or_path)

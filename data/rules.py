@@ -1,7 +1,7 @@
 """What an episode of any layout may hold, and what is done with what it may not: one rule for each doubt.
 
-Readers of all layouts, and episodes from Python, call these; `docs/data.md` has them as a table. Symbols: T
-transitions, A action size, S size of the vector observation.
+Readers of all layouts, and episodes from Python, call these (and `data.actions`); `docs/data.md` has them as a table.
+Symbols: T transitions, S size of the vector observation.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,32 +17,10 @@ from data.jumps import coarse, unusual
 from data.notes import Notes
 from envs.task import Task
 
-BOUND = 1.0
-"""Of the actions of every task, which are scaled to [-1, 1]."""
-ROUNDING = 1e-5
-"""How far beyond its bound an action may be: that is the rounding of floats, and is clipped."""
 ANT = 27
 """Numbers that the ant observes without contact forces: its positions but x and y, and its velocities."""
 ANTS = {105: "gymnasium's version 5", 111: "D4RL's and gymnasium's up to version 4"}
 """Numbers of ants whose contact forces follow those 27, and whose they are."""
-
-
-def bounded_actions(where: str, key: str, action: NDArray[Any]) -> NDArray[np.float32]:
-    """Actions (T, A) as float32, of which rounding beyond the bound is clipped.
-
-    What is no number is left alone. Raises UserError, with the largest value, the bound and the remedy, for what is
-    further beyond.
-    """
-    size = np.abs(action.astype(np.float64))
-    size[~np.isfinite(size)] = 0.0
-    if size.size and size.max() > BOUND + ROUNDING:
-        row = np.argwhere(size > BOUND + ROUNDING)[0][0]
-        raise UserError(
-            f"{where}: `{key}` leaves [{-BOUND:g}, {BOUND:g}], first in row {row}; the largest is {size.max():.7g} in "
-            f"size; scale the actions to [{-BOUND:g}, {BOUND:g}]"
-        )
-    with np.errstate(over="ignore"):
-        return np.where(size > BOUND, np.sign(action), action).astype(np.float32)
 
 
 def check_terminations(where: str, key: str, ended: NDArray[Any]) -> None:

@@ -2,7 +2,8 @@
 
 `register(task)` adds one. An installed package adds its own by an entry point in the group `latent_combo.tasks`, whose
 name is the task's, and whose object is a `Task` or a function that returns one. A name such as `my_module:my_task`
-imports one, and `dmc:cheetah-run`, `metaworld:drawer-open` or `gymnasium:Pendulum-v1` has an adapter make it.
+imports one, and `dmc:cheetah-run`, `metaworld:drawer-open` or `gymnasium:Pendulum-v1` has an adapter make it. Some of
+these have plain names, too (`envs.adapters.ALIASES`).
 """
 
 import difflib
@@ -15,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from combo_common.errors import UserError
-from envs.adapters.names import ADAPTERS, adapted
+from envs.adapters.names import ADAPTERS, ALIASES, adapted
 from envs.builtin import BUILTIN
 from envs.environment_ids import same_environment
 from envs.task import Task
@@ -33,7 +34,8 @@ def register(task: Task) -> Task:
 
     Raises ValueError where another task has that name.
     """
-    if (other := _registered.get(task.name, BUILTIN.get(task.name))) is not None and other != task:
+    other = _registered.get(task.name, BUILTIN.get(task.name))
+    if task.name in ALIASES or (other is not None and other != task):
         raise ValueError(f"there is another task {task.name} already; give yours another name")
     if task.name.partition(":")[0] in ADAPTERS and ":" in task.name:
         raise ValueError(f"{task.name} is a name that the adapter makes; give the task another name")
@@ -42,14 +44,28 @@ def register(task: Task) -> Task:
 
 
 def known_names() -> list[str]:
-    """The names of all tasks but those that adapters make: the project's, then others in alphabetical order."""
-    return [*BUILTIN, *sorted({*_registered, *_entry_points()} - set(BUILTIN))]
+    """The plain names of tasks: the project's, the adapters' that have one, then others in alphabetical order.
+
+    No task is made, and no simulator imported.
+    """
+    own = [*BUILTIN, *ALIASES]
+    return [*own, *sorted({*_registered, *_entry_points()} - set(own))]
+
+
+def whole_name(name: str) -> str:
+    """What a task calls itself that a user or a dataset may name plainly: dmc:cheetah-run of cheetah-run."""
+    return ALIASES.get(name, name)
+
+
+def plain_names(name: str) -> list[str]:
+    """A task's name, and the plain one if it has any: names of datasets begin with either."""
+    return [name, *(plain for plain, whole in ALIASES.items() if whole == name)]
 
 
 def is_name(name: str) -> bool:
     """Whether a name that data gave is a task's, which is not made for it: known here, installed, or an adapter's."""
     scheme, colon, rest = name.partition(":")
-    known = name in BUILTIN or name in _registered or name in _entry_points()
+    known = name in BUILTIN or name in ALIASES or name in _registered or name in _entry_points()
     return known or bool(colon and rest and scheme in ADAPTERS and ":" not in rest)
 
 
@@ -60,6 +76,7 @@ def find_task(name: str) -> Task | None:
     """
     if name in BUILTIN or name in _registered:
         return BUILTIN.get(name) or _registered[name]
+    name = whole_name(name)
     if (entry := _entry_points().get(name)) is not None:
         return register(_loaded(f"the entry point {name} = {entry.value}", entry.load, name))
     return _made(name) if is_name(name) else None

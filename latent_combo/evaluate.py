@@ -14,6 +14,7 @@ from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.film import film
 from latent_combo.evaluation.result import Result
 from latent_combo.evaluation.score import Score
+from latent_combo.evaluation.vd4rl import vd4rl_score
 from latent_combo.pipeline.load_run import Run, load_run
 from latent_combo.runtime.video import write_mp4
 
@@ -54,6 +55,8 @@ def scores(run: Run, score: Score) -> str:
         for label, returns in zip(run.config.agent.labels(), counted, strict=True)
     ]
     lines.append(f"all: return {mean:.1f} {plus_minus()} {score.counted.std():.1f}{_normalised(task, mean)}")
+    if (published := vd4rl_score(task, mean)) is not None:
+        lines.append(f"V-D4RL's score (return / 10): {published:.1f}")
     if score.failures:
         lines.append(f"not counted: {len(score.failures)} episodes that the environment ended with an error")
     known = f"random policy {figure(task.random_return)}, expert {figure(task.expert_return)}"

@@ -226,7 +226,7 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--agent.gamma", "1.5"], "gamma is 1.5"),
         (["--agent.network.layers", "0"], "layers is 0"),
         (["--rssm.dynamics.members", "0"], "members is 0"),
-        (["--rssm.conv.encoder_channels", "[]"], "encoder_channels"),
+        (["--rssm.conv.encoder_channels", "[0]"], "encoder_channels"),
         (["--score.episodes", "-1"], "episodes is -1"),
         (["--score.seed", "1995"], "further apart"),
         (["--seed", "-1"], "seed is -1"),
@@ -240,7 +240,7 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--agent.btea", "1"], r"no setting agent.btea; did you mean agent.beta\?"),
         (["--beta", "1"], r"no setting beta; did you mean agent.beta\?"),
         (["--quiet"], "no setting quiet \\("),
-        (["--rssm.conv.image_size", "64"], "image_size"),
+        (["--rssm.conv.image_size", "15"], "image_size"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--resume", "runs/x", "--seed", "1"], "stands alone"),
         (["--resume", "nowhere"], "nowhere"),
@@ -459,7 +459,7 @@ def test_a_data_folder_left_empty_is_the_usual_one(given: str, tmp_path: Path, m
 def test_whatever_can_not_be_null_is_not_said_where_a_file_leaves_it_empty(tmp_path: Path) -> None:
     groups = {name.rpartition(".")[0] for name in setting_types() if "." in name}
     names = [name for name in setting_types() if "." in name and name not in groups and not may_be_null(name)]
-    assert len(names) > 60 and {"agent.beta", "score.episodes", "world_model.conv.image_size"} <= set(names)
+    assert len(names) > 60 and {"agent.beta", "score.episodes", "rssm.conv.image_size"} <= set(names)
     file, base = tmp_path / "mine.yaml", ["--obs", "state", "--dataset", "hopper-mini"]
     plain = parse(base)[0]
     assert plain.agent.penalty_states == "model"  # which is the paper's for the dataset, and not the default

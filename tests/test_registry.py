@@ -114,7 +114,7 @@ def test_data_cannot_have_a_module_imported(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("cheetah-rn", "unknown task 'cheetah-rn'; known tasks like it: halfcheetah"),
+        ("cheetah-rn", "unknown task 'cheetah-rn'; known tasks like it: cheetah-run"),
         ("gymnasium:Pendulum-v1,horizon", "its option 'horizon' is to be key=value"),
         ("gymnasium:Pendulum-v1,horizn=3", "has no option horizn; .*did you mean horizon"),
         ("gymnasium:Pendulum-v1,horizon=-3", "horizon is '-3'; it is a whole number of 1 or more"),

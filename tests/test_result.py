@@ -85,8 +85,9 @@ def test_people_read_a_few_lines() -> None:
     lines = a_result().describe("runs/a b").splitlines()
     assert lines[0] == "return      405.0 ± 271.1 over 6 episodes (each agent: 463.3, 346.7)"
     assert "dataset     300.0 (at most 800.0)   random" in lines[1]
-    assert "5 steps 15.0 (copy 15.0, mean 15.0)" in lines[3]
-    assert lines[3].startswith("prediction  PSNR in dB at 1 step 20.0 (")
+    assert lines[3] == "V-D4RL      40.5 (return / 10)"
+    assert "5 steps 15.0 (copy 15.0, mean 15.0)" in lines[4]
+    assert lines[4].startswith("prediction  PSNR in dB at 1 step 20.0 (")
     assert lines[-1].endswith("runs/a b/videos; tensorboard --logdir 'runs/a b'")
 
 

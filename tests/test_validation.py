@@ -79,11 +79,11 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
     ("ensemble", {"weight_decay": [1]}),
     ("ensemble", {"min_log_variance": 3}),
     ("score", {"seed": 1995, "episodes": 10}),
-    ("rssm.conv", {"encoder_channels": []}),
+    ("rssm.conv", {"encoder_channels": [0]}),
     ("rssm.conv", {"encoder_channels": [8] * 9}),
     ("rssm.conv", {"decoder_channels": [8, 0]}),
     ("rssm.conv", {"decoder_kernels": [5, 5]}),
-    ("rssm.conv", {"image_size": 47}),
+    ("rssm.conv", {"image_size": 15}),
     ("rssm.conv", {"ways": ["plain"]}),
     ("rssm.conv", {"ways": ["fast"] * 6}),
 ]

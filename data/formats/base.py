@@ -49,6 +49,11 @@ def other_discounts(contents: Contents) -> list[str]:
     return ["discounts that are neither 1 nor 0 where the task ended"] if contents.discounts else []
 
 
+def side(shape: tuple[int, ...]) -> int | None:
+    """The side of square images (..., H, W, C), in pixels; None for others."""
+    return shape[-3] if shape[-3] == shape[-2] else None
+
+
 class Format(ABC):
     """How one program keeps episodes: how its datasets are told apart, opened, read and written."""
 
@@ -78,6 +83,13 @@ class Format(ABC):
     def says(self, path: Path) -> dict[str, Any]:
         """What a dataset says of itself, such as its `task` and `split`. Raises UserError, OSError or ValueError."""
         return {}
+
+    def image_size(self, path: Path) -> int | None:
+        """Side of a dataset's square images, in pixels, by the headers of its first file; None where it tells none.
+
+        Raises UserError, OSError, ValueError, LookupError or TypeError for a file that is not sound.
+        """
+        return None
 
     def open(self, path: Path, where: str, task: Task | None, split: str, skipped: Skipped | None) -> "Source":
         """Open a dataset, of which nothing of size is read yet.

@@ -3,6 +3,7 @@
 `observations` (M, S), `actions` (M, A), `rewards` (M,), `terminals` (M,), `timeouts` (M,) and, from version 2 on,
 `next_observations` (M, S). `infos/*` are further columns, `metadata/*` scalars and weights of the behaviour policy. A
 terminal row ends an episode for good, even if it is a timeout, too; a timeout ends it, and is bootstrapped through.
+Actions are in the simulator's bounds.
 
 Files of this project keep the simulator's state as D4RL does, in `infos/qpos` and `infos/qvel` before each step, and,
 since what an episode ends in is no row of such a file, in `infos/final_qpos` and `infos/final_qvel` (E, ...).
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
+from data.actions import simulator_actions
 from data.d4rl_download import D4RLStore
 from data.dataset import TrajectoryDataset
 from data.episode import Episode
@@ -147,7 +149,8 @@ def _physics(
 def write_d4rl(path: Path, episodes: Iterable[Episode], task: Task, metadata: dict[str, str]) -> int:
     """Write episodes that have states, in D4RL's layout of version 2; returns the number of transitions.
 
-    `metadata` becomes scalars below `metadata/`. Raises UserError where the file exists or can't be written.
+    Actions are written in the simulator's bounds, as D4RL's are. `metadata` becomes scalars below `metadata/`. Raises
+    UserError where the file exists or can't be written.
     """
     if path.exists():
         raise UserError(f"{path} exists already; remove it or name another")
@@ -161,7 +164,7 @@ def write_d4rl(path: Path, episodes: Iterable[Episode], task: Task, metadata: di
         ends = np.arange(1, episode.length + 1) == episode.length
         add("observations", episode.state[:-1])
         add("next_observations", episode.state[1:])
-        add("actions", episode.action[1:])
+        add("actions", simulator_actions(episode.action[1:], task))
         add("rewards", episode.reward[1:])
         add("terminals", episode.is_terminal[1:])
         add("timeouts", ends & ~episode.is_terminal[1:])

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from data.actions import bounded_actions
 from data.notes import Notes
-from data.rules import bounded_actions, without_contacts
+from data.rules import without_contacts
 from data.safe.hdf5 import open_hdf5
 from envs.task import Task
 
@@ -59,7 +60,7 @@ def checked(
     terminal = flags(path, "terminals", columns["terminals"])
     if len(observation) < 2:
         raise UserError(f"{path} has {len(observation)} rows; there is nothing to train on")
-    return observation, bounded_actions(str(path), "actions", action), reward, terminal
+    return observation, bounded_actions(str(path), "actions", action, task, notes), reward, terminal
 
 
 def vectors(path: Path, key: str, column: NDArray[Any], size: int, task: Task, notes: Notes) -> NDArray[np.float32]:

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from combo_common.staging import staged_folder
+from data.actions import bounded_actions
 from data.episode import DTYPES, NDIMS, Episode, validate
-from data.formats.base import Named, Source
+from data.formats.base import Named, Source, side
 from data.formats.file_by_file import FileByFile
 from data.notes import Notes
-from data.rules import bounded_actions, check_terminations, lacks
+from data.rules import check_terminations, lacks
 from data.safe.npz import open_npz
 from data.skipped import Skipped
 from envs.task import Task
@@ -53,6 +54,12 @@ class Dreamer(FileByFile):
     def files(self, path: Path) -> tuple[Path, ...]:
         """The npz files in the order of their names."""
         return tuple(episode_files(path))
+
+    def image_size(self, path: Path) -> int | None:
+        """By the first episode."""
+        first = self.files(path)[0]
+        with open_npz(first, str(first)) as npz:
+            return side(npz.headers["image"].shape) if "image" in npz.headers else None
 
     def open(self, path: Path, where: str, task: Task | None, split: str, skipped: Skipped | None) -> Source:
         """A folder has as many episodes as files."""

@@ -1,7 +1,8 @@
 """Minari's datasets, by the minari library: vectors, or images that are stored as they are (its default is JPEG).
 
-An observation is a vector, an image (H, W, 3), or a dictionary of both (`state`, `image`); `infos/physics` has the
-simulator's states of datasets that were converted here.
+An observation is a vector, an image (H, W, 3), or a dictionary of both (`state`, `image`), or of whatever keys the task
+names; actions are in the simulator's bounds; `infos/physics` has the simulator's states of datasets that were converted
+here.
 """
 
 import itertools
@@ -18,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from data.actions import BOUND, bounds, simulator_actions
 from data.episode import Episode
-from data.formats.base import Contents, Format, Named, Source, other_discounts
+from data.formats.base import Contents, Format, Named, Source, other_discounts, side
 from data.formats.minari_episode import episode_of
 from data.formats.store import Store
+from data.notes import Notes
 from data.safe.minari import HDF5, METADATA, check_minari
 from data.safe.reason import reason
 from data.skipped import Skipped
@@ -31,6 +34,7 @@ from envs.task import Task
 if TYPE_CHECKING:
     import gymnasium  # which minari imports, where it is used
 
+IMAGE_AXES = 3
 ID = re.compile(r"[\w-]+(/[\w-]+)+-v\d+")
 ROBOT = re.compile(r"mujoco/([a-z0-9]+)/[\w-]+")
 """Ids of Minari's own sets of gymnasium's robots, all of which were recorded in version 5."""
@@ -85,13 +89,19 @@ class Minari(Format):
         task = task_of_environment(recorded_in(path))
         return {} if task is None else {"task": task}
 
+    def image_size(self, path: Path) -> int | None:
+        """By the metadata, where one image is observed."""
+        shapes = [tuple(space["shape"]) for space in spaces_of(path).values() if space.get("dtype") == "uint8"]
+        images = [shape for shape in shapes if len(shape) == IMAGE_AXES]
+        return side(images[0]) if len(images) == 1 else None
+
     def open(self, path: Path, where: str, task: Task | None, split: str, skipped: Skipped | None) -> Source:
         """Read the metadata."""
         return Source(where, self, path, self.files(path), task, split, environment=recorded_in(path))
 
     def episodes(self, source: Source) -> Iterator[Named]:
         """The episodes as the library gives them."""
-        return minari_episodes(source.path)
+        return minari_episodes(source.path, source.task, source.notes)
 
     def write(self, out: str, episodes: Iterator[Episode], source: Source, look: str | None) -> int:
         """Write into Minari's store; `out` is an id."""
@@ -119,6 +129,15 @@ def minari_folder(path: Path) -> Path | None:
         (folder for folder in (path, path / "data") if all((folder / name).is_file() for name in (METADATA, HDF5))),
         None,
     )
+
+
+def spaces_of(path: Path) -> dict[str, dict[str, Any]]:
+    """What is observed, as the metadata have it: the spaces of a dictionary by their keys, any other as "".
+
+    Raises OSError, ValueError, LookupError or TypeError for metadata that are not sound.
+    """
+    space = json.loads(json.loads(((minari_folder(path) or path) / METADATA).read_text())["observation_space"])
+    return dict(space["subspaces"]) if space["type"] == "Dict" else {"": space}
 
 
 def recorded_in(path: Path) -> str:
@@ -169,9 +188,14 @@ def open_minari(path: Path) -> Any:
         raise UserError(f"Minari cannot read {path} ({reason(error)}); fetch it again") from error
 
 
-def minari_episodes(path: Path) -> Iterator[tuple[str, Episode]]:
-    """The episodes of a dataset, each with what it is called. Raises UserError as `open_minari` does."""
+def minari_episodes(path: Path, task: Task | None = None, notes: Notes | None = None) -> Iterator[tuple[str, Episode]]:
+    """The episodes of a dataset, each with what it is called. Raises UserError as `open_minari` does.
+
+    Actions are in the bounds of the task's simulator, but for a set whose space of actions is [-1, 1].
+    """
     dataset = open_minari(path)
+    space = dataset.action_space
+    scaled = bool(np.all(getattr(space, "low", 0.0) == -BOUND) and np.all(getattr(space, "high", 0.0) == BOUND))
     found = iter(dataset.iterate_episodes())
     while True:
         try:
@@ -181,13 +205,14 @@ def minari_episodes(path: Path) -> Iterator[tuple[str, Episode]]:
         if episode is None:
             return
         where = f"{path}, episode {episode.id}"
-        yield where, episode_of(where, episode)
+        yield where, episode_of(where, episode, task, scaled, notes)
 
 
 def write_minari(name: str, episodes: Iterable[Episode], task: Task, description: str) -> int:
     """Write a dataset into minari's store under an id; returns the number of episodes.
 
-    Images are stored as they are. Raises UserError for a name that is no id or is there already.
+    Images are stored as they are, and actions in the simulator's bounds. Raises UserError for a name that is no id or
+    is there already.
     """
     try:
         import minari
@@ -204,7 +229,7 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
     first = next(following, None)
     if first is None:
         raise UserError(f"there are no episodes to write to {name}")
-    count = 0
+    count, (low, high) = 0, bounds(task)
 
     def buffers() -> Iterator[Any]:
         nonlocal count
@@ -215,7 +240,7 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
             yield EpisodeBuffer(
                 id=number,
                 observations=_observations(episode),
-                actions=episode.action[1:],
+                actions=simulator_actions(episode.action[1:], task),
                 rewards=episode.reward[1:],
                 terminations=terminations,
                 truncations=ends & ~terminations,
@@ -229,7 +254,7 @@ def write_minari(name: str, episodes: Iterable[Episode], task: Task, description
                 name,
                 buffers(),
                 observation_space=_space(first),
-                action_space=Box(-1.0, 1.0, (task.action_dim,), np.float32),
+                action_space=Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32),
                 ref_min_score=task.random_return,
                 ref_max_score=task.expert_return,
                 description=description,

@@ -17,9 +17,10 @@ from combo_common.files import write_atomically
 from combo_common.progress import progress_bar
 from combo_common.staging import staged_folder
 from combo_common.versions import versions
+from data.actions import bounded_actions
 from data.episode import DTYPES, OPTIONAL, Episode, validate
 from data.formats.manifest import FORMAT_VERSION, MANIFEST_NAME, Description, Manifest, read_manifest
-from data.rules import bounded_actions, check_length, lacks
+from data.rules import check_length, lacks
 from data.safe.npz import Npz, open_npz
 
 MOST_ROWS = 100_000

@@ -37,6 +37,11 @@ class Own(FileByFile):
         content = json.loads((path / MANIFEST_NAME).read_text())
         return content if isinstance(content, dict) else {}
 
+    def image_size(self, path: Path) -> int | None:
+        """By the manifest; a recording has none."""
+        size = self.says(path).get("image_size")
+        return size if isinstance(size, int) else None
+
     def open(self, path: Path, where: str, task: Task | None, split: str, skipped: Skipped | None) -> Source:
         """Read the manifest, which tells all but the episodes."""
         dataset = Dataset(path)

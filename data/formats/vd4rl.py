@@ -17,11 +17,12 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from data.actions import bounded_actions
 from data.episode import Episode, validate
-from data.formats.base import Named, Source
+from data.formats.base import Named, Source, side
 from data.formats.file_by_file import FileByFile
 from data.formats.hdf5_file import SUFFIXES, is_hdf5, read_metadata
-from data.rules import bounded_actions, check_terminations
+from data.rules import check_terminations
 from data.safe.hdf5 import open_hdf5
 
 KEYS = ("observation", "action", "reward", "discount", "step_type")
@@ -48,6 +49,12 @@ class VD4RL(FileByFile):
     def says(self, path: Path) -> dict[str, Any]:
         """What a shard alone has as metadata."""
         return {**read_metadata(path)} if path.is_file() else {}
+
+    def image_size(self, path: Path) -> int | None:
+        """By the first shard, whose rows are (3, H, W)."""
+        with open_hdf5(self.files(path)[0]) as file:
+            image = file.dataset("observation")
+            return None if image is None else side((*image.shape[-2:], 3))
 
     def read(self, file: Path, source: Source) -> Iterable[Named]:
         """The episodes of a shard."""

@@ -17,6 +17,8 @@ PLANET = {"ball_in_cup": 4, "cartpole": 8, "cheetah": 4, "finger": 2, "reacher":
 """Action repeats of PlaNet (Hafner et al., 2019); other domains have 2, as in DreamerV2."""
 VD4RL = {"cheetah-run": 2}
 """Where V-D4RL (Lu et al., 2023) has another action repeat."""
+CAMERAS = {"quadruped": 2}
+"""Cameras by their numbers, as DrQ-v2, DreamerV2 and V-D4RL have them; other domains have the first, 0."""
 ENDLESS = 1000
 """Control steps of an episode where the suite sets no limit."""
 
@@ -58,7 +60,7 @@ def make_task(name: str, options: Mapping[str, str]) -> Task:
         action_low=tuple(np.broadcast_to(spec.minimum, spec.shape).tolist()),
         action_high=tuple(np.broadcast_to(spec.maximum, spec.shape).tolist()),
         state_dim=len(states),
-        camera=options.get("camera", (model.camera(0).name or "0") if model.ncam else ""),
+        camera=options.get("camera", _camera(model, domain)),
         image_size=number("dmc", options, "image_size", 64),
         physics_names=physics,
         state_names=states,
@@ -71,6 +73,12 @@ def make_task(name: str, options: Mapping[str, str]) -> Task:
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", "-")
+
+
+def _camera(model: Any, domain: str) -> str:
+    """The camera that draws a domain, by its name or, where it has none, its number; "" where there is none."""
+    number = CAMERAS.get(domain, 0)
+    return (model.camera(number).name or str(number)) if model.ncam else ""
 
 
 def _state_names(spec: Mapping[str, Any]) -> tuple[str, ...]:

@@ -78,6 +78,7 @@ def gymnasium_task(name: str, make: MakeGymnasium, keys: tuple[str, ...] = (), *
         "camera": _camera(simulation),
         "physics_names": _physics_names(simulation),
         "fps": max(1, round(rate / repeat)),
+        "options": (("keys", "+".join(keys)),) if keys else (),
         "learns_within": learns_within(fields["horizon"]),
         "whole_replay": True,
     }

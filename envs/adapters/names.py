@@ -18,6 +18,8 @@ ADAPTERS = {
     "gymnasium": "envs.adapters.gymnasium",
 }
 """The modules of the adapters, by the words that names begin with."""
+ALIASES = {"cheetah-run": "dmc:cheetah-run", "humanoid-walk": "dmc:humanoid-walk"}
+"""Plain names of tasks that adapters make: those of V-D4RL (Lu et al., 2023) beside walker-walk."""
 
 
 def adapted(name: str) -> Task:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from combo_common.errors import UserError
 from combo_common.paths import given_path
+from data.actions import bounded_actions
 from data.dataset import TrajectoryDataset
 from data.episode import Episode, validate
 from data.formats.d4rl import write_d4rl
@@ -22,7 +23,7 @@ from data.locate import default_data_dir
 from data.notes import Notes
 from data.reference import resolve
 from data.rows import Rows, cut
-from data.rules import admitted, bounded_actions, check_sizes, equal_rewards
+from data.rules import admitted, check_sizes, equal_rewards
 from envs.registry import get_task
 from envs.task import LOOKS, OBSERVATIONS, ObservationSpec, Task
 
@@ -42,8 +43,8 @@ def load_dataset(
     """Read a dataset as training does: rows of all episodes end to end.
 
     `name` is whatever the setting `dataset` takes; `task` is needed only where it does not tell. Images are
-    `image_size` pixels square (None: the task's); a recording is drawn the first time. Raises UserError where there is
-    no such dataset, or it does not fit.
+    `image_size` pixels square (None: as it holds them; a recording, as the task has them); a recording is drawn the
+    first time. Raises UserError where there is no such dataset, or it does not fit.
     """
     _require("obs", obs, OBSERVATIONS)
     _require("look", look, LOOKS)
@@ -60,12 +61,14 @@ def make_episode(
     rewards: ArrayLike,
     terminated: bool = False,
     physics: ArrayLike | None = None,
+    task: str | None = None,
 ) -> Episode:
     """Make an episode of T steps from T + 1 observations, T actions (T, A) in [-1, 1] and T rewards.
 
     Observations are images (T+1, H, W, 3) uint8 or vectors (T+1, S); `actions[t]` led from `observations[t]` to the
     next. `terminated` says that the task ended the episode, not a time limit; `physics` (T+1, P) are the simulator's
-    states, which views and rewards of one's own use. Raises UserError where arrays do not go together.
+    states, which views and rewards of one's own use. With a `task`, actions are in the bounds of its simulator, and are
+    rescaled to [-1, 1]. Raises UserError where arrays do not go together.
     """
     seen, action, reward = np.asarray(observations), np.asarray(actions), np.asarray(rewards)
     if action.ndim != 2 or reward.shape != (len(action),) or len(seen) != len(action) + 1:
@@ -74,7 +77,7 @@ def make_episode(
             f"{seen.shape}, {action.shape} and {reward.shape}"
         )
     images = seen.ndim == IMAGE_AXES
-    action = bounded_actions("the episode", "actions", action)
+    action = bounded_actions("the episode", "actions", action, None if task is None else get_task(task))
     episode = Episode.from_transitions(
         action,
         reward,
@@ -101,9 +104,10 @@ def episodes_from_arrays(
     Row t is an observation (N, ...), the action (N, A) taken there, what it paid (N,), and whether the episode ended
     with it: by the task (`terminals`) or for another reason (`timeouts`). The last row ends an episode, too. Without
     `next_observations` nobody knows what the last step of an episode led to, so that step is left out, as it is where
-    they are the observations moved up by a row. With a `task`, rows without any mark of a time limit are cut where its
-    episodes end. What is done is said on the standard error. Raises UserError where columns do not go together, and for
-    `terminals` without sound `next_observations`.
+    they are the observations moved up by a row. With a `task`, actions are in the bounds of its simulator, as D4RL's
+    are, and are rescaled to [-1, 1], and rows without any mark of a time limit are cut where its episodes end. Without
+    one, actions are in [-1, 1]. What is done is said on the standard error. Raises UserError where columns do not go
+    together, and for `terminals` without sound `next_observations`.
     """
     seen, action, reward = np.asarray(observations), np.asarray(actions), np.asarray(rewards)
     next_observations = None if next_observations is None else np.asarray(next_observations)
@@ -119,6 +123,8 @@ def episodes_from_arrays(
             "or make_episode each episode with its last observation"
         )
     of, notes = None if task is None else get_task(task), Notes()
+    if of is not None and action.ndim == 2:
+        action = bounded_actions("the arrays", "actions", action, of, notes)
     rows = Rows("the arrays", seen, next_observations, terminal, timeout)
     found = cut(rows, None if of is None else of.horizon, "" if of is None else of.name, notes)
     if (unseen := found.end & terminal & ~found.known).any():

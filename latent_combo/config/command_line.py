@@ -1,7 +1,7 @@
 """How a command line makes the configuration of a run.
 
-Later wins: the defaults (the paper's), what the paper sets for the dataset, the preset, what a fitted world model says
-of itself, the algorithm, `--config FILE`, single settings on the command line.
+Later wins: the defaults (the paper's), what the paper sets for the dataset, the preset, the size of the dataset's
+images, what a fitted world model says of itself, the algorithm, `--config FILE`, single settings on the command line.
 """
 
 import json
@@ -122,7 +122,7 @@ def _ordered(arguments: list[str], layers: Layers) -> list[str]:
     named_here = any(argument.split("=")[0] == "--algorithm" for argument in single)
     ordered = [*files, *settings] if named_here else [*settings, *files]
     beneath = [f"--config={path}" for path in layers.files]
-    beneath += [f"--obs={layers.obs}", f"--task={layers.task}"]
+    beneath += [f"--obs={layers.obs}", f"--task={layers.task}", *layers.images]
     if layers.recipe is not None:
         beneath += _options(layers.recipe)
     if layers.foreign_images:  # drawn by the simulators' own pictures, as far as anyone knows

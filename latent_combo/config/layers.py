@@ -12,6 +12,7 @@ from envs.registry import get_task
 from envs.task import OBSERVATIONS
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.arguments import NONE, peek, split_config
+from latent_combo.config.image_size import image_settings
 from latent_combo.config.presets import paper_settings, preset_file
 from latent_combo.config.recipe import Recipe
 from latent_combo.config.schema import Config
@@ -29,6 +30,8 @@ class Layers:
     """The paper's settings for the dataset, if there are any, and the preset, in the order in which they apply."""
     foreign_images: bool = False
     """Whether the dataset is another program's, of images."""
+    images: tuple[str, ...] = ()
+    """Options for the size of images, and for the layers of another size than these files have."""
     world_model: str = ""
     """Where the fitted world model is that agents are to be trained on; empty where one is to be fitted."""
     recipe: Recipe | None = None
@@ -65,7 +68,8 @@ class Layers:
         published = paper_settings(obs, task, reference.split)
         files = (preset,) if published is None else (published, preset)
         foreign = obs == "pixels" and bool(dataset) and _is_foreign(reference)
-        return cls(obs, task, algorithm, files, foreign, world_model, recipe)
+        sized = tuple(image_settings(arguments, files, reference)) if obs == "pixels" and recipe is None else ()
+        return cls(obs, task, algorithm, files, foreign, sized, world_model, recipe)
 
 
 def require_same(name: str, value: object, own: object, world_model: str) -> None:
@@ -97,12 +101,12 @@ def _named_task(named: str, told: str | None, recipe: Recipe | None, world_model
     Raises UserError for an unknown task, and where it is not the world model's.
     """
     if named:
-        get_task(named)
+        named = get_task(named).name
     if recipe is None:
         return named
-    get_task(recipe.task)
-    task = named or told or recipe.task
-    require_same("task", task, recipe.task, world_model)
+    own = get_task(recipe.task).name
+    task = named or told or own
+    require_same("task", task, own, world_model)
     return task
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from combo_common.paths import path_text
 from combo_common.validation import require_choices, require_not_negative, require_positive
 from data.locate import default_data_dir
+from envs.registry import whole_name
 from envs.task import ObservationSpec
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.settings import AgentConfig, AgentFitConfig
@@ -102,6 +103,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_choices(self)
+        object.__setattr__(self, "task", whole_name(self.task))
         for name in PATHS:
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, path_text(value))

@@ -20,6 +20,7 @@ from latent_combo.evaluation.fields import FieldError, read_fields
 from latent_combo.evaluation.interim import InterimScores
 from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult, mean_of
 from latent_combo.evaluation.score import Score
+from latent_combo.evaluation.vd4rl import vd4rl_score
 from latent_combo.runtime.renamed import result_now
 from latent_combo.runtime.run_folder import REPORT
 
@@ -51,6 +52,8 @@ class Result:
     return_std: float | None
     normalised_score: float | None
     """Of `return_mean`: 0 is a random policy, 100 an expert; None, as these two, where no episode was played."""
+    vd4rl_score: float | None = None
+    """V-D4RL's, a tenth of `return_mean`; None for a task that is not dm_control's."""
     success_rate: float | None = None
     """Share of episodes that end with the task done; None for a task whose reward does not tell."""
     dataset_return_mean: float
@@ -105,6 +108,7 @@ class Result:
             return_mean=mean,
             return_std=None if mean is None else float(counted.std()),
             normalised_score=None if mean is None else task.normalised_score(mean),
+            vd4rl_score=vd4rl_score(task, mean),
             success_rate=score.success_rate(task),
             dataset_return_mean=dataset.mean,
             dataset_return_max=dataset.most,
@@ -191,6 +195,7 @@ class Result:
             *([f"episodes    {self.unplayed()}"] if self.unplayed() else []),
             f"dataset     {self.dataset_return_mean:.1f}{most}{self._references()}",
             *self._shares(),
+            *([] if self.vd4rl_score is None else [f"V-D4RL      {self.vd4rl_score:.1f} (return / 10)"]),
             f"prediction  {self._prediction()}",
             f"time        {', '.join(f'{name} {s:.0f} s' for name, s in self.seconds.items())}",
         ]

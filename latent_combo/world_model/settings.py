@@ -3,23 +3,40 @@
 from dataclasses import dataclass, field
 
 from combo_common.validation import require_not_negative, require_positive, require_share
-from latent_combo.world_model.conv_shapes import LOW, algorithms, decoded_size, encoded_size
+from latent_combo.world_model.conv_shapes import (
+    LOW,
+    MAX_FOLLOWED,
+    MIN_FOLLOWED,
+    algorithms,
+    channels_of,
+    decoded_size,
+    encoded_size,
+    kernels_of,
+)
+
+LAYERS = ("encoder_channels", "decoder_channels", "decoder_kernels")
+"""Settings of convolutions that follow from the size of the images."""
+FIRST_CHANNELS = 32
+"""Of the encoder's first layer (B.1)."""
 
 
 @dataclass(frozen=True)
 class ConvConfig:
-    """Channels of the convolutions; the defaults are the paper's for 64-pixel images (B.1)."""
+    """Channels of the convolutions; the defaults are the paper's for images of 64 and 128 pixels (B.1)."""
 
     image_size: int = 64
-    """Pixels; the images are square."""
-    encoder_channels: tuple[int, ...] = (32, 64, 128, 256)
-    """One layer each, kernel 4, stride 2."""
+    """Pixels; the images are square. A dataset that holds images sets it, but for 64 pixels where this is 32: those are
+    averaged. Layers follow from it (docs/models.md) where a preset's are of another size, and where they are empty."""
+    encoder_channels: tuple[int, ...] = ()
+    """One layer each, kernel 4, stride 2. Empty: doubling from 32 to 256, as many as images of 16 to 256 pixels
+    take."""
     decoder_input: int = 1024
     """Channels of the 1x1 map that the decoder starts from."""
-    decoder_channels: tuple[int, ...] = (128, 64, 32)
-    """One transposed layer each, stride 2; the layer that draws the 3 colours follows them."""
-    decoder_kernels: tuple[int, ...] = (5, 5, 6, 6)
-    """One for each of `decoder_channels` and one for the colours."""
+    decoder_channels: tuple[int, ...] = ()
+    """One transposed layer each, stride 2; the layer that draws the 3 colours follows them. Empty: halving from four
+    times the encoder's first channels to those."""
+    decoder_kernels: tuple[int, ...] = ()
+    """One for each of `decoder_channels` and one for the colours. Empty: those that draw images of 16 to 256 pixels."""
     bfloat16: bool = False
     """Let convolutions multiply in bfloat16 where that is faster; sums and losses stay float32."""
     ways: tuple[str, ...] = ()
@@ -28,12 +45,11 @@ class ConvConfig:
     once, and written into the run's settings."""
 
     def __post_init__(self) -> None:
-        if not self.encoder_channels:
-            raise ValueError("encoder_channels is empty; give the channels of each layer")
-        for name in ("encoder_channels", "decoder_channels", "decoder_kernels"):
+        require_positive(self, "decoder_input", "image_size")
+        for name in LAYERS:
             if min(getattr(self, name), default=1) < 1:
                 raise ValueError(f"{name} is {list(getattr(self, name))}; each is 1 or more")
-        require_positive(self, "decoder_input", "image_size")
+        self._fill_in_layers()
         if len(self.decoder_kernels) != len(self.decoder_channels) + 1:
             raise ValueError(
                 f"decoder_kernels has {len(self.decoder_kernels)} entries, "
@@ -42,7 +58,7 @@ class ConvConfig:
         if decoded_size(self.decoder_kernels) != self.image_size:
             raise ValueError(
                 f"decoder_kernels {self.decoder_kernels} draw {decoded_size(self.decoder_kernels)} pixels, "
-                f"but image_size is {self.image_size}"
+                f"but image_size is {self.image_size}; leave {', '.join(LAYERS)} out, and they follow from it"
             )
         if encoded_size(self.image_size, len(self.encoder_channels)) < 1:
             raise ValueError(
@@ -50,6 +66,21 @@ class ConvConfig:
             )
         if self.ways:
             self._check_ways()
+
+    def _fill_in_layers(self) -> None:
+        """Give layers that are empty what follows from the size of the images."""
+        if all(getattr(self, name) for name in LAYERS):
+            return
+        if not MIN_FOLLOWED <= self.image_size <= MAX_FOLLOWED:
+            raise ValueError(
+                f"image_size is {self.image_size}, but layers follow from sizes of {MIN_FOLLOWED} to {MAX_FOLLOWED}; "
+                f"give {', '.join(LAYERS)}"
+            )
+        first = self.encoder_channels[0] if self.encoder_channels else FIRST_CHANNELS
+        for name, layers in zip(
+            LAYERS, (*channels_of(self.image_size, first), kernels_of(self.image_size)), strict=True
+        ):
+            object.__setattr__(self, name, getattr(self, name) or layers)
 
     def _check_ways(self) -> None:
         sizes = [(False, encoded_size(self.image_size, number)) for number in range(len(self.encoder_channels))]
