@@ -33,6 +33,8 @@ class TrajectoryDataset:
     """Whether rows in which episodes terminate hold what was observed there; files of old do not."""
     fingerprint: str = ""
     """SHA-256 of the files that it was read from, and of which episodes were; empty for what is no file."""
+    vector: NDArray[np.float32] | None = None
+    """(N, V): what is seen beside images; None where nothing is."""
 
     @classmethod
     def of_states(cls, episodes: list[Episode]) -> "TrajectoryDataset":

@@ -7,7 +7,7 @@ under the fingerprint of the dataset, so the next run starts at once.
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +52,13 @@ def load(
     storage: Storage = "auto",
     skip_corrupt: bool = False,
 ) -> TrajectoryDataset:
-    """Load a dataset as what of `task` is to be seen, images or states; see `load_pixels` and `load_states`."""
+    """Load a dataset as what of `task` is to be seen: images, images and vectors, or states.
+
+    See `load_pixels`, `with_vectors` and `load_states`.
+    """
+    indices = task.vector_indices(observation_spec.vectors)
     if observation_spec.pixels:
-        return load_pixels(
+        decoded = load_pixels(
             name_or_path,
             task,
             observation_spec.look,
@@ -63,7 +67,64 @@ def load(
             observation_spec.image_size,
             skip_corrupt=skip_corrupt,
         )
+        return with_vectors(decoded, name_or_path, task, indices, data_dir, skip_corrupt) if indices else decoded
     return load_states(name_or_path, task, data_dir, skip_corrupt=skip_corrupt)
+
+
+def with_vectors(
+    decoded: TrajectoryDataset,
+    name_or_path: str,
+    task: Task,
+    indices: Sequence[int],
+    data_dir: Path,
+    skip_corrupt: bool = False,
+) -> TrajectoryDataset:
+    """A dataset of images with some numbers of its vector observations beside them.
+
+    They are read, or observed in the simulator, the first time only, and kept beside the decoded images. Raises
+    UserError where the dataset has neither states nor what they could be observed from.
+    """
+    source = resolve(name_or_path, task, data_dir).open(task, skip_corrupt)
+    skipping = "-skipping" if skip_corrupt else ""
+    folder = data_dir / "decoded" / f"{_kept_as(source.fingerprint(), source, task)}-state{skipping}"
+    if not (folder / ROWS).exists():
+        states = _states(source, task, progress=True, beside="image")
+        try:
+            _write_states(folder, states)
+        except UserError:
+            if not (folder / ROWS).exists():  # another run may have finished the same work first
+                raise
+    try:
+        lengths = json.loads((folder / ROWS).read_text())
+        state = np.load(folder / "state.npy", allow_pickle=False)
+        action = np.load(folder / "action.npy", allow_pickle=False)
+    except (OSError, ValueError, TypeError) as error:
+        remedy = f"remove {folder} and run again"
+        raise UserError(f"the decoded data in {folder} cannot be read ({error}); {remedy}") from error
+    if lengths != decoded.lengths.tolist() or not np.array_equal(action, decoded.action):
+        raise UserError(
+            f"the states of {source.where} are not of the same steps as its images; remove {folder}, or leave "
+            "--vectors out"
+        )
+    check_sizes(source.where, task, state=state)
+    return replace(decoded, vector=np.ascontiguousarray(state[:, list(indices)]))
+
+
+def _write_states(folder: Path, states: TrajectoryDataset) -> None:
+    """Keep the vectors of all episodes, and the actions that tell of which steps they are."""
+    with staged_folder(folder) as partial, writing(folder):
+        np.save(partial / "state.npy", states.observation)
+        np.save(partial / "action.npy", states.action)
+        write_atomically(partial / ROWS, json.dumps(states.lengths.tolist()).encode())
+
+
+def _kept_as(fingerprint: str, source: Source, task: Task) -> str:
+    """How the names of the folders begin in which what is decoded of a dataset is kept."""
+    within = "" if is_scaled(task) else f" {task.action_low} {task.action_high}"
+    drawn = hashlib.sha256(
+        f"{DECODED_VERSION} {task.name} {VIEWPOINTS.get(task.camera, task.camera)}{within}".encode()
+    ).hexdigest()
+    return f"{Path(source.where).name}-{fingerprint[:16]}-{drawn[:8]}"
 
 
 def load_states(
@@ -87,18 +148,21 @@ def with_remarks(decoded: TrajectoryDataset, where: str) -> TrajectoryDataset:
     return decoded
 
 
-def _states(source: Source, task: Task, progress: bool) -> TrajectoryDataset:
-    """The vectors of all episodes; see `load_states`."""
+def _states(source: Source, task: Task, progress: bool, beside: str = "") -> TrajectoryDataset:
+    """The vectors of all episodes; see `load_states`. Where they are read beside images, errors say so."""
     if (decoded := source.format.states(source, task)) is not None:
         source.notes.report(source.where)
         return decoded
     if source.dataset is not None:
-        check_fits(source.dataset.manifest, task, None, source.where)
+        manifest = source.dataset.manifest
+        check_fits(manifest, task, None, source.where)
+        if beside and manifest.state_dim is None and manifest.physics_dim is None:
+            raise lacks(source.where, "state", (beside,), beside)
         return TrajectoryDataset.of_states(list(observe_episodes(source.dataset, source.episodes(progress))))
     episodes = []
     for where, episode in source:
         if episode.state is None:
-            raise lacks(where, "state", episode.columns())
+            raise lacks(where, "state", episode.columns(), beside)
         check_sizes(where, task, state=episode.state, action=episode.action)
         episodes.append(replace(_of_robot(episode, task), image=None))
     if not episodes:
@@ -150,12 +214,8 @@ def load_pixels(
         told = f"{source.where} ({source.format.title})"
         print(f"{told} does not say how its images were drawn: taken as --look {look}", flush=True)
     skipping = "-skipping" if skip_corrupt else ""
-    within = "" if is_scaled(task) else f" {task.action_low} {task.action_high}"
-    drawn = hashlib.sha256(
-        f"{DECODED_VERSION} {task.name} {VIEWPOINTS.get(task.camera, task.camera)}{within}".encode()
-    ).hexdigest()
     read = source.fingerprint()
-    name = f"{Path(source.where).name}-{read[:16]}-{drawn[:8]}-{look}-{size}{skipping}"
+    name = f"{_kept_as(read, source, task)}-{look}-{size}{skipping}"
     folder = data_dir / "decoded" / name
     cached = (folder / ROWS).exists()
     if cached:

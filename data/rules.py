@@ -71,8 +71,13 @@ def without_contacts(vectors: NDArray[Any], task: Task, notes: Notes) -> NDArray
     return vectors[:, :ANT]
 
 
-def lacks(where: str, wanted: str, held: Collection[str]) -> UserError:
-    """The error for an episode without `image` or without `state`: what there is instead, and what to do."""
+def lacks(where: str, wanted: str, held: Collection[str], beside: str = "") -> UserError:
+    """The error for an episode without `image` or without `state`: what there is instead, and what to do.
+
+    `beside` is what is read anyway, where both were to be.
+    """
+    if beside in held:
+        return UserError(f"{where} holds images and no states, which --vectors are of; leave --vectors out")
     other = {"image": "state", "state": "image"}[wanted]
     there = ", ".join(sorted(held))
     if other in held:

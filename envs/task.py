@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
+
+from combo_common.errors import UserError
+from combo_common.suggest import did_you_mean, nearest
 
 LOOKS = ("fast", "full")
 """How scenes are drawn. fast: no shadows, reflections or multisampling, some ten times as many frames a second;
@@ -16,6 +19,8 @@ MIN_DRAWN_SIZE = 64
 """Pictures of fewer pixels are drawn this large, or the next multiple, and averaged: a thin leg stays visible."""
 
 OBSERVATIONS = ("state", "pixels")
+ALL = "all"
+"""What names all numbers of a vector observation."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class ObservationSpec:
     look: str = "fast"
     image_size: int | None = None
     """Pixels; None for the task's."""
+    vectors: tuple[str, ...] = ()
+    """Which numbers of the task's vector observation are seen beside pixels (`Task.vector_indices`)."""
 
     @property
     def pixels(self) -> bool:
@@ -159,6 +166,25 @@ class Task:
         if self.random_return is None or self.expert_return is None or self.random_return == self.expert_return:
             return None
         return 100.0 * (episode_return - self.random_return) / (self.expert_return - self.random_return)
+
+    def vector_indices(self, vectors: Sequence[str]) -> tuple[int, ...]:
+        """Which numbers of the vector observation are named, in its own order, each once; () for no names.
+
+        Each is a whole name of `state_names`, or else what some of them begin with; `all` names all. Raises UserError
+        for what names none.
+        """
+        found = set[int]()
+        for vector in vectors:
+            if not self.state_names:
+                raise UserError(f"vectors has {vector!r}, but {self.name} observes no vector; leave --vectors out")
+            whole = [index for index, name in enumerate(self.state_names) if vector in (name, ALL)]
+            begun = [index for index, name in enumerate(self.state_names) if vector and name.startswith(vector)]
+            if not whole and not begun:
+                known = ", ".join(repr(name) for name in self.state_names)
+                meant = did_you_mean(nearest(vector, self.state_names))
+                raise UserError(f"vectors has {vector!r}, but {self.name} observes {known}, or {ALL}{meant}")
+            found.update(whole or begun)
+        return tuple(sorted(found))
 
     def maker(self) -> MakeEnv:
         """What makes its environment, imported if need be. Raises ImportError or AttributeError where it is not."""

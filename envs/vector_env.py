@@ -18,18 +18,20 @@ from envs.base import TaskEnv
 from envs.make import make
 from envs.task import ObservationSpec, Task
 
-Started = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.object_]]
-"""Observations (N, ...), physics (N, P), and what went wrong in each copy (N,), empty where nothing did."""
+Started = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float64], NDArray[np.object_]]
+"""Observations (N, ...), vectors that are seen beside images (N, V), where V is 0 for none, physics (N, P), and what
+went wrong in each copy (N,), empty where nothing did."""
 Stepped = tuple[
     NDArray[Any],
+    NDArray[np.float32],
     NDArray[np.float64],
     NDArray[np.bool_],
     NDArray[np.bool_],
     NDArray[np.float64],
     NDArray[np.object_],
 ]
-"""Observations (N, ...), rewards (N,), whether the task (N,) or a time limit (N,) ended the episode, physics (N, P),
-and what went wrong (N,)."""
+"""Observations (N, ...), vectors (N, V), rewards (N,), whether the task (N,) or a time limit (N,) ended the episode,
+physics (N, P), and what went wrong (N,)."""
 CRASHED = "its worker process crashed; see the output above, or set --score.processes 1"
 
 
@@ -48,9 +50,11 @@ class SyncVectorEnv:
         ]
         for env in self.envs[1:] if observation_spec.pixels else ():
             env.draw_with(self.envs[0])
+        self._vector = list(task.vector_indices(observation_spec.vectors))
         space = self.envs[0].observation_space
         nothing = np.zeros(space.shape or (), space.dtype)
-        self._last = [_Moment(nothing, 0.0, False, False, np.zeros(task.physics_dim))] * count
+        beside = np.zeros(len(self._vector), np.float32)
+        self._last = [_Moment(nothing, beside, 0.0, False, False, np.zeros(task.physics_dim))] * count
         self._failed = [""] * count
 
     def reset(self, seeds: list[int]) -> Started:
@@ -58,8 +62,8 @@ class SyncVectorEnv:
         self._failed = [""] * len(self.envs)
         for i, seed in enumerate(seeds):
             self._try(i, partial(_started, seed=seed))
-        observation, _, _, _, physics, failed = self._stacked(len(seeds))
-        return observation, physics, failed
+        observation, vector, _, _, _, physics, failed = self._stacked(len(seeds))
+        return observation, vector, physics, failed
 
     def step(self, actions: NDArray[np.float32]) -> Stepped:
         """Take N actions (N, A) in the first N copies."""
@@ -77,15 +81,31 @@ class SyncVectorEnv:
         try:
             observation, info, reward, terminated, truncated = play(env)
             ends = bool(terminated), bool(truncated)
-            self._last[i] = _checked(observation, info["physics"], reward, ends, last)
+            vector = self._seen_beside(env, info)
+            self._last[i] = _checked(observation, vector, info["physics"], reward, ends, last)
         except Exception as error:  # an environment is anybody's code
             self._failed[i] = described(error)
             self._last[i] = replace(last, reward=0.0, terminated=True)
+
+    def _seen_beside(self, env: TaskEnv, info: dict[str, Any]) -> NDArray[np.float32]:
+        """What is seen beside images, (V,). Raises ValueError for a state that is not the task's, or not finite."""
+        if not self._vector:
+            return np.zeros(0, np.float32)
+        state = np.asarray(info["state"], np.float32)
+        if state.shape != (env.task.state_dim,):
+            raise ValueError(
+                f"the state is of shape {state.shape}, and {env.task.name} has {env.task.state_dim} numbers"
+            )
+        vector = state[self._vector]
+        if not np.isfinite(vector).all():
+            raise ValueError("the state is not finite")
+        return vector
 
     def _stacked(self, count: int) -> Stepped:
         moments = self._last[:count]
         return (
             np.stack([moment.observation for moment in moments]),
+            np.stack([moment.vector for moment in moments]),
             np.array([moment.reward for moment in moments], np.float64),
             np.array([moment.terminated for moment in moments]),
             np.array([moment.truncated for moment in moments]),
@@ -104,6 +124,7 @@ class _Moment:
     """Where a copy is."""
 
     observation: NDArray[Any]
+    vector: NDArray[np.float32]
     reward: float
     terminated: bool
     truncated: bool
@@ -120,7 +141,9 @@ def _stepped(env: TaskEnv, action: NDArray[np.float32]) -> tuple[Any, Any, Any, 
     return observation, info, reward, terminated, truncated
 
 
-def _checked(observation: Any, physics: Any, reward: Any, ends: tuple[bool, bool], last: _Moment) -> _Moment:
+def _checked(
+    observation: Any, vector: NDArray[np.float32], physics: Any, reward: Any, ends: tuple[bool, bool], last: _Moment
+) -> _Moment:
     """What a copy returned; `last` is of the sizes that all have. Raises ValueError for what is none."""
     seen, expected = np.asarray(observation), last.observation
     if seen.shape != expected.shape:
@@ -132,7 +155,7 @@ def _checked(observation: Any, physics: Any, reward: Any, ends: tuple[bool, bool
     paid = float(reward)
     if not np.isfinite(paid):
         raise ValueError(f"the reward is {paid}")
-    return _Moment(seen.astype(expected.dtype, copy=False), paid, *ends, np.asarray(physics, np.float64))
+    return _Moment(seen.astype(expected.dtype, copy=False), vector, paid, *ends, np.asarray(physics, np.float64))
 
 
 @contextmanager

@@ -39,12 +39,14 @@ def load_dataset(
     image_size: int | None = None,
     data_dir: str | Path | None = None,
     skip_corrupt: bool = False,
+    vectors: Sequence[str] | str = (),
 ) -> TrajectoryDataset:
     """Read a dataset as training does: rows of all episodes end to end.
 
     `name` is whatever the setting `dataset` takes; `task` is needed only where it does not tell. Images are
     `image_size` pixels square (None: as it holds them; a recording, as the task has them); a recording is drawn the
-    first time. Raises UserError where there is no such dataset, or it does not fit.
+    first time. `vectors` are what is to be had beside images, as in the setting of that name. Raises UserError where
+    there is no such dataset, or it does not fit.
     """
     _require("obs", obs, OBSERVATIONS)
     _require("look", look, LOOKS)
@@ -52,7 +54,9 @@ def load_dataset(
     told = task or resolve(str(name), None, folder).task
     if told is None:
         raise UserError(f"{name} does not say which task it is of; give its task")
-    return load(str(name), get_task(told), ObservationSpec(obs, look, image_size), folder, skip_corrupt=skip_corrupt)
+    beside = (vectors,) if isinstance(vectors, str) else tuple(vectors)
+    seen = ObservationSpec(obs, look, image_size, beside)
+    return load(str(name), get_task(told), seen, folder, skip_corrupt=skip_corrupt)
 
 
 def make_episode(
@@ -62,13 +66,15 @@ def make_episode(
     terminated: bool = False,
     physics: ArrayLike | None = None,
     task: str | None = None,
+    state: ArrayLike | None = None,
 ) -> Episode:
     """Make an episode of T steps from T + 1 observations, T actions (T, A) in [-1, 1] and T rewards.
 
     Observations are images (T+1, H, W, 3) uint8 or vectors (T+1, S); `actions[t]` led from `observations[t]` to the
     next. `terminated` says that the task ended the episode, not a time limit; `physics` (T+1, P) are the simulator's
-    states, which views and rewards of one's own use. With a `task`, actions are in the bounds of its simulator, and are
-    rescaled to [-1, 1]. Raises UserError where arrays do not go together.
+    states, which views and rewards of one's own use; `state` (T+1, S) is the task's vector observation beside images.
+    With a `task`, actions are in the bounds of its simulator, and are rescaled to [-1, 1]. Raises UserError where
+    arrays do not go together.
     """
     seen, action, reward = np.asarray(observations), np.asarray(actions), np.asarray(rewards)
     if action.ndim != 2 or reward.shape != (len(action),) or len(seen) != len(action) + 1:
@@ -77,12 +83,14 @@ def make_episode(
             f"{seen.shape}, {action.shape} and {reward.shape}"
         )
     images = seen.ndim == IMAGE_AXES
+    if state is not None and not images:
+        raise UserError("the observations are vectors, and state another; give images, or the vectors alone")
     action = bounded_actions("the episode", "actions", action, None if task is None else get_task(task))
     episode = Episode.from_transitions(
         action,
         reward,
         None if physics is None else np.asarray(physics),
-        state=None if images else seen,
+        state=(None if state is None else np.asarray(state)) if images else seen,
         image=seen if images else None,
         terminal=terminated,
     )
@@ -175,15 +183,23 @@ def save_dataset(
     return str(out)
 
 
-def decoded(episodes: Sequence[Episode]) -> TrajectoryDataset:
-    """Episodes as rows end to end. Raises UserError where some have images and others vectors only."""
+def decoded(episodes: Sequence[Episode], vectors: Sequence[int] = ()) -> TrajectoryDataset:
+    """Episodes as rows end to end, with these numbers of their states beside images.
+
+    Raises UserError where some have images and others vectors only, or no states that hold such numbers.
+    """
     images = [episode.image for episode in episodes if episode.image is not None]
     if not images:
         return TrajectoryDataset.of_states(list(episodes))
     if len(images) != len(episodes):
         raise UserError(f"{len(images)} of {len(episodes)} episodes have images; give episodes of one kind")
     bare = [replace(episode, state=np.zeros((episode.length + 1, 1), np.float32)) for episode in episodes]
-    return replace(TrajectoryDataset.of_states(bare), observation=np.concatenate(images), endings_seen=True)
+    states = [episode.state for episode in episodes if episode.state is not None]
+    if vectors and (len(states) != len(episodes) or any(max(vectors) >= state.shape[1] for state in states)):
+        raise UserError("the run sees vectors beside images, which not all episodes have; give their state")
+    beside = np.concatenate(states)[:, list(vectors)] if vectors else None
+    rows = TrajectoryDataset.of_states(bare)
+    return replace(rows, observation=np.concatenate(images), endings_seen=True, vector=beside)
 
 
 def _that_fits(where: str, episode: Episode, task: Task) -> Episode:

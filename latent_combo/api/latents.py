@@ -47,9 +47,15 @@ def encode(
     `episodes` is a dataset or a list; `which` are numbers of some of them (None: all). Latents are samples or means, as
     the run's agents were trained on. Raises UserError for observations that are not the run's.
     """
-    data = episodes if isinstance(episodes, TrajectoryDataset) else decoded(episodes)
+    indices = () if run.vectors is None else run.vectors.indices
+    data = episodes if isinstance(episodes, TrajectoryDataset) else decoded(episodes, indices)
     if data.observation.shape[1:] != run.observation_shape:
         raise UserError(f"observations have shape {data.observation.shape[1:]}, but the run's {run.observation_shape}")
+    if (0 if data.vector is None else data.vector.shape[1]) != len(indices):
+        seen = 0 if data.vector is None else data.vector.shape[1]
+        raise UserError(
+            f"{seen} numbers stand beside the images, but the run sees {len(indices)}; load them by vectors"
+        )
     chosen = np.arange(len(data.lengths)) if which is None else np.asarray(which, np.int64)
     return encode_episodes(run.world_model, data, chosen, run.config.encode, generator(seed, run.device, "features"))
 

@@ -6,7 +6,7 @@ the world model and the critics, is left out.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -18,7 +18,7 @@ from combo_common.paths import given_path
 from combo_common.versions import versions
 from latent_combo.agent.networks import Actor
 from latent_combo.agent.settings import NetworkConfig
-from latent_combo.api.policy import NumpyPolicy
+from latent_combo.api.policy import NumpyPolicy, SeenVectors
 from latent_combo.evaluation.policy import Policy
 from latent_combo.runtime.renamed import with_new_names
 from latent_combo.runtime.weights_file import Weights, read_metadata, read_weights, write_weights
@@ -36,7 +36,7 @@ METADATA = "policy"
 """Where the settings stand in a file's metadata."""
 MODEL, ACTOR = "world_model.", "actor."
 """How the names of the two parts' weights begin."""
-FILTERS = {"pixels": ("encoder.", "rssm."), "state": ("observation_mean", "observation_std")}
+FILTERS = {"pixels": ("encoder.", "vector_encoder.", "rssm."), "state": ("observation_mean", "observation_std")}
 """The weights that a world model filters by, as their names begin, by what it observes."""
 PRIOR = "rssm.prior."
 """Of these the ones that predict, which filtering does without."""
@@ -71,6 +71,10 @@ class PolicySettings:
     """Which one of its stack."""
     updates: int
     versions: dict[str, str]
+    state_names: list[str] = field(default_factory=list)
+    """What each number of the task's vector observation is, where some are seen beside images; otherwise empty."""
+    vectors: list[int] = field(default_factory=list)
+    """Which of these numbers are seen."""
 
     @property
     def images(self) -> bool:
@@ -92,6 +96,7 @@ def export_policy(run: "Run", path: str | Path, agent: int = 0) -> Path:
     known = run.world_model.state_dict().items()
     weights = {f"{MODEL}{name}": tensor for name, tensor in known if _filters(name, parts)}
     weights |= {f"{ACTOR}{name}": tensor for name, tensor in run.actor(agent).state_dict().items()}
+    vectors = run.vectors
     settings = PolicySettings(
         **{name: getattr(config, name) for name in ("obs", "look", "seed", "algorithm", "dataset")},
         task=run.task.name,
@@ -104,6 +109,8 @@ def export_policy(run: "Run", path: str | Path, agent: int = 0) -> Path:
         agent=agent,
         updates=run.trained.agent_step,
         versions=versions(),
+        state_names=[] if vectors is None else list(vectors.names),
+        vectors=[] if vectors is None else list(vectors.indices),
     )
     write_weights(out, weights, {METADATA: settings.to_json()})
     return out
@@ -132,7 +139,8 @@ def load_policy(path: str | Path, device: str = "cpu", seed: int | None = None) 
         _fill(network, own, needed, where, file)
     of = settings.seed if seed is None else seed
     policy = Policy(model, actor, 1, of, settings.sample, first_agent=settings.agent)
-    return NumpyPolicy(policy, tuple(settings.observation_shape))
+    vectors = SeenVectors(tuple(settings.state_names), tuple(settings.vectors)) if settings.vectors else None
+    return NumpyPolicy(policy, tuple(settings.observation_shape), vectors)
 
 
 def _device(name: str) -> torch.device:
@@ -169,6 +177,10 @@ def read_policy_settings(path: Path) -> PolicySettings:
             raise ValueError(f"seed is {settings.seed} and agent {settings.agent}")
         if settings.obs not in FILTERS:
             raise ValueError(f"obs is {settings.obs!r}")
+        if any(not 0 <= index < len(settings.state_names) for index in settings.vectors):
+            raise ValueError(f"vectors is {settings.vectors} of {len(settings.state_names)} numbers")
+        if not all(isinstance(name, str) for name in settings.state_names):
+            raise TypeError(f"state_names is {settings.state_names}")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _unfit(path, f"its settings can not be read ({error})") from error
     return settings
@@ -187,7 +199,7 @@ def _world_model(settings: PolicySettings) -> WorldModel:
         if settings.observation_shape != [side, side, 3]:
             raise ValueError(f"observation_shape is {settings.observation_shape}, image_size {side}")
         single = replace(config, dynamics=replace(config.dynamics, members=1))
-        return RecurrentWorldModel(single, settings.action_dim)
+        return RecurrentWorldModel(single, settings.action_dim, len(settings.vectors))
     ensemble = replace(_built(EnsembleConfig, settings.model), members=1, elites=1)
     (state_dim,) = settings.observation_shape
     return EnsembleWorldModel(ensemble, state_dim, settings.action_dim, "none")

@@ -16,7 +16,7 @@ from data.split import split_episodes
 from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.networks import Actor
-from latent_combo.api.policy import NumpyPolicy
+from latent_combo.api.policy import NumpyPolicy, SeenVectors
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.policy import Policy
 from latent_combo.evaluation.result import Result
@@ -60,6 +60,12 @@ class Run:
             return side, side, 3
         return (self.task.state_dim,)
 
+    @property
+    def vectors(self) -> SeenVectors | None:
+        """What is seen beside images; None where that is nothing."""
+        indices = self.task.vector_indices(self.config.observation_spec.vectors)
+        return SeenVectors(self.task.state_names, indices) if indices else None
+
     def policy(self, agent: int = 0, seed: int | None = None) -> NumpyPolicy:
         """The policy of one agent of the stack, for environments.
 
@@ -68,7 +74,7 @@ class Run:
         """
         actor, of = self.actor(agent), self.config.seed if seed is None else seed
         single = Policy(self.world_model, actor, 1, of, self.config.encode.sample, first_agent=agent)
-        return NumpyPolicy(single, self.observation_shape)
+        return NumpyPolicy(single, self.observation_shape, self.vectors)
 
     def actor(self, agent: int = 0) -> Actor:
         """The network of one agent's policy, on features (1, B, F). Raises UserError for one that is not there."""

@@ -69,8 +69,13 @@ def check(arguments: list[str]) -> None:
 
 
 def require_dataset(config: Config) -> None:
-    """Raise UserError, with the nearest known names, where there is no such dataset; nothing is read or fetched."""
-    reference = resolve(config.dataset, get_task(config.task), config.data_folder)
+    """Raise UserError, with the nearest known names, where there is no such dataset, or no vectors of such names.
+
+    Nothing is read or fetched.
+    """
+    task = get_task(config.task)
+    task.vector_indices(config.observation_spec.vectors)
+    reference = resolve(config.dataset, task, config.data_folder)
     if reference.path is None and reference.store is None:
         raise unknown(config.dataset, config.data_folder)
 
@@ -150,5 +155,5 @@ def _require_agreement(arguments: list[str], recipe: Recipe, world_model: str) -
     names = [name for name in own if name.startswith(group) and name.removeprefix(group) not in COMPUTED]
     if path_text(said["dataset"]) == recipe.dataset:
         names += ["split_seed", "validation_fraction"]
-    for name in ("look", *names):
+    for name in ("look", "vectors", *names):
         require_same(name, said[name], own[name], world_model)

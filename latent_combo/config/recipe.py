@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class Recipe:
     """What the run's result.json has of the world model; None for a run without a result."""
     fingerprint: str | None = None
     """What the data of the fit are known by; None where nobody knows."""
+    vectors: list[str] | str = field(default_factory=list)
+    """What the model sees beside images; empty where that is nothing."""
 
     @classmethod
     def of_settings(cls, settings: Mapping[str, Any], **known: Any) -> "Recipe":
@@ -58,6 +60,7 @@ class Recipe:
             image_size=settings[group]["conv"]["image_size"] if settings["obs"] == "pixels" else None,
             model=settings[group],
             split_seed=settings["seed"] if split_seed is None else split_seed,
+            vectors=settings.get("vectors", []),
             **known,
         )
 
@@ -74,6 +77,7 @@ class Recipe:
             for name in ("task", "look"):
                 _require(name, said[name], str)
             _require("dataset", said["dataset"], str, type(None))
+            _require("vectors", recipe.vectors, str, list)
             _require("split_seed", said["split_seed"], int)
             _require("validation_fraction", said["validation_fraction"], float)
             _require("steps", said["steps"], int, type(None))
@@ -94,7 +98,7 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """What a run that uses the model takes over, by dotted names; how it is computed is the machine's to settle."""
         said = asdict(self)
-        names = ("obs", "task", "look", "dataset", "split_seed", "validation_fraction")
+        names = ("obs", "vectors", "task", "look", "dataset", "split_seed", "validation_fraction")
         taken = {name: said[name] for name in names if said[name] is not None}
         group = GROUPS[said["obs"]]
         return taken | {f"{group}.{name}": value for name, value in flat(said["model"]) if name != COMPUTED[0]}

@@ -26,6 +26,9 @@ class Config:
 
     obs: Literal["pixels", "state"] = "pixels"
     """What the policy sees: images (pixels) or vectors (state)."""
+    vectors: tuple[str, ...] | str = ()
+    """What the policy sees beside pixels, such as proprioception: `all` numbers of the task's vector observation, or a
+    list of their names (`Task.state_names`) or of what these begin with, such as [place, velocity]."""
     task: str = "cartpole-balance"
     """What the policy is to do, such as walker-walk or hopper; by default the dataset's own task, and a dataset that
     does not say its task needs this."""
@@ -89,7 +92,8 @@ class Config:
     @property
     def observation_spec(self) -> ObservationSpec:
         """How the task is observed."""
-        return ObservationSpec(self.obs, self.look, self.rssm.conv.image_size)
+        vectors = (self.vectors,) if isinstance(self.vectors, str) else self.vectors
+        return ObservationSpec(self.obs, self.look, self.rssm.conv.image_size, vectors)
 
     @property
     def seed_of_split(self) -> int:
@@ -119,6 +123,8 @@ class Config:
             raise ValueError(
                 "obs is state, and shifts move images; leave world_model_fit.random_shift and encode.random_shift at 0"
             )
+        if self.obs == "state" and self.vectors:
+            raise ValueError("obs is state, which sees all vectors; leave vectors out, or set obs to pixels")
         if self.obs == "state" and self.world_model is None:
             self._require_transitions()
         require_positive(self, "log_every", "save_every")

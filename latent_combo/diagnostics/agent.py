@@ -126,7 +126,7 @@ class AgentViews:
         if played is not None:
             played = played.to(self.context.device)
             sampled = draws if self.context.encode.sample else None
-            feature = self.model.encode(played.observation, played.action, sampled)
+            feature = self.model.encode(played.observation, played.action, sampled, played.vector)
             steps = max(1, min(DREAM_STEPS, played.action.shape[1] - 1 - CONTEXT))
             outcome = achieved(self.agent, self.model, feature, played, steps, CONTEXT, draws)
             numbers |= outcome.arrays()
@@ -142,16 +142,22 @@ class AgentViews:
         measured = self.pieces.measured
         feature = self._seen(measured, draws)
         now = slice(CONTEXT, CONTEXT + steps)
-        kinds = {"dataset": (measured.action[:, now], measured.observation[:, now])}
+        future = measured.rows(now)
+        kinds = {"dataset": (future.action, future.observation, future.vector)}
         if branches is not None and self.pieces.physics is not None:
             policy = imagine_policy(self.model, self.agent.acting, self.agent.num_agents, feature, steps, draws).action
             random = torch.rand(policy.shape, generator=draws, device=draws.device) * 2.0 - 1.0
             for kind, action in (("policy", policy), ("random", random)):
-                seen, _ = branches.follow(self.pieces.physics, action.cpu().numpy())
-                kinds[kind] = (action, torch.from_numpy(seen).to(self.context.device))
+                came = branches.follow(self.pieces.physics, action.cpu().numpy())
+                seen, vector = (
+                    None if part is None else torch.from_numpy(part).to(self.context.device)
+                    for part in (came.observation, came.vector)
+                )
+                assert seen is not None
+                kinds[kind] = (action, seen, vector)
         points: dict[str, Calibration] = {
-            kind: calibrate(self.model, feature, action, truth, self.pieces.scale, draws)
-            for kind, (action, truth) in kinds.items()
+            kind: calibrate(self.model, feature, action, truth, self.pieces.scale, draws, vectors)
+            for kind, (action, truth, vectors) in kinds.items()
         }
         numbers = {f"{kind}_{name}": part for kind, p in points.items() for name, part in vars(p).items()}
         source = f"{len(feature)} states of {self.pieces.episodes} held-out episodes, seen for {CONTEXT} steps"
@@ -185,7 +191,8 @@ class AgentViews:
         true = None
         if branches is not None and self.pieces.physics is not None:
             states = np.repeat(self.pieces.physics[best][None], len(actions), 0)
-            true = branches.follow(states, torch.stack(list(actions.values())).cpu().numpy())
+            came = branches.follow(states, torch.stack(list(actions.values())).cpu().numpy())
+            true = came.observation, came.reward
         made = counterfactual(self.model, feature, measured.observation[best, CONTEXT - 1], actions, true)
         draw = draw_counterfactual if self.pieces.images else partial(draw_paths, names=self.context.task.state_names)
         self.gallery.picture("agent/counterfactual", step, lambda: to_png(draw(made)), "counterfactual", made.arrays())
@@ -193,4 +200,5 @@ class AgentViews:
     def _seen(self, segment: Segment, draws: torch.Generator) -> torch.Tensor:
         """Features (B, F) after the context."""
         sampled = draws if self.context.encode.sample else None
-        return self.model.encode(segment.observation[:, :CONTEXT], segment.action[:, :CONTEXT], sampled)[:, -1]
+        seen = segment.rows(slice(CONTEXT))
+        return self.model.encode(seen.observation, seen.action, sampled, seen.vector)[:, -1]

@@ -10,9 +10,9 @@ from torch import Tensor
 from combo_common.seeding import numpy_generator
 from data.dataset import TrajectoryDataset
 from latent_combo.latents.segments import SegmentSampler, usable_rows
-from latent_combo.latents.statistics import mean_observation, mean_reward, std_observation
+from latent_combo.latents.statistics import mean_observation, mean_reward, std_observation, vector_units
 from latent_combo.world_model.base import Segment
-from latent_combo.world_model.open_loop import PEAK, horizons_within
+from latent_combo.world_model.open_loop import PEAK, VectorUnits, horizons_within
 
 CONTEXT = 10
 """Rows that are observed before a prediction."""
@@ -42,6 +42,8 @@ class DiagnosticSet:
     """Mean observation and mean reward of the training episodes."""
     scale: Tensor | float = PEAK
     """Unit of an observation's errors: the peak of images, the standard deviations of vectors."""
+    vectors: VectorUnits | None = None
+    """Units of the vectors beside the images; None where there are none."""
 
     @property
     def images(self) -> bool:
@@ -78,6 +80,7 @@ class DiagnosticSet:
             len(np.unique(np.searchsorted(data.starts, measured, side="right"))),
             (mean_observation(data, train).to(device), mean_reward(data, train)),
             PEAK if data.observation.ndim == 4 else std_observation(data, train).to(device),
+            vector_units(data, train, device),
         )
 
 

@@ -134,7 +134,9 @@ class ModelViews:
         """Measure prediction against its baselines, and draw the curves."""
         pieces = self.pieces
         draws = self.context.draws("horizon")
-        predictions = open_loop(model, pieces.measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale)
+        predictions = open_loop(
+            model, pieces.measured, pieces.mean, CONTEXT, draws, pieces.horizons, pieces.scale, pieces.vectors
+        )
         numbers = {
             field: np.array([list(values), list(values.values())]) for field, values in predictions.figures().items()
         }

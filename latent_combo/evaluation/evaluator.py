@@ -65,7 +65,7 @@ class Evaluator:
         failures: dict[int, Failure] = {}
         try:
             copies = self._environments(count)
-            observation, physics, failed = copies.reset([seed + i % episodes for i in range(count)])
+            observation, vector, physics, failed = copies.reset([seed + i % episodes for i in range(count)])
         except Exception as error:  # where no environment can be made, too, the policy is kept
             reason = described(error)
             failures = {i: Failure(i // episodes, seed + i % episodes, 0, reason) for i in range(count)}
@@ -79,27 +79,29 @@ class Evaluator:
 
         states, taken, lengths = [physics[:episodes]], list[NDArray[np.float32]](), np.zeros(episodes, np.int64)
         policy.reset(episodes, seed)
-        recorder.begin(observation)
+        recorder.begin(observation, vector)
         returns, last, alive = np.zeros(count), np.zeros(count), np.ones(count, bool)
         note_failures(0, failed, alive)
         alive &= failed == ""
         for step in range(self.task.horizon):
-            seen = torch.from_numpy(observation).unflatten(0, (self.num_agents, episodes))
-            actions = policy.act(seen).flatten(0, 1).numpy()
+            seen, beside = (
+                torch.from_numpy(part).unflatten(0, (self.num_agents, episodes)) for part in (observation, vector)
+            )
+            actions = policy.act(seen, beside if beside.shape[-1] else None).flatten(0, 1).numpy()
             try:
-                stepped, reward, terminated, truncated, physics, failed = copies.step(actions)
+                stepped, moved, reward, terminated, truncated, physics, failed = copies.step(actions)
             except UserError as error:  # of all processes
                 note_failures(step, np.full(count, str(error), object), alive)
                 break
             note_failures(step, failed, alive)
             alive &= failed == ""
             # An episode that has ended stays as it was; what its copy goes on to do counts for nothing.
-            moved = alive.reshape(-1, *[1] * (observation.ndim - 1))
-            observation = np.where(moved, stepped, observation)
+            observation = np.where(alive.reshape(-1, *[1] * (observation.ndim - 1)), stepped, observation)
+            vector = np.where(alive[:, None], moved, vector)
             returns += reward * alive
             last = np.where(alive, reward, last)
             states.append(np.where(alive[:episodes, None], physics[:episodes], states[-1]))
-            recorder.note(observation, actions, reward * alive, alive & terminated)
+            recorder.note(observation, vector, actions, reward * alive, alive & terminated)
             taken.append(actions[:episodes])
             lengths[alive[:episodes]] = len(taken)
             alive &= ~(terminated | truncated)
@@ -151,16 +153,19 @@ class _Recorder:
     def __init__(self, episodes: int) -> None:
         self.episodes = episodes
         self.seen: list[NDArray[Any]] = []
+        self.vectors: list[NDArray[np.float32]] = []
         self.steps: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]] = []
 
-    def begin(self, observation: NDArray[Any]) -> None:
-        """Note the observations (N, ...) before the first step."""
+    def begin(self, observation: NDArray[Any], vector: NDArray[np.float32]) -> None:
+        """Note the observations (N, ...) before the first step, and the vectors (N, V) beside them."""
         if self.episodes:
             self.seen.append(observation[: self.episodes].copy())
+            self.vectors.append(vector[: self.episodes].copy())
 
     def note(
         self,
         observation: NDArray[Any],
+        vector: NDArray[np.float32],
         action: NDArray[np.float32],
         reward: NDArray[np.float64],
         ended: NDArray[np.bool_],
@@ -169,6 +174,7 @@ class _Recorder:
         if self.episodes:
             kept = slice(self.episodes)
             self.seen.append(observation[kept].copy())
+            self.vectors.append(vector[kept].copy())
             self.steps.append((action[kept], reward[kept].astype(np.float32), ended[kept]))
 
     def segment(self, ended: NDArray[np.int64]) -> Segment | None:
@@ -180,4 +186,5 @@ class _Recorder:
         action, reward, terminal = (torch.cat([torch.zeros_like(column[:, :1]), column], 1) for column in columns)
         is_first = torch.zeros_like(terminal)
         is_first[:, 0] = True
-        return Segment(torch.from_numpy(np.stack(self.seen, 1)[kept]), action, reward, is_first, terminal)
+        seen, vector = (torch.from_numpy(np.stack(rows, 1)[kept]) for rows in (self.seen, self.vectors))
+        return Segment(seen, action, reward, is_first, terminal, vector if vector.shape[-1] else None)

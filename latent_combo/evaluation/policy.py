@@ -61,10 +61,16 @@ class Policy:
         )
 
     @torch.no_grad()
-    def act(self, observation: Tensor) -> Tensor:
-        """Observations (S, E, ...) to actions (S, E, A) in (-1, 1), on the CPU."""
-        parts = observation.split([block.places.stop - block.places.start for block in self._blocks], dim=1)
-        return torch.cat([self._act(block, part) for block, part in zip(self._blocks, parts, strict=True)], 1)
+    def act(self, observation: Tensor, vector: Tensor | None = None) -> Tensor:
+        """Observations (S, E, ...), and the vectors (S, E, V) beside images, to actions (S, E, A), on the CPU.
+
+        Actions are in (-1, 1).
+        """
+        sizes = [block.places.stop - block.places.start for block in self._blocks]
+        parts = observation.split(sizes, dim=1)
+        vectors = [None] * len(sizes) if vector is None else vector.split(sizes, dim=1)
+        acted = [self._act(*each) for each in zip(self._blocks, parts, vectors, strict=True)]
+        return torch.cat(acted, 1)
 
     def restart(self, ended: Tensor) -> None:
         """Begin anew those of the E episodes where `ended` (E,) is true, for every agent; the others go on.
@@ -78,16 +84,21 @@ class Policy:
             kept = kept.flatten(0, 1).to(self.device)
             block.feature, block.action = block.feature * kept, block.action * kept
 
-    def _act(self, block: "_Block", observation: Tensor) -> Tensor:
+    def _act(self, block: "_Block", observation: Tensor, vector: Tensor | None) -> Tensor:
         """The same for the episodes of one block."""
-        rows = observation.new_zeros(self.num_agents, BLOCK, *observation.shape[2:])
-        rows[:, block.places] = observation
-        flat = rearrange(rows, "s e ... -> (s e) ...").to(self.device)
+        flat = self._filled_up(block, observation)
+        beside = None if vector is None else self._filled_up(block, vector)
         noise = block.draw(self.model.noise_dim).to(self.device) if self.sample else None
-        block.feature = self.model.filter_step(block.feature, flat, block.action, noise)
+        block.feature = self.model.filter_step(block.feature, flat, block.action, noise, beside)
         action: Tensor = self.actor(rearrange(block.feature, "(s e) f -> s e f", s=self.num_agents)).mode
         block.action = rearrange(action, "s e a -> (s e) a")
         return action[:, block.places].cpu()
+
+    def _filled_up(self, block: "_Block", seen: Tensor) -> Tensor:
+        """What a block's episodes see (S, E', ...), with zeros in its empty places, (S * BLOCK, ...) on the device."""
+        rows = seen.new_zeros(self.num_agents, BLOCK, *seen.shape[2:])
+        rows[:, block.places] = seen
+        return rearrange(rows, "s e ... -> (s e) ...").to(self.device)
 
 
 @dataclass

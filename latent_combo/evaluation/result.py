@@ -238,6 +238,8 @@ class Result:
             f"(copy {copy[k]:.{digits}f}, mean {mean[k]:.{digits}f})"
             for k in model
         ]
+        if vector := figures.get("vector_open_loop_nrmse"):
+            told.append("of vectors, the normalised RMSE " + ", ".join(f"{k}: {vector[k]:.3f}" for k in vector))
         return f"{title} at {', '.join(told)}" if told else "none"
 
 

@@ -31,7 +31,9 @@ def encode_episodes(
         longest = max(row.stop - row.start for row in rows)
         seen = _padded(decoded.observation, rows, longest).to(device)
         action = _padded(decoded.action, rows, longest).to(device)
-        encoded = model.encode(random_shift(seen, shift, generator), action, generator if config.sample else None)
+        vector = None if decoded.vector is None else _padded(decoded.vector, rows, longest).to(device)
+        seen = random_shift(seen, shift, generator)
+        encoded = model.encode(seen, action, generator if config.sample else None, vector)
         features += [piece[: row.stop - row.start] for piece, row in zip(encoded, rows, strict=True)]
     return features
 

@@ -31,8 +31,12 @@ class SegmentFeed:
         """Whether the whole dataset is on the GPU."""
         if self.on_device:
             data = sampler.decoded
-            columns = (data.observation, data.action, data.reward, data.is_first, data.is_terminal)
-            self._columns = [torch.from_numpy(np.ascontiguousarray(column)).to(self.device) for column in columns]
+            columns = (data.observation, data.action, data.reward, data.is_first, data.is_terminal, data.vector)
+            self._columns = [
+                torch.from_numpy(np.ascontiguousarray(column)).to(self.device)
+                for column in columns
+                if column is not None
+            ]
             self._rows = torch.zeros(batch, dtype=torch.int64, device=self.device)
         else:
             # What is prepared is copied there, so that a graph finds it where it was.

@@ -99,6 +99,7 @@ class SegmentSampler:
             reward=self._gather(data.reward, rows),
             is_first=self._gather(data.is_first, rows),
             terminal=self._gather(data.is_terminal, rows),
+            vector=None if data.vector is None else self._gather(data.vector, rows),
         )
 
     def _gather(self, column: NDArray[np.generic], rows: NDArray[np.int64]) -> Tensor:

@@ -88,7 +88,8 @@ def build_world_model(config: Config, task: Task, device: torch.device) -> World
     """The world model of what is observed, with fresh weights, the same for the same seed."""
     with initial_weights(config.seed, "world model"):
         if config.observation_spec.pixels:
-            return RecurrentWorldModel(config.rssm, task.action_dim).to(device)
+            vector_dim = len(task.vector_indices(config.observation_spec.vectors))
+            return RecurrentWorldModel(config.rssm, task.action_dim, vector_dim).to(device)
         return EnsembleWorldModel(config.ensemble, task.state_dim, task.action_dim, task.termination).to(device)
 
 

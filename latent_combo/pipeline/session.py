@@ -47,6 +47,7 @@ class Session:
         gl.chosen_by_user()  # which raises before the hours of training, not at the first score
         self.interrupt = interrupt
         self.task = get_task(config.task)
+        self.task.vector_indices(config.observation_spec.vectors)  # which raises for unknown names
         self.device = choose_device(config.device)
         self.out = Path(config.out)
         self.timer = Timer()

@@ -1,7 +1,8 @@
 """What every world model offers to the code above it, and the shapes that they share.
 
 Symbols (docs/symbols.md): B, L, N, F, A, K, Z, S. An observation is an image (H, W, 3) uint8 or a vector (S,) float32;
-nothing above this interface looks at which.
+nothing above this interface looks at which. Beside an image there may be a vector (V,) float32, of which the model is
+told wherever it is told of the image.
 """
 
 from abc import ABC, abstractmethod
@@ -35,19 +36,24 @@ class Segment:
     """(B, L) bool; true at most in the first column."""
     terminal: Tensor
     """(B, L) bool; true where the task, not a time limit, ended the episode."""
+    vector: Tensor | None = None
+    """(B, L, V) float32: what is seen beside images; None where nothing is."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """The parts by their names."""
-        return dict(vars(self))
+        """The parts that there are, by their names."""
+        return {name: part for name, part in vars(self).items() if part is not None}
 
     def first(self, count: int) -> "Segment":
         """The first `count` of the B pieces."""
-        return Segment(*(part[:count] for part in vars(self).values()))
+        return Segment(**{name: part[:count] for name, part in self.tensors().items()})
 
     def to(self, device: torch.device) -> "Segment":
         """Return the same segment on `device`, copied asynchronously where the memory allows it."""
-        parts = (self.observation, self.action, self.reward, self.is_first, self.terminal)
-        return Segment(*(part.to(device, non_blocking=True) for part in parts))
+        return Segment(**{name: part.to(device, non_blocking=True) for name, part in self.tensors().items()})
+
+    def rows(self, rows: slice) -> "Segment":
+        """Some of the L rows of all pieces."""
+        return Segment(**{name: part[:, rows] for name, part in self.tensors().items()})
 
 
 @dataclass(frozen=True)
@@ -94,15 +100,19 @@ class WorldModel(nn.Module, ABC):
         """Return the scalar training loss of a segment and its parts."""
 
     @abstractmethod
-    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None
+    ) -> Tensor:
         """Update the belief `feature` (N, F) by `action` (N, A) and the `observation` (N, ...) that it led to.
 
         An episode starts from zeros for both `feature` and `action`. With standard normal `noise` (N, `noise_dim`) the
-        latent state is sampled, without it is the mean. Returns (N, F).
+        latent state is sampled, without it is the mean. `vector` (N, V) is what is seen beside images. Returns (N, F).
         """
 
     @abstractmethod
-    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+    def encode(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
+    ) -> Tensor:
         """Filter whole sequences (B, L, ...) from their starts; equals L calls of `filter_step`. Returns (B, L, F)."""
 
     @abstractmethod
@@ -111,7 +121,7 @@ class WorldModel(nn.Module, ABC):
 
     @abstractmethod
     def observe(
-        self, observation: Tensor, action: Tensor, generator: torch.Generator | None
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
     ) -> tuple[Tensor, Gaussian | None]:
         """`encode`, and the posteriors (B, L, Z) that it took; None for a model whose states are the observations."""
 
@@ -122,6 +132,10 @@ class WorldModel(nn.Module, ABC):
     @abstractmethod
     def decode(self, feature: Tensor) -> Tensor:
         """Features (N, F) to the observations that they stand for (N, ...), of the dataset's kind and units."""
+
+    def decode_vector(self, feature: Tensor) -> Tensor | None:
+        """Features (N, F) to the vectors beside the images (N, V), in the dataset's units; None for a model of none."""
+        return None
 
     def set_normaliser(self, scales: Callable[[], Normaliser]) -> None:
         """Take the units of a dataset's training episodes, for a model that works in such; called before the fit."""

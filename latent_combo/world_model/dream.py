@@ -40,6 +40,11 @@ class Dream:
         mean: Tensor = self.members(model, t).float().mean(0)
         return mean
 
+    def mean_vector(self, model: WorldModel, t: int) -> Tensor | None:
+        """The same of the vectors beside the images, (B, V) in the dataset's units; None where there are none."""
+        vector = model.decode_vector(rearrange(self.feature[:, :, t], "k b f -> (k b) f"))
+        return None if vector is None else vector.view(*self.feature.shape[:2], -1).mean(0)
+
 
 @torch.no_grad()
 def dream(model: WorldModel, segment: Segment, context: int, generator: torch.Generator | None) -> Dream:
@@ -47,7 +52,7 @@ def dream(model: WorldModel, segment: Segment, context: int, generator: torch.Ge
 
     The filter's latents are samples with a generator, and means without one.
     """
-    filtered, posterior = model.observe(segment.observation, segment.action, generator)
+    filtered, posterior = model.observe(segment.observation, segment.action, generator, segment.vector)
     feature = filtered[:, context - 1].expand(model.members, -1, -1)
     steps: list[MemberPredictions] = []
     for action in segment.action[:, context:].unbind(1):

@@ -205,15 +205,21 @@ class EnsembleWorldModel(WorldModel):
         """See `WorldModel.decode`: (N, S) float32."""
         return feature * self.observation_std + self.observation_mean
 
-    def observe(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> tuple[Tensor, None]:
+    def observe(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
+    ) -> tuple[Tensor, None]:
         """See `WorldModel.observe`: the observations themselves, standardised."""
         return self._standardise(observation), None
 
-    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+    def encode(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
+    ) -> Tensor:
         """See `WorldModel.encode`."""
         return self._standardise(observation)
 
-    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None
+    ) -> Tensor:
         """See `WorldModel.filter_step`: states need no memory."""
         return self._standardise(observation)
 

@@ -1,7 +1,7 @@
 """How well a model predicts: from a few observed rows on, without seeing, against two honest baselines."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -26,6 +26,19 @@ MEASURES: Mapping[Measure, str] = {
 error in units of the standard deviations of their numbers, 0 for a perfect prediction, and 1 for about the mean's."""
 
 
+VECTOR_FIGURES = ("vector_open_loop", "vector_copy_last", "vector_mean")
+
+
+@dataclass(frozen=True)
+class VectorUnits:
+    """Statistics of the vectors beside the images of the training episodes."""
+
+    mean: Tensor
+    """(V,)."""
+    std: Tensor
+    """(V,); 1 for what never changes."""
+
+
 @dataclass(frozen=True)
 class OpenLoop:
     """Prediction k steps after the last observed row; each field but the first maps k to a figure over sequences."""
@@ -48,12 +61,24 @@ class OpenLoop:
     """Nats from the posterior, which sees the row, to a member's prior at the end of its path of means, which doesn't:
     one path, and not the k-step marginal, so that it grows faster than that would. A model without posteriors has
     none."""
+    vector_open_loop: dict[int, float] = field(default_factory=dict)
+    """The normalised RMSE of the members' mean prediction of the vectors beside images; empty without such, as are the
+    next two."""
+    vector_copy_last: dict[int, float] = field(default_factory=dict)
+    """The same of repeating the last observed vector."""
+    vector_mean: dict[int, float] = field(default_factory=dict)
+    """The same of the mean vector of the training episodes."""
 
     def figures(self) -> dict[str, dict[int, float]]:
-        """All figures by their names, for logs and results, such as `open_loop_psnr` or `copy_last_nrmse`."""
-        by_name = {name: values for name, values in vars(self).items() if name != "measure"}
-        observations = ("open_loop", "copy_last", "mean_observation")
-        return {f"{name}_{self.measure}" if name in observations else name: by_name[name] for name in by_name}
+        """All figures by their names, for logs and results, such as `open_loop_psnr` or `vector_open_loop_nrmse`."""
+        measures = dict.fromkeys(("open_loop", "copy_last", "mean_observation"), self.measure)
+        measures |= dict.fromkeys(VECTOR_FIGURES, "nrmse")
+        left_out = ("measure", *(() if self.vector_open_loop else VECTOR_FIGURES))
+        return {
+            f"{name}_{measures[name]}" if name in measures else name: values
+            for name, values in vars(self).items()
+            if name not in left_out
+        }
 
 
 def mean_square(prediction: Tensor, target: Tensor, scale: Tensor | float, dims: int) -> Tensor:
@@ -85,11 +110,12 @@ def open_loop(
     generator: torch.Generator,
     horizons: Sequence[int] = HORIZONS,
     scale: Tensor | float = PEAK,
+    vectors: VectorUnits | None = None,
 ) -> OpenLoop:
     """Measure a model on held-out segments of at least context + max(horizons) rows.
 
     `mean` is the training episodes' mean observation (...) and mean reward, and `scale` the standard deviations (S,) of
-    vectors; images are measured by their peak.
+    vectors; images are measured by their peak. `vectors` are the units of the vectors beside the images, if any.
     """
     if segment.action.shape[1] < context + max(horizons):
         raise ValueError(f"segments of {segment.action.shape[1]} rows are too short for {context} + {max(horizons)}")
@@ -107,6 +133,13 @@ def open_loop(
             (result.mean_observation, mean_observation.expand_as(truth)),
         ):
             figures[k] = float(psnr(prediction, truth).mean() if images else nrmse(prediction, truth, scale))
+        if vectors is not None and segment.vector is not None:
+            expected = dreamed.mean_vector(model, t)
+            assert expected is not None, "a model of vectors predicts them"
+            true = segment.vector[:, t]
+            result.vector_open_loop[k] = float(nrmse(expected, true, vectors.std))
+            result.vector_copy_last[k] = float(nrmse(segment.vector[:, context - 1], true, vectors.std))
+            result.vector_mean[k] = float(nrmse(vectors.mean.expand_as(true), true, vectors.std))
         result.reward_mae[k] = float((dreamed.reward[:, :, k - 1].mean(0) - reward).abs().mean())
         result.copy_last_reward_mae[k] = float((last_reward - reward).abs().mean())
         result.mean_reward_mae[k] = float((mean_reward - reward).abs().mean())

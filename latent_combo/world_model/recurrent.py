@@ -1,59 +1,64 @@
 """The world model of images: encoder, RSSM, decoder, reward head and, on request, a discount head.
 
-Symbols (docs/symbols.md): B, L, N, K, Z, E, F, A.
+Of images and vectors together, it embeds both side by side, and predicts both from its features.
+
+Symbols (docs/symbols.md): B, L, N, K, Z, E, F, A; V numbers of a vector beside the images.
 """
+
+from collections.abc import Callable
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from latent_combo.world_model.base import MemberPredictions, Metrics, ModelStep, Segment, WorldModel
 from latent_combo.world_model.conv import Decoder, Encoder, choose_ways, computed_plainly, to_unit_range
 from latent_combo.world_model.gaussian import Gaussian, half_squared_distance, kl_divergence
+from latent_combo.world_model.normaliser import Normaliser
 from latent_combo.world_model.rssm import RSSM
 from latent_combo.world_model.settings import RecurrentConfig
+from latent_combo.world_model.vector import VectorEncoder, perceptron
 
 EMBEDDED_AT_ONCE = 2048
 """Images outside of training; bounds the memory of long sequences."""
 
 
-def head(feature_dim: int, hidden: int) -> nn.Sequential:
-    """A scalar head: two hidden layers (ELU) on a feature."""
-    return nn.Sequential(
-        nn.Linear(feature_dim, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, 1)
-    )
-
-
 class RecurrentWorldModel(WorldModel):
-    """A latent world model of images (H, W, 3) uint8, actions (A,) and rewards."""
+    """A latent world model of images (H, W, 3) uint8, perhaps vectors (V,) beside them, actions (A,) and rewards."""
 
-    def __init__(self, config: RecurrentConfig, action_dim: int) -> None:
+    def __init__(self, config: RecurrentConfig, action_dim: int, vector_dim: int = 0) -> None:
+        """`vector_dim` is V; with 0, there are no vectors, and no weights for them."""
         super().__init__()
         self.config = config
         self.encoder = Encoder(config.conv)
-        self.rssm = RSSM(config.dynamics, self.encoder.embedding_dim, action_dim)
+        self.vector_encoder = VectorEncoder(vector_dim, config.vector_hidden) if vector_dim else None
+        beside = self.vector_encoder.embedding_dim if self.vector_encoder is not None else 0
+        self.rssm = RSSM(config.dynamics, self.encoder.embedding_dim + beside, action_dim)
         self.feature_dim = self.rssm.feature_dim
         self.action_dim = action_dim
         self.members = config.dynamics.members
         self.noise_dim = config.dynamics.stochastic
         self.decoder = Decoder(config.conv, self.feature_dim)
         choose_ways(config.conv, self.encoder, self.decoder)
-        self.reward_head = head(self.feature_dim, config.head_hidden)
-        self.terminal_head = head(self.feature_dim, config.head_hidden) if config.discount_head else None
+        self.vector_decoder = perceptron(self.feature_dim, config.vector_hidden, vector_dim) if vector_dim else None
+        self.reward_head = perceptron(self.feature_dim, config.head_hidden, 1)
+        self.terminal_head = perceptron(self.feature_dim, config.head_hidden, 1) if config.discount_head else None
 
     def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         """Negative evidence lower bound per step in nats, up to the Gaussians' constants (eq. 27).
 
         `-log p(o|s) - log p(r|s) + KL(q || p_k)`, with unit variances and a member k drawn for every step of every
-        sequence. Raises nothing: non-finite values are the training loop's to refuse.
+        sequence. Of images and vectors, `log p(o|s)` is the sum of both, the vectors being standardised. Raises
+        nothing: non-finite values are the training loop's to refuse.
         """
         batch, length = segment.action.shape[:2]
         device = segment.action.device
         image = to_unit_range(rearrange(segment.observation, "b l h w c -> (b l) h w c"))
 
         # Inference: posteriors q(z_t | h_t, e_t) along the sequences, each from a sample of the one before
-        embedding = rearrange(self.encoder(image), "(b l) e -> b l e", b=batch)
+        vector = self._standardised(segment.vector)
+        embedding = self._beside(rearrange(self.encoder(image), "(b l) e -> b l e", b=batch), vector)
         noise = torch.randn(batch, length, self.config.dynamics.stochastic, device=device, generator=generator)
         h, z, posterior = self.rssm.observe(embedding, segment.action, noise, self.initial(batch, device))
         feature = torch.cat([h, z], -1)
@@ -70,7 +75,15 @@ class RecurrentWorldModel(WorldModel):
             "reward": 0.5 * (self.reward(flat).view(batch, length) - segment.reward).square(),
             "kl": kl_divergence(posterior, _pick_per_step(priors, member)),
         }
-        scales = {"image": 1.0, "reward": self.config.reward_weight, "kl": self.config.kl_weight}
+        scales = {
+            "image": self.config.image_weight,
+            "reward": self.config.reward_weight,
+            "kl": self.config.kl_weight,
+        }
+        if self.vector_decoder is not None and vector is not None:
+            predicted = self.vector_decoder(flat)
+            losses["vector"] = half_squared_distance(predicted, vector.flatten(0, 1)).view(batch, length)
+            scales["vector"] = self.config.vector_weight
 
         # Terminations, which are not in the paper
         if self.terminal_head is not None:
@@ -117,29 +130,46 @@ class RecurrentWorldModel(WorldModel):
         image: Tensor = (self.decoder(feature).float() + 0.5).clamp(0.0, 1.0)
         return image.mul(255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
 
-    def embed(self, image: Tensor) -> Tensor:
-        """Images (..., H, W, 3) uint8 to embeddings (..., E)."""
+    def decode_vector(self, feature: Tensor) -> Tensor | None:
+        """See `WorldModel.decode_vector`: (N, V) float32."""
+        if self.vector_decoder is None or self.vector_encoder is None:
+            return None
+        return self.vector_encoder.restore(self.vector_decoder(feature))
+
+    def set_normaliser(self, scales: Callable[[], Normaliser]) -> None:
+        """See `WorldModel.set_normaliser`: vectors have units, images none."""
+        if self.vector_encoder is not None:
+            self.vector_encoder.set_normaliser(scales())
+
+    def embed(self, image: Tensor, vector: Tensor | None = None) -> Tensor:
+        """Images (..., H, W, 3) uint8, and the vectors (..., V) beside them, to embeddings (..., E)."""
         leading = image.shape[:-3]
         pieces = image.reshape(-1, *image.shape[-3:]).split(EMBEDDED_AT_ONCE)
-        return torch.cat([self.encoder(to_unit_range(piece)) for piece in pieces]).reshape(*leading, -1)
+        embedding = torch.cat([self.encoder(to_unit_range(piece)) for piece in pieces]).reshape(*leading, -1)
+        return self._beside(embedding, self._standardised(vector))
 
     def observe(
-        self, observation: Tensor, action: Tensor, generator: torch.Generator | None
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
     ) -> tuple[Tensor, Gaussian]:
         """See `WorldModel.observe`."""
         batch, length = action.shape[:2]
         noise = self._noise((batch, length), action, generator)
-        h, z, posterior = self.rssm.observe(self.embed(observation), action, noise, self.initial(batch, action.device))
+        embedding = self.embed(observation, vector)
+        h, z, posterior = self.rssm.observe(embedding, action, noise, self.initial(batch, action.device))
         return torch.cat([h, z], -1), posterior
 
-    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+    def encode(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
+    ) -> Tensor:
         """See `WorldModel.encode`."""
-        return self.observe(observation, action, generator)[0]
+        return self.observe(observation, action, generator, vector)[0]
 
-    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None
+    ) -> Tensor:
         """See `WorldModel.filter_step`."""
         drawn = self._noise((len(action), 1), action, None) if noise is None else noise[:, None]
-        embedding = self.embed(observation)[:, None]
+        embedding = self.embed(observation, vector)[:, None]
         h, z, _ = self.rssm.observe(embedding, action[:, None], drawn, feature)
         return torch.cat([h, z], -1).squeeze(1)
 
@@ -155,6 +185,18 @@ class RecurrentWorldModel(WorldModel):
         """See `WorldModel.predict_per_member`."""
         next_feature, prior = self.rssm.advance_members(feature, action)
         return MemberPredictions(next_feature, self.reward(next_feature), self.terminal(next_feature), prior)
+
+    def _standardised(self, vector: Tensor | None) -> Tensor | None:
+        """Vectors (..., V) in their own units. Raises ValueError where there are some and the model is of none."""
+        if (vector is None) != (self.vector_encoder is None):
+            raise ValueError(f"vectors are {'not ' if vector is None else ''}given, but the model sees the other way")
+        return None if vector is None or self.vector_encoder is None else self.vector_encoder.standardise(vector)
+
+    def _beside(self, embedding: Tensor, vector: Tensor | None) -> Tensor:
+        """Embeddings of images (..., E'), and beside them those of standardised vectors (..., V): (..., E)."""
+        if vector is None or self.vector_encoder is None:
+            return embedding
+        return torch.cat([embedding, self.vector_encoder(vector)], -1)
 
     def _noise(self, leading: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
         shape = (*leading, self.config.dynamics.stochastic)

@@ -125,18 +125,26 @@ class RecurrentConfig:
     dynamics: RSSMConfig = field(default_factory=RSSMConfig)
     head_hidden: int = 256
     """Units of the two hidden layers of the reward and discount heads."""
+    vector_hidden: int = 256
+    """Units of the two hidden layers that embed vectors beside images, of those that predict them, and of the
+    embedding; unused without `vectors`."""
     kl_weight: float = 1.0
     """Weight of the KL term; 1 is the evidence lower bound."""
     free_nats: float = 0.0
     """The KL, averaged over a batch, is not penalised below this value."""
+    image_weight: float = 1.0
+    """Weight of the image's log-likelihood; 1 is the evidence lower bound."""
+    vector_weight: float = 1.0
+    """Weight of the log-likelihood of the vectors beside the images, each number in units of its standard deviation; 1
+    is the evidence lower bound."""
     reward_weight: float = 1.0
     """Weight of the reward's log-likelihood; 1 is the evidence lower bound."""
     discount_head: bool = False
     """Predict terminations; tasks that never terminate need no such head."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "head_hidden")
-        require_not_negative(self, "kl_weight", "free_nats", "reward_weight")
+        require_positive(self, "head_hidden", "vector_hidden")
+        require_not_negative(self, "image_weight", "vector_weight", "kl_weight", "free_nats", "reward_weight")
 
 
 @dataclass(frozen=True)

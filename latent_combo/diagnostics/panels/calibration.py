@@ -61,17 +61,19 @@ def calibrate(
     truth: Tensor,
     scale: Tensor | float,
     generator: torch.Generator,
+    vectors: Tensor | None = None,
 ) -> Calibration:
     """Imagine N paths from features (N, F) under actions (N, k, A), and compare with what came out.
 
-    `truth` (N, k, ...) are the true observations on the way, `scale` the unit of their errors. Disagreement is measured
+    `truth` (N, k, ...) are the true observations on the way, `scale` the unit of their errors, and `vectors` (N, k, V)
+    what was seen beside images, if anything. Disagreement is measured
     along one sampled path, as rollouts go, at each of its states with a sample of the next latent of its own; the
     prediction is the mean of the members' own paths. The filter takes means.
     """
     at = seen = feature
     each = feature.expand(model.members, -1, -1)
     variances, likelihoods, means = [], [], []
-    for now, observation in zip(action.unbind(1), truth.unbind(1), strict=True):
+    for step, (now, observation) in enumerate(zip(action.unbind(1), truth.unbind(1), strict=True)):
         prior = model.predict_per_member(at.expand(model.members, -1, -1), now).prior
         variances.append(prior.std.square().norm(dim=-1).amax(0))
         member = torch.randint(model.members, (len(at),), generator=generator, device=at.device)
@@ -82,7 +84,7 @@ def calibrate(
         means.append(prior.mean.var(0).mean(-1).sqrt())
         at = model.imagine_step(at, now, generator).feature
         each = model.predict_per_member(each, now).feature
-        seen = model.filter_step(seen, observation, now, None)
+        seen = model.filter_step(seen, observation, now, None, None if vectors is None else vectors[:, step])
     predicted = model.decode(each.flatten(0, 1)).unflatten(0, each.shape[:2]).float().mean(0)
     observation_error = mean_square(predicted, truth[:, -1], scale, truth.dim() - 2).sqrt()
     latent_error = (each.mean(0) - seen).square().mean(-1).sqrt()

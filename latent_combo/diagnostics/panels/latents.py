@@ -23,7 +23,7 @@ def latent_kl(model: WorldModel, segment: Segment) -> Floats | None:
 
     None for a model without posteriors.
     """
-    filtered, posterior = model.observe(segment.observation, segment.action, None)
+    filtered, posterior = model.observe(segment.observation, segment.action, None, segment.vector)
     if posterior is None:
         return None
     before, action = filtered[:, :-1].flatten(0, 1), segment.action[:, 1:].flatten(0, 1)
