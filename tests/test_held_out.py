@@ -71,9 +71,11 @@ def test_the_simulator_goes_on_from_the_last_seen_row_as_the_recording_does(deco
     assert pieces.physics is not None
     steps = slice(CONTEXT, CONTEXT + 3)
     branches = Branches(TASK, SEEN)
-    seen, reward = branches.follow(pieces.physics[:6], pieces.measured.action[:6, steps].numpy())
+    came = branches.follow(pieces.physics[:6], pieces.measured.action[:6, steps].numpy())
     branches.close()
-    assert reward == pytest.approx(pieces.measured.reward[:6, steps].numpy(), abs=1e-3)
+    seen = came.observation
+    assert came.vector is None
+    assert came.reward == pytest.approx(pieces.measured.reward[:6, steps].numpy(), abs=1e-3)
     recorded = pieces.measured.observation[:6, steps].numpy()
     assert np.abs(seen.astype(int) - recorded.astype(int)).mean() < 0.5  # of 255
     unrelated = pieces.measured.observation[6:12, steps].numpy()
@@ -90,7 +92,8 @@ class Blind(Policy):
     def reset(self, episodes: int, first: int = 0) -> None:
         self.step = 0
 
-    def act(self, observation: torch.Tensor) -> torch.Tensor:
+    def act(self, observation: torch.Tensor, vector: torch.Tensor | None = None) -> torch.Tensor:
+        assert vector is None
         self.step += 1
         action = torch.full((*observation.shape[:2], TASK.action_dim), 0.1)
         action[0] = self.step / 1000
@@ -117,7 +120,7 @@ class Countdown:
         return np.full((4, 4, 3), self.now, np.uint8), float(self.now), self.now == self.steps, False, self._info()
 
     def _info(self) -> dict[str, object]:
-        return {"physics": np.array([float(self.now)])}
+        return {"physics": np.array([float(self.now)]), "state": np.zeros(0, np.float32)}
 
 
 def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.MonkeyPatch) -> None:

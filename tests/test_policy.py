@@ -25,12 +25,16 @@ class Adder(PartialWorldModel):
 
     feature_dim, action_dim, noise_dim = 4, A, 1
 
-    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None
+    ) -> Tensor:
         seen = observation.float().mean((-3, -2, -1))[:, None]
         drawn = torch.zeros(len(action), 1) if noise is None else noise
         return torch.cat([feature[:, :1] + seen, action, drawn], 1)
 
-    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+    def encode(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
+    ) -> Tensor:
         feature, features = torch.zeros(len(action), self.feature_dim), []
         for t in range(action.shape[1]):
             noise = None if generator is None else torch.randn(len(action), 1, generator=generator)

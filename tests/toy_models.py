@@ -15,17 +15,21 @@ class PartialWorldModel(WorldModel):
     def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         raise AssertionError("not fitted here")
 
-    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None
+    ) -> Tensor:
         raise AssertionError("not filtered here")
 
-    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+    def encode(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
+    ) -> Tensor:
         raise AssertionError("not encoded here")
 
     def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
         raise AssertionError("not imagined here")
 
     def observe(
-        self, observation: Tensor, action: Tensor, generator: torch.Generator | None
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
     ) -> tuple[Tensor, Gaussian | None]:
         raise AssertionError("not observed here")
 
@@ -46,11 +50,13 @@ class Drift(PartialWorldModel):
     feature_dim, action_dim, members = 2, 2, 3
 
     def observe(
-        self, observation: Tensor, action: Tensor, generator: torch.Generator | None
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
     ) -> tuple[Tensor, Gaussian | None]:
         return observation, None
 
-    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+    def encode(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
+    ) -> Tensor:
         return observation
 
     def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:
@@ -62,7 +68,9 @@ class Drift(PartialWorldModel):
             following, following[..., 0], torch.zeros(following.shape[:2]), Gaussian(following, std)
         )
 
-    def filter_step(self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None
+    ) -> Tensor:
         return observation
 
     def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:

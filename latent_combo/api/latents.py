@@ -51,10 +51,10 @@ def encode(
     data = episodes if isinstance(episodes, TrajectoryDataset) else decoded(episodes, indices)
     if data.observation.shape[1:] != run.observation_shape:
         raise UserError(f"observations have shape {data.observation.shape[1:]}, but the run's {run.observation_shape}")
-    if (0 if data.vector is None else data.vector.shape[1]) != len(indices):
-        seen = 0 if data.vector is None else data.vector.shape[1]
+    if (beside := 0 if data.vector is None else data.vector.shape[1]) != len(indices):
         raise UserError(
-            f"{seen} numbers stand beside the images, but the run sees {len(indices)}; load them by vectors"
+            f"{beside} numbers are seen beside the images, but the run sees {len(indices)}; load the dataset with the "
+            "run's vectors"
         )
     chosen = np.arange(len(data.lengths)) if which is None else np.asarray(which, np.int64)
     return encode_episodes(run.world_model, data, chosen, run.config.encode, generator(seed, run.device, "features"))

@@ -119,4 +119,5 @@ class NumpyPolicy:
             raise UserError(f"the image is {batch.dtype}; give uint8 from 0 to 255")
         if not images and not np.issubdtype(batch.dtype, np.floating):
             raise UserError(f"the observation is {batch.dtype}; give floats")
-        return np.ascontiguousarray(batch, np.uint8 if images else np.float32)
+        kind = np.uint8 if images else np.float32
+        return np.require(batch, kind, ["C", "W"])  # torch shares no memory that is read only
