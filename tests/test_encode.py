@@ -19,7 +19,9 @@ class Middle(PartialWorldModel):
 
     feature_dim, action_dim = 3, 1
 
-    def encode(self, observation: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+    def encode(
+        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
+    ) -> Tensor:
         return observation[:, :, MIDDLE, MIDDLE].float()
 
 

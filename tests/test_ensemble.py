@@ -308,14 +308,14 @@ def test_it_learns_a_linear_system_better_than_copying() -> None:
         torch.stack([state, after], 1), torch.stack([torch.zeros_like(action), action], 1),
         torch.stack([zero, reward], 1), never, never,
     )  # fmt: skip
-    train, held_out = whole.first(3500), Segment(*(part[3500:] for part in vars(whole).values()))
+    train, held_out = whole.first(3500), Segment(*(part[3500:] for part in whole.tensors().values()))
     model = tiny()
     model.set_normaliser(lambda: Normaliser.of(state[:3500], after[:3500], reward[:3500]))
     generator = draws()
 
     def sample() -> Segment:
         index = torch.randint(3500, (256,), generator=generator)
-        return Segment(*(part[index] for part in vars(train).values()))
+        return Segment(*(part[index] for part in train.tensors().values()))
 
     for _ in Fit(model, FitConfig(steps=800, learning_rate=3e-3), sample, generator):
         pass

@@ -93,7 +93,7 @@ def fitted(data: Segment, held_out: Segment, steps: int = 600) -> EnsembleWorldM
 
     def sample() -> Segment:
         index = torch.randint(len(before), (256,), generator=g)
-        return Segment(*(part[index] for part in vars(data).values()))
+        return Segment(*(part[index] for part in data.tensors().values()))
 
     fit = Fit(model, FitConfig(steps=steps, learning_rate=2e-2, final_learning_rate=0.1), sample, g)
     while not fit.done():
