@@ -92,7 +92,7 @@ def test_an_environment_is_not_stepped_after_its_episode(point: Task) -> None:
     out = np.array([[1.0, 1.0], [0.0, 0.0]], np.float32)  # the first leaves the square
     ended = None
     for step in range(60):
-        observation, reward, terminated, truncated, _, _ = copies.step(out)
+        observation, _, reward, terminated, truncated, _, _ = copies.step(out)
         if ended is None and terminated[0]:
             ended, left = step, observation[0].copy()
         elif ended is not None:

@@ -21,7 +21,7 @@ from envs.adapters.gymnasium import gymnasium_task
 from envs.make import make
 from envs.registry import register
 from envs.task import ObservationSpec, Task
-from envs.vector_env import make_vector_env
+from envs.vector_env import SyncVectorEnv, make_vector_env
 from latent_combo import evaluate, export, report
 from latent_combo import train as trainer
 from latent_combo.runtime import checkpoint
@@ -254,6 +254,19 @@ def test_environments_show_both_here_and_in_processes() -> None:
     finally:
         here.close()
         dealt.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [(np.zeros(3), "the state is of shape (3,), and point has 4 numbers"), (np.full(4, np.nan), "is not finite")],
+)
+def test_states_that_are_none_cost_their_episode(state: np.ndarray, said: str, point: Task) -> None:
+    copies = SyncVectorEnv(point, ObservationSpec("pixels", image_size=8, vectors=("place",)), 2)
+    copies.reset([0, 1])
+    copies.envs[1]._info = lambda: {"state": state.astype(np.float32), "physics": np.zeros(0)}  # type: ignore[method-assign]
+    found = copies.step(np.zeros((2, 2), np.float32))
+    assert found[-1][0] == "" and said in found[-1][1]
+    assert np.isfinite(found[1]).all() and found[1].shape == (2, 2)
 
 
 def test_a_recording_without_states_is_observed_for_them_once(data_dir: Path, tmp_path: Path, short: None) -> None:
