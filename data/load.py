@@ -86,7 +86,8 @@ def with_vectors(
     """
     source = resolve(name_or_path, task, data_dir).open(task, skip_corrupt)
     skipping = "-skipping" if skip_corrupt else ""
-    folder = data_dir / "decoded" / f"{_kept_as(source.fingerprint(), source, task)}-state{skipping}"
+    read = decoded.fingerprint or source.fingerprint()  # which reads all of a large dataset
+    folder = data_dir / "decoded" / f"{_kept_as(read, source, task)}-state{skipping}"
     if not (folder / ROWS).exists():
         states = _states(source, task, progress=True, beside="image")
         try:
