@@ -132,7 +132,9 @@ def test_images_of_another_look_or_size_are_refused(pixels: Path, tmp_path: Path
     with pytest.raises(UserError, match="its look is 'fast', but 'full' is asked for"):
         load(pixels, tmp_path, look="full")
     with pytest.raises(UserError, match="its image_size is 16, but 64"):
-        load_pixels(str(pixels), TASK, "fast", tmp_path, progress=False)
+        load_pixels(str(pixels), TASK, "fast", tmp_path, image_size=64, progress=False)
+    as_it_is = load_pixels(str(pixels), TASK, "fast", tmp_path, progress=False)
+    assert as_it_is.observation.shape[1:] == (SIZE, SIZE, 3)
 
 
 def test_a_recording_is_drawn_as_the_environment_draws(recording: Path, tmp_path: Path) -> None:
