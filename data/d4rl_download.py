@@ -3,7 +3,6 @@
 Nothing else of the program uses the network, and this only where a dataset is asked for by D4RL's name and is not here.
 """
 
-import hashlib
 import os
 import re
 import urllib.error
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from combo_common.errors import UserError
+from combo_common.hashing import sha256_of
 from combo_common.paths import home
 from combo_common.progress import progress_bar
 from data.formats.store import Store
@@ -91,7 +91,7 @@ def check_sum(path: Path, data_dir: Path) -> None:
     The note lies in the data folder: D4RL's own folder is not ours. Raises UserError where they differ.
     """
     note = data_dir / f"{path.name}.sha256"
-    found = _sha256(path)
+    found = sha256_of(path)
     if not note.exists():
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
@@ -156,11 +156,3 @@ def _fetch(url: str, part: Path) -> None:
                 bar.update(len(block))
     if total and part.stat().st_size != total:
         raise OSError(f"cut off after {part.stat().st_size} of {total} bytes")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

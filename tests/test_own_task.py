@@ -65,7 +65,7 @@ def test_scores_are_returns_alone_where_nobody_measured_references(run: Path) ->
     assert told["agents"][0]["normalised_score"] is None
     result = latent_combo.load_run(run).result
     assert result is not None and "\nnormalised" not in str(result) and "random" not in str(result)
-    page = Path(write_report(run)).read_text()
+    page = write_report(run)
     assert "normalised 0" not in page and "<td>expert</td>" not in page and "<td>mean of the dataset</td>" in page
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from combo_common.errors import UserError
+from combo_common.hashing import sha256_of
 from combo_common.progress import progress_bar
 from data.dataset import TrajectoryDataset
 from data.episode import Episode
@@ -188,10 +189,8 @@ class Source:
             return told
         digest = hashlib.sha256(told.encode())
         for file in self.files:
-            with suppress(FileNotFoundError), file.open("rb") as content:  # reading it says what is missing
-                digest.update(f"{file.stat().st_size}\0".encode())
-                while block := content.read(1 << 20):
-                    digest.update(block)
+            with suppress(FileNotFoundError):  # reading it says what is missing
+                digest.update(sha256_of(file).encode())
         return digest.hexdigest()
 
     def known_task(self) -> Task:
