@@ -19,8 +19,10 @@ from latent_combo.world_model.open_loop import VectorUnits, open_loop
 from latent_combo.world_model.recurrent import RecurrentWorldModel
 from latent_combo.world_model.settings import ConvConfig, RecurrentConfig, RSSMConfig
 
-V, A, SIZE = 3, 2, 4
-CONV = ConvConfig(image_size=SIZE, encoder_channels=(4,), decoder_input=8, decoder_channels=(), decoder_kernels=(SIZE,))
+V, A, SIZE = 3, 2, 6
+CONV = ConvConfig(
+    image_size=SIZE, encoder_channels=(4,), decoder_input=8, decoder_channels=(4,), decoder_kernels=(2, 4)
+)
 SIZES = RSSMConfig(deterministic=16, stochastic=4, hidden=16, members=2)
 
 
@@ -52,7 +54,7 @@ def segment(batch: int = 3, length: int = 6, vectors: bool = True, seed: int = 0
 def test_both_are_embedded_and_both_are_predicted() -> None:
     model, data = model_of(V), segment()
     assert data.vector is not None
-    assert model.embed(data.observation, data.vector).shape == (3, 6, 4 + 8)
+    assert model.embed(data.observation, data.vector).shape == (3, 6, 16 + 8)
     feature = model.encode(data.observation, data.action, None, data.vector)
     assert feature.shape == (3, 6, 20)
     assert model.decode(feature[0]).shape == (6, SIZE, SIZE, 3)
