@@ -81,6 +81,8 @@ class MetaworldEnv(MujocoEnv):
         moving = [self._env.model.nq, self._env.model.nv, 3, 4, CURRENT]
         places = [len(places) for _, places in (*self._of_model, *self._of_env)]
         self._sizes = np.cumsum([*moving, *places])[:-1]
+        self._env.seed(0)
+        self._env.reset()  # a recorded state may be set before the first episode, and some attributes begin with one
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

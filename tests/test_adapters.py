@@ -142,6 +142,18 @@ def test_a_task_of_meta_world_goes_on_from_a_recorded_state_and_its_script_does_
         get_task("metaworld:drawr-open")
 
 
+def test_a_recorded_state_is_drawn_before_any_episode_was_started() -> None:
+    """As where recordings are drawn: no episode is started there."""
+    pytest.importorskip("metaworld")
+    env = make("metaworld:drawer-open", "pixels", image_size=32)
+    first, info = env.reset(seed=3)
+    other = make("metaworld:drawer-open", "state", image_size=32)
+    np.testing.assert_array_equal(other.render_physics(info["physics"]), first)
+    np.testing.assert_allclose(other.state(), info["state"], atol=1e-6)
+    env.close()
+    other.close()
+
+
 def test_meta_worlds_sparse_reward_is_success() -> None:
     pytest.importorskip("metaworld")
     env = make("metaworld:drawer-open,reward=sparse")
