@@ -91,6 +91,9 @@ class MetaworldEnv(MujocoEnv):
         super().reset(seed=seed)
         self._env.seed(int(self.np_random.integers(2**31)))
         self._env.reset()
+        # Meta-World moves bodies after the last step, and MuJoCo has their places of a moment before: as where a recorded
+        # state is set, what is seen and drawn is of the same moment.
+        mujoco.mj_forward(self._env.model, self._env.data)
         self._previous = self._current()
         self._elapsed = 0
         return self._observe(), self._info()
@@ -103,6 +106,7 @@ class MetaworldEnv(MujocoEnv):
             self._previous = self._current()
             _, dense, _, _, told = self._env.step(np.asarray(action, np.float32))
             reward = float(told["success"]) if self._sparse else 0.1 * float(dense)
+            mujoco.mj_forward(self._env.model, self._env.data)
         self._elapsed += 1
         return self._observe(), reward, False, self._elapsed >= self.task.horizon, self._info()
 
