@@ -314,6 +314,10 @@ def test_a_recording_without_states_is_observed_for_them_once(data_dir: Path, tm
         data = load("tiny", task, seen, tmp_path)
         assert data.vector is not None
         np.testing.assert_array_equal(data.vector, states.observation[:, [0, 3]])  # in the task's order
+    (kept,) = (tmp_path / "decoded").glob("*-state")
+    np.save(kept / "action.npy", states.action[::-1])
+    with pytest.raises(UserError, match="not of the same steps as its images; remove .*-state, or leave --vectors out"):
+        load("tiny", task, seen, tmp_path)
 
 
 def test_names_are_whole_or_begun() -> None:
