@@ -134,6 +134,8 @@ def test_what_only_the_vector_shows_is_learnt_from_it_alone() -> None:
     found = open_loop(model, data, (image, 0.0), 6, draws(), horizons=(1, 5), vectors=units)
     assert found.vector_open_loop[1] < 0.7 * found.vector_mean[1]
     assert found.vector_mean[5] == pytest.approx(1.0, abs=0.2)
+    moved = (data.vector[:, 10] - data.vector[:, 5]) / units.std
+    assert found.vector_copy_last[5] == pytest.approx(float(moved.square().mean().sqrt()), rel=1e-5)
     names = found.figures().keys()
     assert {"open_loop_psnr", "vector_open_loop_nrmse", "vector_copy_last_nrmse", "vector_mean_nrmse"} <= names
     without = open_loop(blind, segment(4, 12, False), (image, 0.0), 6, draws(), horizons=(1, 5))

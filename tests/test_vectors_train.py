@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from envs.task import ObservationSpec, Task
 from envs.vector_env import SyncVectorEnv, make_vector_env
 from latent_combo import evaluate, export, report
 from latent_combo import train as trainer
+from latent_combo.evaluation.evaluator import Evaluator
+from latent_combo.latents.encode import encode_episodes
+from latent_combo.latents.settings import EncodeConfig
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.world_model.fit import Fit
@@ -167,6 +171,31 @@ def test_a_policy_acts_on_both_from_the_run_and_from_a_file(run: Path, folder: P
         other.act({"image": image, "state": info["state"][2:]})
 
 
+def test_evaluation_shows_what_the_environment_says_at_each_step(run: Path) -> None:
+    read = latent_combo.load_run(run)
+    config, policy = read.config, read.trained.policy(read.config.seed)
+    with closing(Evaluator(read.task, config.observation_spec, policy.num_agents, config.score)) as evaluator:
+        score = evaluator.play(policy, 7, 2, record=2)
+    played = score.recorded
+    assert played is not None and played.vector is not None and played.vector.shape[2:] == (2,)
+    alone = read.policy()
+    alone.reset(first=7)
+    with make("point", "pixels", image_size=32) as env:
+        image, info = env.reset(seed=7)
+        for t in range(1, played.action.shape[1]):
+            np.testing.assert_array_equal(played.vector[0, t - 1].numpy(), info["state"][2:])
+            action = alone.act({"image": image, "state": info["state"]})
+            np.testing.assert_allclose(played.action[0, t].numpy(), action, atol=1e-6)
+            image, _, terminated, truncated, info = env.step(action)
+            if terminated or truncated:
+                break
+    feature = read.world_model.encode(played.observation[:1], played.action[:1], None, played.vector[:1])
+    blind = read.world_model.encode(
+        played.observation[:1], played.action[:1], None, torch.zeros_like(played.vector[:1])
+    )
+    assert not torch.allclose(feature, blind)
+
+
 def test_features_and_datasets_have_both(run: Path, folder: Path, point: Task) -> None:
     read = latent_combo.load_run(run)
     data = read.dataset()
@@ -180,6 +209,13 @@ def test_features_and_datasets_have_both(run: Path, folder: Path, point: Task) -
     )
     (given,), features = latent_combo.encode(read, [episode]), latent_combo.encode(read, data, [0])
     torch.testing.assert_close(given, features[0])
+    (mean,) = encode_episodes(
+        read.world_model, data, np.array([1]), EncodeConfig(sample=False), torch.Generator().manual_seed(0)
+    )
+    second = slice(71, 142)
+    columns = (torch.from_numpy(c[second].copy())[None] for c in (data.observation, data.action, data.vector))
+    image, action, vector = columns
+    torch.testing.assert_close(mean[None], read.world_model.encode(image, action, None, vector))
     with pytest.raises(UserError, match="4 numbers are seen beside the images, but the run sees 2"):
         latent_combo.encode(read, whole)
     bare = latent_combo.make_episode(data.observation[rows], data.action[rows][1:], data.reward[rows][1:])
@@ -278,6 +314,10 @@ def test_a_recording_without_states_is_observed_for_them_once(data_dir: Path, tm
         data = load("tiny", task, seen, tmp_path)
         assert data.vector is not None
         np.testing.assert_array_equal(data.vector, states.observation[:, [0, 3]])  # in the task's order
+    (kept,) = (tmp_path / "decoded").glob("*-state")
+    np.save(kept / "action.npy", states.action[::-1])
+    with pytest.raises(UserError, match="not of the same steps as its images; remove .*-state, or leave --vectors out"):
+        load("tiny", task, seen, tmp_path)
 
 
 def test_names_are_whole_or_begun() -> None:
