@@ -91,8 +91,8 @@ class MetaworldEnv(MujocoEnv):
         super().reset(seed=seed)
         self._env.seed(int(self.np_random.integers(2**31)))
         self._env.reset()
-        # Meta-World moves bodies after the last step, and MuJoCo has their places of a moment before: as where a recorded
-        # state is set, what is seen and drawn is of the same moment.
+        # Meta-World moves bodies after the last step, and MuJoCo has their places of a moment before: what is seen and
+        # drawn is to be of one moment, as it is where a recorded state is set.
         mujoco.mj_forward(self._env.model, self._env.data)
         self._previous = self._current()
         self._elapsed = 0
