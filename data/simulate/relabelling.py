@@ -61,12 +61,11 @@ def check_same_robot(of: Task, task: Task, where: str) -> None:
             )
 
 
-def observed(env: TaskEnv, episode: Episode) -> NDArray[np.float32]:
-    """The vector observations (T+1, S) of an episode with physics: as recorded where physics do not tell them.
+def observed(env: TaskEnv, task: Task, episode: Episode) -> NDArray[np.float32]:
+    """The task's vector observations (T+1, S) of an episode with physics: as recorded where physics do not tell them.
 
     Raises UserError where they were then not recorded, or are another task's.
     """
-    task = env.task
     if not task.records_state:
         assert episode.physics is not None, "it has been asked for"
         return np.stack([env.observe_physics(row) for row in episode.physics])
@@ -87,7 +86,7 @@ def _relabelled(episode: Episode, task: Task, env: TaskEnv, paid: Reward | None)
             f"{task.physics_dim} and {task.action_dim}; give a recording of the same robot by data.collect"
         )
     env.reset(seed=0)  # a simulator's own clock starts anew; where it starts does not matter
-    states = observed(env, episode)
+    states = observed(env, task, episode)
     rewards = np.zeros(episode.length)
     ended = np.zeros(episode.length, bool)
     for t in range(episode.length):

@@ -52,7 +52,7 @@ class RenderWorker:
         # Imported here because it loads the simulator and a GL library, which datasets of images do without.
         from envs.make import make
 
-        self._recording, self._size = recording, size
+        self._recording, self._task, self._size = recording, task, size
         self._env = make(task, "state", look, size)
 
     def __call__(self, name: str) -> Episode | str:
@@ -70,7 +70,7 @@ class RenderWorker:
             image[:] = self._env.render_physics(physics)
         state = episode.state
         if state is None:
-            state = observed(self._env, episode)
+            state = observed(self._env, self._task, episode)
         return replace(episode, image=images, state=state)
 
     def close(self) -> None:
@@ -158,10 +158,11 @@ def observe_episodes(dataset: Dataset, episodes: Iterator[Episode]) -> Iterator[
         raise UserError(f"{dataset.folder} holds neither states nor physics to observe them from; use another dataset")
     from envs.make import make
 
-    env = make(told_task(manifest.task, str(dataset.folder)), "state")
+    task = told_task(manifest.task, str(dataset.folder))
+    env = make(task, "state")
     for episode in episodes:
         assert episode.physics is not None  # the manifest says so, and reading has checked it
-        yield replace(episode, state=observed(env, episode))
+        yield replace(episode, state=observed(env, task, episode))
 
 
 def render_dataset(
