@@ -69,7 +69,7 @@ def test_a_picture_is_the_same_in_whose_context_it_is_drawn_and_from_physics(nam
     copies = SyncVectorEnv(task, seen, 3)
     copies.reset([0, 1, 2])
     for _ in range(4):
-        images, _, _, _, physics, _ = copies.step(rng.uniform(-1, 1, (3, task.action_dim)).astype(np.float32))
+        images, *_, physics, _ = copies.step(rng.uniform(-1, 1, (3, task.action_dim)).astype(np.float32))
     copies.close()
     alone = make(name, "state", image_size=32)
     np.testing.assert_array_equal(np.stack([alone.render_physics(row) for row in physics]), images)
