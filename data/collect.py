@@ -189,13 +189,13 @@ def _measured(described: Description) -> dict[str, str]:
 
 
 def _write_recording(out: Path, episodes: Iterator[Episode], task: Task, described: Description) -> str:
-    """Write a split as a recording, which holds no vectors, or, of a task without physics, with images and vectors.
+    """Write a split as a recording, which holds no vectors where physics tell them, or with images without physics.
 
     Returns what is in it.
     """
-    if task.physics_dim:
+    if task.physics_dim and not task.records_state:
         episodes = (replace(episode, state=None) for episode in episodes)
-    else:
+    if not task.physics_dim:
         described = replace(described, image_size=task.image_size, look="fast")
     written = write_dataset(out, episodes, described)
     return (

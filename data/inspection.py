@@ -13,7 +13,7 @@ from data.episode import Episode
 from data.formats.base import Named
 from data.jumps import jumps, vectors_of
 from data.notes import Notes
-from data.rules import equal_rewards
+from data.rules import endings_at_the_limit, equal_rewards
 from envs.pixels import BLACK
 from envs.registry import find_task
 
@@ -111,7 +111,8 @@ def inspect_dataset(
     `notes` are of what was done while the episodes were read.
     """
     actions, rewards, returns, lengths = [], [], [], []
-    terminals = short = done = 0
+    terminates: list[bool] = []
+    short = done = 0
     odd: list[str] = []
     by_kind: dict[str, list[str]] = {}
     seen: dict[bytes, str] = {}
@@ -126,7 +127,7 @@ def inspect_dataset(
         rewards.append(episode.reward[1:])
         returns.append(episode.episode_return)
         lengths.append(episode.length)
-        terminals += int(episode.is_terminal[-1])
+        terminates.append(bool(episode.is_terminal[-1]))
         short += int(episode.length != about["horizon"] and not episode.is_terminal[-1])
         done += int(episode.reward[-1] >= 1.0)
         if sampled is not None:
@@ -138,15 +139,18 @@ def inspect_dataset(
             by_kind.setdefault(f"has the same actions as {twin}", []).append(name)
     if not returns:
         raise UserError("there are no episodes; name another dataset")
-    action, reward = np.concatenate(actions), np.concatenate(rewards)
+    action, reward, terminals = np.concatenate(actions), np.concatenate(rewards), sum(terminates)
     for found, those in by_kind.items():
         if len(those) <= MAX_EPISODES_NAMED:
             odd += [f"{name}: {found}" for name in those]
         else:
             odd.append(f"{those[0]} and {len(those) - 1} others: {found}")
     odd += _jumps(names, compared)
-    same = equal_rewards(reward, bool(terminals))
-    odd += [] if same is None else [same]
+    remarks = (
+        equal_rewards(reward, bool(terminals)),
+        endings_at_the_limit(np.array(lengths), np.array(terminates), int(about["horizon"])),
+    )
+    odd += [remark for remark in remarks if remark is not None]
     odd += [] if notes is None else notes.lines()
     if short:
         odd.append(f"{short} episodes end neither at the horizon of {about['horizon']} nor by the task")

@@ -9,7 +9,7 @@ from combo_common.files import write_atomically
 from combo_common.symbols import plus_minus
 from data.formats.registry import format_named
 from data.inspection import Report, Sampled
-from envs.registry import get_task
+from envs.registry import told_task
 
 BAR = 40
 """Characters of the histogram's longest bar."""
@@ -46,7 +46,7 @@ def format_report(report: Report) -> str:
 
 def _score(report: Report) -> str:
     """The score of the mean return, and whose references it is by: a run has the same."""
-    task = get_task(str(report.manifest["task"]))
+    task = told_task(str(report.manifest["task"]), "the dataset")
     by = f"by the references of its runs, {figure(task.random_return)} and {figure(task.expert_return)}"
     return f"score        {report.normalised_mean:.1f}, of the mean return, {by}"
 

@@ -28,7 +28,7 @@ from data.episode import DTYPES, OPTIONAL, Episode
 from data.formats.base import Source
 from data.formats.manifest import check_fits
 from data.reference import resolve
-from data.rules import check_sizes, equal_observations, equal_rewards, lacks
+from data.rules import check_sizes, endings_at_the_limit, equal_observations, equal_rewards, lacks
 from data.simulate.rendering import observe_episodes, render_episodes
 from envs.pixels import averaged, drawn_size
 from envs.task import VIEWPOINTS, ObservationSpec, Task
@@ -137,13 +137,15 @@ def load_states(
     it does not fit the task.
     """
     source = resolve(name_or_path, task, data_dir).open(task, skip_corrupt)
-    return _marked(source, with_remarks(_states(source, task, progress), source.where))
+    return _marked(source, with_remarks(_states(source, task, progress), source.where, task))
 
 
-def with_remarks(decoded: TrajectoryDataset, where: str) -> TrajectoryDataset:
-    """A dataset as it is; that its rewards or observations never differ is said on the standard error."""
+def with_remarks(decoded: TrajectoryDataset, where: str, task: Task) -> TrajectoryDataset:
+    """A dataset as it is; what is odd of all of its rewards, observations or endings is said on the standard error."""
     rewards = equal_rewards(decoded.reward[~decoded.is_first], bool(decoded.is_terminal.any()))
-    for remark in (rewards, equal_observations(decoded.observation)):
+    terminates = decoded.is_terminal[decoded.starts + decoded.lengths - 1]
+    endings = endings_at_the_limit(decoded.lengths - 1, terminates, task.horizon)
+    for remark in (rewards, equal_observations(decoded.observation), endings):
         if remark is not None:
             print(f"{where}: {remark}", file=sys.stderr, flush=True)
     return decoded
@@ -233,7 +235,7 @@ def load_pixels(
     missing = (source.count or 0) - len(decoded.lengths)
     if cached and skip_corrupt and missing > 0:  # said again: it was not read again
         print(f"{source.where}: left out {missing} of {source.count} files, which are damaged", file=sys.stderr)
-    return _marked(source, with_remarks(decoded, source.where), "" if skip_corrupt else read)
+    return _marked(source, with_remarks(decoded, source.where, task), "" if skip_corrupt else read)
 
 
 def _pixels(source: Source, task: Task, size: int, look: str, progress: bool) -> Iterator[Episode]:

@@ -86,7 +86,8 @@ def _write(out: Path, episodes: Iterable[Episode], task: Task, reward: str, sour
         write_d4rl(out, episodes, task, {**metadata, "versions": json.dumps(versions())})
     else:
         described = replace(describe(task, "relabelled", 0, said), reward=reward)
-        write_dataset(out, (replace(episode, state=None) for episode in episodes), described, progress=False)
+        kept = episodes if task.records_state else (replace(episode, state=None) for episode in episodes)
+        write_dataset(out, kept, described, progress=False)
 
 
 class _Returns:

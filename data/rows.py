@@ -56,6 +56,7 @@ def cut(rows: Rows, horizon: int | None, task: str, notes: Notes) -> Cut:
     end = rows.terminal.copy() if timeout is None else rows.terminal | timeout
     end[-1] = True
     if next_observations is not None:
+        _check_moves(rows, next_observations)
         apart = _apart(next_observations[:-1], rows.observation[1:]) & ~end[:-1]
         if apart.any():
             notes.add(
@@ -85,8 +86,25 @@ def cut(rows: Rows, horizon: int | None, task: str, notes: Notes) -> Cut:
         whole = _cut_by_number(rows, end, horizon, task, notes)
         moved |= whole & ~end
         end = whole
+    if next_observations is None:
+        pairs, seen = np.flatnonzero(~end[:-1]), coarse(rows.observation)
+        if (found := pairs[jumps(seen[pairs], seen[pairs + 1])]).size:
+            notes.add(
+                f"within episodes the observations jump ({found.size} times, first after row {found[0]}), as they do "
+                "where one ends; mark where episodes end in `timeouts`"
+            )
     known = np.full(len(end), next_observations is not None)
     return Cut(end, known & ~moved)
+
+
+def _check_moves(rows: Rows, next_observations: NDArray[Any]) -> None:
+    """Raise UserError where most next observations are the observations themselves, though these move."""
+    stays = _same(next_observations, rows.observation).mean()
+    if stays > 0.5 and (~_same(rows.observation[1:], rows.observation[:-1])).mean() > 0.5:
+        raise UserError(
+            f"{rows.where}: `next_observations` is the row's own observation in {stays:.0%} of the rows; write what "
+            "each action led to, or leave the column out"
+        )
 
 
 def _moved_up(rows: Rows, next_observations: NDArray[Any], end: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -107,6 +107,20 @@ def equal_rewards(reward: NDArray[Any], terminates: bool) -> str | None:
     return f"the reward is {reward[0]:g} in every step, so {left}; relabel it (data.relabel) for another reward"
 
 
+def endings_at_the_limit(lengths: NDArray[np.int64], terminates: NDArray[np.bool_], horizon: int) -> str | None:
+    """A line about episodes of as many transitions as the horizon, (E,) each, where all of them terminate.
+
+    None where there is at most one of these: then time limits are likely marked as what ends the task for good.
+    """
+    whole = lengths == horizon
+    if whole.sum() < 2 or not terminates[whole].all():
+        return None
+    return (
+        f"all {int(whole.sum())} episodes of {horizon} steps, which is the time limit, are said to be ended by the "
+        "task; where the limit ended them, mark it as such (`timeouts`, `truncations`), or values stop there"
+    )
+
+
 def repeats_at_the_end(observation: NDArray[Any], lengths: NDArray[np.int64], is_terminal: NDArray[np.bool_]) -> bool:
     """Whether most episodes that terminate end in the vector before, of rows (N, S) in episodes of `lengths` rows (E,).
 

@@ -129,6 +129,8 @@ class MetaworldEnv(MujocoEnv):
             getattr(model, field).ravel()[list(places)] = values
         for (name, places), values in zip(self._of_env, at_start[len(self._of_model) :], strict=True):
             old = getattr(self._env, name)
+            if _is_of(data, old):  # what moves with the simulation is set, and would stand still as a copy
+                continue
             new = np.array(old, np.float64)
             new.ravel()[list(places)] = values
             setattr(self._env, name, new if isinstance(old, np.ndarray) else float(new))
@@ -157,3 +159,10 @@ class MetaworldEnv(MujocoEnv):
 
     def _simulator(self) -> tuple[Any, Any]:
         return self._env.model, self._env.data
+
+
+def _is_of(data: Any, value: Any) -> bool:
+    """Whether an array is a view of MuJoCo's data: some of Meta-World's "initial" positions are, and move."""
+    return isinstance(value, np.ndarray) and any(
+        np.may_share_memory(value, getattr(data, field)) for field in ("xpos", "site_xpos", "geom_xpos", "xquat")
+    )

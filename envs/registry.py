@@ -78,7 +78,7 @@ def find_task(name: str) -> Task | None:
         return BUILTIN.get(name) or _registered[name]
     name = whole_name(name)
     if (entry := _entry_points().get(name)) is not None:
-        return register(_loaded(f"the entry point {name} = {entry.value}", entry.load, name))
+        return _loaded(f"the entry point {name} = {entry.value}", entry.load, name)
     return _made(name) if is_name(name) else None
 
 
@@ -94,12 +94,25 @@ def get_task(name: str) -> Task:
     if colon and scheme in ADAPTERS:
         return _made(name)
     if colon and rest:
-        return register(_loaded(name, lambda: _imported(scheme, rest), None))
+        return _loaded(name, lambda: _imported(scheme, rest), None)
     nearest = difflib.get_close_matches(name, known_names(), n=3, cutoff=0.3) or sorted(BUILTIN)
     others = ", ".join(f"{scheme}:..." for scheme in ADAPTERS)
     raise UserError(
         f"unknown task {name!r}; known tasks like it: {', '.join(nearest)}; others are {others} or my_module:my_task"
     )
+
+
+def told_task(name: str, where: str) -> Task:
+    """The task that a dataset, which errors call `where`, says it is of: no module that it names is imported.
+
+    Raises UserError where it is not known here, or its adapter or its package cannot make it.
+    """
+    if (task := find_task(name)) is None:
+        raise UserError(
+            f"{where} says it is of the task {name!r}, which is not known here; name it with --task, such as "
+            "my_module:my_task, or install the package that brings it"
+        )
+    return task
 
 
 def task_of_environment(environment: str) -> str | None:
@@ -136,7 +149,7 @@ def _imported(module: str, attribute: str) -> Any:
 
 
 def _loaded(what: str, load: Callable[[], Any], name: str | None) -> Task:
-    """A task, or what a function returns, from another's code, which may do anything. Raises UserError."""
+    """Register a task, or what a function returns, of another's code, which may do anything. Raises UserError."""
     try:
         found = load()
         task = found if isinstance(found, Task) else found()
@@ -149,4 +162,7 @@ def _loaded(what: str, load: Callable[[], Any], name: str | None) -> Task:
         )
     if name is not None and task.name != name:
         raise UserError(f"the task {what} calls itself {task.name}; give the entry point that name")
-    return task
+    try:
+        return register(task)
+    except ValueError as error:
+        raise UserError(f"the task {what} cannot be registered: {error}") from error

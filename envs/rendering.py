@@ -50,6 +50,21 @@ def _placed(model: mujoco.MjModel, camera: str) -> mujoco.MjvCamera:
     return placed
 
 
+def _is_upside_down(model: mujoco.MjModel, camera: mujoco.MjvCamera) -> bool:
+    """Whether a camera of the model is so in the pose that the model was made in.
+
+    Not where it first draws: one that turns with a falling body would be turned in some processes, and not in others.
+    """
+    if camera.fixedcamid < 0:
+        return False
+    rest = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, rest)
+    mujoco.mj_comPos(model, rest)
+    mujoco.mj_camlight(model, rest)
+    up = rest.cam_xmat[camera.fixedcamid].reshape(3, 3)[2, 1]  # z of the camera's y axis
+    return bool(up < UPSIDE_DOWN)
+
+
 class Renderer:
     """Draws square pictures of one model from one camera, (size, size, 3) uint8."""
 
@@ -57,7 +72,8 @@ class Renderer:
         self._look, self._size = look, size
         self._camera = _placed(model, camera)
         self._model = model
-        self._turned: bool | None = None
+        self._turned = _is_upside_down(model, self._camera)
+        self._terrain = model.hfield_data.copy()
         self._option = mujoco.MjvOption()
         # Read when the context is made, and only then: the caller's model is left as it was.
         screen, samples = model.vis.global_, model.vis.quality.offsamples
@@ -80,11 +96,9 @@ class Renderer:
 
         `model` is that of `data`, if it is another copy of the model, whose numbers may differ.
         """
-        if self._turned is None and self._camera.fixedcamid >= 0:
-            up = data.cam_xmat[self._camera.fixedcamid].reshape(3, 3)[2, 1]  # z of the camera's y axis
-            self._turned = bool(up < UPSIDE_DOWN)
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         scene = self._renderer.scene
+        self._upload_terrain(model or self._model)
         mujoco.mjv_updateScene(model or self._model, data, self._option, None, self._camera, everything, scene)
         if self._look == "fast":
             flags = self._renderer.scene.flags
@@ -99,6 +113,15 @@ class Renderer:
                 f"run again in a fresh process, and see `{program('envs.doctor')}`"
             )
         return frame if len(frame) == self._size else averaged(frame, self._size)
+
+    def _upload_terrain(self, model: mujoco.MjModel) -> None:
+        """Have the context hold the heights of a model, which the start of an episode may draw anew."""
+        if np.array_equal(self._terrain, model.hfield_data):
+            return
+        self._renderer._gl_context.make_current()
+        for terrain in range(model.nhfield):
+            mujoco.mjr_uploadHField(model, self._renderer._mjr_context, terrain)
+        self._terrain = model.hfield_data.copy()
 
     def close(self) -> None:
         """Free the GL context; a second call does nothing."""

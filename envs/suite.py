@@ -59,6 +59,8 @@ class SuiteEnv(MujocoEnv):
         domain, name = parts_of(task.name)
         self._suite = load(domain, name)
         self._physics = self._suite.physics
+        if task.horizon > -(-self._suite._step_limit // task.action_repeat):
+            self._suite._step_limit = task.horizon * task.action_repeat  # else it would start another episode within
         self._drawn = drawn(domain, name) if task.physics_dim else ()
         sizes = [self._physics.model.nq, self._physics.model.nv, self._physics.model.na]
         self._sizes = np.cumsum([*sizes, *(len(places) for _, places in self._drawn or ())])[:-1]

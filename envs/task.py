@@ -97,6 +97,8 @@ class Task:
     then recordings hold states and images instead."""
     state_names: tuple[str, ...] = ()
     """What each number of the vector observation is; () names them by their index."""
+    records_state: bool = False
+    """Whether its vector observation holds what its physics do not tell, such as forces: recordings then keep both."""
     unbounded_angles: tuple[str, ...] = ()
     """Those of `physics_names` that are angles without bounds."""
     reward: str = "the environment's own"

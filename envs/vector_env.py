@@ -155,7 +155,10 @@ def _checked(
     paid = float(reward)
     if not np.isfinite(paid):
         raise ValueError(f"the reward is {paid}")
-    return _Moment(seen.astype(expected.dtype, copy=False), vector, paid, *ends, np.asarray(physics, np.float64))
+    moved = np.asarray(physics, np.float64)
+    if moved.shape != last.physics.shape:
+        raise ValueError(f"the physics are of shape {moved.shape}, and the task's of {last.physics.shape}")
+    return _Moment(seen.astype(expected.dtype, copy=False), vector, paid, *ends, moved)
 
 
 @contextmanager

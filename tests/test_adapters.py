@@ -169,3 +169,89 @@ def test_makers_are_pickled_to_other_processes() -> None:
     task = gymnasium_task("point", partial(Vectors), horizon=30)
     sent = pickle.loads(pickle.dumps(task))  # noqa: S301  # our own
     assert make(sent).reset(seed=0)[0].shape == (4,)
+
+
+def test_an_episode_that_is_longer_than_the_suites_goes_on_and_is_not_another_one() -> None:
+    env = make("dmc:cartpole-swingup,horizon=130")
+    env.reset(seed=0)
+    played = [env.step(np.full(1, 0.3, np.float32)) for _ in range(130)]
+    assert [row[3] for row in played] == [False] * 129 + [True]
+    states = np.stack([row[0] for row in played])
+    changes = np.abs(np.diff(states[:, 1:3], axis=0)).max(axis=1)  # of the pole's cosine and sine
+    assert changes[-10:].max() < 2.0 * changes[60:-10].max()
+    assert all(row[1] is not None for row in played)
+
+
+def test_a_robot_of_meta_world_pays_after_a_recorded_state_what_it_paid() -> None:
+    """Some of its "initial" positions move with the hand, and are no copies."""
+    pytest.importorskip("metaworld")
+    env, other = make("metaworld:door-lock"), make("metaworld:door-lock")
+    env.reset(seed=3)
+    other.reset(seed=11)
+    for _ in range(15):
+        _, _, _, _, info = env.step(env.scripted_action())
+    other.set_physics(info["physics"])
+    for _ in range(10):
+        action = env.scripted_action()
+        assert env.step(action)[1] == pytest.approx(other.step(action)[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "recorded"),
+    [
+        ("dmc:hopper-hop", True),  # touch
+        ("dmc:finger-spin", True),
+        ("dmc:cheetah-run", False),
+        ("gymnasium:Humanoid-v5", True),  # forces of the actuators
+        ("gymnasium:Hopper-v5", False),
+    ],
+)
+def test_what_physics_do_not_tell_is_recorded(name: str, recorded: bool) -> None:
+    assert get_task(name).records_state == recorded
+
+
+def test_a_camera_is_turned_by_how_it_is_made_and_not_by_where_it_first_draws() -> None:
+    """The fish's eye turns with the fish, whose starts are turned by any angle."""
+    task = get_task("dmc:fish-swim,camera=eye,image_size=16")
+    starts = make(task, "pixels")
+    pictures = [starts.reset(seed=seed)[0] for seed in range(4)]
+    up = []
+    for seed in range(4):
+        starts.reset(seed=seed)
+        up.append(float(starts._simulator()[1].cam("eye").xmat[7]))
+    starts.close()
+    for seed in range(4):
+        env = make(task, "pixels")
+        np.testing.assert_array_equal(env.reset(seed=seed)[0], pictures[seed])
+        env.close()
+    assert min(up) < -0.1 < max(up), "else nothing is tested"
+
+
+TERRAIN = """
+<mujoco><asset><hfield name="hills" nrow="8" ncol="8" size="1 1 1 0.1"/></asset><worldbody>
+<light pos="0 0 5"/><camera name="top" pos="0 -3 3" xyaxes="1 0 0 0 1 1"/><geom type="hfield" hfield="hills"/>
+</worldbody></mujoco>
+"""
+
+
+def test_a_terrain_that_a_start_draws_anew_is_what_is_drawn() -> None:
+    import mujoco
+
+    from envs.rendering import Renderer
+
+    model = mujoco.MjModel.from_xml_string(TERRAIN)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+
+    def hills(seed: int) -> None:
+        model.hfield_data[:] = np.random.default_rng(seed).uniform(0.0, 1.0, 64)
+
+    hills(0)
+    kept = Renderer(model, 64, "fast", "top")
+    first = kept.render(data)
+    hills(1)
+    anew = Renderer(model, 64, "fast", "top")
+    np.testing.assert_array_equal(kept.render(data), anew.render(data))
+    assert (kept.render(data) != first).any()
+    kept.close()
+    anew.close()

@@ -1,8 +1,11 @@
 """Recordings of tasks that are not the project's, and by policies that are the user's."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from toy_gymnasium import Point
@@ -11,6 +14,7 @@ from combo_common.errors import UserError
 from data import collect
 from data.formats.native import Dataset
 from data.load import load_pixels, load_states
+from data.simulate.relabelling import relabel
 from envs import registry
 from envs.adapters.gymnasium import gymnasium_task
 from envs.registry import register
@@ -97,3 +101,26 @@ def test_a_policy_and_the_split_of_ones_own_go_together(
         run(monkeypatch, "point", "medium", tmp_path / "own", "--policy", "policy.py:home")
     with pytest.raises(UserError, match="--policy and the split own go together"):
         run(monkeypatch, "point", "own", tmp_path / "own")
+
+
+def tenfold() -> Any:
+    """A robot in MuJoCo whose observations are wrapped: its positions and velocities do not tell them."""
+    return gymnasium.wrappers.TransformObservation(
+        gymnasium.make("InvertedPendulum-v5"), lambda seen: 10.0 * seen, None
+    )
+
+
+def test_a_recording_keeps_the_vectors_that_physics_do_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    task = register(gymnasium_task("tenfold", tenfold, horizon=20))
+    out = tmp_path / "tenfold-random"
+    run(monkeypatch, "tenfold", "random", out, "--episodes", 3, "--processes", 1)
+    states = load_states(str(out), task, tmp_path / "data", progress=False)
+    physics = np.concatenate([episode.physics for episode in Dataset(out) if episode.physics is not None])
+    np.testing.assert_allclose(states.observation, 10.0 * physics, rtol=1e-6)
+    (again,) = relabel([next(iter(Dataset(out)))], task)
+    np.testing.assert_array_equal(again.state, states.observation[: again.length + 1])
+    with pytest.raises(UserError, match="lacks the vector observations of tenfold, which its physics do not tell"):
+        next(relabel([replace(next(iter(Dataset(out))), state=None)], task))

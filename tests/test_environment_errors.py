@@ -53,6 +53,10 @@ WAYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "observation": (lambda s: (s[0] * np.inf, *s[1:]), "ValueError: the observation is not finite"),
     "shape": (lambda s: (s[0][:2], *s[1:]), r"ValueError: the observation is of shape \(2,\), and that of the space"),
     "kind": (lambda s: (s[0].astype(complex), *s[1:]), "ValueError: the observation is of complex"),
+    "physics": (
+        lambda s: (*s[:4], {**s[4], "physics": np.zeros(9)}),
+        r"ValueError: the physics are of shape \(9,\), and",
+    ),
     "words": (lambda s: (s[0], "much", *s[2:]), "ValueError: could not convert string to float: 'much'"),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layouts import HOPPER, both, d4rl_columns, hop, joined, read, write_columns, write_in
+from layouts import HOPPER, OF_STATES, both, d4rl_columns, hop, joined, read, write_columns, write_in
 
 import latent_combo
 from combo_common.errors import UserError
@@ -176,3 +176,39 @@ def test_jumps_are_looked_for_in_any_numbers() -> None:
             seen[rng.integers(rows)] = rng.choice([0.0, 1e30])
         assert jumps(seen[:-1], seen[1:]).shape == (rows - 1,)
         assert not seen[:1].any() or not jumps(np.repeat(seen[:1], 9, 0), np.repeat(seen[:1], 9, 0)).any()
+
+
+def test_a_teleport_that_no_horizon_tells_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two episodes that are shorter together than one may be, of which no end is marked."""
+    columns = d4rl_columns([hop(400, 0), hop(300, 1)], version=0)
+    sound = write_columns(tmp_path / "hopper-sound.hdf5", columns)
+    read(str(sound), tmp_path)
+    assert "jump" not in capsys.readouterr().err
+    columns["timeouts"][:] = False
+    read(str(write_columns(tmp_path / "hopper-unmarked.hdf5", columns)), tmp_path)
+    assert "the observations jump (1 times, first after row 399)" in capsys.readouterr().err
+
+
+def test_next_observations_that_are_the_observations_are_refused(tmp_path: Path) -> None:
+    columns = d4rl_columns([hop(30, 0), hop(30, 1)])
+    columns["next_observations"] = columns["observations"]
+    with pytest.raises(UserError, match="`next_observations` is the row's own observation in 100% of the rows"):
+        read(str(write_columns(tmp_path / "hopper.hdf5", columns)), tmp_path)
+
+
+@pytest.mark.parametrize("layout", OF_STATES)
+def test_time_limits_that_are_marked_as_terminations_are_said(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def of(*terminal: bool) -> str:
+        episodes = [hop(1000, number, ends) for number, ends in enumerate(terminal)]
+        return write_in(layout, tmp_path / str(terminal.count(True)), [*episodes, hop(600, 7, True)], monkeypatch)
+
+    said = "all 2 episodes of 1000 steps, which is the time limit, are said to be ended by the task"
+    for name in ("0", "1", "2"):
+        (tmp_path / name).mkdir()
+    read(of(True, True), tmp_path)
+    assert said in capsys.readouterr().err
+    for told in (of(True, False), of(False, False)):
+        read(told, tmp_path)
+        assert "time limit, are said" not in capsys.readouterr().err

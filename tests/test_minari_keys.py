@@ -40,8 +40,13 @@ def square(*keys: str) -> Task:
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
-    """A set of one episode, `test/square/some-v0`; gives what was observed, one row after another."""
+def recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> list[dict[str, np.ndarray]]:
+    """A set of one episode, `test/square/some-v0`; gives what was observed, one row after another.
+
+    A parameter is a step that is marked as truncated, too.
+    """
     from minari.data_collector import EpisodeBuffer
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
@@ -52,7 +57,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
         observation, reward, *_ = env.step(one)
         seen.append(observation)
         rewards.append(reward)
-    last = np.arange(1, STEPS + 1) == STEPS
+    last = np.isin(np.arange(1, STEPS + 1), [STEPS, getattr(request, "param", STEPS)])
     buffer = EpisodeBuffer(
         id=0, observations={key: np.stack([row[key] for row in seen]).astype(seen[0][key].dtype) for key in seen[0]},
         actions=action, rewards=rewards, terminations=np.zeros(STEPS, bool), truncations=last,
@@ -112,3 +117,9 @@ def test_a_copy_written_here_is_read_by_the_same_task(recorded: list[dict[str, n
     ):
         np.testing.assert_array_equal(load("copy/square-v0").observation, load("test/square/some-v0").observation)
         np.testing.assert_allclose(load("copy/square-v0").action, load("test/square/some-v0").action, atol=1e-7)
+
+
+@pytest.mark.parametrize("recorded", [2], indirect=True)
+def test_a_time_limit_within_an_episode_is_refused(recorded: list[dict[str, np.ndarray]], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"`truncations` says that a time limit ended .* in step 2 of {STEPS}; cut it"):
+        load_states("test/square/some-v0", square("place"), tmp_path)

@@ -1,14 +1,22 @@
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 from toy_gymnasium import Point, Vectors
 
 from combo_common.errors import UserError
+from data.formats.manifest import describe
+from data.formats.native import Dataset, write_dataset
 from data.reference import resolve
+from data.simulate.rendering import RenderWorkerMaker, observe_episodes, render_dataset, render_episodes
+from data.simulate.rollout import PolicySpec, played_episodes
 from envs import registry
 from envs.adapters.gymnasium import gymnasium_task
 from envs.builtin import BUILTIN
@@ -158,3 +166,64 @@ def test_a_task_of_impossible_sizes_is_refused() -> None:
         with pytest.raises(ValueError, match="point|name"):
             replace(good, **wrong)
     assert Point().action_space.shape == (2,)
+
+
+def _recorded(folder: Path, task: Task, name: str) -> Dataset:
+    """A recording of two uniform episodes of a task, which says that it is of another name."""
+    episodes = (replace(episode, state=None) for episode in played_episodes(task, PolicySpec(), 2, seed=0))
+    write_dataset(folder, episodes, replace(describe(task, "random", 0, {}), task=name), progress=False)
+    return Dataset(folder)
+
+
+@pytest.mark.parametrize("command", ["inspect", "render", "convert", "observe", "load"])
+def test_no_command_imports_the_module_that_a_dataset_says_is_its_task(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.chdir(tmp_path)
+    recorded = _recorded(tmp_path / "set", pole(), "evil:task")
+    opened: dict[str, Callable[[], Any]] = {
+        "inspect": lambda: resolve("set", None, tmp_path).open().about(),
+        "render": lambda: render_dataset(tmp_path / "set", tmp_path / "out", 16, "fast", progress=False),
+        "convert": lambda: resolve("set", None, tmp_path).open(),
+        "observe": lambda: list(observe_episodes(recorded, iter(recorded))),
+        "load": lambda: next(render_episodes(recorded, 16, "fast", progress=False)),
+    }
+    with pytest.raises(UserError, match=r"set says it is of the task 'evil:task', which is not known here; name it"):
+        opened[command]()
+    assert "evil" not in sys.modules
+
+
+def pole() -> Task:
+    return gymnasium_task("my-pole", partial(gymnasium.make, "InvertedPendulum-v5"), horizon=10)
+
+
+def test_a_recording_of_ones_own_task_is_drawn_in_processes_that_do_not_know_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = register(pole())
+    recorded = _recorded(tmp_path / "set", task, task.name)
+    told = pickle.dumps(RenderWorkerMaker(recorded, task, 16, "fast"))
+    monkeypatch.setattr(registry, "_registered", {})  # as in a process of its own
+    worker = pickle.loads(told)()  # noqa: S301  # our own
+    drawn = worker(next(iter(recorded.manifest.files)))
+    worker.close()
+    assert drawn.image.shape == (drawn.length + 1, 16, 16, 3)
+
+
+def test_a_module_whose_task_has_the_name_of_another_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "same_tasks.py").write_text(PACKAGE.replace("their-point", "hopper"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UserError, match="^the task same_tasks:point cannot be registered: there is another task hopper"
+    ):
+        get_task("same_tasks:point")
+
+
+def test_names_that_no_task_can_have_are_refused_in_a_line() -> None:
+    with pytest.raises(UserError, match=r'names of tasks have no slash.*gymnasium_task\("Reach-v0", partial'):
+        get_task("gymnasium:Some/Reach-v0")
+    with pytest.raises(UserError, match="horizon is '\u00b2'; it is a whole number of 1 or more"):
+        get_task("gymnasium:Pendulum-v1,horizon=\u00b2")

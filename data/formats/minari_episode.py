@@ -38,6 +38,12 @@ def episode_of(where: str, found: Any, task: Task | None, scaled: bool, notes: N
     if not all(_numbers(column) and column.shape == (len(rewards),) and len(rewards) for column in (rewards, ended)):
         raise UserError(f"{where}: rewards of {rewards.shape} and terminations of {ended.shape}, not one number a row")
     check_terminations(where, "terminations", ended)
+    truncated = np.asarray(found.truncations)
+    if _numbers(truncated) and truncated.shape == (len(rewards),) and (cut := np.flatnonzero(truncated[:-1])).size:
+        raise UserError(
+            f"{where}: `truncations` says that a time limit ended the episode in step {cut[0] + 1} of {len(rewards)}; "
+            "cut it into two episodes there"
+        )
     physics = (found.infos or {}).get("physics")
     if not _numbers(physics) or physics.ndim != 2 or len(physics) != len(rewards) + 1:
         physics = None  # another program's, of another meaning

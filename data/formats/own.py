@@ -16,7 +16,7 @@ from data.formats.file_by_file import FileByFile
 from data.formats.manifest import MANIFEST_NAME, Description, describe
 from data.formats.native import Dataset, write_dataset
 from data.skipped import Skipped
-from envs.registry import get_task
+from envs.registry import told_task
 from envs.task import LOOKS, Task
 
 
@@ -48,7 +48,7 @@ class Own(FileByFile):
         manifest = dataset.manifest
         files = tuple(path / name for name in manifest.files)
         return Source(
-            *(where, self, path, files, task or get_task(manifest.task), manifest.split),
+            *(where, self, path, files, task or told_task(manifest.task, where), manifest.split),
             images=manifest.kind == "pixels", count=len(files), dataset=dataset, skipped=skipped,
         )  # fmt: skip
 

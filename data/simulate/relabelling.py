@@ -61,6 +61,22 @@ def check_same_robot(of: Task, task: Task, where: str) -> None:
             )
 
 
+def observed(env: TaskEnv, task: Task, episode: Episode) -> NDArray[np.float32]:
+    """The task's vector observations (T+1, S) of an episode with physics: as recorded where physics do not tell them.
+
+    Raises UserError where they were then not recorded, or are another task's.
+    """
+    if not task.records_state:
+        assert episode.physics is not None, "it has been asked for"
+        return np.stack([env.observe_physics(row) for row in episode.physics])
+    if episode.state is None or episode.state.shape[1] != task.state_dim:
+        raise UserError(
+            f"the recording lacks the vector observations of {task.name}, which its physics do not tell; "
+            "make it again with data.collect"
+        )
+    return episode.state
+
+
 def _relabelled(episode: Episode, task: Task, env: TaskEnv, paid: Reward | None) -> Iterator[Episode]:
     physics = episode.physics
     if physics is None or physics.shape[1] != task.physics_dim or episode.action.shape[1] != task.action_dim:
@@ -70,7 +86,7 @@ def _relabelled(episode: Episode, task: Task, env: TaskEnv, paid: Reward | None)
             f"{task.physics_dim} and {task.action_dim}; give a recording of the same robot by data.collect"
         )
     env.reset(seed=0)  # a simulator's own clock starts anew; where it starts does not matter
-    states = np.stack([env.observe_physics(row) for row in physics])
+    states = observed(env, task, episode)
     rewards = np.zeros(episode.length)
     ended = np.zeros(episode.length, bool)
     for t in range(episode.length):

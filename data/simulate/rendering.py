@@ -16,9 +16,11 @@ from data.episode import Episode
 from data.formats.manifest import Description, Manifest, check_fits
 from data.formats.native import Dataset, DatasetWriter
 from data.rules import lacks
+from data.simulate.relabelling import observed
 from data.simulate.workers import in_order, processes_for
 from data.skipped import Skipped
-from envs.registry import find_task, get_task
+from envs.registry import find_task, told_task
+from envs.task import Task
 
 WORTHWHILE = 5_000
 """Frames below which starting processes takes longer than drawing."""
@@ -33,23 +35,25 @@ class RenderWorkerMaker:
     """What makes a painter, in whichever process."""
 
     recording: Dataset
+    task: Task
+    """Itself, not its name: a task of one's own is registered in the first process alone."""
     size: int
     look: str
 
     def __call__(self) -> "RenderWorker":
         """Make the environment, and with it the GL context, here."""
-        return RenderWorker(self.recording, self.size, self.look)
+        return RenderWorker(self.recording, self.task, self.size, self.look)
 
 
 class RenderWorker:
     """Draws episodes of a recording, each by the name of its file."""
 
-    def __init__(self, recording: Dataset, size: int, look: str) -> None:
+    def __init__(self, recording: Dataset, task: Task, size: int, look: str) -> None:
         # Imported here because it loads the simulator and a GL library, which datasets of images do without.
         from envs.make import make
 
-        self._recording, self._size = recording, size
-        self._env = make(recording.manifest.task, "state", look, size)
+        self._recording, self._task, self._size = recording, task, size
+        self._env = make(task, "state", look, size)
 
     def __call__(self, name: str) -> Episode | str:
         """The episode with its images, and with states if it had none; or what is wrong with its file.
@@ -66,7 +70,7 @@ class RenderWorker:
             image[:] = self._env.render_physics(physics)
         state = episode.state
         if state is None:
-            state = np.stack([self._env.observe_physics(physics) for physics in episode.physics])
+            state = observed(self._env, self._task, episode)
         return replace(episode, image=images, state=state)
 
     def close(self) -> None:
@@ -93,7 +97,7 @@ def render_episodes(
     is black.
     """
     manifest = recording.manifest
-    task = get_task(manifest.task)
+    task = told_task(manifest.task, str(recording.folder))
     check_fits(manifest, task, (look, size), str(recording.folder))
     if manifest.physics_dim is None:
         if manifest.state_dim is not None:
@@ -106,7 +110,7 @@ def render_episodes(
     files = list(manifest.files)[done[0] :]
     said = f"drawing {recording.folder.name}"
     with progress_bar(total=frames, initial=done[1], desc=said, unit="frame", disable=not progress) as bar:
-        for episode in in_order(RenderWorkerMaker(recording, size, look), files, min(count, len(files))):
+        for episode in in_order(RenderWorkerMaker(recording, task, size, look), files, min(count, len(files))):
             if isinstance(episode, str):
                 if skipped is None:
                     raise UserError(episode)
@@ -154,10 +158,11 @@ def observe_episodes(dataset: Dataset, episodes: Iterator[Episode]) -> Iterator[
         raise UserError(f"{dataset.folder} holds neither states nor physics to observe them from; use another dataset")
     from envs.make import make
 
-    env = make(manifest.task, "state")
+    task = told_task(manifest.task, str(dataset.folder))
+    env = make(task, "state")
     for episode in episodes:
         assert episode.physics is not None  # the manifest says so, and reading has checked it
-        yield replace(episode, state=np.stack([env.observe_physics(physics) for physics in episode.physics]))
+        yield replace(episode, state=observed(env, task, episode))
 
 
 def render_dataset(
@@ -172,7 +177,8 @@ def render_dataset(
     manifest = recording.manifest
     if manifest.kind != "recording":
         raise UserError(f"{source} holds images already; render the recording that it was made from")
-    size = get_task(manifest.task).image_size if size is None else size
+    task = told_task(manifest.task, str(source))
+    size = task.image_size if size is None else size
     known = {field.name: getattr(manifest, field.name) for field in fields(Description)}
     description = Description(**{**known, "image_size": size, "look": look})
     drawn_by = {name: version_of(name) for name in DRAWS}

@@ -1,6 +1,8 @@
 """Every task of dm_control's suite: `dmc:DOMAIN-TASK`, such as `dmc:cheetah-run` or `dmc:ball_in_cup-catch`."""
 
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -9,7 +11,8 @@ import numpy as np
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
 from envs.adapters.names import check_options, learns_within, number, whole_name
-from envs.suite import ALL_TASKS, drawn, load
+from envs.restored import tells_state
+from envs.suite import ALL_TASKS, SuiteEnv, drawn, load
 from envs.task import Task
 
 OPTIONS = ("action_repeat", "camera", "horizon", "image_size")
@@ -48,7 +51,7 @@ def make_task(name: str, options: Mapping[str, str]) -> Task:
     steps = int(min(env._step_limit, ENDLESS))
     spec = env.action_spec()
     horizon = number("dmc", options, "horizon", -(-steps // repeat))
-    return Task(
+    made = Task(
         name=whole_name("dmc", own, options),
         make="envs.suite:SuiteEnv",
         simulator="dm_control",
@@ -69,6 +72,12 @@ def make_task(name: str, options: Mapping[str, str]) -> Task:
         fps=max(1, round(1.0 / (env.control_timestep() * repeat))),
         termination="learned" if domain == "lqr" else "none",
     )
+    if not physics:
+        return made
+    if (model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC).any():  # touch, forces: outcomes of the last step
+        return replace(made, records_state=True)
+    with closing(SuiteEnv(made, "state", "fast", made.image_size)) as played:
+        return replace(made, records_state=not tells_state(played))
 
 
 def _plain(name: str) -> str:

@@ -1,6 +1,8 @@
 """Any environment that Gymnasium knows, with continuous actions: `gymnasium:Pendulum-v1`, `gymnasium:Ant-v5`."""
 
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +23,7 @@ from envs.gymnasium_env import (  # noqa: E402
     parts,
     wrapped,
 )
+from envs.restored import tells_state  # noqa: E402
 
 OPTIONS = ("action_repeat", "camera", "horizon", "image_size", "keys")
 
@@ -32,6 +35,12 @@ def make_task(name: str, options: Mapping[str, str]) -> Task:
     (64), and keys (of a Dict, joined by +). Raises UserError for an unknown ID, and for spaces that do not fit.
     """
     check_options("gymnasium", name, options, OPTIONS)
+    if "/" in name:
+        raise UserError(
+            f"gymnasium:{name}: names of tasks have no slash, and ids with a namespace do; make a module with "
+            f'TASK = gymnasium_task("{name.rpartition("/")[2]}", partial(gymnasium.make, "{name}")), and name it as '
+            "my_module:TASK"
+        )
     repeat = number("gymnasium", options, "action_repeat", 1)
     fields: dict[str, Any] = {
         "simulator": f"gymnasium:{name}",
@@ -83,7 +92,7 @@ def gymnasium_task(name: str, make: MakeGymnasium, keys: tuple[str, ...] = (), *
         "whole_replay": True,
     }
     env.close()
-    return Task(
+    task = Task(
         name=name,
         make=partial(wrapped, make_env=make, keys=keys),
         action_dim=len(low),
@@ -92,6 +101,10 @@ def gymnasium_task(name: str, make: MakeGymnasium, keys: tuple[str, ...] = (), *
         state_dim=len(names),
         **(told | fields),
     )
+    if not task.physics_dim:
+        return task
+    with closing(task.maker()(task, "state", "fast", task.image_size)) as played:
+        return replace(task, records_state=not tells_state(played))
 
 
 def _physics_names(simulation: Any | None) -> tuple[str, ...]:

@@ -50,13 +50,13 @@ def check_options(scheme: str, own: str, options: Mapping[str, str], known: tupl
 
 
 def learns_within(horizon: int) -> int:
-    """Agent steps between saves of a behaviour learner: those of ten episodes, but no fewer than 500."""
-    return min(10_000, max(500, 10 * horizon))
+    """Agent steps between saves of a behaviour learner: those of ten episodes in fifties, but no fewer than 500."""
+    return min(10_000, max(500, 50 * (horizon // 5)))
 
 
 def number(scheme: str, options: Mapping[str, str], key: str, default: int) -> int:
     """An option that is a whole number of 1 or more. Raises UserError for another."""
     text = options.get(key, str(default))
-    if not text.isdigit() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise UserError(f"{scheme}: {key} is {text!r}; it is a whole number of 1 or more")
     return int(text)
