@@ -189,14 +189,19 @@ def _measured(described: Description) -> dict[str, str]:
 
 
 def _write_recording(out: Path, episodes: Iterator[Episode], task: Task, described: Description) -> str:
-    """Write a split as a recording, which holds no vectors, or, of a task without physics, with images and vectors.
+    """Write a split as a recording, which holds no vectors, or, of a task without physics, with vectors and images.
 
-    Returns what is in it.
+    Images are those that the environment draws, if it does. Returns what is in it.
     """
     if task.physics_dim:
         episodes = (replace(episode, state=None) for episode in episodes)
     else:
-        described = replace(described, image_size=task.image_size, look="fast")
+        first = next(episodes)
+        episodes = itertools.chain([first], episodes)
+        if first.image is None:
+            print(f"{task.name} draws no pictures: vectors alone are recorded, for --obs state", flush=True)
+        else:
+            described = replace(described, image_size=task.image_size, look="fast")
     written = write_dataset(out, episodes, described)
     return (
         f"{written.episodes} episodes, {written.transitions} transitions, return "

@@ -16,7 +16,7 @@ from data.formats.file_by_file import FileByFile
 from data.formats.manifest import MANIFEST_NAME, Description, describe
 from data.formats.native import Dataset, write_dataset
 from data.skipped import Skipped
-from envs.registry import get_task
+from envs.registry import find_task, unregistered
 from envs.task import LOOKS, Task
 
 
@@ -46,9 +46,11 @@ class Own(FileByFile):
         """Read the manifest, which tells all but the episodes."""
         dataset = Dataset(path)
         manifest = dataset.manifest
+        if (of := task or find_task(manifest.task)) is None:
+            raise unregistered(where, manifest.task)
         files = tuple(path / name for name in manifest.files)
         return Source(
-            *(where, self, path, files, task or get_task(manifest.task), manifest.split),
+            *(where, self, path, files, of, manifest.split),
             images=manifest.kind == "pixels", count=len(files), dataset=dataset, skipped=skipped,
         )  # fmt: skip
 
