@@ -74,6 +74,12 @@ def is_name(name: str) -> bool:
     return known or bool(colon and rest and scheme in ADAPTERS and ":" not in rest)
 
 
+def names_module(name: str) -> bool:
+    """Whether a name is of the form `module:attribute`, which only a user's word has imported."""
+    scheme, colon, rest = name.partition(":")
+    return bool(colon and rest) and scheme not in ADAPTERS and name not in _registered
+
+
 def find_task(name: str) -> Task | None:
     """The task of a name that data may have given, or None: no module is imported for it but an installed package's.
 

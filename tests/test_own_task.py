@@ -18,6 +18,7 @@ from envs.adapters.gymnasium import gymnasium_task
 from envs.registry import register
 from envs.task import ObservationSpec, Task
 from envs.vector_env import make_vector_env
+from latent_combo.config.command_line import parse
 from latent_combo.diagnostics.page import write_report
 from latent_combo.evaluate import scores
 from latent_combo.evaluation.film import film
@@ -102,3 +103,25 @@ def test_an_environment_is_not_stepped_after_its_episode(point: Task) -> None:
     inner = copies.envs[0]._env  # type: ignore[union-attr]
     assert len(inner.taken) == ended + 1
     copies.close()
+
+
+MODULE = """
+from envs.adapters.gymnasium import gymnasium_task
+from toy_gymnasium import Point
+
+TASK = gymnasium_task("walled", Point, ("place", "velocity"), horizon=60, image_size=16)
+"""
+
+
+def test_a_run_keeps_the_module_that_its_task_was_named_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: Task
+) -> None:
+    (tmp_path / "walled_tasks.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    walled = replace(point, name="walled")
+    episodes = played_episodes(walled, PolicySpec(), 3, seed=0)
+    write_dataset(tmp_path / "set", episodes, replace(describe(walled, "random", 0, {}), image_size=16, look="fast"))
+    config = parse(["--obs", "state", "--dataset", "set", "--task", "walled_tasks:TASK", "--out", "run"])[0]
+    assert config.task == "walled_tasks:TASK"  # another process reads the run back by it
+    assert registry.get_task(config.task).name == "walled"
+    assert parse(["--obs", "state", "--dataset", "set", "--out", "run"])[0].task == "walled"  # it is known by now

@@ -8,7 +8,7 @@ from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
 from data.locate import EMBEDDED, default_data_dir
 from data.reference import DatasetReference, resolve
-from envs.registry import get_task
+from envs.registry import find_task, get_task, names_module, unregistered
 from envs.task import OBSERVATIONS
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.arguments import NONE, peek, split_config
@@ -56,7 +56,8 @@ class Layers:
             usual, dataset = own, "" if dataset == own else dataset
         reference = resolve(dataset or usual, None, folder)
         told = reference.task
-        named = _named_task(peek(arguments, "task", ""), told if dataset else None, recipe, world_model)
+        asked = peek(arguments, "task", "")
+        named = _named_task(asked, told if dataset else None, recipe, world_model)
         if own is None and not dataset and named and told not in (named, None):
             raise UserError(
                 f"task is {named}, but the dataset of preset {chosen} is {usual}, which is of {told}; "
@@ -69,7 +70,8 @@ class Layers:
         files = (preset,) if published is None else (published, preset)
         foreign = obs == "pixels" and bool(dataset) and _is_foreign(reference)
         sized = tuple(image_settings(arguments, files, reference)) if obs == "pixels" and recipe is None else ()
-        return cls(obs, task, algorithm, files, foreign, sized, world_model, recipe)
+        kept = asked if names_module(asked) else task  # so that the run can be read back, by the same module
+        return cls(obs, kept, algorithm, files, foreign, sized, world_model, recipe)
 
 
 def require_same(name: str, value: object, own: object, world_model: str) -> None:
@@ -104,10 +106,19 @@ def _named_task(named: str, told: str | None, recipe: Recipe | None, world_model
         named = get_task(named).name
     if recipe is None:
         return named
-    own = get_task(recipe.task).name
+    own = _task_of(recipe.task, named, world_model)
     task = named or told or own
     require_same("task", task, own, world_model)
     return task
+
+
+def _task_of(own: str, named: str, world_model: str) -> str:
+    """The name of a fitted world model's task, of which no module is imported but the one that a user named."""
+    if (task := find_task(own)) is not None:
+        return task.name
+    if not named:
+        raise unregistered(world_model, own)
+    return named if names_module(own) else own
 
 
 def _require_known(what: str, name: str, known: Collection[str]) -> None:
