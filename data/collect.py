@@ -189,14 +189,19 @@ def _measured(described: Description) -> dict[str, str]:
 
 
 def _write_recording(out: Path, episodes: Iterator[Episode], task: Task, described: Description) -> str:
-    """Write a split as a recording, which holds no vectors where physics tell them, or with images without physics.
+    """Write a split as a recording: vectors where physics do not tell them, and, without physics, what is drawn.
 
-    Returns what is in it.
+    Images are those that the environment draws, if it does. Returns what is in it.
     """
     if task.physics_dim and not task.records_state:
         episodes = (replace(episode, state=None) for episode in episodes)
     if not task.physics_dim:
-        described = replace(described, image_size=task.image_size, look="fast")
+        first = next(episodes)
+        episodes = itertools.chain([first], episodes)
+        if first.image is None:
+            print(f"{task.name} draws no pictures: vectors alone are recorded, for --obs state", flush=True)
+        else:
+            described = replace(described, image_size=task.image_size, look="fast")
     written = write_dataset(out, episodes, described)
     return (
         f"{written.episodes} episodes, {written.transitions} transitions, return "

@@ -7,6 +7,7 @@ from pathlib import Path
 from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.paths import given_path, home
+from combo_common.suggest import MIN_LIKENESS, did_you_mean
 from data import d4rl_download as published
 from data.formats.manifest import MANIFEST_NAME
 from data.formats.registry import file_suffixes, format_that_keeps, stores
@@ -53,7 +54,11 @@ def unknown(name: str, data_dir: Path) -> UserError:
     """The error for a name that no dataset has: the nearest known ones, and how one of this name could be made."""
     names = [*known_names(data_dir), *(known for store in stores() for known in store.known())]
     nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
-    known = f"; did you mean {nearest[0]}? Known names: {', '.join(nearest)}" if nearest else ""
+    meant = did_you_mean(next(iter(difflib.get_close_matches(name, nearest, n=1, cutoff=MIN_LIKENESS)), None))
+    known = f"{meant or ';'} {'Known' if meant else 'known'} names like it: {', '.join(nearest)}" if nearest else ""
+    if given_path(name).exists():
+        raise_for = "is there, but it is no folder or file of a dataset that can be read here"
+        return UserError(f"{name} {raise_for}; name a folder, an HDF5 file, or a name in {data_dir}")
     return UserError(
         f"there is no dataset {name!r}, neither as a folder or file nor by name in {data_dir}{known}; "
         "give the path of a dataset of this project, of V-D4RL, DreamerV2, LOMPO, D4RL or Minari"

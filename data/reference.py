@@ -15,7 +15,7 @@ from data.locate import known_names, split_by_name, task_by_name, unknown
 from data.skipped import Skipped
 from data.vd4rl_folders import ROOTS
 from envs.environment_ids import same_environment
-from envs.registry import find_task, get_task, is_name, plain_names, task_of_environment, whole_name
+from envs.registry import find_task, get_task, is_name, plain_names, task_of_environment, told_task, whole_name
 from envs.task import Task
 
 
@@ -59,6 +59,16 @@ class DatasetReference:
         if isinstance(said, str) and is_name(said):
             return whole_name(said)
         return next((told for name in self._names if (told := task_by_name(name)) is not None), None)
+
+    def without_task(self, remedy: str) -> UserError:
+        """The error where its task is needed and not known: what it says of it, if anything, and what to do."""
+        said = self.says.get("task")
+        if isinstance(said, str) and said:
+            try:
+                told_task(said, self.name)
+            except UserError as error:
+                return error
+        return UserError(f"{self.name} does not say which task it is of; {remedy}")
 
     @cached_property
     def split(self) -> str:

@@ -135,8 +135,9 @@ class GymnasiumEnv(TaskEnv):
         else:
             try:
                 frame = self._env.render()
-            except gymnasium.error.Error as error:
-                raise UserError(f"{self.task.name} cannot be drawn: {' '.join(str(error).split())}") from error
+            except (gymnasium.error.Error, NotImplementedError) as error:
+                why = " ".join(str(error).split()) or "its environment has no method render"
+                raise UserError(f"{self.task.name} cannot be drawn: {why}") from error
         if not isinstance(frame, np.ndarray) or frame.ndim != IMAGE_AXES:
             raise UserError(f"{self.task.name} renders no picture; make it with a render mode of rgb_array")
         return fitted(frame, self.image_size)

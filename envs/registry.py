@@ -24,6 +24,11 @@ from envs.task import Task
 ENTRY_POINTS = "latent_combo.tasks"
 """The group of entry points by which installed packages add tasks."""
 
+
+class _MissingError(UserError):
+    """There is nothing of a name that the user gave, so that no code of theirs has a traceback to show."""
+
+
 _registered: dict[str, Task] = {}
 _adapted: dict[str, Task] = {}
 _installed: dict[str, EntryPoint] | None = None
@@ -143,9 +148,23 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 
 def _imported(module: str, attribute: str) -> Any:
+    """What a module calls by a name. Raises UserError where there is no such module, or no such name in it."""
     if os.getcwd() not in sys.path:  # last, so that nothing in the working folder hides what is installed
         sys.path.append(os.getcwd())
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and needs another that is not
+        raise _MissingError(
+            f"the task {module}:{attribute} cannot be imported: there is no module {error.name} in {os.getcwd()} or "
+            "installed; run this where it is, or name its folder in PYTHONPATH"
+        ) from error
+    if not hasattr(found, attribute):
+        meant = difflib.get_close_matches(attribute, [name for name in vars(found) if name[0] != "_"], n=1)
+        asked = f"; did you mean {module}:{meant[0]}?" if meant else ""
+        raise _MissingError(f"the module {module} ({found.__file__}) has no {attribute}{asked}")
+    return getattr(found, attribute)
 
 
 def _loaded(what: str, load: Callable[[], Any], name: str | None) -> Task:
@@ -153,6 +172,8 @@ def _loaded(what: str, load: Callable[[], Any], name: str | None) -> Task:
     try:
         found = load()
         task = found if isinstance(found, Task) else found()
+    except _MissingError:
+        raise
     except Exception as error:
         below = "".join(traceback.format_exception(error)).rstrip()
         raise UserError(f"the task {what} cannot be imported: {type(error).__name__}: {error}\n{below}") from error

@@ -8,17 +8,20 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from toy_gymnasium import Point
 
 from combo_common.errors import UserError
 from data import collect
 from data.formats.native import Dataset
 from data.load import load_pixels, load_states
+from data.reference import resolve
 from data.simulate.relabelling import relabel
 from envs import registry
 from envs.adapters.gymnasium import gymnasium_task
 from envs.registry import register
 from envs.task import Task
+from latent_combo.config.layers import Layers
 
 
 @pytest.fixture
@@ -46,6 +49,61 @@ def test_a_task_without_physics_is_recorded_as_images_and_states_and_trains_from
     assert images.observation.shape == (manifest.transitions + manifest.episodes, 16, 16, 3)
     assert states.observation.shape == (manifest.transitions + manifest.episodes, 4)
     np.testing.assert_array_equal(images.action, states.action)
+
+
+class Undrawn(Point):
+    """Has vectors, and no pictures: Gymnasium's interface asks for none."""
+
+    def render(self) -> NDArray[np.uint8]:
+        raise NotImplementedError  # as `gymnasium.Env` does where a class says nothing of it
+
+
+class Failing(Undrawn):
+    def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        raise RuntimeError("motor 3 is hot")
+
+
+def test_vectors_of_an_environment_that_draws_nothing_are_recorded_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    undrawn = register(gymnasium_task("undrawn", Undrawn, ("place", "velocity"), horizon=20))
+    for out in (tmp_path / "folder", tmp_path / "file.hdf5"):
+        run(monkeypatch, "undrawn", "random", out, "--episodes", 3, "--processes", 1)
+        states = load_states(str(out), undrawn, tmp_path / "data", progress=False)
+        assert states.observation.shape == (states.lengths.sum(), 4) and len(states.lengths) >= 3
+    assert "undrawn draws no pictures: vectors alone are recorded, for --obs state" in capsys.readouterr().out
+    manifest = Dataset(tmp_path / "folder").manifest
+    assert (manifest.image_size, manifest.state_dim, manifest.look) == (None, 4, None)
+    with pytest.raises(UserError, match="holds states and no images; use --obs state"):
+        load_pixels(str(tmp_path / "folder"), undrawn, "fast", tmp_path / "data", progress=False)
+
+
+def test_an_environment_that_raises_while_it_is_recorded_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    register(gymnasium_task("failing", Failing, ("place", "velocity"), horizon=20))
+    with pytest.raises(
+        UserError,
+        match=r"^the episode of seed \d+ failed in failing: RuntimeError: motor 3 is hot \(test_collect_own",
+    ):
+        run(monkeypatch, "failing", "random", tmp_path / "out", "--episodes", 3, "--processes", 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dataset_of_a_task_that_nothing_registered_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    register(gymnasium_task("undrawn", Undrawn, ("place", "velocity"), horizon=20))
+    run(monkeypatch, "undrawn", "random", tmp_path / "mine", "--episodes", 3, "--processes", 1)
+    monkeypatch.setattr(registry, "_registered", {})
+    said = "is of the task 'undrawn', which is not known here; name it with --task, such as my_module:my_task"
+    with pytest.raises(UserError, match=said):
+        resolve(str(tmp_path / "mine"), None, tmp_path).open()
+    with pytest.raises(UserError, match=said):
+        Layers.of([f"--dataset={tmp_path / 'mine'}", "--obs=state"])
 
 
 POLICY = """

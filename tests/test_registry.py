@@ -100,8 +100,27 @@ def test_a_module_that_fails_is_named_in_one_line_above_its_own_traceback(
     first, *below = str(raised.value).splitlines()
     assert first == "the task broken_tasks:point cannot be imported: ZeroDivisionError: division by zero"
     assert any("return 1 / 0" in line for line in below)
-    with pytest.raises(UserError, match=r"no_such_module:task cannot be imported: ModuleNotFoundError"):
-        get_task("no_such_module:task")
+    (tmp_path / "needy_tasks.py").write_text("import no_such_module\n")
+    with pytest.raises(
+        UserError, match=r"^the task needy_tasks:point cannot be imported: ModuleNotFoundError"
+    ) as raised:
+        get_task("needy_tasks:point")
+    assert "import no_such_module" in str(raised.value)
+
+
+def test_a_module_or_a_name_in_it_that_is_not_there_is_one_line_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "few_tasks.py").write_text(PACKAGE)
+    monkeypatch.chdir(tmp_path)
+    for name, said in (
+        ("no_such_module:task", f"there is no module no_such_module in {tmp_path} or installed; .*PYTHONPATH$"),
+        ("few_tasks.deeper:task", "there is no module few_tasks.deeper in "),
+        ("few_tasks:pont", r"^the module few_tasks \(.*few_tasks.py\) has no pont; did you mean few_tasks:point\?$"),
+    ):
+        with pytest.raises(UserError, match=said) as raised:
+            get_task(name)
+        assert "\n" not in str(raised.value)
 
 
 def test_a_task_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import torch
 from combo_common.errors import UserError
 from combo_common.files import replacing, write_atomically
 from latent_combo.runtime import checkpoint
+from latent_combo.runtime.run_folder import config_file, require_new_run
 from latent_combo.runtime.video import Frames, encode_gif, write_mp4
 
 CPU = torch.device("cpu")
@@ -57,6 +58,22 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, write: Callable
     (tmp_path / "taken").write_text("a file, not a folder")
     with pytest.raises(UserError, match="cannot write to .*taken/out.mp4.*choose another folder"):
         write(tmp_path / "taken" / "out.mp4")
+
+
+def test_where_a_run_cannot_be_begun_is_told_before_anything_is_drawn(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    for out in (tmp_path / "taken", tmp_path / "taken" / "run"):
+        with pytest.raises(UserError, match=rf"cannot write to {out}: .*taken is a file; choose another --out"):
+            require_new_run(out)
+    (tmp_path / "run").mkdir()
+    require_new_run(tmp_path / "run")
+    require_new_run(tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "run" / "config.yaml").write_text("seed: 1")
+    with pytest.raises(UserError, match="run holds a run already; choose another --out, or go on with: .*--resume"):
+        require_new_run(tmp_path / "run")
+    with pytest.raises(UserError, match=f"it has no config.yaml; name a run in it, such as {tmp_path / 'run'}"):
+        config_file(tmp_path)
 
 
 def saved(folder: Path) -> tuple[Path, dict[str, object]]:

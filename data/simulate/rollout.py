@@ -16,6 +16,7 @@ from data.simulate.workers import in_order
 from envs.base import TaskEnv
 from envs.make import make
 from envs.task import Task
+from envs.vector_env import described
 
 Policy = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """A state (S,) to an action (A,)."""
@@ -40,7 +41,10 @@ ACTIONS = 1
 
 
 class Track:
-    """The rows of an episode as it is played: states, and physics or, where there are none to draw from, images."""
+    """The rows of an episode as it is played: states, and physics or, where there are none to draw from, images.
+
+    Of an environment of vectors that draws nothing, states alone.
+    """
 
     def __init__(self, env: TaskEnv, info: dict[str, Any]) -> None:
         """Begin with where an episode starts."""
@@ -50,6 +54,7 @@ class Track:
         self._states: list[NDArray[np.float32]] = []
         self._physics: list[NDArray[np.float64]] = []
         self._images: list[NDArray[np.uint8]] = []
+        self._draws = not env.task.physics_dim and draws(env)
         self._note(info)
 
     def add(self, action: NDArray[np.float32], reward: float, info: dict[str, Any]) -> None:
@@ -63,7 +68,7 @@ class Track:
         self._states.append(info["state"])
         if task.physics_dim:
             self._physics.append(info["physics"])
-        else:
+        elif self._draws:
             self._images.append(self._env.render())
 
     def episode(self, terminated: bool) -> Episode:
@@ -78,6 +83,20 @@ class Track:
         )
 
 
+def draws(env: TaskEnv) -> bool:
+    """Whether an environment without physics, which was reset, draws itself.
+
+    Raises UserError where it does not, and there are no vectors either.
+    """
+    try:
+        env.render()
+    except UserError:
+        if env.task.state_dim:
+            return False
+        raise
+    return True
+
+
 class EpisodeWorker:
     """Plays episodes, each by its number, which seeds its start and all that is drawn in it."""
 
@@ -88,7 +107,15 @@ class EpisodeWorker:
         self._function = None if actor.function is None else load_function("--policy", actor.function)
 
     def __call__(self, seed: int) -> Episode:
-        """Play one."""
+        """Play one. Raises UserError where the environment, which may be anybody's, raises."""
+        try:
+            return self._played(seed)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"the episode of seed {seed} failed in {self._task.name}: {described(error)}") from error
+
+    def _played(self, seed: int) -> Episode:
         # Not the stream of the environment's start, which is seeded by the same number.
         env, rng = self._env, np.random.default_rng([seed, ACTIONS])
         policy = None if self._policies is None else self._policies(seed)

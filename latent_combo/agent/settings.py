@@ -120,7 +120,7 @@ class AgentConfig:
     trajectory_temperature: float | None = None
     """alpha of trajectory weighting (Hong et al., 2023): the dataset's rows are drawn in proportion to exp(R / alpha),
     R the return of a row's episode scaled from 0, the dataset's worst, to 1, its best; for critics, policy and rollouts
-    alike, so that what eq. 2 calls D is the data of better behaviour. None takes all rows alike."""
+    alike, so that what eq. 2 calls D is the data of better behaviour. null takes all rows alike."""
     episode_start_fraction: float = 0.0
     """Share of the dataset's draws, for critics, policy and rollouts alike but not of held-out pairs, that fall on the
     first 25 transitions of episodes, besides the others: in long episodes these are few, and decide where a policy

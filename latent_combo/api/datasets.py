@@ -51,9 +51,10 @@ def load_dataset(
     _require("obs", obs, OBSERVATIONS)
     _require("look", look, LOOKS)
     folder = default_data_dir() if data_dir is None else given_path(data_dir)
-    told = task or resolve(str(name), None, folder).task
+    reference = resolve(str(name), None, folder)
+    told = task or reference.task
     if told is None:
-        raise UserError(f"{name} does not say which task it is of; give its task")
+        raise reference.without_task("give its task")
     beside = (vectors,) if isinstance(vectors, str) else tuple(vectors)
     seen = ObservationSpec(obs, look, image_size, beside)
     return load(str(name), get_task(told), seen, folder, skip_corrupt=skip_corrupt)

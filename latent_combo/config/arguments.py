@@ -36,7 +36,7 @@ def with_new_words(arguments: list[str]) -> list[str]:
         group_of_before = name in GROUPS and given.startswith("{")  # world_model is a group only so
         now = GROUPS[name] if group_of_before else renamed(name)
         if now == "world_model" and (not given or given.startswith("--")):
-            raise UserError("--world-model names nothing; give the folder of a run or a file of latent_combo.export")
+            raise UserError("--world-model names nothing; give the folder of a run, or a file of latent-combo export")
         if now != name:
             found[name] = now
         if setting_types().get(now, now) is None:

@@ -29,6 +29,7 @@ from latent_combo.config.parser import instantiate, read
 from latent_combo.config.recipe import COMPUTED, GROUPS, Recipe
 from latent_combo.config.saved import load_config
 from latent_combo.config.schema import Config
+from latent_combo.runtime.run_folder import require_new_run
 
 HELP = ("-h", "--help")
 
@@ -66,6 +67,7 @@ def check(arguments: list[str]) -> None:
     config, resume = parse(arguments)
     if not resume:
         require_dataset(config)
+        require_new_run(Path(config.out))
 
 
 def require_dataset(config: Config) -> None:

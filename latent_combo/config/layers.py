@@ -63,7 +63,7 @@ class Layers:
                 f"name a --dataset of {named}"
             )
         if dataset and not named and told is None and reference.format is not None:
-            raise UserError(f"{dataset} does not say which task it is of; name it with --task")
+            raise reference.without_task("name it with --task")
         task = named or told or Config.task
         published = paper_settings(obs, task, reference.split)
         files = (preset,) if published is None else (published, preset)

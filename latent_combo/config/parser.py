@@ -78,7 +78,7 @@ def _as_read(argument: str) -> str:
         return argument
     path = given_path(argument.removeprefix("--config="))
     if not path.is_file():
-        return argument
+        raise UserError(f"there is no file {path}; --config names a YAML file of settings")
     said = settings_in(path)
     if not has_old_names(path) and said == read_settings(path) and None not in said.values():
         return f"--config={path}"

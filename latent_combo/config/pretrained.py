@@ -129,7 +129,7 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise UserError(f"{path} is not there; name the folder of a run, or a file of latent_combo.export")
+        raise UserError(f"{path} is not there; name the folder of a run, or a file that {command('export')} wrote")
     files = sorted(path.glob(f"*{SUFFIX}"))
     if not files:
         raise UserError(f"{path} has no world model: it is no run (no config.yaml) and holds no *{SUFFIX}")

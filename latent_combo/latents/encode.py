@@ -45,11 +45,12 @@ def encode_dataset(
     config: EncodeConfig,
     agent: AgentConfig,
     generator: torch.Generator,
+    title: str = "encoding",
 ) -> EncodedDataset:
-    """Encode the given episodes, as the agent's training set or as its held-out set."""
+    """Encode the given episodes, as the agent's training set or as its held-out set; a bar has the title."""
     device = generator.device
     views = []
-    for view in progress_bar(range(config.num_encodings), desc="encoding", unit="encoding"):
+    for view in progress_bar(range(config.num_encodings), desc=title, unit="encoding"):
         shift = config.random_shift if view else 0
         pieces = encode_episodes(model, decoded, episodes, config, generator, shift)
         views.append(torch.cat(pieces))

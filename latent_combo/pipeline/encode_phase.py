@@ -20,4 +20,5 @@ def encode(
         draws = generator(config.seed, session.device, "latents")
         dataset = encode_dataset(model, data, split.train, config.encode, config.agent, draws)
         alike = replace(config.agent, episode_start_fraction=0.0)
-        return dataset, encode_dataset(model, data, split.validation, config.encode, alike, draws)
+        held_out = encode_dataset(model, data, split.validation, config.encode, alike, draws, "encoding held-out")
+        return dataset, held_out

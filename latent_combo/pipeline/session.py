@@ -30,7 +30,7 @@ from latent_combo.runtime.interrupt import Interrupt
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
 from latent_combo.runtime.renamed import result_now
-from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
+from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL, require_new_run
 from latent_combo.runtime.speed import Meter
 from latent_combo.world_model.fit import Fit
 
@@ -53,9 +53,8 @@ class Session:
         self.timer = Timer()
         self.saved: dict[str, dict[str, Any]] = {}
         self.resumes = resume
-        if not resume and (self.out / "config.yaml").exists():
-            resumed = command("train", "--resume", self.out)
-            raise UserError(f"{self.out} holds a run already; choose another --out, or go on with: {resumed}")
+        if not resume:
+            require_new_run(self.out)
         set_precision(self.device, config.tf32)  # before anything is measured
         if resume and self.device.type != "cuda" and config.cuda_graphs == "on":  # begun on a machine that had a GPU
             config = replace(config, cuda_graphs="auto")
@@ -96,7 +95,7 @@ class Session:
             self.out.mkdir(parents=True, exist_ok=True)
             save_config(self.config, self.out / "config.yaml")
         except OSError as error:
-            raise UserError(f"can not write to {self.out}: {error.strerror}; choose another --out") from error
+            raise UserError(f"cannot write to {self.out}: {error.strerror}; choose another --out") from error
 
     def _kept(self) -> Kept:
         """What has been logged up to the checkpoints, but for what is measured after a phase: that is done anew."""

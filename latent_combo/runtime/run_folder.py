@@ -1,8 +1,10 @@
 """Where things are in a run's folder: for those who write them, and for those who read them without what that takes."""
 
 import json
+import os
 from pathlib import Path
 
+from combo_common.commands import command
 from combo_common.errors import UserError
 
 SETTINGS = "config.yaml"
@@ -27,8 +29,22 @@ def config_file(run: Path) -> Path:
         raise UserError(f"{run} is not a folder; name that of a run")
     path = run / SETTINGS
     if not path.is_file():
-        raise UserError(f"{run} is not a run: it has no {SETTINGS}")
+        inside = sorted(settings.parent for settings in run.glob(f"*/{SETTINGS}"))
+        remedy = f"name a run in it, such as {inside[0]}" if inside else "name the folder that training wrote"
+        raise UserError(f"{run} is not a run: it has no {SETTINGS}; {remedy}")
     return path
+
+
+def require_new_run(run: Path) -> None:
+    """Raise UserError where a run cannot be begun: one is there, or its folder cannot be made. Nothing is written."""
+    if (run / SETTINGS).exists():
+        resumed = command("train", "--resume", run)
+        raise UserError(f"{run} holds a run already; choose another --out, or go on with: {resumed}")
+    there = next(place for place in (run.absolute(), *run.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"cannot write to {run}: {there} is a file; choose another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to {run}: {there} allows no new files; choose another --out")
 
 
 def read_fingerprint(run: Path) -> str | None:
