@@ -189,7 +189,7 @@ def _measured(described: Description) -> dict[str, str]:
 
 
 def _write_recording(out: Path, episodes: Iterator[Episode], task: Task, described: Description) -> str:
-    """Write a split as a recording, which holds no vectors where physics tell them, or with images without physics.
+    """Write a split as a recording: vectors where physics do not tell them, and, without physics, what is drawn.
 
     Images are those that the environment draws, if it does. Returns what is in it.
     """

@@ -1,7 +1,4 @@
-"""A task of your own, in which to record and to train: `python own_task.py my-data runs/mine [SETTING=VALUE ...]`.
-
-It is named `own_task:TASK` on the command line: `latent-combo data collect own_task:TASK random my-data`.
-"""
+"""A task of your own, to commands `own_task:TASK`: `python own_task.py my-data runs/mine [SETTING=VALUE ...]`."""
 
 import sys
 from typing import Any
