@@ -1,5 +1,8 @@
 """Tasks that adapters make: what they observe, how they act, and what is recorded of them."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -255,3 +258,17 @@ def test_a_terrain_that_a_start_draws_anew_is_what_is_drawn() -> None:
     assert (kept.render(data) != first).any()
     kept.close()
     anew.close()
+
+
+@pytest.mark.parametrize("name", ["dmc:cartpole-swingup", "metaworld:drawer-open", "gymnasium:Hopper-v5"])
+def test_a_task_that_was_asked_for_by_its_name_alone_is_drawn(name: str) -> None:
+    """In a new process: MuJoCo draws by the library that is chosen before it is imported, by whoever comes first."""
+    if name.startswith("metaworld"):
+        pytest.importorskip("metaworld")
+    code = (
+        "from envs.registry import get_task; from envs.make import make; "
+        f"print(make(get_task({name!r}), 'pixels', image_size=16).reset(seed=0)[0].shape)"
+    )
+    alone = {key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=alone)
+    assert done.stdout.strip() == "(16, 16, 3)", done.stderr

@@ -5,15 +5,19 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
+from envs import gl
 from envs.adapters.names import check_options, learns_within, number, whole_name
 from envs.restored import tells_state
 from envs.suite import ALL_TASKS, SuiteEnv, drawn, load
 from envs.task import Task
+
+gl.choose_if_any()  # mujoco decides by it when it is imported
+
+import mujoco  # noqa: E402
 
 OPTIONS = ("action_repeat", "camera", "horizon", "image_size")
 PLANET = {"ball_in_cup": 4, "cartpole": 8, "cheetah": 4, "finger": 2, "reacher": 4, "walker": 2}
