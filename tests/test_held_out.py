@@ -120,7 +120,7 @@ class Countdown:
         return np.full((4, 4, 3), self.now, np.uint8), float(self.now), self.now == self.steps, False, self._info()
 
     def _info(self) -> dict[str, object]:
-        return {"physics": np.array([float(self.now)]), "state": np.zeros(0, np.float32)}
+        return {"physics": np.full(TASK.physics_dim, float(self.now)), "state": np.zeros(0, np.float32)}
 
 
 def test_an_ending_is_recorded_once_and_nothing_after_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,8 +165,8 @@ def test_endings_that_the_task_does_not_know_are_refused(tmp_path: Path) -> None
     fallen = sum(bool(episode.is_terminal[-1]) for episode in made)
     assert fallen > 50
     with h5py.File(path, "a") as file:  # a dataset of another robot: its last states are no falls of this one
-        file["next_observations"][...] = 0.0 * file["next_observations"][()]
-        file["observations"][...] = 0.0 * file["observations"][()]
+        file["next_observations"][...] = 1e-3 * file["next_observations"][()]
+        file["observations"][...] = 1e-3 * file["observations"][()]
     with pytest.raises(UserError, match="0% of their last states end toy-pendulum"):
         train(balance(tmp_path, "run"))
     assert not (tmp_path / "run").exists()
