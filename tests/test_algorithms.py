@@ -16,8 +16,9 @@ from combo_common.errors import UserError
 from envs.registry import get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.algorithms import ALGORITHMS, Algorithm, register
-from latent_combo.agent.extraction import EXTRACTIONS
+from latent_combo.agent.extractions.known import EXTRACTIONS
 from latent_combo.agent.fit import AgentFit
+from latent_combo.agent.penalties.known import PENALTIES, penalty_of
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.agent.settings import FOLLOWS_VALUES, AgentConfig, AgentFitConfig, NetworkConfig
 from latent_combo.config.command_line import parse
@@ -53,7 +54,7 @@ def trained(algorithm: Algorithm, updates: int) -> AgentFit:
         torch.manual_seed(0)
         agent = ConservativeActorCritic([config], 2, 2, CPU)
     schedule = AgentFitConfig(updates=updates, rollout_batch_size=100, rollout_length=1, rollout_every=50)
-    fit = AgentFit(agent, Drift(), drifting(config), schedule, draws(), penalty=algorithm.penalty)
+    fit = AgentFit(agent, Drift(), drifting(config), schedule, draws(), penalty=penalty_of(algorithm))
     list(fit)
     return fit
 
@@ -111,11 +112,11 @@ def test_a_run_hands_rollouts_the_penalty_of_its_algorithm(
 def test_what_an_algorithm_sets_is_typed_and_possible() -> None:
     for name, algorithm in ALGORITHMS.items():
         assert algorithm.name == name and algorithm.paper
-        config = AgentConfig(**dict(algorithm.settings))  # type: ignore[arg-type]
-        for setting, value in algorithm.settings.items():
+        config = AgentConfig(**{**algorithm.defaults, **algorithm.settings})  # type: ignore[arg-type]
+        for setting, value in {**algorithm.defaults, **algorithm.settings}.items():
             assert type(getattr(config, setting)) is type(value), setting
         assert EXTRACTIONS[config.extraction].follows_values == FOLLOWS_VALUES[config.extraction]
-        assert algorithm.extraction is None and algorithm.penalty is None  # none of these has one of its own
+        assert algorithm.extraction is None and algorithm.penalty in (None, *PENALTIES)  # by their words
     assert EXTRACTIONS.keys() == FOLLOWS_VALUES.keys()
     assert dataclasses.replace(SMALL, **dict(ALGORITHMS["combo"].settings)) == SMALL  # type: ignore[arg-type]
 

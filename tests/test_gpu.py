@@ -87,7 +87,7 @@ def test_updates_agree_with_the_cpu(extraction: str) -> None:
         weights["before"] = {name: value.cpu().clone() for name, value in agent.state_dict().items()}
 
         def on(value: Batch | Noise, where: torch.device = device) -> dict[str, torch.Tensor]:
-            return {name: tensor.to(where) for name, tensor in vars(value).items()}
+            return {name: tensor.to(where) for name, tensor in vars(value).items() if tensor is not None}
 
         for _ in range(3):
             agent.update(Batch(**on(batch)), Noise(**on(noise)))

@@ -10,7 +10,9 @@ from torch import Tensor
 from latent_combo.agent.algorithms import ALGORITHMS, Algorithm, register
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.conservative import weighted_mean
-from latent_combo.agent.extraction import EXTRACTIONS, ActorCritic, Extraction, squared_distance
+from latent_combo.agent.extraction import ActorCritic, Extraction, squared_distance
+from latent_combo.agent.extractions.known import EXTRACTIONS
+from latent_combo.agent.penalty import Penalty
 from latent_combo.agent.settings import FOLLOWS_VALUES
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.world_model.base import ModelStep, WorldModel
@@ -38,12 +40,12 @@ class FilteredImitation(Extraction):
 
 
 @dataclasses.dataclass(frozen=True)
-class Disagreement:
+class Disagreement(Penalty):
     """Rewards are lowered by the standard deviation of what the members of the ensemble predict."""
 
     weight: float
 
-    def __call__(self, model: WorldModel, feature: Tensor, action: Tensor, step: ModelStep) -> ModelStep:
+    def of_step(self, model: WorldModel, feature: Tensor, action: Tensor, step: ModelStep, weight: Tensor) -> ModelStep:
         of_members = model.predict_per_member(feature.expand(model.members, *feature.shape), action).reward  # (K, N)
         return dataclasses.replace(step, reward=step.reward - self.weight * of_members.std(0))
 

@@ -17,13 +17,19 @@ from latent_combo.agent.conservative import (
     softmax_shares,
     weighted_mean,
 )
-from latent_combo.agent.extraction import EXTRACTIONS, Extraction
+from latent_combo.agent.extraction import Extraction
+from latent_combo.agent.extractions.known import EXTRACTIONS
 from latent_combo.agent.networks import Actor, TwinCritic
-from latent_combo.agent.settings import AgentConfig, one, real_rows
+from latent_combo.agent.settings import AgentConfig, Backup, one, real_rows
 from latent_combo.agent.stack import AgentSettings, penalised_rows
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.numerics.adam import StackedAdam
 from latent_combo.numerics.finite import FiniteCheck
+
+SMOOTHING, MOST_SMOOTHING = 0.2, 0.5
+"""Standard deviation and bound of the noise that smooths a target's action (TD3: Fujimoto et al., 2018)."""
+LOG_MULTIPLIER = (-5.0, 10.0)
+"""Bounds of the logarithm of a Lagrange multiplier (BEAR's code)."""
 
 
 def in_one_vector(network: nn.Module) -> Tensor:
@@ -45,6 +51,8 @@ class ConservativeActorCritic(nn.Module):
     critic: TwinCritic
     log_alpha: Tensor
     anchor: Tensor | None
+    behaviour: Actor | None
+    log_multiplier: Tensor | None
     """See `extraction.ActorCritic`."""
 
     def __init__(self, configs: list[AgentConfig], feature_dim: int, action_dim: int, device: torch.device) -> None:
@@ -69,6 +77,11 @@ class ConservativeActorCritic(nn.Module):
             self.averaged.requires_grad_(False)
             self.averaged_weights = in_one_vector(self.averaged)
         self.log_alpha = nn.Parameter(torch.full((self.num_agents,), config.initial_alpha, device=device).log())
+        self.behaviour = self.log_multiplier = None
+        if self.extraction.clones_behaviour:
+            self.behaviour = Actor(self.num_agents, config.actor_network, feature_dim, action_dim).to(device)
+        if self.extraction.has_multiplier:
+            self.log_multiplier = nn.Parameter(torch.zeros(self.num_agents, device=device))
         self.actor_weights, self.critic_weights, self.target_weights = (
             in_one_vector(network) for network in (self.actor, self.critic, self.target)
         )
@@ -78,7 +91,8 @@ class ConservativeActorCritic(nn.Module):
         settings = self.settings
         names = {
             name: [parameter for parameter, _ in network.named_parameters()]
-            for name, network in (("critic", self.critic), ("actor", self.actor))
+            for name, network in (("critic", self.critic), ("actor", self.actor), ("behaviour", self.behaviour))
+            if network is not None
         }
         self.finite = FiniteCheck("agent", names, device)
         self.actor_optimiser = StackedAdam(self.actor_parameters, settings.actor_learning_rate, self.actor_weights)
@@ -86,6 +100,17 @@ class ConservativeActorCritic(nn.Module):
             self.critic_parameters, settings.critic_learning_rate.repeat(2), self.critic_weights
         )
         self.alpha_optimiser = StackedAdam([self.log_alpha], settings.alpha_learning_rate)
+        self.optimisers = {
+            "actor": self.actor_optimiser,
+            "critic": self.critic_optimiser,
+            "alpha": self.alpha_optimiser,
+        }
+        if self.behaviour is not None:
+            weights = in_one_vector(self.behaviour)
+            parameters: list[Tensor] = list(self.behaviour.parameters())
+            self.optimisers["behaviour"] = StackedAdam(parameters, settings.critic_learning_rate, weights)
+        if self.log_multiplier is not None:
+            self.optimisers["multiplier"] = StackedAdam([self.log_multiplier], settings.critic_learning_rate)
 
     @torch.no_grad()
     def begin_as(self, index: int, alone: "ConservativeActorCritic") -> None:
@@ -125,7 +150,8 @@ class ConservativeActorCritic(nn.Module):
 
         # The Bellman error, over d_f: all rows of a batch
         follows_values = (extraction or self.extraction).follows_values
-        target = self.backup(batch, noise.next_action, not follows_values or self.config.backup == "mode")
+        backup = self.config.backup if follows_values else "mode"
+        target = self.backup(batch, noise.next_action, backup, extraction)
         assert target.shape == rows == batch.real.shape and q_data.shape == (2, *rows)
         bellman = 0.5 * (q_data - target).square().mean(-1)  # (2, S)
         loss = bellman
@@ -195,15 +221,23 @@ class ConservativeActorCritic(nn.Module):
         return q_data, logsumexp_q, metrics
 
     @torch.no_grad()
-    def backup(self, batch: Batch, noise: Tensor, of_mode: bool = False) -> Tensor:
-        """`y = r + discount * min_i Q_target_i(s', a')`, a' a sample of the policy, or its mode: (S, B).
+    def backup(
+        self, batch: Batch, noise: Tensor, of: Backup = "sample", extraction: Extraction | None = None
+    ) -> Tensor:
+        """`y = r + discount * (min_i Q_target_i(s', a') - penalty)`, a' of the policy, by its sample or mode: (S, B).
 
         The spread of a policy that does not follow the critics never narrows onto what they value, and samples of it
-        would pay for conservatism anew at every backup; what acts is a mode.
+        would pay for conservatism anew at every backup; what acts is a mode. The penalty is the extraction's.
         """
         policy: TanhGaussian = self.actor(batch.next_feature)
-        action = policy.mode if of_mode else policy.act(noise)
+        action = policy.act(noise) if of == "sample" else policy.mode
+        if of == "smoothed":
+            action = (action + (SMOOTHING * noise).clamp(-MOST_SMOOTHING, MOST_SMOOTHING)).clamp(-1.0, 1.0)
         value: Tensor = self.target(batch.next_feature, action[:, :, None]).squeeze(-1).amin(0)
+        taken = (extraction or self.extraction).target_penalty(self, batch, policy, action)
+        if taken is not None:
+            assert taken.shape == value.shape
+            value = value - taken
         if self.config.entropy_in_target:
             value = value - self.log_alpha.exp()[:, None] * policy.sample(noise)[1]
         return torch.addcmul(batch.reward, batch.discount, value)
@@ -230,6 +264,8 @@ class ConservativeActorCritic(nn.Module):
         policy = self.actor(batch.feature) if extraction.follows_values else None
         critic_loss, metrics = self.critic_loss(batch, noise, report, policy, extraction)
         self._descend("critic", critic_loss, self.critic_optimiser, share)
+        if self.behaviour is not None:
+            metrics |= self.clone_behaviour(self.behaviour, batch, share)
         metrics |= self.improve_policy(extraction, batch, noise, share, policy)
         self._follow_slowly()
         return metrics
@@ -242,14 +278,26 @@ class ConservativeActorCritic(nn.Module):
         share: Tensor | None = None,
         policy: TanhGaussian | None = None,
     ) -> dict[str, Tensor]:
-        """One step of the policy, and of the temperature towards the target entropy where there is one."""
+        """One step of the policy, of its constraint's multiplier, and of the temperature towards the target entropy."""
         loss, metrics = extraction.loss(self, batch, noise, policy)
         self._descend("actor", loss, self.actor_optimiser, share)
-        if not extraction.follows_values:
+        if extraction.has_multiplier and self.log_multiplier is not None:
+            gradient = -self.log_multiplier.detach().exp() * metrics["excess"]
+            self.optimisers["multiplier"].step((gradient,), skip=self.finite.bad)
+            with torch.no_grad():
+                self.log_multiplier.clamp_(*LOG_MULTIPLIER)
+            metrics = {**metrics, "multiplier": self.log_multiplier.detach().exp()}
+        if not extraction.tempered:
             return metrics
         excess = metrics["entropy"] - self.target_entropy
         self.alpha_optimiser.step((excess,), skip=self.finite.bad)  # the gradient of log_alpha * excess
         return {**metrics, "alpha": self.log_alpha.detach().exp()}
+
+    def clone_behaviour(self, behaviour: Actor, batch: Batch, share: Tensor | None = None) -> dict[str, Tensor]:
+        """One step of the cloned behaviour, by the likelihood of the dataset's actions."""
+        likelihood = weighted_mean(behaviour(batch.feature).log_prob(batch.action), batch.real)  # (S,)
+        self._descend("behaviour", -likelihood.sum(), self.optimisers["behaviour"], share)
+        return {"behaviour_log_prob": likelihood.detach()}
 
     @torch.no_grad()
     def _follow_slowly(self) -> None:
@@ -268,8 +316,7 @@ class ConservativeActorCritic(nn.Module):
 
     def changed(self) -> list[Tensor]:
         """All that an update changes."""
-        optimisers = (self.actor_optimiser, self.critic_optimiser, self.alpha_optimiser)
-        changed = [tensor for optimiser in optimisers for tensor in optimiser.tensors()]
+        changed = [tensor for optimiser in self.optimisers.values() for tensor in optimiser.tensors()]
         averaged = [] if self.averaged is None else [self.averaged_weights]
         return [*changed, self.target_weights, *averaged, *self.finite.tensors()]
 
@@ -280,13 +327,11 @@ class ConservativeActorCritic(nn.Module):
 
     def optimiser_state(self) -> dict[str, object]:
         """The optimisers' state, for a checkpoint beside `state_dict`."""
-        parts = {"actor": self.actor_optimiser, "critic": self.critic_optimiser, "alpha": self.alpha_optimiser}
-        return {name: optimiser.state_dict() for name, optimiser in parts.items()}
+        return {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
 
     def load_optimiser_state(self, state: dict[str, object]) -> None:
         """Continue from what `optimiser_state` returned."""
-        parts = {"actor": self.actor_optimiser, "critic": self.critic_optimiser, "alpha": self.alpha_optimiser}
-        for name, optimiser in parts.items():
+        for name, optimiser in self.optimisers.items():
             saved = state[name]
             assert isinstance(saved, dict)
             optimiser.load_state_dict(saved)

@@ -2,7 +2,8 @@
 
 Another algorithm is an `Algorithm` and `register(it)`: from then on `--algorithm` and `Config` know it by its name.
 Where its policy is had in a way of its own, or rewards of the model are penalised, an `Extraction` or a `Penalty` comes
-with it. tests/toy_algorithm.py is one with both.
+with it. tests/toy_algorithm.py is one with both. Those of the table are named by their words in
+agent/extractions/known.py and agent/penalties/known.py.
 
 Command lines are checked against this table, so that it is plain data, read without torch.
 """
@@ -10,9 +11,9 @@ Command lines are checked against this table, so that it is plain data, read wit
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from latent_combo.agent.settings import FOLLOWS_VALUES, AgentConfig
+from latent_combo.agent.settings import ANCHORED, FOLLOWS_VALUES, TEMPERED, AgentConfig
 
 if TYPE_CHECKING:
     from latent_combo.agent.extraction import Extraction
@@ -35,8 +36,14 @@ class Algorithm:
     extraction: "Extraction | None" = None
     """How its policy is had from the critics, where that is a way of its own; None: as `settings` name it, or else by
     eq. 3."""
-    penalty: "Penalty | None" = None
-    """What it takes from the rewards of the model's steps; None takes nothing."""
+    penalty: "Penalty | str | None" = None
+    """What it takes from the rewards of the model's steps, itself or by its word; None takes nothing."""
+    defaults: Mapping[str, Setting] = field(default_factory=dict)
+    """Values of `AgentConfig` that a run may set otherwise: weights, where an algorithm has its own usual ones."""
+    obs: Literal["pixels", "state"] | None = None
+    """The observations that it is for; None: both."""
+    instead: str = ""
+    """The algorithm that is its counterpart for the other observations."""
 
     def __post_init__(self) -> None:
         known = {setting.name for setting in fields(AgentConfig)}
@@ -45,18 +52,32 @@ class Algorithm:
         )
         if self.extraction is None and own not in FOLLOWS_VALUES:
             raise ValueError(f"algorithm {self.name} sets extraction {own}, which there is not; give it an Extraction")
-        for name in self.settings:
+        for name in (*self.settings, *self.defaults):
             if name not in known:
                 raise ValueError(f"algorithm {self.name} sets {name}, which is no setting of AgentConfig; leave it out")
         if (said := self.settings.get("extraction", own)) != own:
             raise ValueError(f"algorithm {self.name} sets extraction {said}, but has {own}; leave it out of settings")
         object.__setattr__(self, "settings", MappingProxyType({**self.settings, "extraction": own}))
+        object.__setattr__(self, "defaults", MappingProxyType({**self.defaults}))
+
+    def unfit_for(self, obs: str) -> str | None:
+        """Why it makes no sense for these observations, with the one to use; None where it does."""
+        if self.obs in (obs, None):
+            return None
+        seen = "images" if self.obs == "pixels" else "states"
+        return f"{self.name} is for {seen}; for {'states' if obs == 'state' else 'images'} use {self.instead}"
 
 
 MODEL_FREE: dict[str, Setting] = {"real_ratio": 1.0, "penalty_states": "dataset"}
 """Of algorithms that use the model's features alone, and none of its transitions."""
+NO_ENTROPY: dict[str, Setting] = {"beta": 0.0, "anchor": 0.0, "backup": "sample", "entropy_in_target": False}
+"""Of policies that are regularised towards the behaviour and not towards entropy."""
 SOFT: dict[str, Setting] = {"beta": 0.0, "anchor": 0.0, "backup": "sample", "entropy_in_target": True}
 """Soft actor-critic's: no conservatism, and the entropy in the target."""
+MODEL_BASED: dict[str, Setting] = {"rollout_actions": "policy", **SOFT}
+"""MBPO's: soft actor-critic on rollouts of the policy."""
+SMOOTHED: dict[str, Setting] = {"beta": 0.0, "backup": "smoothed", "entropy_in_target": False}
+"""TD3's targets."""
 
 ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
@@ -68,7 +89,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm(
             "mbpo",
             "When to Trust Your Model: Model-Based Policy Optimization (Janner et al., 2019)",
-            {"rollout_actions": "policy", **SOFT},
+            MODEL_BASED,
         ),
         Algorithm("cql", "Conservative Q-Learning for Offline Reinforcement Learning (Kumar et al., 2020)", MODEL_FREE),
         Algorithm("sac", "Soft Actor-Critic (Haarnoja et al., 2018), offline", {**MODEL_FREE, **SOFT}),
@@ -76,6 +97,65 @@ ALGORITHMS: dict[str, Algorithm] = {
             "bc",
             "Behaviour cloning; its critics evaluate the policy and do not train it",
             {"extraction": "imitation", "beta": 0.0, "anchor": 0.0, "entropy_in_target": False, **MODEL_FREE},
+        ),
+        Algorithm(
+            "mopo",
+            "MOPO: Model-Based Offline Policy Optimization (Yu et al., 2020)",
+            MODEL_BASED,
+            penalty="mopo",
+            obs="state",
+            instead="lompo",
+        ),
+        Algorithm(
+            "lompo",
+            "Offline Reinforcement Learning from Images with Latent Space Models (Rafailov et al., 2021)",
+            MODEL_BASED,
+            defaults={"penalty_weight": 5.0},
+            penalty="lompo",
+            obs="pixels",
+            instead="mopo",
+        ),
+        Algorithm(
+            "morel",
+            "MOReL: Model-Based Offline Reinforcement Learning (Kidambi et al., 2020), its pessimistic MDP",
+            MODEL_BASED,
+            penalty="morel",
+            obs="state",
+            instead="lompo",
+        ),
+        Algorithm(
+            "mobile",
+            "Model-Bellman Inconsistency for Model-Based Offline Reinforcement Learning (Sun et al., 2023)",
+            MODEL_BASED,
+            penalty="mobile",
+        ),
+        Algorithm(
+            "bear",
+            "Stabilizing Off-Policy Q-Learning via Bootstrapping Error Reduction (Kumar et al., 2019)",
+            {"extraction": "bear", **MODEL_FREE, **NO_ENTROPY},
+            defaults={"num_sampled_actions": 10},
+        ),
+        Algorithm(
+            "brac-p",
+            "Behavior Regularized Offline Reinforcement Learning (Wu et al., 2019), policy regularisation",
+            {"extraction": "brac-p", **MODEL_FREE, **NO_ENTROPY},
+        ),
+        Algorithm(
+            "brac-v",
+            "Behavior Regularized Offline Reinforcement Learning (Wu et al., 2019), value penalty",
+            {"extraction": "brac-v", **MODEL_FREE, **NO_ENTROPY},
+        ),
+        Algorithm(
+            "td3-bc",
+            "A Minimalist Approach to Offline Reinforcement Learning (Fujimoto & Gu, 2021)",
+            {"extraction": "deterministic", **MODEL_FREE, **SMOOTHED},
+            defaults={"anchor": 2.5},
+        ),
+        Algorithm(
+            "rebrac",
+            "Revisiting the Minimalist Approach to Offline Reinforcement Learning (Tarasov et al., 2023)",
+            {"extraction": "rebrac", **MODEL_FREE, **SMOOTHED},
+            defaults={"anchor": 100.0, "behaviour_weight": 0.01},
         ),
     )
 }
@@ -90,12 +170,16 @@ def register(algorithm: Algorithm) -> Algorithm:
     if algorithm.name in ALGORITHMS:
         raise ValueError(f"there is an algorithm {algorithm.name} already; give yours another name")
     if (own := algorithm.extraction) is not None:
-        from latent_combo.agent.extraction import (
-            EXTRACTIONS,  # here: it needs torch, which such an algorithm has loaded
-        )
+        from latent_combo.agent.extractions.known import (
+            EXTRACTIONS,
+        )  # here: it needs torch, which such an algorithm has
 
         if EXTRACTIONS.get(own.name, own) is not own:
             raise ValueError(f"there is an extraction {own.name} already; give yours another name")
         EXTRACTIONS[own.name], FOLLOWS_VALUES[own.name] = own, own.follows_values
+        if own.follows_values:
+            ANCHORED.add(own.name)
+        if own.tempered:
+            TEMPERED.add(own.name)
     ALGORITHMS[algorithm.name] = algorithm
     return algorithm

@@ -41,6 +41,10 @@ class Batch:
     """(S, B): gamma, gamma^n in n-step targets, 0 where the episode ended for good."""
     real: Tensor
     """(S, B) float32, 1 for rows of the dataset and 0 for rows of the model."""
+    next_action: Tensor | None = None
+    """(S, B, A): what the behaviour did in the next state; None where nothing asks for it."""
+    has_next_action: Tensor | None = None
+    """(S, B) float32, 1 where there is such an action: its episode goes on, and the row is the dataset's."""
 
     @classmethod
     def of(cls, transitions: Transitions, real: Tensor) -> "Batch":

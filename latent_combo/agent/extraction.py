@@ -12,7 +12,8 @@ from torch import Tensor
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.networks import Actor, TwinCritic
-from latent_combo.agent.settings import FOLLOWS_VALUES
+from latent_combo.agent.settings import FOLLOWS_VALUES, AgentConfig
+from latent_combo.agent.stack import AgentSettings
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 
 LEAST_SIZE = 1e-2
@@ -22,10 +23,18 @@ LEAST_SIZE = 1e-2
 class ActorCritic(Protocol):
     """What an extraction may use of an agent."""
 
+    config: AgentConfig
+    """What all agents of the stack have in common."""
+    settings: AgentSettings
+    """What may differ from agent to agent."""
     actor: Actor
     critic: TwinCritic
     log_alpha: Tensor
     """(S,): logarithm of the temperature."""
+    behaviour: Actor | None
+    """The dataset's policy, cloned by its likelihood; None where the extraction does not ask for it."""
+    log_multiplier: Tensor | None
+    """(S,): logarithm of the Lagrange multiplier of the extraction's constraint; None where it has none."""
     anchor: Tensor | None
     """(S,): c of eq. 3 with an anchor, 0 for agents without one; None where no agent of the stack has one."""
 
@@ -36,9 +45,21 @@ class Extraction(ABC):
     name: ClassVar[str]
     """The word that `agent.extraction` has for it."""
     follows_values: ClassVar[bool]
-    """Whether the policy climbs the critics' values (eq. 3): it then has a temperature, which is tuned, and the backup
-    is by its samples. The spread of any other policy never narrows onto what the critics value, so that the backup is
-    by its mode."""
+    """Whether the policy climbs the critics' values (eq. 3); the backup is then by `agent.backup`. The spread of any
+    other policy never narrows onto what the critics value, so that its backup is by its mode."""
+    has_temperature: ClassVar[bool | None] = None
+    """Whether its loss has an entropy, whose temperature is tuned; None: if it climbs the values."""
+    clones_behaviour: ClassVar[bool] = False
+    """Whether it needs the dataset's policy, `ActorCritic.behaviour`."""
+    has_multiplier: ClassVar[bool] = False
+    """Whether it has a constraint, held by a Lagrange multiplier that grows with the metric `excess` of its loss."""
+    needs_next_action: ClassVar[bool] = False
+    """Whether batches are to have the dataset's next actions."""
+
+    @property
+    def tempered(self) -> bool:
+        """Whether it has a temperature."""
+        return self.follows_values if self.has_temperature is None else self.has_temperature
 
     @abstractmethod
     def loss(
@@ -48,6 +69,13 @@ class Extraction(ABC):
 
         `policy` is that of the batch's states, if it is known.
         """
+
+    def target_penalty(self, agent: ActorCritic, batch: Batch, policy: TanhGaussian, action: Tensor) -> Tensor | None:
+        """What is taken from the values (S, B) that the critics' targets continue from, for next actions (S, B, A).
+
+        `policy` is that of the next states. None takes nothing; no gradient flows.
+        """
+        return None
 
 
 class ValueExtraction(Extraction):
@@ -77,11 +105,7 @@ class ValueExtraction(Extraction):
 
         # The anchor, at the dataset's pairs alone
         away = squared_distance(policy, batch)
-        loss = each.mean(-1)  # (S,)
-        if agent.anchor is not None:
-            size = value.detach().abs().mean(-1).clamp(min=LEAST_SIZE)
-            scale = torch.where(agent.anchor > 0.0, agent.anchor / size, 1.0)
-            loss = scale * loss + (agent.anchor > 0.0).float() * away
+        loss = anchored(each.mean(-1), value, away, agent.anchor)
         entropy = -log_policy.detach().mean(-1)
         return loss.sum(), {"actor_loss": loss.detach(), "squared_distance": away.detach(), "entropy": entropy}
 
@@ -106,11 +130,18 @@ class Imitation(Extraction):
         return loss.sum(), {"actor_loss": loss.detach(), "entropy": entropy, "squared_distance": away}
 
 
+def anchored(loss: Tensor, value: Tensor, away: Tensor, anchor: Tensor | None) -> Tensor:
+    """`c loss / mean |value| + away` (S,), of values (S, B); the loss alone for agents whose c is 0."""
+    if anchor is None:
+        return loss
+    size = value.detach().abs().mean(-1).clamp(min=LEAST_SIZE)
+    scale = torch.where(anchor > 0.0, anchor / size, 1.0)
+    return scale * loss + (anchor > 0.0).float() * away
+
+
 def squared_distance(policy: TanhGaussian, batch: Batch) -> Tensor:
     """E_D[|mode - a|^2] over the dataset's rows, (S,)."""
     return weighted_mean((policy.mode - batch.action).square().sum(-1), batch.real)
 
 
 VALUE, IMITATION = ValueExtraction(), Imitation()
-EXTRACTIONS: dict[str, Extraction] = {extraction.name: extraction for extraction in (VALUE, IMITATION)}
-"""By the words of `agent.extraction`."""

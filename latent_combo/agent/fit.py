@@ -33,11 +33,11 @@ class AgentFit:
         check_every: int | None = None,
         penalty: Penalty | None = None,
     ) -> None:
-        """Train `agent` on `dataset` and rollouts of `model`, less an algorithm's `penalty`.
+        """Train `agent` on `dataset` and rollouts of `model`, less an algorithm's `penalty`, measured by the dataset.
 
         `graphs` and `check_every` are as in a model's `Fit`.
         """
-        self.penalty = penalty
+        self.penalty = None if penalty is None else penalty.prepared(model, dataset, agent.config)
         self.agent, self.model, self.dataset, self.config, self.generator = agent, model, dataset, config, generator
         if agent.config.scale_values:
             agent.scale_values(*dataset.value_scale())
@@ -106,7 +106,10 @@ class AgentFit:
     def draw(self, warm: bool) -> tuple[Batch, Noise, Tensor]:
         """All that an update is given."""
         agent, config = self.agent, self.agent.config
-        batch = mixed_batch(self.dataset, self.buffer, self._real, self.generator, warm)
+        next_actions = agent.extraction.needs_next_action
+        batch = mixed_batch(self.dataset, self.buffer, self._real, self.generator, warm, next_actions)
+        if self.penalty is not None and self.buffer is not None:
+            batch = self.penalty.of_batch(self.model, agent, batch)
         noise = Noise.draw(agent.num_agents, config, agent.action_dim, self.generator)
         return batch, noise, self.share
 

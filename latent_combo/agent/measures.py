@@ -73,7 +73,8 @@ def validation_metrics(agent: ConservativeActorCritic, validation: EncodedDatase
 def update_flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> float:
     """Floating-point operations of one update, rollouts aside."""
     draws = generator(0, dataset.source.device, "flops")
-    batch = mixed_batch(dataset, None, real_share(agent.real_rows, agent.config.batch, draws.device), draws)
+    real = real_share(agent.real_rows, agent.config.batch, draws.device)
+    batch = mixed_batch(dataset, None, real, draws, next_actions=agent.extraction.needs_next_action)
     noise = Noise.draw(agent.num_agents, agent.config, agent.action_dim, draws)
 
     def work() -> None:

@@ -3,7 +3,7 @@
 Symbols (docs/symbols.md): S, B, R, M of these that start a transition, V, F, A.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -72,6 +72,8 @@ class EncodedDataset:
     """The discounted rewards to the end of the episode: what values start from in a warm-up, and are measured by."""
     cumulative_weight: Tensor
     """(M,) float64: running sum of how often each transition is drawn, if `weighted`."""
+    least_reward: float
+    """The least reward of a transition."""
     weighted: bool = False
     """Whether transitions are drawn by their weights, or all alike."""
 
@@ -88,7 +90,8 @@ class EncodedDataset:
         if config.episode_start_fraction:
             weight = with_share(weight, rows_since_first(is_first)[source] < FIRST_ROWS, config.episode_start_fraction)
         weighted = config.trajectory_temperature is not None or config.episode_start_fraction > 0.0
-        return cls(feature, action, source, td_returns, monte_carlo_returns, weight.cumsum(0), weighted)
+        least_reward = float(reward[source + 1].min())
+        return cls(feature, action, source, td_returns, monte_carlo_returns, weight.cumsum(0), least_reward, weighted)
 
     def value_scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the returns to the end of the episodes of rows as they are drawn.
@@ -108,6 +111,13 @@ class EncodedDataset:
         """Features (..., F) and the actions taken there (..., A)."""
         row = self.source[index]
         return self.feature[view, row], self.action[row + 1]
+
+    def next_actions(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions (..., A) that followed the states which targets continue from, and whether there is one (...)."""
+        row = self.td_returns.row[index]
+        followed = torch.zeros(len(self.action), device=self.action.device)
+        followed[self.source] = 1.0
+        return self.action[(row + 1).clamp(max=len(self.action) - 1)], followed[row]
 
     def transitions(self, index: Tensor, view: Tensor, returns: NStepReturn) -> Transitions:
         """Transitions `index` (...) seen in `view` (...), with their `td_returns` or `monte_carlo_returns`."""
@@ -235,11 +245,12 @@ def mixed_batch(
     real: Tensor,
     generator: torch.Generator,
     monte_carlo: bool = False,
+    next_actions: bool = False,
 ) -> Batch:
     """Draw from d_f: rows that are `real` (S, batch) from the dataset, the others from the model.
 
     `buffer` may be None when every row is real. `monte_carlo` takes the dataset's rewards to the end of the episode,
-    instead of the config's n. Returns columns (S, batch, ...).
+    instead of the config's n. `next_actions` adds what the behaviour did next. Returns columns (S, batch, ...).
     """
     index, view = dataset.draw((real.shape[0], real.shape[1]), generator)
     transitions = dataset.transitions(index, view, dataset.monte_carlo_returns if monte_carlo else dataset.td_returns)
@@ -253,4 +264,8 @@ def mixed_batch(
                 for own, other in zip(transitions, imagined, strict=True)
             )
         )
-    return Batch.of(transitions, real)
+    batch = Batch.of(transitions, real)
+    if not next_actions:
+        return batch
+    action, there = dataset.next_actions(index)
+    return replace(batch, next_action=action, has_next_action=there * real)

@@ -35,6 +35,7 @@ def rollout(
     device = generator.device
     feature = dataset.states(*dataset.draw((stack, rollout_batch_size), generator))
     shape = (stack, rollout_batch_size, agent.action_dim)
+    weight = agent.settings.penalty_weight.repeat_interleave(rollout_batch_size)
     total = torch.zeros(stack, device=device)
     for _ in range(rollout_length):
         noise = torch.randn(shape, generator=generator, device=device)
@@ -43,7 +44,7 @@ def rollout(
         states, actions = rearrange(feature, "s n f -> (s n) f"), rearrange(action, "s n a -> (s n) a")
         step = model.imagine_step(states, actions, generator)
         if penalty is not None:
-            step = penalty(model, states, actions, step)
+            step = penalty.of_step(model, states, actions, step, weight)
         next_feature = rearrange(step.feature, "(s n) f -> s n f", s=stack)
         reward = rearrange(step.reward, "(s n) -> s n", s=stack)
         chance = rearrange(step.terminal, "(s n) -> s n", s=stack)

@@ -4,12 +4,26 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from combo_common.validation import require_choices, require_not_negative, require_positive, require_share
+from latent_combo.agent.algorithm_settings import BearConfig, MorelConfig
 
 Rho = Literal["model", "mix", "dataset"]
 Mu = Literal["uniform", "policy"]
+Backup = Literal["sample", "mode", "smoothed"]
 
-FOLLOWS_VALUES = {"value": True, "imitation": False}
+FOLLOWS_VALUES = {
+    "value": True,
+    "imitation": False,
+    "brac-p": True,
+    "brac-v": True,
+    "bear": True,
+    "deterministic": True,
+    "rebrac": True,
+}
 """Extractions by name, and whether the policy climbs the critics' values (eq. 3); `register` adds those of others."""
+ANCHORED = {"value", "deterministic", "rebrac"}
+"""Extractions whose loss has an anchor."""
+TEMPERED = {"value"}
+"""Extractions whose loss has an entropy, and so a temperature; `register` adds those of others."""
 
 Numbers = float | list[float]
 """One for all agents of a stack, or one for each."""
@@ -19,6 +33,8 @@ PER_AGENT = (
     "penalty_states",
     "rollout_actions",
     "anchor",
+    "penalty_weight",
+    "behaviour_weight",
     "critic_learning_rate",
     "actor_learning_rate",
     "alpha_learning_rate",
@@ -104,8 +120,10 @@ class AgentConfig:
     target_entropy: float | None = None
     """Target entropy of the temperature, in nats; null is -|A|, the negative number of action dimensions."""
     extraction: str = "value"
-    """How the policy is trained: "value" (eq. 3), or "imitation" (likelihood of the dataset's actions; the critics
-    only evaluate it)."""
+    """How the policy is trained, by algorithm: "value" (eq. 3), "imitation" (likelihood of the dataset's actions; the
+    critics only evaluate it), "brac-p" and "brac-v" (eq. 3 less a divergence from the cloned behaviour), "bear" (within
+    its support), "deterministic" (the mode climbs the critics, with an anchor) or "rebrac" (the same, and the anchor in
+    the targets)."""
     policy_average: float = 0.0
     """Decay of the moving average of the policy's weights that acts in the environment: 0.998 averages some 500
     updates, 0 acts by the last weights. Not in the paper."""
@@ -113,10 +131,18 @@ class AgentConfig:
     """c, weight of eq. 3 against a squared distance to the dataset's actions: the policy's loss is c (loss of eq. 3)
     / mean |Q| on all rows, plus |mode - a|^2 on the dataset's. Of values above 0 the smaller ones stay closer to the
     data; 0 is eq. 3 as printed. It needs values of one sign. Not in the paper (after Fujimoto & Gu, 2021)."""
-    backup: Literal["sample", "mode"] = "sample"
-    """The next action in the critics' targets: a "sample" of the policy (eq. 2) or its "mode". With an anchor,
-    samples of a wide policy pay for conservatism at every backup (docs/notes/pixels.md). Imitation always has the
-    mode."""
+    backup: Backup = "sample"
+    """The next action in the critics' targets: a "sample" of the policy (eq. 2), its "mode", or the mode "smoothed" by
+    noise of 0.2, at most 0.5 (TD3). With an anchor, samples of a wide policy pay for conservatism at every backup
+    (docs/notes/pixels.md). Imitation always has the mode."""
+    penalty_weight: Numbers = 1.0
+    """lambda, weight of what an algorithm takes from the model's rewards, for its uncertainty: of the largest standard
+    deviation (mopo), of the members' disagreement in likelihood (lompo) or in the critics' target (mobile)."""
+    behaviour_weight: Numbers = 1.0
+    """Weight of the distance from the behaviour: alpha of the divergence of brac-p and brac-v, beta_2 of rebrac's
+    targets."""
+    morel: MorelConfig = field(default_factory=MorelConfig)
+    bear: BearConfig = field(default_factory=BearConfig)
     trajectory_temperature: float | None = None
     """alpha of trajectory weighting (Hong et al., 2023): the dataset's rows are drawn in proportion to exp(R / alpha),
     R the return of a row's episode scaled from 0, the dataset's worst, to 1, its best; for critics, policy and rollouts
@@ -133,7 +159,7 @@ class AgentConfig:
         require_choices(self)
         if self.extraction not in FOLLOWS_VALUES:
             raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(FOLLOWS_VALUES)}")
-        if self.backup == "mode" and self.entropy_in_target:
+        if self.backup != "sample" and self.entropy_in_target:
             raise ValueError('entropy_in_target is of samples; it needs backup "sample"')
         require_positive(self, "num_sampled_actions", "batch", "num_agents", "target_steps", "initial_alpha")
         require_not_negative(self, "softmax_draws")
@@ -142,8 +168,11 @@ class AgentConfig:
             raise ValueError(f"policy_average is {self.policy_average}; it is at least 0 and less than 1")
         if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
             raise ValueError(f"trajectory_temperature is {self.trajectory_temperature}; it is more than 0, or null")
-        follows_values = FOLLOWS_VALUES[self.extraction]
-        if self.entropy_in_target and not follows_values:
+        if self.extraction == "bear" and 2 * self.bear.samples > self.num_sampled_actions:
+            raise ValueError(
+                f"bear.samples is {self.bear.samples}, more than half of num_sampled_actions {self.num_sampled_actions}"
+            )
+        if self.entropy_in_target and self.extraction not in TEMPERED:
             raise ValueError(
                 f'entropy_in_target needs the temperature of extraction "value"; "{self.extraction}" has none'
             )
@@ -151,9 +180,10 @@ class AgentConfig:
             self.members()  # each is checked by itself
             return
         require_positive(self, "critic_learning_rate", "actor_learning_rate", "alpha_learning_rate")
-        require_not_negative(self, "beta", "anchor", *(["initial_seed"] if self.initial_seed is not None else []))
+        require_not_negative(self, "beta", "anchor", "penalty_weight", "behaviour_weight")
+        require_not_negative(self, *(["initial_seed"] if self.initial_seed is not None else []))
         assert not isinstance(self.real_ratio, list)
-        if self.anchor and not follows_values:
+        if self.anchor and self.extraction not in ANCHORED:
             raise ValueError(
                 f'anchor is a part of eq. 3, which extraction "{self.extraction}" does not follow; set it to 0'
             )

@@ -26,6 +26,8 @@ class AgentSettings:
     """bool; rollouts take uniform actions, else the policy's."""
     anchor: Tensor
     """0 where there is none."""
+    penalty_weight: Tensor
+    behaviour_weight: Tensor
     critic_learning_rate: Tensor
     actor_learning_rate: Tensor
     alpha_learning_rate: Tensor
@@ -48,6 +50,8 @@ class AgentSettings:
             rho_real=column([float(c.penalty_states in ("dataset", "mix")) for c in configs]),
             anchor=column([c.anchor for c in configs]),
             mu_uniform=torch.tensor([c.rollout_actions == "uniform" for c in configs], device=device),
+            penalty_weight=column([c.penalty_weight for c in configs]),
+            behaviour_weight=column([c.behaviour_weight for c in configs]),
             critic_learning_rate=column([c.critic_learning_rate for c in configs]),
             actor_learning_rate=column([c.actor_learning_rate for c in configs]),
             alpha_learning_rate=column([c.alpha_learning_rate for c in configs]),

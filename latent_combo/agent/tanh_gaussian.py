@@ -43,6 +43,14 @@ class TanhGaussian:
         apply: Callable[..., tuple[Tensor, Tensor]] = _Sample.apply
         return apply(self.loc, self.log_std, noise)
 
+    def before_tanh(self, noise: Tensor) -> Tensor:
+        """Turn standard normal noise (..., N, A) into N samples of the Gaussian for each of the parameters (..., A)."""
+        return torch.addcmul(self.loc[..., None, :], self.log_std.exp()[..., None, :], noise)
+
+    def fixed(self) -> "TanhGaussian":
+        """The same distribution, without gradients."""
+        return TanhGaussian(self.loc.detach(), self.log_std.detach())
+
     def many(self, rows: slice) -> "TanhGaussian":
         """The distributions of some rows (S, M, 1, A) of (S, B, A), to draw several actions of each; no gradients."""
         return TanhGaussian(self.loc.detach()[:, rows, None], self.log_std.detach()[:, rows, None])

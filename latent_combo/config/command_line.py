@@ -123,7 +123,8 @@ def _spelt(arguments: list[str]) -> list[str]:
 
 def _ordered(arguments: list[str], layers: Layers) -> list[str]:
     """A command line with all that lies beneath it as options before its own, since the later ones win."""
-    settings = [f"--agent.{name}={value}" for name, value in ALGORITHMS[layers.algorithm].settings.items()]
+    algorithm = ALGORITHMS[layers.algorithm]
+    settings = [f"--agent.{name}={value}" for name, value in {**algorithm.defaults, **algorithm.settings}.items()]
     files, single = split_config(arguments)
     # What the command line says of the algorithm comes after a file; what a file says comes before its own settings.
     named_here = any(argument.split("=")[0] == "--algorithm" for argument in single)

@@ -37,8 +37,10 @@ class Config:
     DreamerV2, LOMPO, D4RL or Minari), one of D4RL's names (downloaded if it is not here), or a Minari id."""
     algorithm: str = "combo"
     """How the agent is trained: conservatively on data and rollouts of the model (combo), with the conservatism on the
-    dataset's states (cql-mbpo) or without any (mbpo); without the model's rollouts (cql, sac); by imitation (bc); or by
-    an algorithm that was registered (agent/algorithms.py). It sets some of the `agent` settings."""
+    dataset's states (cql-mbpo), without any (mbpo), or with a penalty of the model's uncertainty instead (mopo, lompo,
+    morel, mobile); without the model's rollouts (cql, sac); near the behaviour (bear, brac-p, brac-v, td3-bc, rebrac);
+    by imitation (bc); or by an algorithm that was registered (agent/algorithms.py). It sets some of the `agent`
+    settings."""
     preset: str = "quickstart"
     """Sizes and schedules: quickstart (minutes on two cores), small (an hour), gpu (the paper's sizes for images, in
     minutes on a GPU) or paper (the paper's sizes and settings, for a GPU)."""
@@ -113,6 +115,8 @@ class Config:
                 object.__setattr__(self, name, path_text(value))
         if self.algorithm not in ALGORITHMS:  # which are open to more, and so no Literal
             raise ValueError(f"algorithm is {self.algorithm!r}; it is one of {', '.join(ALGORITHMS)}")
+        if (unfit := ALGORITHMS[self.algorithm].unfit_for(self.obs)) is not None:
+            raise ValueError(f"algorithm is {self.algorithm}, but obs is {self.obs}: {unfit}")
         for name, needed in ALGORITHMS[self.algorithm].settings.items():
             if getattr(self.agent, name) != needed:
                 raise ValueError(

@@ -11,6 +11,7 @@ from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.measures import regularisers, update_flops, validation_metrics
+from latent_combo.agent.penalties.known import penalty_of
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.interim import InterimScores, evaluation_steps
@@ -51,7 +52,7 @@ def fit_agent(
     """
     config, device, seed = session.config.agent_fit, session.device, session.config.seed
     agent = build_agent(session.config, session.task, model.feature_dim, device)
-    penalty = ALGORITHMS[session.config.algorithm].penalty
+    penalty = penalty_of(ALGORITHMS[session.config.algorithm])
     draws, graphs = generator(seed, device, "agent"), session.config.cuda_graphs
     fit = AgentFit(agent, model, dataset, config, draws, graphs, penalty=penalty)
     evaluations = InterimScores()

@@ -79,7 +79,11 @@ class MemberPredictions:
     terminal: Tensor
     """(K, N) float32 in [0, 1]."""
     prior: Gaussian
-    """(K, N, Z): what each member predicts of the next state, before anything of it is seen."""
+    """(K, N, Z): what each member predicts of the next state, before anything of it is seen; of the last Z numbers of a
+    feature."""
+    change_std: Tensor | None = None
+    """(K, N, D): learned standard deviations of the change of the state and of the reward, in the dataset's units; None
+    for models that predict latents."""
 
 
 class WorldModel(nn.Module, ABC):

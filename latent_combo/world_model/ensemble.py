@@ -252,8 +252,9 @@ class EnsembleWorldModel(WorldModel):
         x = torch.cat([feature, action.expand(self.members, -1, -1)], -1)
         mean, log_variance = self.networks(x, self.elite)
         next_feature, reward = self._move(feature, mean)
-        std = (0.5 * log_variance).exp()[..., :-1] * (self.change_std[:-1] / self.observation_std)
-        return MemberPredictions(next_feature, reward, self._terminal(next_feature), Gaussian(next_feature, std))
+        change_std = (0.5 * log_variance).exp() * self.change_std
+        prior = Gaussian(next_feature, change_std[..., :-1] / self.observation_std)
+        return MemberPredictions(next_feature, reward, self._terminal(next_feature), prior, change_std)
 
     def _standardise(self, observation: Tensor) -> Tensor:
         return (observation - self.observation_mean) / self.observation_std

@@ -1,0 +1,1 @@
+"""Penalties of the model's transitions, a file for each algorithm that has one."""
