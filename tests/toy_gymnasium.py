@@ -70,3 +70,13 @@ class Vectors(gymnasium.ObservationWrapper[Any, Any, Any]):
 
     def observation(self, observation: Any) -> Any:
         return np.concatenate([observation["place"], observation["velocity"]])
+
+
+HOME = """
+import numpy as np
+
+def home(state, env):
+    pull = -2.0 * state[:2] - 4.0 * state[2:]
+    return np.clip(pull + 0.3 * np.sin(1e4 * state[:2]), -1.0, 1.0)
+"""
+"""A policy file for it: it goes to the middle, and about."""
