@@ -124,8 +124,11 @@ def told_task(name: str, where: str) -> Task:
 
 
 def unregistered(where: str, name: str) -> UserError:
-    """The error for data of a task that nothing has made known here; only a user has a module imported."""
-    remedy = "name its module: --task my_module:TASK (in data relabel --of), or install the package that brings it"
+    """The error for data, or a run, of a task that nothing has made known here; only a user has a module imported."""
+    remedy = (
+        "name its module: --task my_module:TASK (in data relabel: --of my_module:TASK, since --task is whose reward "
+        "it gets), or install the package that brings it"
+    )
     return UserError(f"{where} is of the task {name!r}, which is not known here; {remedy}")
 
 
