@@ -155,7 +155,7 @@ def _behaviour(task: Task, given: argparse.Namespace, seed: int, processes: int)
     learner = get_task(task.behaviour) if task.behaviour else task
     if given.scripted:
         return Behaviour(task, learner, None, measure_script(learner, processes=processes))
-    folder = given.behaviour or given.out.parent / f"{learner.name}-behaviour-seed{seed}"
+    folder = given.behaviour or given.out.parent / f"{learner.file_name}-behaviour-seed{seed}"
     try:
         train_behaviour(learner, folder, given.steps, seed)
     except KeyboardInterrupt as error:

@@ -72,6 +72,24 @@ class Vectors(gymnasium.ObservationWrapper[Any, Any, Any]):
         return np.concatenate([observation["place"], observation["velocity"]])
 
 
+class Buttons(Vectors):
+    """The same, moved by buttons."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gymnasium.spaces.Discrete(4)
+
+
+SPACED = "toy_ns/Point-v0"
+"""Its id in a namespace of Gymnasium's."""
+
+
+def register_spaced() -> None:
+    """Make both known to Gymnasium, in a namespace."""
+    gymnasium.register(SPACED, entry_point=Vectors, max_episode_steps=20)
+    gymnasium.register("toy_ns/Buttons-v0", entry_point=Buttons, max_episode_steps=20)
+
+
 HOME = """
 import numpy as np
 
