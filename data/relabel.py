@@ -33,6 +33,7 @@ from data.simulate.own_code import load_function
 from data.simulate.relabelling import check_same_robot, relabel
 from data.simulate.workers import processes_for
 from data.source import open_source
+from data.train_command import train_line
 from envs.registry import get_task
 from envs.task import Task
 
@@ -79,6 +80,7 @@ def main() -> None:
         f"{given.out}: {len(returns)} episodes, {seen.transitions} transitions, "
         f"batch mean {returns.mean():.1f}, batch maximum {returns.max():.1f}"
     )
+    print(train_line(given.out, given.task))
 
 
 def _write(out: Path, episodes: Iterable[Episode], task: Task, reward: str, source: Source) -> None:
