@@ -6,7 +6,6 @@ imports one, and `dmc:cheetah-run`, `metaworld:drawer-open` or `gymnasium:Pendul
 these have plain names, too (`envs.adapters.ALIASES`).
 """
 
-import difflib
 import importlib
 import os
 import sys
@@ -17,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from combo_common.errors import UserError
+from combo_common.suggest import alike, did_you_mean, nearest
 from envs.adapters.names import ADAPTERS, ALIASES, GYMNASIUM, adapted
 from envs.builtin import BUILTIN
 from envs.environment_ids import same_environment
@@ -112,10 +112,10 @@ def get_task(name: str) -> Task:
         return _made(name)
     if colon and rest:
         return _loaded(name, lambda: _imported(scheme, rest), None)
-    nearest = difflib.get_close_matches(name, known_names(), n=3, cutoff=0.3) or sorted(BUILTIN)
+    like = alike(name, known_names(), 3, 0.3) or sorted(BUILTIN)
     others = ", ".join(f"{scheme}:..." for scheme in ADAPTERS)
     raise UserError(
-        f"unknown task {name!r}; known tasks like it: {', '.join(nearest)}; others are {others} or my_module:my_task"
+        f"unknown task {name!r}; known tasks like it: {', '.join(like)}; others are {others} or my_module:my_task"
     )
 
 
@@ -184,8 +184,8 @@ def _imported(module: str, attribute: str) -> Any:
     """What a module calls by a name. Raises UserError where there is no such module, or no such name in it."""
     found = _module(f"{module}:{attribute}", module)
     if not hasattr(found, attribute):
-        meant = difflib.get_close_matches(attribute, [name for name in vars(found) if name[0] != "_"], n=1)
-        asked = f"; did you mean {module}:{meant[0]}?" if meant else ""
+        meant = nearest(attribute, [name for name in vars(found) if name[0] != "_"])
+        asked = did_you_mean(meant and f"{module}:{meant}")
         raise _MissingError(f"the module {module} ({found.__file__}) has no {attribute}{asked}")
     return getattr(found, attribute)
 
