@@ -243,7 +243,7 @@ def make_env(own: str) -> "gymnasium.Env[Any, Any]":
 
 def _may_draw(spec: "gymnasium.envs.registration.EnvSpec") -> bool:
     """Whether an environment draws as far as its class says; a function, or a class of wrappers, does not say."""
-    creator = spec.entry_point
+    creator: Any = spec.entry_point
     if not callable(creator):
         creator = gymnasium.envs.registration.load_env_creator(str(creator))
     metadata = getattr(creator, "metadata", None)
