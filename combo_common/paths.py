@@ -7,15 +7,20 @@ from pathlib import Path
 
 from combo_common.errors import UserError
 
+MOST_BYTES_OF_NAME, MOST_BYTES = 255, 4095
+"""Of a file's name and of a path, as Linux and most file systems have it."""
+
 
 def given_path(given: str | PathLike[str]) -> Path:
     """A path as the user means it: `~` and `~name` are home folders.
 
-    Raises UserError for a name with bytes that are not UTF-8, which no file of settings or results can hold, and where
-    nobody knows the home folder.
+    Raises UserError for a name with bytes that are not UTF-8, which no file of settings or results can hold, for one
+    that is longer than file systems have it, and where nobody knows the home folder.
     """
     text = os.fspath(given)
     require_text([text])
+    if len(text.encode()) > MOST_BYTES or any(len(part.encode()) > MOST_BYTES_OF_NAME for part in Path(text).parts):
+        raise UserError(f"{text[:40]!r}... is longer than a path can be; give a shorter one")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -37,13 +42,20 @@ def require_text(words: Iterable[str]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError as error:
-            shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             raise UserError(
-                f"{shown} has bytes that are not UTF-8, which files of settings and results can not hold; "
+                f"{_shown(word)} has bytes that are not UTF-8, which files of settings and results can not hold; "
                 "rename it, or give another path"
             ) from error
         if "\0" in word:
             raise UserError(f"{word!r} has a zero byte, which no path holds; leave it out")
+
+
+def _shown(word: str) -> str:
+    """A word that is no text, with its bytes written out, or where it has none its surrogates."""
+    try:
+        return word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return word.encode("utf-8", "backslashreplace").decode()
 
 
 def home() -> Path | None:

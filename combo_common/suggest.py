@@ -7,9 +7,17 @@ MIN_LIKENESS = 0.6
 """Likeness, in [0, 1], from which on a name is worth a question."""
 
 
+def alike(name: str, known: Iterable[str], count: int, close: float = MIN_LIKENESS) -> list[str]:
+    """The known names that are most like a name, at most `count`, the likest first; capitals are as good as small."""
+    names = list(known)
+    small = {one.lower(): one for one in reversed(names)}  # of those that differ in capitals alone, the first
+    found = difflib.get_close_matches(name, names, count, close)
+    return found or [small[one] for one in difflib.get_close_matches(name.lower(), small, count, close)]
+
+
 def nearest(name: str, known: Iterable[str], close: float = MIN_LIKENESS) -> str | None:
     """The known name that is most like a name, or None where none is near."""
-    return next(iter(difflib.get_close_matches(name, list(known), 1, close)), None)
+    return next(iter(alike(name, known, 1, close)), None)
 
 
 def nearest_by_last_word(name: str, known: Iterable[str], separator: str, close: float = MIN_LIKENESS) -> str | None:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from combo_common.suggest import did_you_mean, nearest
+
 
 @cache
 def choices(hint: Any) -> tuple[str, ...]:
@@ -39,7 +41,8 @@ def require_choices(config: object) -> None:
         known, value = choices(hint), getattr(config, name)
         for word in value if isinstance(value, list) else [value]:
             if known and word not in known:
-                raise ValueError(f"{name} is {word!r}; it is one of {', '.join(known)}")
+                meant = did_you_mean(nearest(str(word), known))
+                raise ValueError(f"{name} is {word!r}; it is one of {', '.join(known)}{meant}")
 
 
 def require_positive(config: object, *names: str) -> None:

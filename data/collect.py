@@ -43,6 +43,7 @@ from data.simulate.rollout import PolicySpec, check_script, played_episodes
 from data.simulate.sac import measure, measure_script, train_behaviour
 from data.simulate.splits import OWN, SPLITS, Behaviour, cut, first_episode, shared_out
 from data.simulate.workers import processes_for
+from data.train_command import train_line
 from envs.registry import get_task
 from envs.task import Task
 
@@ -86,11 +87,10 @@ def main() -> None:
     check_out(given.out)
     episodes, made_by, references = _collected(given, task, processes)
     described = describe(task, given.split, given.seed, made_by, *references)
-    if is_hdf5(given.out):
-        written = _write_d4rl(given.out, episodes, task, described)
-    else:
-        written = _write_recording(given.out, episodes, task, described)
+    write = _write_d4rl if is_hdf5(given.out) else _write_recording
+    written = write(given.out, episodes, task, described, _total(given, task, made_by))
     print(f"{given.out}: {written}")
+    print(train_line(given.out, given.task))
 
 
 def check_options(given: argparse.Namespace, task: Task) -> None:
@@ -150,12 +150,22 @@ def _collected(
     return itertools.chain(*parts), made_by, (references["random_return"], references["expert_return"])
 
 
+def _total(given: argparse.Namespace, task: Task, made_by: dict[str, Any]) -> int | None:
+    """How many episodes there will be; None where that depends on how they end."""
+    if given.split in ("replay", "medium-replay"):
+        parts = made_by.get("learners", [made_by])
+        cut_anew = bool(task.behaviour)  # where another task's reward ends episodes
+        return None if cut_anew else sum(len(part["replay_episodes"]) for part in parts)
+    count: int = given.learners * task.split_episodes if given.episodes is None else given.episodes
+    return count if task.termination == "none" else None
+
+
 def _behaviour(task: Task, given: argparse.Namespace, seed: int, processes: int) -> Behaviour:
     """The policies of a task: trained, or gone on with, or its script; and measured."""
     learner = get_task(task.behaviour) if task.behaviour else task
     if given.scripted:
         return Behaviour(task, learner, None, measure_script(learner, processes=processes))
-    folder = given.behaviour or given.out.parent / f"{learner.name}-behaviour-seed{seed}"
+    folder = given.behaviour or given.out.parent / f"{learner.file_name}-behaviour-seed{seed}"
     try:
         train_behaviour(learner, folder, given.steps, seed)
     except KeyboardInterrupt as error:
@@ -163,9 +173,9 @@ def _behaviour(task: Task, given: argparse.Namespace, seed: int, processes: int)
     return Behaviour(task, learner, folder, measure(learner, folder, processes=processes))
 
 
-def _write_d4rl(out: Path, episodes: Iterator[Episode], task: Task, described: Description) -> str:
+def _write_d4rl(out: Path, episodes: Iterator[Episode], task: Task, described: Description, total: int | None) -> str:
     """Write a split in D4RL's layout; returns what is in it."""
-    kept = list(progress_bar(episodes, desc=f"writing {out.name}", unit="episode"))
+    kept = list(progress_bar(episodes, desc=f"writing {out.name}", unit="episode", total=total))
     metadata = {
         "task": described.task,
         "split": described.split,
@@ -188,7 +198,9 @@ def _measured(described: Description) -> dict[str, str]:
     return {name: str(known) for name, known in named.items() if known is not None}
 
 
-def _write_recording(out: Path, episodes: Iterator[Episode], task: Task, described: Description) -> str:
+def _write_recording(
+    out: Path, episodes: Iterator[Episode], task: Task, described: Description, total: int | None
+) -> str:
     """Write a split as a recording: vectors where physics do not tell them, and, without physics, what is drawn.
 
     Images are those that the environment draws, if it does. Returns what is in it.
@@ -202,7 +214,7 @@ def _write_recording(out: Path, episodes: Iterator[Episode], task: Task, describ
             print(f"{task.name} draws no pictures: vectors alone are recorded, for --obs state", flush=True)
         else:
             described = replace(described, image_size=task.image_size, look="fast")
-    written = write_dataset(out, episodes, described)
+    written = write_dataset(out, episodes, described, total)
     return (
         f"{written.episodes} episodes, {written.transitions} transitions, return "
         f"{written.return_mean:.1f} {plus_minus()} {written.return_std:.1f} (random {figure(written.random_return)}, "

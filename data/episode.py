@@ -69,15 +69,18 @@ class Episode:
         rows = np.arange(transitions + 1)
         is_terminal = (rows == transitions) & terminal
         start = np.zeros((1, actions.shape[1]), np.float32)
+        with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite, which `validate` refuses
+            actions, rewards = actions.astype(np.float32), rewards.astype(np.float32)
+            state = None if state is None else state.astype(np.float32)
         return cls(
-            action=np.concatenate([start, actions.astype(np.float32)]),
-            reward=np.concatenate([np.zeros(1, np.float32), rewards.astype(np.float32)]),
+            action=np.concatenate([start, actions]),
+            reward=np.concatenate([np.zeros(1, np.float32), rewards]),
             discount=1.0 - is_terminal.astype(np.float32),
             is_first=rows == 0,
             is_last=rows == transitions,
             is_terminal=is_terminal,
             image=image,
-            state=None if state is None else state.astype(np.float32),
+            state=state,
             physics=None if physics is None else physics.astype(np.float64),
         )
 

@@ -41,7 +41,12 @@ def format_report(report: Report) -> str:
         lines.append(f"  {low:8.1f} to {high:8.1f}  {'#' * round(BAR * count / most):<{BAR}} {count}")
     lines.append("oddities     " + ("none" if not report.oddities else ""))
     lines += [f"  {odd}" for odd in report.oddities]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(printable(line).rstrip() for line in lines)
+
+
+def printable(line: str) -> str:
+    """A line as a terminal may show it: what a dataset's names hold of other characters is written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def _score(report: Report) -> str:

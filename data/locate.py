@@ -1,13 +1,12 @@
 """Where datasets are: the ones that come with the program, the user's data folder, and what their names tell."""
 
-import difflib
 import os
 from pathlib import Path
 
 from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.paths import given_path, home
-from combo_common.suggest import MIN_LIKENESS, did_you_mean
+from combo_common.suggest import alike, did_you_mean, nearest
 from data import d4rl_download as published
 from data.formats.manifest import MANIFEST_NAME
 from data.formats.registry import file_suffixes, format_that_keeps, stores
@@ -53,9 +52,9 @@ def known_names(data_dir: Path) -> dict[str, Path]:
 def unknown(name: str, data_dir: Path) -> UserError:
     """The error for a name that no dataset has: the nearest known ones, and how one of this name could be made."""
     names = [*known_names(data_dir), *(known for store in stores() for known in store.known())]
-    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
-    meant = did_you_mean(next(iter(difflib.get_close_matches(name, nearest, n=1, cutoff=MIN_LIKENESS)), None))
-    known = f"{meant or ';'} {'Known' if meant else 'known'} names like it: {', '.join(nearest)}" if nearest else ""
+    like = alike(name, names, 3, 0.3)
+    meant = did_you_mean(nearest(name, like))
+    known = f"{meant or ';'} {'Known' if meant else 'known'} names like it: {', '.join(like)}" if like else ""
     if given_path(name).exists():
         raise_for = "is there, but it is no folder or file of a dataset that can be read here"
         return UserError(f"{name} {raise_for}; name a folder, an HDF5 file, or a name in {data_dir}")

@@ -33,6 +33,7 @@ from data.simulate.own_code import load_function
 from data.simulate.relabelling import check_same_robot, relabel
 from data.simulate.workers import processes_for
 from data.source import open_source
+from data.train_command import train_line
 from envs.registry import get_task
 from envs.task import Task
 
@@ -45,8 +46,11 @@ def main() -> None:
     parser = Parser("data.relabel", __doc__)
     parser.add_argument("source", help="a recording with physics: its path or name")
     parser.add_argument("out", type=given_path, help="the folder or .hdf5 file to write, which must not be there yet")
-    parser.add_argument("--task", required=True, help="whose reward and observations, for example halfcheetah-jump")
-    parser.add_argument("--of", metavar="TASK", help="what SRC is of, where it does not tell (default: --task)")
+    parser.add_argument(
+        "--task", required=True, help="whose reward and observations OUT gets, such as halfcheetah-jump"
+    )
+    told = "the task that SRC was recorded in, where SRC does not tell it or it is my_module:TASK (default: --task)"
+    parser.add_argument("--of", metavar="TASK", help=told)
     reward = "a function that pays instead of the task"
     parser.add_argument("--reward", type=path_text, metavar="FILE.py:FUNCTION", help=reward)
     parser.add_argument("--processes", type=int, help="that work (default: one a core)")
@@ -76,6 +80,7 @@ def main() -> None:
         f"{given.out}: {len(returns)} episodes, {seen.transitions} transitions, "
         f"batch mean {returns.mean():.1f}, batch maximum {returns.max():.1f}"
     )
+    print(train_line(given.out, given.task))
 
 
 def _write(out: Path, episodes: Iterable[Episode], task: Task, reward: str, source: Source) -> None:

@@ -9,6 +9,7 @@ from combo_common.paths import given_path
 from data.options import add_data_dir
 from data.reference import resolve
 from data.simulate.rendering import render_dataset
+from data.train_command import train_line
 from envs.registry import get_task
 
 
@@ -28,6 +29,7 @@ def main() -> None:
     source = resolve(options.source, None, options.data_dir).local
     manifest = render_dataset(source, options.out, options.size, options.look, processes=options.processes)
     print(f"{manifest.episodes} episodes, {manifest.transitions} transitions in {options.out}")
+    print(train_line(options.out, options.task))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Any of Gymnasium's environments with continuous actions as a task: from vectors, from its images, or as it draws."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -218,11 +219,32 @@ def mujoco_simulation(env: "gymnasium.Env[Any, Any]") -> Any | None:
 
 
 def make_env(own: str) -> "gymnasium.Env[Any, Any]":
-    """Make an environment of Gymnasium, to be drawn where it can be. Raises UserError where it cannot be made."""
+    """Make an environment of Gymnasium, to be drawn where it can be; `own` is its id, or my_module:ID.
+
+    The module that is named is imported first, in each process that makes one. Raises UserError where there is none.
+    """
+    module, _, name = own.rpartition(":")
     try:
-        spec = gymnasium.spec(own)
-        modes = getattr(gymnasium.envs.registration.load_env_creator(str(spec.entry_point)), "metadata", {})
-        mode = "rgb_array" if "rgb_array" in modes.get("render_modes", ()) else None
-        return gymnasium.make(own, render_mode=mode, disable_env_checker=True)
+        if module:
+            importlib.import_module(module)
+        spec = gymnasium.spec(name)
+        if _may_draw(spec):
+            try:
+                return gymnasium.make(name, render_mode="rgb_array", disable_env_checker=True)
+            except TypeError as error:
+                if "render_mode" not in str(error):  # which not every environment takes
+                    raise
+        return gymnasium.make(name, disable_env_checker=True)
     except (gymnasium.error.Error, ImportError, AttributeError) as error:
-        raise UserError(f"gymnasium:{own} cannot be made: {' '.join(str(error).split())}") from error
+        unknown = isinstance(error, gymnasium.error.NamespaceNotFound) and not module
+        remedy = f"; name the module that registers it: gymnasium:my_module:{own}" if unknown else ""
+        raise UserError(f"gymnasium:{own} cannot be made: {' '.join(str(error).split())}{remedy}") from error
+
+
+def _may_draw(spec: "gymnasium.envs.registration.EnvSpec") -> bool:
+    """Whether an environment draws as far as its class says; a function, or a class of wrappers, does not say."""
+    creator: Any = spec.entry_point
+    if not callable(creator):
+        creator = gymnasium.envs.registration.load_env_creator(str(creator))
+    metadata = getattr(creator, "metadata", None)
+    return not isinstance(metadata, dict) or "rgb_array" in metadata.get("render_modes", ())

@@ -6,17 +6,18 @@ imports one, and `dmc:cheetah-run`, `metaworld:drawer-open` or `gymnasium:Pendul
 these have plain names, too (`envs.adapters.ALIASES`).
 """
 
-import difflib
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any
 
 from combo_common.errors import UserError
-from envs.adapters.names import ADAPTERS, ALIASES, adapted
+from combo_common.suggest import alike, did_you_mean, nearest
+from envs.adapters.names import ADAPTERS, ALIASES, GYMNASIUM, adapted
 from envs.builtin import BUILTIN
 from envs.environment_ids import same_environment
 from envs.task import Task
@@ -75,9 +76,11 @@ def is_name(name: str) -> bool:
 
 
 def names_module(name: str) -> bool:
-    """Whether a name is of the form `module:attribute`, which only a user's word has imported."""
+    """Whether a name has a module imported, as only a user's word may: `module:attribute`, or in an adapter's id."""
     scheme, colon, rest = name.partition(":")
-    return bool(colon and rest) and scheme not in ADAPTERS and name not in _registered
+    if scheme in ADAPTERS:
+        return scheme == GYMNASIUM and ":" in rest
+    return bool(colon and rest) and name not in _registered
 
 
 def find_task(name: str) -> Task | None:
@@ -87,7 +90,8 @@ def find_task(name: str) -> Task | None:
     """
     if name in BUILTIN or name in _registered:
         return BUILTIN.get(name) or _registered[name]
-    name = whole_name(name)
+    if (name := whole_name(name)) in _adapted:
+        return _adapted[name]
     if (entry := _entry_points().get(name)) is not None:
         return _loaded(f"the entry point {name} = {entry.value}", entry.load, name)
     return _made(name) if is_name(name) else None
@@ -103,13 +107,15 @@ def get_task(name: str) -> Task:
         return task
     scheme, colon, rest = name.partition(":")
     if colon and scheme in ADAPTERS:
+        if names_module(name):
+            _run(name, lambda: _module(name, rest.partition(":")[0]))
         return _made(name)
     if colon and rest:
         return _loaded(name, lambda: _imported(scheme, rest), None)
-    nearest = difflib.get_close_matches(name, known_names(), n=3, cutoff=0.3) or sorted(BUILTIN)
+    like = alike(name, known_names(), 3, 0.3) or sorted(BUILTIN)
     others = ", ".join(f"{scheme}:..." for scheme in ADAPTERS)
     raise UserError(
-        f"unknown task {name!r}; known tasks like it: {', '.join(nearest)}; others are {others} or my_module:my_task"
+        f"unknown task {name!r}; known tasks like it: {', '.join(like)}; others are {others} or my_module:my_task"
     )
 
 
@@ -124,8 +130,11 @@ def told_task(name: str, where: str) -> Task:
 
 
 def unregistered(where: str, name: str) -> UserError:
-    """The error for data of a task that nothing has made known here; only a user has a module imported."""
-    remedy = "name its module: --task my_module:TASK (in data relabel --of), or install the package that brings it"
+    """The error for data, or a run, of a task that nothing has made known here; only a user has a module imported."""
+    remedy = (
+        "name its module: --task my_module:TASK (in data relabel: --of my_module:TASK, since --task is whose reward "
+        "it gets), or install the package that brings it"
+    )
     return UserError(f"{where} is of the task {name!r}, which is not known here; {remedy}")
 
 
@@ -156,36 +165,50 @@ def _entry_points() -> dict[str, EntryPoint]:
     return _installed
 
 
-def _imported(module: str, attribute: str) -> Any:
-    """What a module calls by a name. Raises UserError where there is no such module, or no such name in it."""
+def _module(name: str, module: str) -> ModuleType:
+    """The module of a task's name, from the working folder, too. Raises UserError where there is none."""
     if os.getcwd() not in sys.path:  # last, so that nothing in the working folder hides what is installed
         sys.path.append(os.getcwd())
     try:
-        found = importlib.import_module(module)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # the module is there, and needs another that is not
         raise _MissingError(
-            f"the task {module}:{attribute} cannot be imported: there is no module {error.name} in {os.getcwd()} or "
+            f"the task {name} cannot be imported: there is no module {error.name} in {os.getcwd()} or "
             "installed; run this where it is, or name its folder in PYTHONPATH"
         ) from error
+
+
+def _imported(module: str, attribute: str) -> Any:
+    """What a module calls by a name. Raises UserError where there is no such module, or no such name in it."""
+    found = _module(f"{module}:{attribute}", module)
     if not hasattr(found, attribute):
-        meant = difflib.get_close_matches(attribute, [name for name in vars(found) if name[0] != "_"], n=1)
-        asked = f"; did you mean {module}:{meant[0]}?" if meant else ""
+        meant = nearest(attribute, [name for name in vars(found) if name[0] != "_"])
+        asked = did_you_mean(meant and f"{module}:{meant}")
         raise _MissingError(f"the module {module} ({found.__file__}) has no {attribute}{asked}")
     return getattr(found, attribute)
 
 
-def _loaded(what: str, load: Callable[[], Any], name: str | None) -> Task:
-    """Register a task, or what a function returns, of another's code, which may do anything. Raises UserError."""
+def _run(what: str, code: Callable[[], Any]) -> Any:
+    """What another's code returns, which may do anything. Raises UserError."""
     try:
-        found = load()
-        task = found if isinstance(found, Task) else found()
+        return code()
     except _MissingError:
         raise
     except Exception as error:
         below = "".join(traceback.format_exception(error)).rstrip()
         raise UserError(f"the task {what} cannot be imported: {type(error).__name__}: {error}\n{below}") from error
+
+
+def _loaded(what: str, load: Callable[[], Any], name: str | None) -> Task:
+    """Register a task, or what a function returns. Raises UserError."""
+
+    def made() -> Any:
+        found = load()
+        return found if isinstance(found, Task) else found()
+
+    task = _run(what, made)
     if not isinstance(task, Task):
         raise UserError(
             f"the task {what} is {type(task).__name__}, not an envs.Task; give one, or a function that does"

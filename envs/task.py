@@ -68,7 +68,8 @@ class Task:
     """A task and its conventions. Only the first five have no default; what nobody knows or measured is left out."""
 
     name: str
-    """By which it is asked for, and by which datasets say that they are of it."""
+    """By which it is asked for, and by which datasets say that they are of it; printable, and without a slash but in
+    ids of a namespace, such as gymnasium:my_ns/Reach-v0."""
     make: MakeEnv | str = field(compare=False)
     """What makes its environment, or where that is, as `module:name`, which is imported when it is needed. Processes
     that play or draw get it pickled, so a function stands at the top of a module."""
@@ -132,8 +133,8 @@ class Task:
     """Whether `medium-replay` is all of the replay up to the medium policy, as in D4RL, not an even cut of it."""
 
     def __post_init__(self) -> None:
-        if not self.name or not self.name.isprintable() or "/" in self.name:
-            raise ValueError(f"a task's name is {self.name!r}; it is printable and has no slash")
+        if not self.name or not self.name.isprintable() or "/" in self.name.partition(":")[0]:
+            raise ValueError(f"a task's name is {self.name!r}; it is printable, and has no slash but after a colon")
         for size in ("horizon", "action_dim", "action_repeat", "image_size", "fps", "split_episodes"):
             if getattr(self, size) < 1:
                 raise ValueError(f"{self.name}: {size} is {getattr(self, size)}; it is at least 1")
@@ -146,6 +147,11 @@ class Task:
             raise ValueError(f"{self.name}: there are {len(self.state_names)} names of {self.state_dim} observations")
         if not self.state_names:
             object.__setattr__(self, "state_names", tuple(f"state {index}" for index in range(self.state_dim)))
+
+    @property
+    def file_name(self) -> str:
+        """Its name as that of a file or folder, or a part of one: without slashes."""
+        return self.name.replace("/", "-")
 
     @property
     def physics_dim(self) -> int:

@@ -22,7 +22,7 @@ from latent_combo.runtime.video import write_mp4
 def main() -> None:
     """Read the command line, load the run, play, and print the scores beside the dataset's and a random policy's."""
     given = options.evaluate()
-    run = load_run(given.run)
+    run = load_run(given.run, given.task)
     policy = run.policy(seed=run.config.seed)
     if run.agent_step < (updates := run.config.agent_fit.updates):
         going_on = command("train", "--resume", given.run)

@@ -16,12 +16,14 @@ from latent_combo.config.pretrained import read_pretrained, write_pretrained
 from latent_combo.runtime.run_folder import config_file
 
 
-def export(run: Path, out: Path) -> str:
-    """Write the file, and say in a line what it holds.
+def export(run: Path, out: Path, task: str | None = None) -> str:
+    """Write the file, and say in a line what it holds; `task` names the run's own, which is not needed, but checked.
 
     Raises UserError for a run without a world model that is fitted to the end, and for a file that is there already.
     """
     config_file(run)  # which raises where the folder is no run
+    if task is not None:
+        load_run(run, task)
     recipe, weights = read_pretrained(run)
     if recipe is None:
         raise UserError(f"{run} does not say what its world model is")
@@ -30,19 +32,20 @@ def export(run: Path, out: Path) -> str:
     return f"{out}: {count:,} numbers, {size:.1f} MB; use it with: {command('train', '--world-model', out)}"
 
 
-def export_agent(run: Path, out: Path, agent: int) -> str:
-    """Write the file of one agent's policy, and say in a line how it is read.
+def export_agent(run: Path, out: Path, agent: int, task: str | None = None) -> str:
+    """Write the file of one agent's policy, and say in a line how it is read; `task` as `load_run` has it.
 
     Raises UserError for a run without agents, for one that is not there, and for a file that is there already.
     """
-    export_policy(load_run(run), out, agent)
+    export_policy(load_run(run, task), out, agent)
     return f"{out}: {out.stat().st_size / 1e6:.1f} MB; read it with: latent_combo.load_policy({str(out)!r})"
 
 
 def main() -> None:
     """Read the command line and export."""
     given = options.export()
-    print(export_agent(given.run, given.out, given.agent) if given.policy else export(given.run, given.out))
+    made = export_agent(given.run, given.out, given.agent, given.task) if given.policy else None
+    print(made or export(given.run, given.out, given.task))
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def main() -> None:
     curves = _curves(folder)
     page = write_report(folder, curves, unreadable(folder))  # of what there is, before anything else may fail
     write_atomically(folder / REPORT, page.encode())
-    visualise(folder, load_run(folder), given.seed)
+    visualise(folder, load_run(folder, given.task), given.seed)
     if curves is not None:
         write_atomically(folder / CURVES, joined(curves))
     write_atomically(folder / REPORT, write_report(folder, curves).encode())

@@ -280,9 +280,10 @@ def test_what_is_wrong_of_train_is_said_before_the_rest_is_imported(
 def test_an_unknown_dataset_is_named_before_anything_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = parse(["--dataset", "hoper-mini", "--obs", "state", "--data-dir", str(tmp_path)])[0]
-    with pytest.raises(UserError, match="there is no dataset 'hoper-mini'.*did you mean hopper-mini?"):
-        require_dataset(config)
+    for name in ("hoper-mini", "HOPPER-MINI"):
+        config = parse(["--dataset", name, "--obs", "state", "--data-dir", str(tmp_path)])[0]
+        with pytest.raises(UserError, match=f"there is no dataset '{name}'.*did you mean hopper-mini?"):
+            require_dataset(config)
     require_dataset(parse(["--obs", "state", "--data-dir", str(tmp_path)])[0])  # which comes with the program
     require_dataset(
         parse(["--obs", "state", "--dataset", "hopper-medium-v2", "--data-dir", str(tmp_path)])[0]

@@ -114,6 +114,7 @@ def test_the_command_cuts_a_recording_that_the_manifest_vouches_for(
     assert (dataset.manifest.random_return, dataset.manifest.expert_return) == (40.0, 700.0)
     returns = [episode.reward.sum() for episode in dataset]
     assert returns == [0.0, 15.0, 30.0, 45.0]  # five steps of the twentieth that each came from
+    assert "writing mini: 4/4 [" in capsys.readouterr().err
     with pytest.raises(UserError, match="already|not empty"):
         collect.main()
 

@@ -261,6 +261,14 @@ def test_what_is_wrong_is_named_in_one_line(arguments: list[str], named: str) ->
         ),
         (["--algorithm", "comobo"], "unknown algorithm 'comobo'; it is one of combo, cql-mbpo"),
         (["--algorithm", "comobo"], "; did you mean combo?"),
+        (
+            ["--algorithm", "COMBO"],
+            "unknown algorithm 'COMBO'; it is one of combo, cql-mbpo, mbpo, cql, sac, bc; did you mean combo?",
+        ),
+        (["--algorithm", "comb"], "; did you mean combo?"),
+        (["--obs", "PIXELS"], "; did you mean pixels?"),
+        (["--device", "CPU"], "device is 'CPU'; it is one of auto, cpu, cuda; did you mean cpu?"),
+        (["--task", "HOPPER"], "unknown task 'HOPPER'; known tasks like it: hopper, "),
         (["--obs", "pixel"], "obs is 'pixel'; it is one of state, pixels; did you mean pixels?"),
         (["--look", "fsat"], "look is 'fsat'; it is one of fast, full; did you mean fast?"),
         (
@@ -318,6 +326,8 @@ def test_choices_are_those_of_the_parts_that_use_them() -> None:
     assert choices(types["products"]) == ("auto", *LIBRARIES)
     with pytest.raises(ValueError, match="look is 'wild'; it is one of fast, full"):
         Config(look="wild")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="algorithm is 'SAC'; it is one of .*; did you mean sac"):
+        Config(algorithm="SAC")
 
 
 def test_settings_may_be_spelt_with_dashes(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """A run on a task of somebody's own: nobody measured its references, and its simulator cannot be set back."""
 
 import json
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from toy_gymnasium import Point
 
 import latent_combo
+from combo_common.errors import UserError
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
 from data.simulate.rollout import PolicySpec, played_episodes
@@ -18,6 +22,7 @@ from envs.adapters.gymnasium import gymnasium_task
 from envs.registry import register
 from envs.task import ObservationSpec, Task
 from envs.vector_env import make_vector_env
+from latent_combo import evaluate, export, visualise
 from latent_combo.config.command_line import parse
 from latent_combo.diagnostics.page import write_report
 from latent_combo.evaluate import scores
@@ -125,3 +130,81 @@ def test_a_run_keeps_the_module_that_its_task_was_named_by(
     assert config.task == "walled_tasks:TASK"  # another process reads the run back by it
     assert registry.get_task(config.task).name == "walled"
     assert parse(["--obs", "state", "--dataset", "set", "--out", "run"])[0].task == "walled"  # it is known by now
+
+
+NAMED = """
+from dataclasses import replace
+from envs.adapters.gymnasium import gymnasium_task
+from toy_gymnasium import Point
+
+TASK = gymnasium_task("point", Point, ("place", "velocity"), horizon=60, image_size=16)
+OTHER_NAME = replace(TASK, name="another-point")
+OTHER_SPACES = gymnasium_task("point", Point, ("place",), horizon=60, image_size=16)
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a module of the task, in a process where nobody has registered it."""
+    (tmp_path / "named_tasks.py").write_text(NAMED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.delitem(sys.modules, "named_tasks", raising=False)
+    monkeypatch.setattr(MediaWriter, "_submit", lambda gallery, work: None)
+    return tmp_path
+
+
+def called(module: Any, *arguments: object) -> None:
+    """Call a command by its command line."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+        module.main()
+
+
+def test_commands_read_a_run_of_a_task_that_their_user_names(
+    run: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = elsewhere / "policy.safetensors"
+    for module, more in ((evaluate, ()), (visualise, ()), (export, ("--policy", out))):
+        with pytest.raises(UserError, match=r"run is of the task 'point', which is not known here; name its module"):
+            called(module, run, *more)
+    result = json.loads((run / "result.json").read_text())
+    named = ("--task", "named_tasks:TASK")
+    called(evaluate, run, "--episodes", 1, *named)
+    assert f"({result['agents'][0]['returns'][0]:.0f})" in capsys.readouterr().out
+    called(export, "--policy", run, out, *named)
+    called(export, run, elsewhere / "model.safetensors", *named)
+    assert latent_combo.load_policy(out).act(np.zeros(4, np.float32)).shape == (2,)
+    assert latent_combo.load_run(run).task.name == "point"  # known from then on
+    called(visualise, run, *named)
+    assert "report.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("OTHER_NAME", r"task is another-point, but the run .* is of point; name that task"),
+        ("OTHER_SPACES", r"world_model.pt is not of .* the task point as it is here, of 2 actions and 2 observed numb"),
+    ],
+)
+def test_another_task_than_the_runs_is_refused_in_a_line(run: Path, elsewhere: Path, task: str, said: str) -> None:
+    out = elsewhere / "out.safetensors"
+    for module, *more in ((evaluate,), (visualise,), (export, "--policy", out), (export, out)):
+        with pytest.raises(UserError, match=said) as refused:
+            called(module, run, *more, "--task", f"named_tasks:{task}")
+        assert "\n" not in str(refused.value)
+        registry._registered.clear()
+    assert not out.exists()
+
+
+def test_a_run_whose_module_has_moved_is_read_by_another(run: Path, elsewhere: Path) -> None:
+    moved = elsewhere / "moved"
+    shutil.copytree(run, moved)
+    config = (moved / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(config.replace("task: point\n", "task: gone_tasks:TASK\n"))
+    with pytest.raises(UserError, match="there is no module gone_tasks"):
+        latent_combo.load_run(moved)
+    assert latent_combo.load_run(moved, "named_tasks:TASK").config.task == "named_tasks:TASK"
+    registry._registered.clear()
+    with pytest.raises(UserError, match="task is another-point, but the run .* is of point"):
+        latent_combo.load_run(moved, "named_tasks:OTHER_NAME")

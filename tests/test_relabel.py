@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,8 @@ import pytest
 from combo_common.errors import UserError
 from data import relabel as command
 from data.formats.d4rl import read_d4rl, write_d4rl
+from data.formats.manifest import describe
+from data.formats.native import write_dataset
 from data.simulate import relabelling
 from data.simulate.relabelling import relabel
 from data.simulate.rollout import PolicySpec, played_episodes
@@ -153,6 +156,19 @@ def test_robots_of_as_many_numbers_are_told_apart(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(sys, "argv", ["relabel", *arguments])
     command.main()
     assert out.exists()
+
+
+def test_a_recording_of_a_task_that_is_not_known_here_names_the_option_that_tells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = replace(describe(CHEETAH, "random", 0, {}), task="my-cheetah")
+    write_dataset(tmp_path / "set", (replace(e, state=None) for e in played("halfcheetah")), described)
+    monkeypatch.setattr(sys, "argv", ["relabel", str(tmp_path / "set"), str(tmp_path / "out"), "--task", "halfcheetah"])
+    said = (
+        "set is of the task 'my-cheetah', which is not known here.*in data relabel: --of my_module:TASK, since --task"
+    )
+    with pytest.raises(UserError, match=said):
+        command.main()
 
 
 def test_every_episode_of_the_walker_is_relabelled_whole() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_gymnasium import Point
+from toy_gymnasium import HOME, Point
 from toy_runs import TOY
 
 import latent_combo
@@ -32,15 +32,6 @@ from latent_combo.runtime import checkpoint
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.world_model.fit import Fit
 from latent_combo.world_model.recurrent import RecurrentWorldModel
-
-HOME = """
-import numpy as np
-
-def home(state, env):
-    pull = -2.0 * state[:2] - 4.0 * state[2:]
-    return np.clip(pull + 0.3 * np.sin(1e4 * state[:2]), -1.0, 1.0)
-"""
-"""A policy that goes to the middle, and about."""
 
 
 class Killed(Exception):  # stands for a signal

@@ -70,3 +70,31 @@ class Vectors(gymnasium.ObservationWrapper[Any, Any, Any]):
 
     def observation(self, observation: Any) -> Any:
         return np.concatenate([observation["place"], observation["velocity"]])
+
+
+class Buttons(Vectors):
+    """The same, moved by buttons."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gymnasium.spaces.Discrete(4)
+
+
+SPACED = "toy_ns/Point-v0"
+"""Its id in a namespace of Gymnasium's."""
+
+
+def register_spaced() -> None:
+    """Make both known to Gymnasium, in a namespace."""
+    gymnasium.register(SPACED, entry_point=Vectors, max_episode_steps=20)
+    gymnasium.register("toy_ns/Buttons-v0", entry_point=Buttons, max_episode_steps=20)
+
+
+HOME = """
+import numpy as np
+
+def home(state, env):
+    pull = -2.0 * state[:2] - 4.0 * state[2:]
+    return np.clip(pull + 0.3 * np.sin(1e4 * state[:2]), -1.0, 1.0)
+"""
+"""A policy file for it: it goes to the middle, and about."""

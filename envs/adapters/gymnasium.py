@@ -29,25 +29,20 @@ OPTIONS = ("action_repeat", "camera", "horizon", "image_size", "keys")
 
 
 def make_task(name: str, options: Mapping[str, str]) -> Task:
-    """Make a task of an environment's ID.
+    """Make a task of an environment's ID, as Gymnasium has it: Pendulum-v1, my_ns/Reach-v0, my_module:my_ns/Reach-v0.
 
     Options: action_repeat (1), camera (of a robot in MuJoCo), horizon (agent steps; the ID's own limit), image_size
     (64), and keys (of a Dict, joined by +). Raises UserError for an unknown ID, and for spaces that do not fit.
     """
     check_options("gymnasium", name, options, OPTIONS)
-    if "/" in name:
-        raise UserError(
-            f"gymnasium:{name}: names of tasks have no slash, and ids with a namespace do; make a module with "
-            f'TASK = gymnasium_task("{name.rpartition("/")[2]}", partial(gymnasium.make, "{name}")), and name it as '
-            "my_module:TASK"
-        )
+    own = name.rpartition(":")[2]
     repeat = number("gymnasium", options, "action_repeat", 1)
     fields: dict[str, Any] = {
-        "simulator": f"gymnasium:{name}",
-        "environment": name,
+        "simulator": f"gymnasium:{own}",
+        "environment": own,
         "options": tuple(sorted(options.items())),
         "image_size": number("gymnasium", options, "image_size", 64),
-        "reward": f"{name}'s own" + (f", summed over {repeat} steps" if repeat > 1 else ""),
+        "reward": f"{own}'s own" + (f", summed over {repeat} steps" if repeat > 1 else ""),
     }
     if "camera" in options:
         fields["camera"] = options["camera"]

@@ -12,10 +12,12 @@ from envs.task import Task
 
 MakeTask = Callable[[str, Mapping[str, str]], Task]
 
+GYMNASIUM = "gymnasium"
+"""The adapter whose names may have a module imported, which registers the environment: gymnasium:my_module:Reach-v0."""
 ADAPTERS = {
     "dmc": "envs.adapters.dm_control",
     "metaworld": "envs.adapters.metaworld",
-    "gymnasium": "envs.adapters.gymnasium",
+    GYMNASIUM: "envs.adapters.gymnasium",
 }
 """The modules of the adapters, by the words that names begin with."""
 ALIASES = {"cheetah-run": "dmc:cheetah-run", "humanoid-walk": "dmc:humanoid-walk"}

@@ -77,7 +77,8 @@ def make_episode(
     With a `task`, actions are in the bounds of its simulator, and are rescaled to [-1, 1]. Raises UserError where
     arrays do not go together.
     """
-    seen, action, reward = np.asarray(observations), np.asarray(actions), np.asarray(rewards)
+    seen, action = _column("observations", observations), _column("actions", actions)
+    reward = _column("rewards", rewards)
     if action.ndim != 2 or reward.shape != (len(action),) or len(seen) != len(action) + 1:
         raise UserError(
             f"an episode of T steps has T + 1 observations, actions (T, A) and rewards (T,), but these are of shapes "
@@ -90,8 +91,8 @@ def make_episode(
     episode = Episode.from_transitions(
         action,
         reward,
-        None if physics is None else np.asarray(physics),
-        state=(None if state is None else np.asarray(state)) if images else seen,
+        None if physics is None else _column("physics", physics),
+        state=(None if state is None else _column("state", state)) if images else seen,
         image=seen if images else None,
         terminal=terminated,
     )
@@ -118,14 +119,22 @@ def episodes_from_arrays(
     one, actions are in [-1, 1]. What is done is said on the standard error. Raises UserError where columns do not go
     together, and for `terminals` without sound `next_observations`.
     """
-    seen, action, reward = np.asarray(observations), np.asarray(actions), np.asarray(rewards)
-    next_observations = None if next_observations is None else np.asarray(next_observations)
-    terminal, timeout = np.asarray(terminals, bool), np.asarray(timeouts, bool)
+    seen, action = _column("observations", observations), _column("actions", actions)
+    reward, terminal, timeout = (
+        _column("rewards", rewards),
+        _flags("terminals", terminals),
+        _flags("timeouts", timeouts),
+    )
     columns = {"actions": action, "rewards": reward, "terminals": terminal, "timeouts": timeout}
-    columns |= {} if next_observations is None else {"next_observations": next_observations}
+    if next_observations is not None:
+        next_observations = columns["next_observations"] = _column("next_observations", next_observations)
+        if next_observations.shape[1:] != seen.shape[1:]:
+            raise UserError(f"next_observations is of shape {next_observations.shape}, observations of {seen.shape}")
     for name, column in columns.items():
         if len(column) != len(seen):
             raise UserError(f"{name} has {len(column)} rows where observations has {len(seen)}")
+    if not len(seen):
+        raise UserError("observations has no rows; give those of an episode or more")
     if next_observations is None and terminal.any():
         raise UserError(
             "some rows are terminal, and what was observed after them is not given; give next_observations, "
@@ -151,6 +160,26 @@ def episodes_from_arrays(
             steps = slice(piece.start, piece.stop - 1)
             made.append(make_episode(seen[piece], action[steps], reward[steps]))
     return made
+
+
+def _column(name: str, given: ArrayLike) -> NDArray[Any]:
+    """An array of numbers with rows. Raises UserError for what is none."""
+    try:
+        column = np.asarray(given)
+    except (TypeError, ValueError) as error:  # rows of several lengths
+        raise UserError(f"{name} is no array ({error}); give rows of equal shapes") from error
+    if column.dtype.kind not in "biuf" or not column.ndim:
+        what = f"of type {column.dtype} and shape {column.shape}"
+        raise UserError(f"{name} is {what}; give an array of numbers, a row a step")
+    return column
+
+
+def _flags(name: str, given: ArrayLike) -> NDArray[np.bool_]:
+    """Flags (N,), which may be numbers. Raises UserError for what is none."""
+    column = _column(name, given)
+    if column.ndim != 1 or not np.isfinite(column).all():
+        raise UserError(f"{name} is of shape {column.shape}, or not finite; give a flag for each row")
+    return column.astype(bool)
 
 
 def save_dataset(

@@ -111,8 +111,12 @@ class Run:
         return split_episodes(len(dataset.lengths), self.config.validation_fraction, self.config.seed_of_split)[1]
 
 
-def load_run(path: str | Path) -> Run:
-    """Read a run's folder. Raises UserError where it is no run, or has no world model yet."""
+def load_run(path: str | Path, task: str | None = None) -> Run:
+    """Read a run's folder.
+
+    `task` names its task, such as my_module:TASK, where that is neither registered here nor named so in the run's own
+    settings. Raises UserError where it is no run, has no world model yet, or is of another task.
+    """
     folder = given_path(path)
-    trained = pipeline.load_run(folder)
+    trained = pipeline.load_run(folder, task)
     return Run(folder, trained.config, trained.task, trained.world_model, trained)

@@ -5,6 +5,7 @@ from argparse import Namespace
 from combo_common.cli import Parser
 from combo_common.errors import UserError
 from combo_common.paths import given_path
+from envs.registry import get_task
 from latent_combo.runtime.run_folder import config_file
 from latent_combo.runtime.weights_name import require_new
 
@@ -16,11 +17,13 @@ def evaluate(arguments: list[str] | None = None) -> Namespace:
     parser.add_argument("--episodes", type=int, default=10, help="episodes for each agent (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="the first episode's seed (default: the run's own)")
     parser.add_argument("--video", type=given_path, help="write the first agent's episode of median return to this mp4")
+    _add_task(parser)
     given = parser.parse_args(arguments)
     if given.episodes < 1:
         raise UserError(f"--episodes is {given.episodes}; at least 1 is needed")
     _require_seed(given.seed)
     config_file(given.run)
+    _import_task(given.task)
     return given
 
 
@@ -31,9 +34,11 @@ def visualise(arguments: list[str] | None = None) -> Namespace:
     parser.add_argument("run", type=given_path, help="a run's folder")
     shown = "which held-out segments, and which episodes, are shown (default: %(default)s)"
     parser.add_argument("--seed", type=int, default=0, help=shown)
+    _add_task(parser)
     given = parser.parse_args(arguments)
     _require_seed(given.seed)
     config_file(given.run)
+    _import_task(given.task)
     return given
 
 
@@ -58,8 +63,10 @@ def export(arguments: list[str] | None = None) -> Namespace:
     parser.add_argument("--agent", type=int, default=0, help="whose policy, of a stack (default: %(default)s)")
     parser.add_argument("run", type=given_path, help="a run's folder")
     parser.add_argument("out", type=given_path, help="the file to write (.safetensors), which must not be there yet")
+    _add_task(parser)
     given = parser.parse_args(arguments)
     config_file(given.run)
+    _import_task(given.task)
     require_new(given.out)
     return given
 
@@ -69,6 +76,17 @@ def train(arguments: list[str]) -> None:
     from latent_combo.config.command_line import check  # here, since the other commands' options do without
 
     check(arguments)
+
+
+def _add_task(parser: Parser) -> None:
+    text = "my_module:TASK, the run's task where nothing else makes it known here (default: as the run names it)"
+    parser.add_argument("--task", help=text)
+
+
+def _import_task(named: str | None) -> None:
+    """Raise UserError where there is no task of a name; from then on it is known."""
+    if named is not None:
+        get_task(named)
 
 
 def _require_seed(seed: int | None) -> None:

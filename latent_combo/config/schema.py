@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from combo_common.paths import path_text
+from combo_common.suggest import did_you_mean, nearest
 from combo_common.validation import require_choices, require_not_negative, require_positive
 from data.locate import default_data_dir
 from envs.registry import whole_name
@@ -114,7 +115,8 @@ class Config:
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, path_text(value))
         if self.algorithm not in ALGORITHMS:  # which are open to more, and so no Literal
-            raise ValueError(f"algorithm is {self.algorithm!r}; it is one of {', '.join(ALGORITHMS)}")
+            meant = did_you_mean(nearest(self.algorithm, ALGORITHMS))
+            raise ValueError(f"algorithm is {self.algorithm!r}; it is one of {', '.join(ALGORITHMS)}{meant}")
         if (unfit := ALGORITHMS[self.algorithm].unfit_for(self.obs)) is not None:
             raise ValueError(f"algorithm is {self.algorithm}, but obs is {self.obs}: {unfit}")
         for name, needed in ALGORITHMS[self.algorithm].settings.items():

@@ -1,6 +1,6 @@
 """A finished or half-trained run, read back from its folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -8,12 +8,13 @@ from torch import nn
 
 from combo_common.commands import command
 from combo_common.errors import UserError
-from envs.registry import get_task
+from envs.registry import get_task, names_module, told_task, whole_name
 from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.config.saved import load_config
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.policy import Policy
+from latent_combo.evaluation.result import Result
 from latent_combo.pipeline.build import build_agent, build_world_model, choose_device, use
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
@@ -43,31 +44,68 @@ class Run:
         return Policy(self.world_model, self.agent.acting, self.agent.num_agents, seed, self.config.encode.sample)
 
 
-def load_run(folder: Path) -> Run:
-    """Read a run's config and last checkpoints. Raises UserError if it has none."""
+def load_run(folder: Path, named: str | None = None) -> Run:
+    """Read a run's config and last checkpoints.
+
+    `named` is the run's task as a user names it, my_module:TASK, where it was registered in another process alone, or
+    its module has moved; None: as the run's settings name it. Raises UserError if the folder has no world model, for a
+    task that is not known here, and for another task than the run's, by its name or by the sizes of its spaces.
+    """
     config = load_config(folder)
-    task = get_task(config.task)
+    task = _task(folder, config, named)
+    if named is not None:
+        config = replace(config, task=named)
     device = choose_device(config.device)
     use(config, device)
     world_model = build_world_model(config, task, device)
     if not (folder / WORLD_MODEL).exists():
         raise UserError(f"{folder} has no world model yet; go on with: {command('train', '--resume', folder)}")
-    model_step = _load(world_model, folder / WORLD_MODEL, "model", device)
+    model_step = _load(world_model, folder / WORLD_MODEL, "model", task, device)
     world_model.requires_grad_(False)
     agent, agent_step = None, 0
     if (folder / AGENT).exists():
         agent = build_agent(config, task, world_model.feature_dim, device)
-        agent_step = _load(agent, folder / AGENT, "agent", device)
+        agent_step = _load(agent, folder / AGENT, "agent", task, device)
     return Run(config, task, world_model, agent, model_step, agent_step)
 
 
-def _load(network: nn.Module, path: Path, part: str, device: torch.device) -> int:
+def _task(folder: Path, config: Config, named: str | None) -> Task:
+    """A run's task; a module is imported only as its settings or a user name it. Raises UserError for another task."""
+    if named is None:
+        return get_task(config.task) if names_module(config.task) else told_task(config.task, str(folder))
+    task = get_task(named)
+    own = _name_in_result(folder) if names_module(config.task) else config.task
+    if own not in (None, task.name) and config.task != named:
+        raise UserError(f"task is {task.name}, but the run {folder} is of {own}; name that task, or another run")
+    return task
+
+
+def _name_in_result(folder: Path) -> str | None:
+    """What a run's task calls itself; None where the run is not finished, or its result can't be read."""
+    try:
+        result = Result.read(folder)
+    except UserError:
+        return None
+    return None if result is None else whole_name(result.task)
+
+
+def _load(network: nn.Module, path: Path, part: str, task: Task, device: torch.device) -> int:
     """Put a checkpoint's weights into a network, and return the step that they are of."""
     state = checkpoint.load(path, device)
     try:
-        network.load_state_dict(state["fit"][part])
+        weights = state["fit"][part]
+        due = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        other = next((name for name in due if weights[name].shape != due[name]), None)
+        if other is not None and weights.keys() == due.keys():
+            raise UserError(
+                f"{path} is not of this version of the program, not of this run's config.yaml, or not of the task "
+                f"{task.name} as it is here, of {task.action_dim} actions and {task.state_dim} observed numbers: "
+                f"{other} is {tuple(weights[other].shape)}, not {tuple(due[other])}; mend them, or name the task that "
+                "it was trained on with --task"
+            )
+        network.load_state_dict(weights)
         return int(state["fit"]["step"])
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(
             f"{path} is not of this version of the program, or not of this run's config.yaml; train it anew"
         ) from error
