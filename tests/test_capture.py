@@ -14,8 +14,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from toy_models import segment_of_states
 
 from combo_common.errors import UserError
+from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.fit import AgentFit, SideBySide
+from latent_combo.agent.penalties.known import penalty_of
 from latent_combo.agent.settings import AgentConfig, AgentFitConfig
 from latent_combo.numerics.capture import CapturedStep
 from latent_combo.numerics.finite import NonFiniteError
@@ -78,6 +80,27 @@ STEPS: dict[str, Callable[[], Callable[[], object]]] = {
 def with_model_data(fit: AgentFit) -> AgentFit:
     fit.roll_out()
     return fit
+
+
+def fit_of(algorithm: str) -> AgentFit:
+    """A fit of an algorithm on states, with what it takes from the model's rewards."""
+    known = ALGORITHMS[algorithm]
+    own = {"num_sampled_actions": 10, **known.defaults, **known.settings}
+    config = dataclasses.replace(SMALL, **own)  # type: ignore[arg-type]
+    model = EnsembleWorldModel(EnsembleConfig(hidden=8), 5, 2, "none").requires_grad_(False)
+    schedule = AgentFitConfig(updates=100, rollout_batch_size=10)
+    return AgentFit(make_agent(config), model, small_dataset(), schedule, draws(), penalty=penalty_of(known))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_no_algorithm_reads_anything_of_the_device(algorithm: str) -> None:
+    fit, other = fit_of(algorithm), fit_of(algorithm)
+    if fit.buffer is not None:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            other.roll_out()
+        fit.roll_out()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fit.update()
 
 
 @pytest.mark.parametrize("name", STEPS)
