@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from toy_results import a_result
@@ -15,7 +16,7 @@ from latent_combo.evaluation.result import Result
 
 def a_job(out: Path, script: str = "", **given: object) -> Job:
     """A job whose program is a script of Python, to which the arguments of `train` are given."""
-    known = {"label": "hopper-mini", "algorithm": "cql", "seed": 0, **given}
+    known: dict[str, Any] = {"label": "hopper-mini", "algorithm": "cql", "seed": 0, **given}
     run = str(out / str(known["label"]) / str(known["algorithm"]) / f"seed{known['seed']}")
     return Job(
         **{
