@@ -60,9 +60,7 @@ def test_published_figures_are_the_papers() -> None:
     assert cells[3, "walker2d", "medium-expert", "combo"] == (103.3, 5.6, "normalised score", 6)
     assert cells[8, "sawyer-door-close", "", "cql-mbpo"] == (62.7, 24.8, "success rate in %", 6)
     assert cells[8, "ant-angle", "", "cql-mbpo"] == (809.2, 135.4, "return", 6)
-    means = {
-        of: np.mean([f.value for f in PUBLISHED if (f.table, f.algorithm) == (3, of)]) for of in ALGORITHMS.values()
-    }
+    means = {of: np.mean([f.value for f in PUBLISHED if (f.table, f.algorithm) == (3, of)]) for of in ("combo", "cql")}
     assert means["combo"] == pytest.approx(66.83, abs=0.01) and means["cql"] == pytest.approx(54.85, abs=0.01)
 
 
