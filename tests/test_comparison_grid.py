@@ -12,7 +12,7 @@ from test_cli import LIGHT, SLOW_TO_IMPORT, SLOWEST_TO_IMPORT, python
 from combo_common.errors import UserError
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.comparison import grid, options
-from latent_combo.comparison.options import Given
+from latent_combo.comparison.given import Given
 from latent_combo.comparison.tables import TABLES
 from latent_combo.config.command_line import parse
 

@@ -11,8 +11,8 @@ from data.formats.registry import file_suffixes
 from data.reference import DatasetReference, resolve
 from envs.registry import get_task
 from latent_combo.comparison.fingerprint import Fingerprint, data_fingerprint
+from latent_combo.comparison.given import Given
 from latent_combo.comparison.job import Job
-from latent_combo.comparison.options import Given
 from latent_combo.config.command_line import parse, require_dataset
 from latent_combo.config.schema import Config
 

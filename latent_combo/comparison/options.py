@@ -2,14 +2,13 @@
 
 import sys
 from argparse import ArgumentTypeError
-from dataclasses import dataclass
-from pathlib import Path
 
 from combo_common.cli import Parser
 from combo_common.errors import UserError
 from combo_common.paths import given_path
 from combo_common.suggest import did_you_mean, nearest
 from latent_combo.comparison.backends import BACKENDS
+from latent_combo.comparison.given import Given
 from latent_combo.comparison.tables import TABLES
 
 SEEDS = 3
@@ -18,24 +17,6 @@ DESCRIPTION = """Train every algorithm on every dataset with every seed, each ru
 tables and pictures into OUT. What is finished is left as it is, what was cut off goes on.
 
 All other options are settings of `train`, the same for every run, such as --obs, --preset or --agent.beta."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a command line asks for."""
-
-    out: Path
-    datasets: tuple[str, ...]
-    algorithms: tuple[str, ...]
-    seeds: tuple[int, ...]
-    settings: tuple[str, ...]
-    """Arguments of `train` for all runs."""
-    own: dict[str, tuple[str, ...]]
-    """Further ones, by algorithm."""
-    table: int | None
-    workers: int
-    backend: str
-    again: bool
 
 
 def read(arguments: list[str] | None = None) -> Given:
