@@ -224,6 +224,17 @@ def test_a_result_that_is_gone_is_no_finished_run(grid: Grid, monkeypatch: pytes
     assert "0 of 4 runs are finished" in (grid.out / "compare.md").read_text()
 
 
+def test_a_run_without_any_episode_is_no_score_of_0(grid: Grid) -> None:
+    path = grid.run("bc", 1) / "result.json"
+    said = json.loads(path.read_text())
+    said |= {"return_mean": None, "return_std": None, "normalised_score": None, "episodes": 0}
+    path.write_text(json.dumps(said))
+    with pytest.raises(SystemExit):
+        grid.compare()
+    page = (grid.out / "compare.md").read_text()
+    assert "3 of 4 runs are finished" in page and "no episode was played" in page
+
+
 def test_the_code_of_a_run_is_its_source_without_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = tmp_path / "envs" / "one.py"
     module.parent.mkdir()

@@ -154,6 +154,14 @@ def test_the_csv_has_a_line_for_each_run_with_every_episode(rows: list[Row]) -> 
     assert len(rest) == 6 and first.keys() == second.keys()
 
 
+def test_episodes_that_failed_are_told(rows: list[Row]) -> None:
+    result = dataclasses.replace(rows[0].result, failed=["agent 0, seed 3: an error"])  # type: ignore[type-var]
+    text = page([dataclasses.replace(rows[0], result=result)], summarise(rows[:1]))
+    assert "| finished; 1 episodes ended with an error |" in text
+    (line,) = csv.DictReader(io.StringIO(as_csv([dataclasses.replace(rows[0], result=result)])))
+    assert line["failed_episodes"] == "1"
+
+
 def test_json_and_files(rows: list[Row], tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(out, rows, summarise(rows, 2), 2)

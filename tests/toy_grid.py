@@ -1,4 +1,4 @@
-"""A comparison of toy runs, trained in this process: by the real `train`, but for its pictures."""
+"""A comparison of toy runs, trained in this process: by the real `train`, without any pictures."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ import toy_pendulum
 from combo_common.errors import UserError
 from latent_combo import compare
 from latent_combo import train as trainer
-from latent_combo.comparison import run_job
+from latent_combo.comparison import files, run_job
 from latent_combo.config.command_line import parse
 from latent_combo.evaluation.result_parts import WorldModelResult
 
@@ -56,6 +56,7 @@ def trained_here() -> Iterator[list[list[str]]]:
         mock.patch.object(trainer, "measure_model", lambda *_: WorldModelResult()),
         mock.patch.object(trainer, "show", lambda *_: {"left": "out"}),
         mock.patch.object(trainer, "write_pages", lambda *_: None),
+        mock.patch.object(files, "pictures", lambda *_: {}),
     ):
         yield InProcess.started
 

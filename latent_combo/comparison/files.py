@@ -49,6 +49,7 @@ def _line(row: Row) -> dict[str, Any]:
         **{name: getattr(job, name) for name in ("label", "dataset", "task", "split", "obs", "algorithm", "seed")},
         "status": row.outcome.status,
         **{name: None if result is None else getattr(result, name) for name in OF_RESULT},
+        "failed_episodes": None if result is None else len(result.failed),
         "returns": ";".join(agents),
         "error": row.outcome.error,
         "run": job.run,

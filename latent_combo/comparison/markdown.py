@@ -13,6 +13,7 @@ from latent_combo.evaluation.result import Result
 NONE = "-"
 PICTURES = ("compare-scores.png", "compare-curves.png", "compare-overall.png")
 """Beside the page: every run's score; interim scores; the statistics over all datasets."""
+OF_ALGORITHMS = ("algorithm", "runs", "mean [95%]", "median [95%]", "IQM [95%]", "return", "normalised", "success")
 NOTE = f"""A run's score is the mean over its episodes and agents; runs are the unit of every statistic. Intervals are
 {LEVEL:.0%} percentile intervals of the bootstrap ({RESAMPLES:,} draws of runs within each dataset). Of few runs they
 are too narrow, and of one run there is none. IQM is the mean of the middle half of the runs (Agarwal et al., 2021)."""
@@ -54,11 +55,10 @@ def _datasets(rows: Sequence[Row], summary: Summary, table: int | None) -> list[
         cells = [summary.cells[dataset, algorithm] for algorithm in summary.algorithms]
         known = [_published(own[0], algorithm, table) for algorithm in summary.algorithms]
         anything = anything or any(known)
-        heads = ("algorithm", "runs", "mean [95%]", "median [95%]", "IQM [95%]", "return", "normalised", "success")
-        lines = [(*_cell(cell), *_means([row for row in own if row.job.algorithm == cell.algorithm])) for cell in cells]
-        if any(known):
-            heads = (*heads, "published, of other data")
-            lines = [(*line, of) for line, of in zip(lines, known, strict=True)]
+        means = (_means([row for row in own if row.job.algorithm == algorithm]) for algorithm in summary.algorithms)
+        beside: list[tuple[str, ...]] = [(of,) if any(known) else () for of in known]
+        lines = [(*_cell(cell), *of, *more) for cell, of, more in zip(cells, means, beside, strict=True)]
+        heads = (*OF_ALGORITHMS, *(("published, of other data",) if any(known) else ()))
         parts += [f"### {dataset}", f"{_about(own, cells[0].measure, table)}\n\n{_table(heads, lines)}"]
     if anything:
         parts.append(f"Published: {SOURCE}. Its datasets are others than these: the columns do not compare algorithms.")
@@ -131,11 +131,17 @@ def _improvements(summary: Summary) -> list[str]:
 def _runs(rows: Sequence[Row]) -> str:
     """Every run; compare.csv has its episodes."""
     lines = (
-        (row.job.label, row.job.algorithm, row.job.seed, *_means([row]), row.outcome.status, f"`{row.job.run}`")
+        (row.job.label, row.job.algorithm, row.job.seed, *_means([row]), _became(row), f"`{row.job.run}`")
         for row in rows
     )
     heads = ("dataset", "algorithm", "seed", "return", "normalised", "success", "what became of it", "folder")
     return f"## Runs\n\n{_table(heads, lines)}\n\nEvery episode's return is in compare.csv."
+
+
+def _became(row: Row) -> str:
+    """What became of a run, and of its episodes."""
+    failed = 0 if row.result is None else len(row.result.failed)
+    return f"{row.outcome.status}; {failed} episodes ended with an error" if failed else row.outcome.status
 
 
 def estimated(of: Estimate, digits: int = 1) -> str:

@@ -1,6 +1,7 @@
 """The pictures of a comparison: every run as a point beside its interval, learning curves, and all datasets at once."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ from latent_combo.diagnostics.style import (
 )
 
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
-LINES = ("-", "--", ":")
+LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 """Once the colours are used up, curves are told apart by their lines."""
 ACROSS = 3
 """Panels side by side, at most."""
@@ -41,7 +42,7 @@ def pictures(rows: Sequence[Row], summary: Summary) -> dict[str, bytes]:
     return {scores: _scores(summary), curves: _curves(rows, summary), overall: _overall(summary)}
 
 
-def style(algorithm: str, algorithms: Sequence[str]) -> tuple[str, str]:
+def style(algorithm: str, algorithms: Sequence[str]) -> tuple[str, Literal["-", "--", ":"]]:
     """The colour and the line of an algorithm, the same in all pictures."""
     index = list(algorithms).index(algorithm)
     return COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]

@@ -1,20 +1,15 @@
 """Jobs as processes of this machine, a few at a time."""
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from combo_common.errors import StoppedError
+from data.simulate.workers import default_processes
 from latent_combo.comparison.job import Job, Outcome
 from latent_combo.comparison.run_job import AT_ONCE, POLL, SAVE, run_job
 from latent_combo.runtime.interrupt import Interrupt
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class ProcessScheduler:
@@ -22,7 +17,7 @@ class ProcessScheduler:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.threads = max(1, cores() // workers)
+        self.threads = max(1, default_processes() // workers)
 
     def run(self, jobs: Sequence[Job], done: Callable[[Job, Outcome], None]) -> None:
         """See `Scheduler.run`. A second Ctrl-C ends the processes without saving, and raises KeyboardInterrupt."""

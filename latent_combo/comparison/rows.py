@@ -48,6 +48,8 @@ def gather(jobs: Sequence[Job], outcomes: Mapping[Job, Outcome]) -> list[Row]:
                 result, made_of = Result.read(job.folder), read_fingerprint(job.folder)
                 if result is None:
                     outcome = Outcome("failed", f"there is no result in {job.run}")
+                elif result.return_mean is None:
+                    outcome = Outcome("failed", result.unplayed())
             except UserError as error:
                 outcome = Outcome("failed", str(error))
             first, run = data.setdefault(job.label, (made_of, job.run)) if made_of else (None, "")

@@ -32,7 +32,7 @@ def median_of_datasets(scores: Sequence[Array]) -> Array:
 
 def median_of_runs(scores: Sequence[Array]) -> Array:
     """The median over all runs of all datasets."""
-    return np.median(np.concatenate(scores, -1), axis=-1)  # type: ignore[no-any-return]
+    return np.median(np.concatenate(scores, -1), axis=-1)
 
 
 def interquartile_mean(scores: Sequence[Array]) -> Array:
