@@ -97,6 +97,9 @@ def test_statistics_are_of_runs_that_have_a_score(rows: list[Row]) -> None:
     better = summary.improvements["combo", "cql"]  # never on the replay; 1/2 and 1 on the expert's
     assert better["value"] == pytest.approx((0.0 + 0.75) / 2) and better["datasets"] == 2
     assert summary.improvements["cql", "combo"]["value"] == pytest.approx(1 - 0.375)
+    low, high = summarise(rows[2:]).improvements["combo", "cql"]["interval"]  # on the expert's data alone
+    assert (low, high) == (0.5, 1.0)
+    assert summarise(rows[2:]).improvements["cql", "combo"]["interval"] == (0.0, 0.5)
     assert summarise(rows) == summary  # intervals, too
 
 
