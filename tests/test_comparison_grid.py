@@ -83,6 +83,7 @@ WRONG: list[tuple[list[str], str]] = [
     ([*HOPPER, "--algorithms", "cql", "--set", "cql:dataset=x"], "--dataset is of one run"),
     ([*HOPPER, "--algorithms", "cql", "--resume", "x"], "--resume is of one run: a comparison goes on by"),
     ([*HOPPER, "--algorithms", "cql", "--world-model", "x"], "--world-model is of one run: each run of a comparison"),
+    ([*HOPPER, "--algorithms", "combo,lompo"], "algorithm is lompo.*obs"),
     ([*HOPPER, "--algorithms", "cql", "stray"], "there is no setting stray"),
 ]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 from toy_grid import record, run_compare, trained_here
 
 from combo_common.errors import UserError
@@ -197,6 +198,7 @@ def test_runs_that_fail_are_rows_and_the_rest_goes_on(trained: Grid, tmp_path: P
     diverged, run = table[NAME, "cql"], out / NAME / "cql" / "seed0"
     assert "critic update, step 1: the loss is nan" in diverged["error"] and diverged["return_mean"] == ""
     assert diverged["command"].endswith(f"--resume {run}")
+    assert {"batch.reward", "noise.actor"} <= load_file(run / "bad_batch.safetensors").keys()
     assert "--dataset=" in table[f"damaged-{NAME}", "bc"]["command"]  # which did not begin
     page = (out / "compare.md").read_text()
     assert "1 of 4 runs are finished" in page and diverged["error"].replace("|", "\\|") in page
