@@ -12,6 +12,7 @@ from combo_common.commands import SCRIPT
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest_by_last_word
 from combo_common.versions import named
+from latent_combo.comparison import options as compare
 from latent_combo.config import options
 
 
@@ -33,6 +34,7 @@ COMMANDS = {
     "evaluate": Command("latent_combo.evaluate", "score a trained policy again", options.evaluate),
     "visualise": Command("latent_combo.visualise", "draw what a run's model and policy do", options.visualise),
     "report": Command("latent_combo.report", "put a run on one HTML page", options.report),
+    "compare": Command("latent_combo.compare", "train algorithms on datasets with several seeds", compare.check),
     "export": Command("latent_combo.export", "write a run's world model as one file", options.export),
     "doctor": Command("envs.doctor", "check that this machine can draw"),
     "data collect": Command("data.collect", "collect a dataset with a learner or a script"),

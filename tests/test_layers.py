@@ -23,6 +23,7 @@ ORDER = (
     "latent_combo.config",
     "latent_combo.pipeline",
     "latent_combo.api",
+    "latent_combo.comparison",
     "latent_combo",
 )
 """Packages and rooms from the ground up: each imports from those before it only. The last are the commands."""

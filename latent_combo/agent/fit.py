@@ -136,8 +136,9 @@ class AgentFit:
         except NonFiniteError as error:
             self.generator.set_state(self._unchecked[error.step])
             batch, noise, _ = self.draw(error.step < self.config.warm_up)
-            parts = {"batch": batch, "noise": noise}
-            error.batch = {f"{name}.{key}": value for name, part in parts.items() for key, value in vars(part).items()}
+            given = {f"batch.{name}": value for name, value in vars(batch).items()}
+            given |= {f"noise.{name}": value for name, value in vars(noise).items()}
+            error.batch = {name: value for name, value in given.items() if value is not None}
             raise
         self._unchecked.clear()
 

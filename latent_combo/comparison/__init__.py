@@ -1,0 +1,1 @@
+"""Comparisons: datasets x algorithms x seeds, each a run of its own, then statistics, tables and pictures."""
