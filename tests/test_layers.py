@@ -31,7 +31,10 @@ ALLOWED = {
     "latent_combo.numerics": ("combo_common",),
     "latent_combo.runtime": ("combo_common", "latent_combo.numerics"),
     "latent_combo.world_model": ("combo_common", "latent_combo.numerics"),
-    "latent_combo.agent": ("combo_common", "latent_combo.numerics", "latent_combo.world_model.base"),
+    "latent_combo.agent": (
+        *("combo_common", "latent_combo.numerics"),
+        *("latent_combo.world_model.base", "latent_combo.world_model.gaussian"),
+    ),
     "latent_combo.diagnostics.panels": (
         *("combo_common", "latent_combo.runtime", "latent_combo.world_model", "latent_combo.agent"),
         "latent_combo.diagnostics.style",
