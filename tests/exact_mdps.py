@@ -4,6 +4,7 @@ All is numpy, float64. In shapes S counts states and A actions, and a pair (s, a
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,27 +153,27 @@ class Combo:
     """False: the minimiser of eq. 2, whose target at a pair is the empirical one by the share f d / d_f of its rows.
     True: B = f B_empirical + (1 - f) B_model at every pair, as the paper analyses it."""
 
-    @property
+    @cached_property
     def rho(self) -> Array:
         """rho(s, a)."""
         return self.model.occupancy(self.policy)
 
-    @property
+    @cached_property
     def d_f(self) -> Array:
         """d_f(s, a)."""
         return self.f * self.data.d + (1.0 - self.f) * self.rho
 
-    @property
+    @cached_property
     def penalty(self) -> Array:
         """(rho - d) / d_f."""
         return ratio(self.rho - self.data.d, self.d_f)
 
-    @property
+    @cached_property
     def share(self) -> Array:
         """Of the empirical backup at each pair."""
         return np.full(self.policy.shape, self.f) if self.paper_operator else ratio(self.f * self.data.d, self.d_f)
 
-    @property
+    @cached_property
     def interpolant(self) -> MDP:
         """The f-interpolant MDP M_f, whose Bellman operator the target is."""
         return self.data.empirical.mixed(self.model, self.share)
@@ -182,12 +183,12 @@ class Combo:
         of_f = self.interpolant
         return of_f.summed(self.policy, of_f.reward - beta * self.penalty)
 
-    @property
+    @cached_property
     def nu(self) -> float:
         """nu(rho, f) of eq. 5."""
         return float((self.rho * self.penalty).sum())
 
-    @property
+    @cached_property
     def nu_visited(self) -> float:
         """The same under the pairs that the policy visits in the f-interpolant MDP, not in the model."""
         return float((self.interpolant.occupancy(self.policy) * self.penalty).sum())

@@ -243,7 +243,8 @@ def cql_and_combo(gamma: float) -> Iterator[tuple[float, float, float, float]]:
 def test_prop_4_2_is_an_equality_where_the_penalty_is_applied_once(gamma: float) -> None:
     """Claim: Delta_COMBO >= Delta_CQL if E_rho[pi / pi_beta] - E_{d_M(s) pi}[pi / pi_beta] <= 0 (*), for f = 1.
 
-    The proof's Q_hat is Q^pi - beta g, one penalty. The difference of these is -beta times the left side of (*): COMBO is above where (*) holds, and below where it does not. Both happen here.
+    The proof's Q_hat is Q^pi - beta g, one penalty. The difference of these is -beta times the left side of (*): COMBO
+    is above where (*) holds, and below where it does not. Both happen here.
     """
     found = np.array([(star, once) for star, once, _, _ in cql_and_combo(gamma)])
     np.testing.assert_allclose(found[:, 1], -found[:, 0], atol=EXACT)

@@ -69,7 +69,7 @@ def alpha(mdp: MDP, combo: Combo) -> float:
 
 
 def test_lemma_a2_as_printed_is_of_first_order_only() -> None:
-    """Claim (f = 1, rewards known): |J(M_1, pi) - J(M, pi)| <= gamma / (1 - gamma) |E_{d^pi}[(P - P_1) Q^pi]|, both of M.
+    """Claim (f = 1, rewards known): |J(M_1, pi) - J(M, pi)| <= gamma / (1 - gamma) |E_{d^pi}[(P - P_1) Q^pi]|, of M.
 
     Of an exact difference either the distribution or the values are those of M_1. With both of M it is a first-order
     expansion, and it is violated in about half of 300 MDPs with 60 transitions; with d^pi of M_1 it is an equality.
@@ -137,8 +137,8 @@ def test_prop_4_3_with_errors_the_bound_holds_and_says_little(size: int, beta: f
 def test_prop_4_3_a_larger_beta_does_not_make_the_third_term_larger() -> None:
     """Remark 3 lets beta grow until beta C / (1 - gamma) outweighs the errors. But pi_out depends on beta: from
     J_hat(pi_out) >= J_hat(pi_beta), beta C / (1 - gamma) <= J_f(pi_out) - J_f(pi_beta), which no beta raises above
-    max J_f - J_f(pi_beta), so that a constant C > 0 ends at some beta. Measured over policies that `improved` ends with: from
-    beta 0.5 to 50, C falls by more than beta rises, so that the term falls."""
+    max J_f - J_f(pi_beta), so that a constant C > 0 ends at some beta. Measured over what `improved`
+    ends with: from beta 0.5 to 50, C falls by more than beta rises, so that the term falls."""
     third: dict[float, list[float]] = {0.5: [], 5.0: [], 50.0: []}
     for mdp, data, model in problems(size=None, error=0.0):
         for beta, found in third.items():
