@@ -139,7 +139,8 @@ def outcomes(algorithm: str, agent: ConservativeActorCritic, model: WorldModel) 
     for seed in range(agent.num_agents):
 
         def policy(place: mdp.Array, seed: int = seed) -> mdp.Array:
-            return agent.acting(stacked(place)).mode[seed, :, 0].double().numpy()
+            mode: Tensor = agent.acting(stacked(place)).mode
+            return np.asarray(mode[seed, :, 0].double())
 
         place, reach = mdp.STARTS, 0.0
         for _ in range(mdp.HORIZON):
