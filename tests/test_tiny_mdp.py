@@ -71,8 +71,8 @@ def test_the_command_trains_what_is_registered_with_its_penalty(
 ) -> None:
     monkeypatch.setattr(training, "MODEL_STEPS", 3)
     lowered: list[float] = []
-    lower = toy_algorithm.Disagreement.__call__
-    monkeypatch.setattr(toy_algorithm.Disagreement, "__call__", lambda *given: lowered.append(1.0) or lower(*given))
+    lower = toy_algorithm.Disagreement.of_step
+    monkeypatch.setattr(toy_algorithm.Disagreement, "of_step", lambda *given: lowered.append(1.0) or lower(*given))
     with toy_algorithm.registered():
         arguments = ["--algorithms", "filtered-mbpo", "bc", "--seeds", "2", "--updates", "2", "--out", str(tmp_path)]
         monkeypatch.setattr("sys.argv", ["tiny_mdp", *arguments])
