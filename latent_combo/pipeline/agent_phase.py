@@ -13,6 +13,7 @@ from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.measures import regularisers, update_flops, validation_metrics
 from latent_combo.agent.penalties.known import penalty_of
 from latent_combo.agent.replay import EncodedDataset
+from latent_combo.config.schema import Config
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.interim import InterimScores, evaluation_steps
 from latent_combo.evaluation.policy import Policy
@@ -52,9 +53,7 @@ def fit_agent(
     """
     config, device, seed = session.config.agent_fit, session.device, session.config.seed
     agent = build_agent(session.config, session.task, model.feature_dim, device)
-    penalty = penalty_of(ALGORITHMS[session.config.algorithm])
-    draws, graphs = generator(seed, device, "agent"), session.config.cuda_graphs
-    fit = AgentFit(agent, model, dataset, config, draws, graphs, penalty=penalty)
+    fit = begin(session.config, agent, model, dataset, device)
     evaluations = InterimScores()
     if saved := session.restore(PHASE, fit):
         evaluations = InterimScores.read(result_now(saved)["evaluations"])
@@ -87,6 +86,14 @@ def fit_agent(
     trained = Trained(agent, meter, evaluations, regularisers(fit))
     fit.close()
     return trained
+
+
+def begin(
+    config: Config, agent: ConservativeActorCritic, model: WorldModel, dataset: EncodedDataset, device: torch.device
+) -> AgentFit:
+    """The fit of a run's agents from its first update, with all that its algorithm has besides settings."""
+    penalty, draws = penalty_of(ALGORITHMS[config.algorithm]), generator(config.seed, device, "agent")
+    return AgentFit(agent, model, dataset, config.agent_fit, draws, config.cuda_graphs, penalty=penalty)
 
 
 def policy_of(session: Session, model: WorldModel, agent: ConservativeActorCritic) -> Policy:
