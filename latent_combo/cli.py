@@ -31,6 +31,7 @@ class Command:
 
 COMMANDS = {
     "train": Command("latent_combo.train", "train a policy offline on a dataset, and score it", options.train),
+    "select": Command("latent_combo.select", "train candidates as one stack, and choose offline", options.select),
     "evaluate": Command("latent_combo.evaluate", "score a trained policy again", options.evaluate),
     "visualise": Command("latent_combo.visualise", "draw what a run's model and policy do", options.visualise),
     "report": Command("latent_combo.report", "put a run on one HTML page", options.report),

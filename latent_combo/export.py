@@ -32,7 +32,7 @@ def export(run: Path, out: Path, task: str | None = None) -> str:
     return f"{out}: {count:,} numbers, {size:.1f} MB; use it with: {command('train', '--world-model', out)}"
 
 
-def export_agent(run: Path, out: Path, agent: int, task: str | None = None) -> str:
+def export_agent(run: Path, out: Path, agent: int | None, task: str | None = None) -> str:
     """Write the file of one agent's policy, and say in a line how it is read; `task` as `load_run` has it.
 
     Raises UserError for a run without agents, for one that is not there, and for a file that is there already.

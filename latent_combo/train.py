@@ -13,7 +13,7 @@ from latent_combo.config.command_line import parse, require_dataset, settings_fi
 from latent_combo.config.schema import Config
 from latent_combo.diagnostics.model import ModelViews
 from latent_combo.evaluation.result import Result, finished
-from latent_combo.pipeline.agent_phase import evaluator_of, fit_agent, policy_of
+from latent_combo.pipeline.agent_phase import evaluator_of, fit_agent, policy_of, selected_of
 from latent_combo.pipeline.encode_phase import encode
 from latent_combo.pipeline.measure import (
     agent_callbacks,
@@ -61,14 +61,17 @@ def train(config: Config, resume: bool = False) -> Result:
             # Conservative agents on these and on rollouts of the model (algorithm 1)
             callbacks = agent_callbacks(session, model, dataset)
             trained = fit_agent(session, model, dataset, validation, evaluator, callbacks)
+            # All of them, or the one that the paper's offline rule chooses, in the environment
+            agent, selected = selected_of(session, trained)
             with session.timer.section("score"):
-                score = evaluator.final(policy_of(session, model, trained.agent), record=config.views.episodes)
+                policy = policy_of(session, model, agent, selected or 0)
+                score = evaluator.final(policy, record=config.views.episodes)
             # What it came to, written before the last views, so that none of them can cost a score
             returns = dataset_returns(data, split.train, config)
-            result = summarise(session, returns, predictions, score, trained, meter)
+            result = summarise(session, returns, predictions, score, trained, meter, selected)
             result.write(session.out)
             log_result(session.log, config, result)
-            diagnostics = show(session, shown, model, trained.agent, dataset, score)
+            diagnostics = show(session, shown, model, agent, dataset, score)
             result = result.with_diagnostics(diagnostics, seconds_of(session))
             result.write(session.out)
             write_pages(session)

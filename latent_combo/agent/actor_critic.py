@@ -120,6 +120,19 @@ class ConservativeActorCritic(nn.Module):
             weights = own[name].unflatten(0, (-1, self.num_agents))
             weights[:, index] = parameter.unflatten(0, (-1, 1))[:, 0]
 
+    @torch.no_grad()
+    def alone(self, index: int, config: AgentConfig) -> "ConservativeActorCritic":
+        """One agent of the stack as a stack of one, with the weights that it has, for use; its optimisers are fresh.
+
+        `config` are the settings of that agent.
+        """
+        device = self.critic_weights.device
+        single = ConservativeActorCritic([config], self.actor.first.weight.shape[1], self.action_dim, device)
+        own, other = self.state_dict(), single.state_dict()
+        for name, tensor in other.items():  # of each network, one after another, S agents
+            tensor.copy_(own[name].unflatten(0, (-1, self.num_agents))[:, index])
+        return single
+
     def scale_values(self, mean: float, std: float) -> None:
         """Let values start at `mean`, and count in units of `std`; for networks without any updates."""
         for critic in (self.critic, self.target):

@@ -86,12 +86,13 @@ class PolicySettings:
         return json.dumps({"format": FORMAT, **asdict(self)})
 
 
-def export_policy(run: "Run", path: str | Path, agent: int = 0) -> Path:
-    """Write one agent's policy as a file, which `load_policy` reads. Returns its path.
+def export_policy(run: "Run", path: str | Path, agent: int | None = None) -> Path:
+    """Write one agent's policy, or the `selected` one's, as a file, which `load_policy` reads. Returns its path.
 
     Raises UserError where the file is there already or can't be written, and for an agent that is not there.
     """
     config, out = run.config, given_path(path)
+    agent = run.selected if agent is None else agent
     parts = FILTERS[config.obs]
     known = run.world_model.state_dict().items()
     weights = {f"{MODEL}{name}": tensor for name, tensor in known if _filters(name, parts)}

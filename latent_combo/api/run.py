@@ -66,19 +66,30 @@ class Run:
         indices = self.task.vector_indices(self.config.observation_spec.vectors)
         return SeenVectors(self.task.state_names, indices) if indices else None
 
-    def policy(self, agent: int = 0, seed: int | None = None) -> NumpyPolicy:
-        """The policy of one agent of the stack, for environments.
+    @property
+    def selected(self) -> int:
+        """The agent that the offline rule chose at the run's end (`select`), or else the first, 0."""
+        result = self.result if self.config.select else None
+        return 0 if result is None or result.selected is None else result.selected
+
+    def policy(self, agent: int | None = None, seed: int | None = None) -> NumpyPolicy:
+        """The policy of one agent of the stack, for environments; None: of the `selected` one.
 
         `seed` is of the latents' noise (None: the run's own, as evaluation has it). Raises UserError for a run without
         agents, and for an agent that is not there.
         """
+        agent = self.selected if agent is None else agent
         actor, of = self.actor(agent), self.config.seed if seed is None else seed
         single = Policy(self.world_model, actor, 1, of, self.config.encode.sample, first_agent=agent)
         return NumpyPolicy(single, self.observation_shape, self.vectors)
 
-    def actor(self, agent: int = 0) -> Actor:
-        """The network of one agent's policy, on features (1, B, F). Raises UserError for one that is not there."""
+    def actor(self, agent: int | None = None) -> Actor:
+        """The network of one agent's policy, on features (1, B, F); None: of the `selected` one.
+
+        Raises UserError for one that is not there.
+        """
         stack = self.agents
+        agent = self.selected if agent is None else agent
         if not 0 <= agent < stack.num_agents:
             raise UserError(f"agent is {agent}, but {self.folder} has agents 0 to {stack.num_agents - 1}")
         weights = {name: tensor[agent : agent + 1] for name, tensor in stack.acting.state_dict().items()}
@@ -87,8 +98,8 @@ class Run:
         actor.load_state_dict(weights, assign=True)
         return actor.requires_grad_(False)
 
-    def action(self, feature: Tensor, agent: int = 0) -> Tensor:
-        """The agent's most likely actions (N, A) in features (N, F)."""
+    def action(self, feature: Tensor, agent: int | None = None) -> Tensor:
+        """The most likely actions (N, A) of an agent, or of the `selected` one, in features (N, F)."""
         mode: Tensor = self.actor(agent)(feature[None]).mode[0]
         return mode
 

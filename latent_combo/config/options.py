@@ -60,7 +60,7 @@ def export(arguments: list[str] | None = None) -> Namespace:
     )
     parser = Parser("latent_combo.export", text)
     parser.add_argument("--policy", action="store_true", help="write a policy instead of the world model")
-    parser.add_argument("--agent", type=int, default=0, help="whose policy, of a stack (default: %(default)s)")
+    parser.add_argument("--agent", type=int, help="whose policy, of a stack (default: the selected one, or 0)")
     parser.add_argument("run", type=given_path, help="a run's folder")
     parser.add_argument("out", type=given_path, help="the file to write (.safetensors), which must not be there yet")
     _add_task(parser)
@@ -76,6 +76,22 @@ def train(arguments: list[str]) -> None:
     from latent_combo.config.command_line import check  # here, since the other commands' options do without
 
     check(arguments)
+
+
+def select(arguments: list[str]) -> list[str]:
+    """The command line of `latent_combo.train` that one of `latent_combo.select` stands for, checked as that is.
+
+    Answers --help.
+    """
+    from latent_combo.config.candidates import HELP, with_candidates  # here, as for `train`
+    from latent_combo.config.command_line import check
+
+    if {"-h", "--help"} & set(arguments):
+        print(HELP)
+        raise SystemExit
+    whole = with_candidates(arguments)
+    check(whole)
+    return whole
 
 
 def _add_task(parser: Parser) -> None:

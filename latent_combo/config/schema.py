@@ -45,6 +45,9 @@ class Config:
     preset: str = "quickstart"
     """Sizes and schedules: quickstart (minutes on two cores), small (an hour), gpu (the paper's sizes for images, in
     minutes on a GPU) or paper (the paper's sizes and settings, for a GPU)."""
+    select: bool = False
+    """Of a stack whose agents differ in their settings, let the paper's offline rule choose one: the lowest regulariser
+    at the end of training (section 3, B.2). The final score is of that agent alone; no score has any part in it."""
     seed: int = 0
     """It decides the initial weights, all random draws, and which episodes are held out."""
     out: str = "runs/latest"
@@ -133,12 +136,24 @@ class Config:
             raise ValueError("obs is state, which sees all vectors; leave vectors out, or set obs to pixels")
         if self.obs == "state" and self.world_model is None:
             self._require_transitions()
+        if self.select:
+            self._require_candidates()
         require_positive(self, "log_every", "save_every")
         require_not_negative(self, "seed", *(["split_seed"] if self.split_seed is not None else []))
         if not self.out:
             raise ValueError("out is empty; name the folder of the run")
         if not 0.0 < self.validation_fraction < 1.0:
             raise ValueError(f"validation_fraction is {self.validation_fraction}; it is a share between 0 and 1")
+
+    def _require_candidates(self) -> None:
+        """Raise ValueError where there is nothing to select from, or nothing to select by."""
+        if self.agent.num_agents < 2:
+            raise ValueError("select is true, but there is one agent; give a setting as a list, such as agent.beta")
+        betas = self.agent.beta if isinstance(self.agent.beta, list) else [self.agent.beta]
+        if min(betas) <= 0.0:
+            raise ValueError(
+                "select is true, but an agent has agent.beta 0, and so no regulariser to be chosen by; set beta above 0"
+            )
 
     def _require_transitions(self) -> None:
         """Raise ValueError where a batch of the ensemble's fit has no transition for each of its networks."""

@@ -28,7 +28,7 @@ class Evaluator:
     def __init__(
         self, task: Task, observation_spec: ObservationSpec, num_agents: int, config: ScoreConfig, room: int = 0
     ) -> None:
-        """Play with `num_agents` agents; environments are made at once for `room` episodes each, or for more later."""
+        """Environments are made at once for `room` episodes of each of `num_agents` agents, or for more later."""
         self.task, self.observation_spec, self.num_agents, self.config, self.room = (
             task,
             observation_spec,
@@ -53,14 +53,17 @@ class Evaluator:
         return self.play(policy, self.config.seed, self.config.episodes, record)
 
     def play(self, policy: Policy, seed: int, episodes: int, record: int = 0) -> Score:
-        """Play the episodes `seed`, `seed` + 1, ... with each agent; the first `record` of the first agent's are kept.
+        """Play the episodes `seed`, `seed` + 1, ... with each of the policy's agents.
+
+        The first `record` of the first agent's are kept.
 
         Every agent meets the same starts. An environment that raises, or returns what is no observation or reward,
         costs that episode alone: it does not count, a line says which it was, and the others go on.
         """
-        count, recorder = self.num_agents * episodes, _Recorder(min(record, episodes))
+        agents = policy.num_agents
+        count, recorder = agents * episodes, _Recorder(min(record, episodes))
         if not count:
-            nothing = np.zeros((self.num_agents, 0))
+            nothing = np.zeros((agents, 0))
             return Score(nothing, None, None, nothing)
         failures: dict[int, Failure] = {}
         try:
@@ -68,14 +71,14 @@ class Evaluator:
             observation, vector, physics, failed = copies.reset([seed + i % episodes for i in range(count)])
         except Exception as error:  # where no environment can be made, too, the policy is kept
             reason = described(error)
-            failures = {i: Failure(i // episodes, seed + i % episodes, 0, reason) for i in range(count)}
+            failures = {i: Failure(policy.agents[i // episodes], seed + i % episodes, 0, reason) for i in range(count)}
             self._report(failures, count)
-            unplayed = np.full((self.num_agents, episodes), np.nan)
+            unplayed = np.full((agents, episodes), np.nan)
             return Score(unplayed, None, None, unplayed, None, tuple(failures.values()))
 
         def note_failures(step: int, wrong: NDArray[np.object_], counts: NDArray[np.bool_]) -> None:
             for i in np.flatnonzero((wrong != "") & counts).tolist():
-                failures[i] = Failure(i // episodes, seed + i % episodes, step, str(wrong[i]))
+                failures[i] = Failure(policy.agents[i // episodes], seed + i % episodes, step, str(wrong[i]))
 
         states, taken, lengths = [physics[:episodes]], list[NDArray[np.float32]](), np.zeros(episodes, np.int64)
         policy.reset(episodes, seed)
@@ -84,9 +87,7 @@ class Evaluator:
         note_failures(0, failed, alive)
         alive &= failed == ""
         for step in range(self.task.horizon):
-            seen, beside = (
-                torch.from_numpy(part).unflatten(0, (self.num_agents, episodes)) for part in (observation, vector)
-            )
+            seen, beside = (torch.from_numpy(part).unflatten(0, (agents, episodes)) for part in (observation, vector))
             actions = policy.act(seen, beside if beside.shape[-1] else None).flatten(0, 1).numpy()
             try:
                 stepped, moved, reward, terminated, truncated, physics, failed = copies.step(actions)
@@ -108,7 +109,7 @@ class Evaluator:
             if not alive.any():
                 break
         returns[list(failures)] = np.nan
-        by_agent = returns.reshape(self.num_agents, episodes)
+        by_agent = returns.reshape(agents, episodes)
         told, ended = np.stack(states, 1), np.flatnonzero(np.isfinite(by_agent[0]))
         median = worst = None
         if len(ended):

@@ -68,6 +68,12 @@ class Result:
     random_normalised_score: float | None = RANDOM
     expert_normalised_score: float | None = EXPERT
     agents: list[AgentResult]
+    selected: int | None = None
+    """The agent that the offline rule chose before anything was scored, and that the scores above are of; None: they
+    are of all."""
+    rank_correlation: float | None = None
+    """Spearman's correlation of the rule with the agents' last interim scores, which the rule did not see: 1 where the
+    lowest regulariser has the highest score. None without a choice, and without such scores."""
     evaluations: InterimScores = field(default_factory=InterimScores)
     world_model: WorldModelResult = field(default_factory=WorldModelResult)
     diagnostics: dict[str, Any] = field(default_factory=dict)
@@ -91,6 +97,8 @@ class Result:
         agents: Sequence[AgentResult],
         dataset: DatasetReturns,
         *,
+        selected: int | None = None,
+        rank_correlation: float | None = None,
         evaluations: InterimScores,
         world_model: WorldModelResult,
         rates: dict[str, float | None],
@@ -119,6 +127,8 @@ class Result:
             random_normalised_score=RANDOM if task.has_references else None,
             expert_normalised_score=EXPERT if task.has_references else None,
             agents=list(agents),
+            selected=selected,
+            rank_correlation=rank_correlation,
             evaluations=evaluations,
             world_model=world_model,
             rates=rates,
@@ -193,6 +203,7 @@ class Result:
             if self.episodes
             else "return      none",
             *([f"episodes    {self.unplayed()}"] if self.unplayed() else []),
+            *self._selection(),
             f"dataset     {self.dataset_return_mean:.1f}{most}{self._references()}",
             *self._shares(),
             *([] if self.vd4rl_score is None else [f"V-D4RL      {self.vd4rl_score:.1f} (return / 10)"]),
@@ -200,6 +211,14 @@ class Result:
             f"time        {', '.join(f'{name} {s:.0f} s' for name, s in self.seconds.items())}",
         ]
         return "\n".join(lines)
+
+    def _selection(self) -> list[str]:
+        """Which agent the offline rule took, and how the rule agrees with scores that it did not see."""
+        if self.selected is None:
+            return []
+        values = ", ".join(figure(agent.regulariser) for agent in self.agents)
+        agrees = "" if self.rank_correlation is None else f"; rank correlation with scores {self.rank_correlation:.2f}"
+        return [f"selected    agent {self.agents[self.selected].label}, by the regularisers {values}{agrees}"]
 
     def _references(self) -> str:
         """The returns of a random policy and of the expert, where somebody measured them."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
+from combo_common.errors import UserError
 from combo_common.seeding import generator
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.algorithms import ALGORITHMS
@@ -13,6 +14,7 @@ from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.measures import regularisers, update_flops, validation_metrics
 from latent_combo.agent.penalties.known import penalty_of
 from latent_combo.agent.replay import EncodedDataset
+from latent_combo.agent.selection import choose
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.interim import InterimScores, evaluation_steps
@@ -96,9 +98,23 @@ def begin(
     return AgentFit(agent, model, dataset, config.agent_fit, draws, config.cuda_graphs, penalty=penalty)
 
 
-def policy_of(session: Session, model: WorldModel, agent: ConservativeActorCritic) -> Policy:
-    """The agents' policies, as they are at the moment and go on to be trained."""
-    return Policy(model, agent.acting, agent.num_agents, session.config.seed, session.config.encode.sample)
+def policy_of(session: Session, model: WorldModel, agent: ConservativeActorCritic, first: int = 0) -> Policy:
+    """The agents' policies, as they are at the moment and go on to be trained; numbered from `first` on."""
+    return Policy(model, agent.acting, agent.num_agents, session.config.seed, session.config.encode.sample, first)
+
+
+def selected_of(session: Session, trained: Trained) -> tuple[ConservativeActorCritic, int | None]:
+    """What is scored: the agent that the offline rule chooses, alone, and its number; or all agents, and None.
+
+    Raises UserError where a regulariser is not finite.
+    """
+    if not session.config.select:
+        return trained.agent, None
+    try:
+        chosen = choose(trained.regularisers)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return trained.agent.alone(chosen, session.config.agent.members()[chosen]), chosen
 
 
 def evaluator_of(session: Session) -> Evaluator:

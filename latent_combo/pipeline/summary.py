@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from data.dataset import TrajectoryDataset
 from latent_combo.agent.replay import weighted_return
+from latent_combo.agent.selection import rank_correlation
 from latent_combo.config.saved import flat_settings
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.result import Result
@@ -33,17 +34,24 @@ def summarise(
     score: Score,
     trained: Trained,
     model_meter: Meter | None,
+    selected: int | None = None,
 ) -> Result:
     """A run's result but for what the last views find.
 
+    The score is of all agents, or of the one that was `selected`; the others then have none.
     `model_meter` is the speed of the first phase, None for a world model that was fitted elsewhere.
     """
     config, evaluations, agent_meter = session.config, trained.evaluations, trained.meter
+    returns = list(score.returns)
+    if selected is not None:
+        returns = [np.empty(0)] * config.agent.num_agents
+        returns[selected] = score.returns[0]
+    last = evaluations.returns[-1] if evaluations.returns else [None] * len(returns)
     agents = zip(
-        score.returns,
+        returns,
         config.agent.labels(),
         config.agent.differences(),
-        evaluations.coefficient_of_variation(config.agent_fit.updates, len(score.returns)),
+        evaluations.coefficient_of_variation(config.agent_fit.updates, len(returns)),
         trained.regularisers,
         strict=True,
     )
@@ -53,6 +61,8 @@ def summarise(
         score,
         [AgentResult.of(session.task, *agent) for agent in agents],
         dataset,
+        selected=selected,
+        rank_correlation=None if selected is None else rank_correlation(trained.regularisers, last),
         evaluations=evaluations,
         world_model=world_model,
         rates={
