@@ -20,7 +20,7 @@ from latent_combo.train import train
 
 QUIET = ("--views.every", "0", "--views.clips", "1", "--agent_fit.evaluations", "1", "--score.episodes", "1")
 OF_STATES = [name for name, algorithm in ALGORITHMS.items() if algorithm.obs in ("state", None)]
-OF_PIXELS = ["lompo", "mobile", "brac-v", "bear", "td3-bc"]
+OF_PIXELS = ["lompo", "mobile", "dreamer", "brac-v", "bear", "td3-bc"]
 OWN_METRICS = {
     "bear": {"behaviour_mmd", "multiplier", "behaviour_log_prob"},
     "brac-p": {"behaviour_kl", "behaviour_log_prob"},

@@ -19,6 +19,7 @@ from latent_combo.agent.conservative import (
 )
 from latent_combo.agent.extraction import Extraction
 from latent_combo.agent.extractions.known import EXTRACTIONS
+from latent_combo.agent.imagination import Imagination
 from latent_combo.agent.networks import Actor, TwinCritic
 from latent_combo.agent.settings import AgentConfig, Backup, one, real_rows
 from latent_combo.agent.stack import AgentSettings, penalised_rows
@@ -53,6 +54,7 @@ class ConservativeActorCritic(nn.Module):
     anchor: Tensor | None
     behaviour: Actor | None
     log_multiplier: Tensor | None
+    imagination: Imagination | None
     """See `extraction.ActorCritic`."""
 
     def __init__(self, configs: list[AgentConfig], feature_dim: int, action_dim: int, device: torch.device) -> None:
@@ -77,7 +79,7 @@ class ConservativeActorCritic(nn.Module):
             self.averaged.requires_grad_(False)
             self.averaged_weights = in_one_vector(self.averaged)
         self.log_alpha = nn.Parameter(torch.full((self.num_agents,), config.initial_alpha, device=device).log())
-        self.behaviour = self.log_multiplier = None
+        self.behaviour = self.log_multiplier = self.imagination = None
         if self.extraction.clones_behaviour:
             self.behaviour = Actor(self.num_agents, config.actor_network, feature_dim, action_dim).to(device)
         if self.extraction.has_multiplier:
@@ -275,7 +277,8 @@ class ConservativeActorCritic(nn.Module):
         extraction = extraction or self.extraction
         # The policy changes last in an update: what the critics and eq. 3 need of it is computed once.
         policy = self.actor(batch.feature) if extraction.follows_values else None
-        critic_loss, metrics = self.critic_loss(batch, noise, report, policy, extraction)
+        of_critics = extraction.critic_batch(self, batch)
+        critic_loss, metrics = self.critic_loss(of_critics, noise, report, policy, extraction)
         self._descend("critic", critic_loss, self.critic_optimiser, share)
         if self.behaviour is not None:
             metrics |= self.clone_behaviour(self.behaviour, batch, share)

@@ -130,6 +130,12 @@ ALGORITHMS: dict[str, Algorithm] = {
             penalty="mobile",
         ),
         Algorithm(
+            "dreamer",
+            "Offline DreamerV2 (Lu et al., 2022, Challenges and Opportunities in Offline RL from Visual Observations)",
+            {"extraction": "dreamer", "rollout_actions": "policy", **NO_ENTROPY},
+            defaults={"penalty_weight": 10.0},
+        ),
+        Algorithm(
             "bear",
             "Stabilizing Off-Policy Q-Learning via Bootstrapping Error Reduction (Kumar et al., 2019)",
             {"extraction": "bear", **MODEL_FREE, **NO_ENTROPY},

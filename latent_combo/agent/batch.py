@@ -3,7 +3,7 @@
 Symbols (docs/symbols.md): S, B, N, F, A.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -45,6 +45,11 @@ class Batch:
     """(S, B, A): what the behaviour did in the next state; None where nothing asks for it."""
     has_next_action: Tensor | None = None
     """(S, B) float32, 1 where there is such an action: its episode goes on, and the row is the dataset's."""
+
+    def with_targets(self, target: Tensor, rows: Tensor) -> "Batch":
+        """The same with targets (S, B) of its own in some rows, (S, B) of 1 and 0: rewards that nothing follows."""
+        reward = torch.where(rows > 0.0, target, self.reward)
+        return replace(self, reward=reward, discount=self.discount * (1.0 - rows))
 
     @classmethod
     def of(cls, transitions: Transitions, real: Tensor) -> "Batch":

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.conservative import weighted_mean
+from latent_combo.agent.imagination import Imagination
 from latent_combo.agent.networks import Actor, TwinCritic
 from latent_combo.agent.settings import FOLLOWS_VALUES, AgentConfig
 from latent_combo.agent.stack import AgentSettings
@@ -33,6 +34,9 @@ class ActorCritic(Protocol):
     """(S,): logarithm of the temperature."""
     behaviour: Actor | None
     """The dataset's policy, cloned by its likelihood; None where the extraction does not ask for it."""
+    target: TwinCritic
+    imagination: Imagination | None
+    """The world model to follow the policy in; None where the extraction does not ask for it."""
     log_multiplier: Tensor | None
     """(S,): logarithm of the Lagrange multiplier of the extraction's constraint; None where it has none."""
     anchor: Tensor | None
@@ -55,6 +59,8 @@ class Extraction(ABC):
     """Whether it has a constraint, held by a Lagrange multiplier that grows with the metric `excess` of its loss."""
     needs_next_action: ClassVar[bool] = False
     """Whether batches are to have the dataset's next actions."""
+    imagines: ClassVar[bool] = False
+    """Whether it follows the policy in the world model, `ActorCritic.imagination`."""
 
     @property
     def tempered(self) -> bool:
@@ -69,6 +75,10 @@ class Extraction(ABC):
 
         `policy` is that of the batch's states, if it is known.
         """
+
+    def critic_batch(self, agent: ActorCritic, batch: Batch) -> Batch:
+        """What the critics are trained on, given what the batch holds: by default the same."""
+        return batch
 
     def target_penalty(self, agent: ActorCritic, batch: Batch, policy: TanhGaussian, action: Tensor) -> Tensor | None:
         """What is taken from the values (S, B) that the critics' targets continue from, for next actions (S, B, A).

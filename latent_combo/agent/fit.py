@@ -9,6 +9,7 @@ from torch import Tensor
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.extraction import IMITATION
+from latent_combo.agent.imagination import Imagination
 from latent_combo.agent.penalty import Penalty
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer, mixed_batch, real_share
 from latent_combo.agent.rollout import rollout
@@ -41,6 +42,9 @@ class AgentFit:
         self.agent, self.model, self.dataset, self.config, self.generator = agent, model, dataset, config, generator
         if agent.config.scale_values:
             agent.scale_values(*dataset.value_scale())
+        if agent.extraction.imagines:
+            weight, gamma = agent.settings.penalty_weight, agent.config.gamma
+            agent.imagination = Imagination(model, generator, config.rollout_length, gamma, weight)
         self.step = 0
         self.rollout_metrics: dict[str, Tensor] = {}
         device = generator.device

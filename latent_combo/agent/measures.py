@@ -1,5 +1,7 @@
 """What is measured of agents without any environment."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -77,8 +79,13 @@ def update_flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> flo
     batch = mixed_batch(dataset, None, real, draws, next_actions=agent.extraction.needs_next_action)
     noise = Noise.draw(agent.num_agents, agent.config, agent.action_dim, draws)
 
+    if (imagination := agent.imagination) is not None:  # whose random numbers are those of the fit
+        agent.imagination = replace(imagination, generator=draws)
+
     def work() -> None:
         torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)
         torch.autograd.grad(agent.extraction.loss(agent, batch, noise)[0], agent.actor_parameters)
 
-    return float(count_flops(work))
+    operations = float(count_flops(work))
+    agent.imagination = imagination
+    return operations

@@ -18,11 +18,12 @@ FOLLOWS_VALUES = {
     "bear": True,
     "deterministic": True,
     "rebrac": True,
+    "dreamer": True,
 }
 """Extractions by name, and whether the policy climbs the critics' values (eq. 3); `register` adds those of others."""
 ANCHORED = {"value", "deterministic", "rebrac"}
 """Extractions whose loss has an anchor."""
-TEMPERED = {"value"}
+TEMPERED = {"value", "dreamer"}
 """Extractions whose loss has an entropy, and so a temperature; `register` adds those of others."""
 
 Numbers = float | list[float]
@@ -122,8 +123,8 @@ class AgentConfig:
     extraction: str = "value"
     """How the policy is trained, by algorithm: "value" (eq. 3), "imitation" (likelihood of the dataset's actions; the
     critics only evaluate it), "brac-p" and "brac-v" (eq. 3 less a divergence from the cloned behaviour), "bear" (within
-    its support), "deterministic" (the mode climbs the critics, with an anchor) or "rebrac" (the same, and the anchor in
-    the targets)."""
+    its support), "deterministic" (the mode climbs the critics, with an anchor) "rebrac" (the same, and the anchor in
+    the targets) or "dreamer" (lambda-returns, through the model)."""
     policy_average: float = 0.0
     """Decay of the moving average of the policy's weights that acts in the environment: 0.998 averages some 500
     updates, 0 acts by the last weights. Not in the paper."""
@@ -137,10 +138,13 @@ class AgentConfig:
     (docs/notes/pixels.md). Imitation always has the mode."""
     penalty_weight: Numbers = 1.0
     """lambda, weight of what an algorithm takes from the model's rewards, for its uncertainty: of the largest standard
-    deviation (mopo), of the members' disagreement in likelihood (lompo) or in the critics' target (mobile)."""
+    deviation (mopo), or of the members' disagreement in likelihood (lompo), in the critics' target (mobile) or in the
+    next latent's mean (dreamer)."""
     behaviour_weight: Numbers = 1.0
     """Weight of the distance from the behaviour: alpha of the divergence of brac-p and brac-v, beta_2 of rebrac's
     targets."""
+    trace_decay: float = 0.95
+    """lambda of the lambda-returns of dreamer."""
     morel: MorelConfig = field(default_factory=MorelConfig)
     bear: BearConfig = field(default_factory=BearConfig)
     trajectory_temperature: float | None = None
@@ -163,7 +167,7 @@ class AgentConfig:
             raise ValueError('entropy_in_target is of samples; it needs backup "sample"')
         require_positive(self, "num_sampled_actions", "batch", "num_agents", "target_steps", "initial_alpha")
         require_not_negative(self, "softmax_draws")
-        require_share(self, "gamma", "tau", "episode_start_fraction")
+        require_share(self, "gamma", "tau", "episode_start_fraction", "trace_decay")
         if not 0.0 <= self.policy_average < 1.0:
             raise ValueError(f"policy_average is {self.policy_average}; it is at least 0 and less than 1")
         if self.trajectory_temperature is not None and not self.trajectory_temperature > 0.0:
