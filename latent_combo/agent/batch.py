@@ -3,7 +3,7 @@
 Symbols (docs/symbols.md): S, B, N, F, A.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -30,7 +30,7 @@ class Batch:
     """Transitions for each agent of a stack; those of the dataset come first."""
 
     feature: Tensor
-    """(S, B, F)."""
+    """(S, B, F); before it is encoded, what is seen (S, B, ...)."""
     action: Tensor
     """(S, B, A)."""
     reward: Tensor
@@ -50,6 +50,10 @@ class Batch:
     def of(cls, transitions: Transitions, real: Tensor) -> "Batch":
         """Transitions (S, B) and which of them are the dataset's, `real` (S, B)."""
         return cls(*transitions, real)
+
+    def fixed(self) -> "Batch":
+        """The same with features that no gradient goes through."""
+        return replace(self, feature=self.feature.detach(), next_feature=self.next_feature.detach())
 
 
 class NoiseSizes(Protocol):
