@@ -1,4 +1,7 @@
-"""`python -m latent_combo.train`: dataset -> world model -> latents -> policy -> score."""
+"""`python -m latent_combo.train`: dataset -> world model -> latents -> policy -> score.
+
+An algorithm without a world model goes from stacked frames to the policy.
+"""
 
 import sys
 from contextlib import closing
@@ -9,11 +12,14 @@ import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.memory import keep_freed_memory
+from latent_combo.agent.frames import FrameStack
 from latent_combo.config.command_line import parse, require_dataset, settings_files
 from latent_combo.config.schema import Config
 from latent_combo.diagnostics.model import ModelViews
 from latent_combo.evaluation.result import Result, finished
+from latent_combo.evaluation.result_parts import WorldModelResult
 from latent_combo.pipeline.agent_phase import evaluator_of, fit_agent, policy_of, selected_of
+from latent_combo.pipeline.build import build_frame_stack
 from latent_combo.pipeline.encode_phase import encode
 from latent_combo.pipeline.measure import (
     agent_callbacks,
@@ -29,6 +35,7 @@ from latent_combo.pipeline.same_data import keep_fingerprint
 from latent_combo.pipeline.session import Session
 from latent_combo.pipeline.summary import dataset_returns, log_result, seconds_of, summarise
 from latent_combo.runtime.interrupt import Interrupt
+from latent_combo.world_model.base import WorldModel
 
 
 def train(config: Config, resume: bool = False) -> Result:
@@ -48,15 +55,19 @@ def train(config: Config, resume: bool = False) -> Result:
         ):
             keep_fingerprint(session.out, config, data)
             shown = context_of(session, data, split)
-            # A world model of the dataset (eq. 27), or one that is fitted already
-            views = ModelViews(shown)
-            if pretrained is None:
-                steps = config.world_model_fit.steps
-                model, meter = fit_world_model(session, data, split, model_callbacks(session, views))
+            model: WorldModel | FrameStack
+            if config.has_world_model:
+                # A world model of the dataset (eq. 27), or one that is fitted already
+                views = ModelViews(shown)
+                if pretrained is None:
+                    steps = config.world_model_fit.steps
+                    model, meter = fit_world_model(session, data, split, model_callbacks(session, views))
+                else:
+                    model, steps, meter = pretrained[0], keep_pretrained(session, *pretrained), None
+                predictions = measure_model(session, views, model, steps, data, split)
             else:
-                model, steps, meter = pretrained[0], keep_pretrained(session, *pretrained), None
-            predictions = measure_model(session, views, model, steps, data, split)
-            # The dataset in its latents
+                model, predictions, meter = build_frame_stack(config, session.task), WorldModelResult(), None
+            # The dataset in its latents, or as stacked frames
             dataset, validation = encode(session, model, data, split)
             # Conservative agents on these and on rollouts of the model (algorithm 1)
             callbacks = agent_callbacks(session, model, dataset)

@@ -14,6 +14,7 @@ from combo_common.seeding import generator
 from data.dataset import TrajectoryDataset
 from data.load import load
 from data.split import split_episodes
+from latent_combo.agent.offline import OfflineDataset
 from latent_combo.config import options
 from latent_combo.config.saved import unreadable
 from latent_combo.diagnostics.agent import MEDIAN, WORST, AgentViews, show_films
@@ -24,6 +25,8 @@ from latent_combo.diagnostics.style import EXACT
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.score import Score
 from latent_combo.latents.encode import encode_dataset
+from latent_combo.latents.frames import frames_of, stack_frames
+from latent_combo.pipeline.build import choose_device
 from latent_combo.pipeline.load_run import Run, load_run
 from latent_combo.pipeline.same_data import require_same_data
 from latent_combo.runtime.media import MediaWriter
@@ -67,20 +70,24 @@ def _dataset(run: Run) -> TrajectoryDataset | None:
 
 
 def _views(run: Run, data: TrajectoryDataset, gallery: MediaWriter, seed: int) -> None:
-    config, model = run.config, run.world_model
-    device = next(model.parameters()).device
+    config, device = run.config, choose_device(run.config.device)
     split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)
     context = DiagnosticsContext.choose(
         run.task, data, split, gallery, config.views, config.encode, config.seed + seed, device
     )
-    ModelViews(context).after(model, run.model_step)
+    if config.has_world_model:
+        ModelViews(context).after(run.world_model, run.model_step)
     if run.agent is None:
         return
     score = _play(run, seed)
-    once = dataclasses.replace(config.encode, num_encodings=1)
-    draws = generator(seed, device, "latents")
-    encoded = encode_dataset(model, data, evenly_chosen(context.train, PROBE_EPISODES), once, config.agent, draws)
-    views = AgentViews(context, model, run.agent, config.observation_spec, simulate=config.score.episodes > 0)
+    shown = evenly_chosen(context.train, PROBE_EPISODES)
+    if config.has_world_model:
+        once = dataclasses.replace(config.encode, num_encodings=1)
+        draws = generator(seed, device, "latents")
+        encoded: OfflineDataset = encode_dataset(run.world_model, data, shown, once, config.agent, draws)
+    else:
+        encoded = stack_frames(frames_of(data, device), data, shown, config.agent, held_out=True)
+    views = AgentViews(context, run.filter, run.agent, config.observation_spec, simulate=config.score.episodes > 0)
     views.after(encoded, config.agent_fit.rollout_length, score.recorded, run.agent_step)
     if seed or not all((gallery.run / CLIPS / f"{name}.mp4").exists() for name in (MEDIAN, WORST)):
         show_films(gallery, run.task, config.look, score, run.agent_step)

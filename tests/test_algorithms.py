@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -112,11 +113,18 @@ def test_a_run_hands_rollouts_the_penalty_of_its_algorithm(
 def test_what_an_algorithm_sets_is_typed_and_possible() -> None:
     for name, algorithm in ALGORITHMS.items():
         assert algorithm.name == name and algorithm.paper
-        config = AgentConfig(**{**algorithm.defaults, **algorithm.settings})  # type: ignore[arg-type]
-        for setting, value in {**algorithm.defaults, **algorithm.settings}.items():
+        sets = {**algorithm.defaults, **algorithm.settings}
+        own = {
+            setting: value for setting, value in sets.items() if "." not in setting
+        }  # those of groups are tried below
+        config = AgentConfig(**own)  # type: ignore[arg-type]
+        for setting, value in own.items():
             assert type(getattr(config, setting)) is type(value), setting
         assert EXTRACTIONS[config.extraction].follows_values == FOLLOWS_VALUES[config.extraction]
         assert algorithm.extraction is None and algorithm.penalty in (None, *PENALTIES)  # by their words
+        made = parse(["--obs", algorithm.obs or "pixels", "--algorithm", name])[0].agent
+        for setting, value in sets.items():
+            assert attrgetter(setting)(made) == value, setting
     assert EXTRACTIONS.keys() == FOLLOWS_VALUES.keys()
     assert dataclasses.replace(SMALL, **dict(ALGORITHMS["combo"].settings)) == SMALL  # type: ignore[arg-type]
 
@@ -133,6 +141,8 @@ def test_an_algorithm_that_is_wrong_is_refused(filtered: Algorithm) -> None:
         register(Algorithm("filtered-mbpo", "nobody's"))
     with pytest.raises(ValueError, match="there is an extraction filtered already; give yours another name"):
         register(Algorithm("mine", "nobody's", extraction=FilteredImitation()))
+    with pytest.raises(ValueError, match="algorithm mine has no world model; give it obs pixels and no penalty"):
+        Algorithm("mine", "nobody's", has_world_model=False)
     assert "mine" not in ALGORITHMS
     with pytest.raises(TypeError):
         ALGORITHMS["combo"].settings["beta"] = 0.0  # type: ignore[index]

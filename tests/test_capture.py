@@ -92,8 +92,9 @@ def fit_of(algorithm: str) -> AgentFit:
     return AgentFit(make_agent(config), model, small_dataset(), schedule, draws(), penalty=penalty_of(known))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [name for name, known in ALGORITHMS.items() if known.has_world_model])
 def test_no_algorithm_reads_anything_of_the_device(algorithm: str) -> None:
+    """Those that see frames: tests/test_pixel_agent.py."""
     fit, other = fit_of(algorithm), fit_of(algorithm)
     if fit.buffer is not None:
         with FakeTensorMode(allow_non_fake_inputs=True):

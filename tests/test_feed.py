@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from data.dataset import TrajectoryDataset
-from latent_combo.latents.feed import SegmentFeed, _take
+from latent_combo.latents.feed import SegmentFeed
 from latent_combo.latents.segments import SegmentSampler
+from latent_combo.numerics.images import _gathered, take_rows
 from latent_combo.numerics.layers import activate
-from latent_combo.world_model.augment import _gathered, random_shift
+from latent_combo.world_model.augment import random_shift
 
 
 def decoded(rows: int = 40) -> TrajectoryDataset:
@@ -75,7 +76,7 @@ def test_shifts_by_one_gather_are_those_by_slices() -> None:
 def test_rows_are_taken_whole(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     column = torch.randint(2, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     rows = torch.tensor([3, 3, 8, 0])
-    assert torch.equal(_take(column, rows), column[rows])
+    assert torch.equal(take_rows(column, rows), column[rows])
 
 
 def test_bias_and_relu_are_torchs_own_with_nan_as_nan() -> None:

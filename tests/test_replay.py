@@ -7,17 +7,10 @@ import torch
 from small_agents import SMALL, A, F, dataset, draws
 from torch import Tensor
 
-from latent_combo.agent import replay
+from latent_combo.agent import offline
 from latent_combo.agent.batch import Transitions
-from latent_combo.agent.replay import (
-    EncodedDataset,
-    ModelBuffer,
-    NStepReturn,
-    mixed_batch,
-    real_share,
-    trajectory_weights,
-    weighted_return,
-)
+from latent_combo.agent.offline import NStepReturn, trajectory_weights, weighted_return
+from latent_combo.agent.replay import EncodedDataset, ModelBuffer, mixed_batch, real_share
 
 CPU = torch.device("cpu")
 
@@ -149,7 +142,7 @@ def test_rows_are_drawn_alike_or_by_the_returns_of_their_episodes(temperature: f
 def test_the_return_of_what_is_drawn_is_that_of_the_rows_drawn(
     temperature: float | None, from_first: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "FIRST_ROWS", 3)  # of episodes of 2, 7 and 4 transitions
+    monkeypatch.setattr(offline, "FIRST_ROWS", 3)  # of episodes of 2, 7 and 4 transitions
     data, episode = three_episodes(temperature, from_first)
     config = dataclasses.replace(SMALL, trajectory_temperature=temperature, episode_start_fraction=from_first)
     share = data.cumulative_weight.diff(prepend=torch.zeros(1, dtype=torch.float64)) / data.cumulative_weight[-1]

@@ -1,6 +1,7 @@
 """What the views measure, against what can be computed by hand; and that what they draw is to be seen."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from latent_combo.diagnostics.panels.horizon import draw_horizon
 from latent_combo.diagnostics.panels.latents import draw_latent_kl, latent_kl
 from latent_combo.diagnostics.panels.probes import draw_probes, probe, probed_figures, real_vs_imagined_accuracy
 from latent_combo.diagnostics.style import DREAMING, OBSERVING, fit
-from latent_combo.world_model.base import ModelStep
+from latent_combo.world_model.base import ModelStep, Segment
 from latent_combo.world_model.gaussian import Gaussian, kl_divergence, kl_per_dimension
 from latent_combo.world_model.open_loop import MEASURES, open_loop
 
@@ -186,13 +187,18 @@ def test_the_agent_acts_in_its_dream() -> None:
     assert seen.action.shape == (4, 3, 2)
 
 
+def states_of(segment: Segment) -> Callable[[Tensor], Tensor]:
+    """What a filter that sees all believes at rows of the segments."""
+    return lambda rows: segment.observation[:, rows]
+
+
 def test_expected_and_achieved_return_belong_to_the_same_state_and_action() -> None:
     agent = agents(num_agents=2)
     agent.config = dataclasses.replace(SMALL, gamma=0.5)
     data = drifting(batch=2, length=40)
     push = torch.tensor([0.5, -0.25])
     agent.actor = Scripted(push)
-    outcome = achieved(agent, Drift(), data.observation, data, steps=8, context=3, generator=draws())
+    outcome = achieved(agent, Drift(), states_of(data), data, steps=8, context=3, generator=draws())
     returns = discounted_returns(data.reward, 0.5)
     rows = [0, 10, 20, 30]  # a fiftieth of the future lies beyond 6 steps, so 34 is the first row too late
     assert outcome.discounted_return == pytest.approx(returns[:, rows].flatten().numpy(), abs=1e-5)
@@ -211,7 +217,7 @@ def test_states_after_an_end_are_not_compared() -> None:
     terminal = torch.zeros(2, 40, dtype=torch.bool)
     terminal[0, 10] = True
     ended = dataclasses.replace(data, terminal=terminal)
-    outcome = achieved(agent, Drift(), data.observation, ended, steps=8, context=3, generator=draws())
+    outcome = achieved(agent, Drift(), states_of(data), ended, steps=8, context=3, generator=draws())
     assert len(outcome.value) == 1 + 4  # row 10 is the end itself
     assert len(outcome.true_return) == 1 + 4
 
@@ -222,7 +228,7 @@ def test_the_worst_episodes_are_told_apart() -> None:
     reward = data.reward.clone()
     reward[3] = -1e6  # whatever its value is, it is above that
     failed = dataclasses.replace(data, reward=reward)
-    outcome = achieved(agent, Drift(), data.observation, failed, steps=8, context=3, generator=draws())
+    outcome = achieved(agent, Drift(), states_of(data), failed, steps=8, context=3, generator=draws())
     assert outcome.of_worst.tolist() == [False] * 12 + [True] * 4 + [False] * 4  # one of five, its four rows
     found = outcome.figures()
     assert found["q_below_return_in_worst"] == 0.0 and found["q_minus_return_in_worst"] > 1e5
@@ -238,7 +244,7 @@ def test_an_episode_that_the_task_ended_has_no_future_beyond() -> None:
     terminal = torch.zeros(2, 40, dtype=torch.bool)
     terminal[0, 39] = True
     ended = dataclasses.replace(data, terminal=terminal)
-    outcome = achieved(agent, Drift(), data.observation, ended, steps=8, context=3, generator=draws())
+    outcome = achieved(agent, Drift(), states_of(data), ended, steps=8, context=3, generator=draws())
     returns = discounted_returns(data.reward, 0.99)[0, [0, 10, 20, 30]]
     assert outcome.discounted_return == pytest.approx(returns.numpy(), rel=1e-5)
 

@@ -101,7 +101,7 @@ def train(config: Config, rows: Rows, model: WorldModel) -> ConservativeActorCri
         features(model, rows.place.flatten())[None], rows.action.reshape(-1, 1), rows.reward.flatten(),
         torch.zeros(rows.place.numel()), first.flatten(), config.agent,
     )  # fmt: skip
-    agent = build_agent(config, TASK, model.feature_dim, CPU)
+    agent = build_agent(config, TASK, model, CPU)
     for _ in begin(config, agent, model, dataset, CPU):
         pass
     return agent

@@ -67,21 +67,21 @@ class ConservativeActorCritic(nn.Module):
         self.extraction = EXTRACTIONS[config.extraction]
         self.anchor = self.settings.anchor if any(own.anchor for own in configs) else None
         self.target_entropy = -float(action_dim) if config.target_entropy is None else config.target_entropy
-        self.actor = Actor(self.num_agents, config.actor_network, feature_dim, action_dim).to(device)
-        self.critic = TwinCritic(self.num_agents, config.network, feature_dim, action_dim).to(device)
-        self.target = TwinCritic(self.num_agents, config.network, feature_dim, action_dim).to(device)
+        self.actor = self.make_actor(feature_dim).to(device)
+        self.critic = self.make_critic(feature_dim).to(device)
+        self.target = self.make_critic(feature_dim).to(device)
         self.target.load_state_dict(self.critic.state_dict())  # one public re-implementation starts them apart
         self.target.requires_grad_(False)
         self.averaged: Actor | None = None
         if config.policy_average:
-            self.averaged = Actor(self.num_agents, config.actor_network, feature_dim, action_dim).to(device)
+            self.averaged = self.make_actor(feature_dim).to(device)
             self.averaged.load_state_dict(self.actor.state_dict())
             self.averaged.requires_grad_(False)
             self.averaged_weights = in_one_vector(self.averaged)
         self.log_alpha = nn.Parameter(torch.full((self.num_agents,), config.initial_alpha, device=device).log())
         self.behaviour = self.log_multiplier = self.imagination = None
         if self.extraction.clones_behaviour:
-            self.behaviour = Actor(self.num_agents, config.actor_network, feature_dim, action_dim).to(device)
+            self.behaviour = self.make_actor(feature_dim).to(device)
         if self.extraction.has_multiplier:
             self.log_multiplier = nn.Parameter(torch.zeros(self.num_agents, device=device))
         self.actor_weights, self.critic_weights, self.target_weights = (
@@ -114,6 +114,25 @@ class ConservativeActorCritic(nn.Module):
         if self.log_multiplier is not None:
             self.optimisers["multiplier"] = StackedAdam([self.log_multiplier], settings.critic_learning_rate)
 
+    def make_actor(self, feature_dim: int) -> Actor:
+        """A stack of policies with fresh weights, on features."""
+        return Actor(self.num_agents, self.config.actor_network, feature_dim, self.action_dim)
+
+    def make_critic(self, feature_dim: int) -> TwinCritic:
+        """A stack of critics with fresh weights, on features."""
+        return TwinCritic(self.num_agents, self.config.network, feature_dim, self.action_dim)
+
+    def encode(self, seen: Tensor) -> Tensor:
+        """What a batch is of, and what the filter believes, to the features (S, B, F) of critics and policy.
+
+        Over a world model they are these features already.
+        """
+        return seen
+
+    def encoded(self, batch: Batch) -> Batch:
+        """A batch of what is seen, as features; those of the states that targets continue from take no gradient."""
+        return batch
+
     @torch.no_grad()
     def begin_as(self, index: int, alone: "ConservativeActorCritic") -> None:
         """Give one agent of the stack the weights of another stack, of one agent; before any update."""
@@ -128,12 +147,16 @@ class ConservativeActorCritic(nn.Module):
 
         `config` are the settings of that agent.
         """
-        device = self.critic_weights.device
-        single = ConservativeActorCritic([config], self.actor.first.weight.shape[1], self.action_dim, device)
+        single = self.one_of(config)
         own, other = self.state_dict(), single.state_dict()
         for name, tensor in other.items():  # of each network, one after another, S agents
             tensor.copy_(own[name].unflatten(0, (-1, self.num_agents))[:, index])
         return single
+
+    def one_of(self, config: AgentConfig) -> "ConservativeActorCritic":
+        """A stack of one agent over the same features, with fresh weights."""
+        device = self.critic_weights.device
+        return ConservativeActorCritic([config], self.actor.first.weight.shape[1], self.action_dim, device)
 
     def scale_values(self, mean: float, std: float) -> None:
         """Let values start at `mean`, and count in units of `std`; for networks without any updates."""
@@ -275,14 +298,16 @@ class ConservativeActorCritic(nn.Module):
         assert next(self.critic.parameters()).data_ptr() == self.critic_weights.data_ptr(), "the networks were moved"
         self.finite.begin()
         extraction = extraction or self.extraction
+        batch = self.encoded(batch)
+        fixed = batch.fixed()  # an encoder follows the critics alone
         # The policy changes last in an update: what the critics and eq. 3 need of it is computed once.
-        policy = self.actor(batch.feature) if extraction.follows_values else None
+        policy = self.actor(fixed.feature) if extraction.follows_values else None
         of_critics = extraction.critic_batch(self, batch)
         critic_loss, metrics = self.critic_loss(of_critics, noise, report, policy, extraction)
-        self._descend("critic", critic_loss, self.critic_optimiser, share)
+        self._descend("critic", critic_loss, share, *self.critic_optimisers)
         if self.behaviour is not None:
-            metrics |= self.clone_behaviour(self.behaviour, batch, share)
-        metrics |= self.improve_policy(extraction, batch, noise, share, policy)
+            metrics |= self.clone_behaviour(self.behaviour, fixed, share)
+        metrics |= self.improve_policy(extraction, fixed, noise, share, policy)
         self._follow_slowly()
         return metrics
 
@@ -296,7 +321,7 @@ class ConservativeActorCritic(nn.Module):
     ) -> dict[str, Tensor]:
         """One step of the policy, of its constraint's multiplier, and of the temperature towards the target entropy."""
         loss, metrics = extraction.loss(self, batch, noise, policy)
-        self._descend("actor", loss, self.actor_optimiser, share)
+        self._descend("actor", loss, share, self.actor_optimiser)
         if extraction.has_multiplier and self.log_multiplier is not None:
             gradient = -self.log_multiplier.detach().exp() * metrics["excess"]
             self.optimisers["multiplier"].step((gradient,), skip=self.finite.bad)
@@ -312,7 +337,7 @@ class ConservativeActorCritic(nn.Module):
     def clone_behaviour(self, behaviour: Actor, batch: Batch, share: Tensor | None = None) -> dict[str, Tensor]:
         """One step of the cloned behaviour, by the likelihood of the dataset's actions."""
         likelihood = weighted_mean(behaviour(batch.feature).log_prob(batch.action), batch.real)  # (S,)
-        self._descend("behaviour", -likelihood.sum(), self.optimisers["behaviour"], share)
+        self._descend("behaviour", -likelihood.sum(), share, self.optimisers["behaviour"])
         return {"behaviour_log_prob": likelihood.detach()}
 
     @torch.no_grad()
@@ -323,22 +348,38 @@ class ConservativeActorCritic(nn.Module):
         if self.averaged is not None:
             # a plain mean at first, or the initial weights would stay in it for long
             taken = (1.0 / self.finite.steps.clamp(min=1)).clamp(min=1.0 - self.config.policy_average)
-            self.averaged_weights.lerp_(self.actor_weights, (1.0 - self.finite.bad) * taken)
+            for average, weights in self.averages:
+                average.lerp_(weights, (1.0 - self.finite.bad) * taken)
 
-    def _descend(self, name: str, loss: Tensor, optimiser: StackedAdam, share: Tensor | None) -> None:
-        gradients = torch.autograd.grad(loss, optimiser.parameters)
+    def _descend(self, name: str, loss: Tensor, share: Tensor | None, *optimisers: StackedAdam) -> None:
+        gradients = torch.autograd.grad(loss, [own for optimiser in optimisers for own in optimiser.parameters])
         self.finite.see(name, loss, gradients)
-        optimiser.step(gradients, share, skip=self.finite.bad)
+        following = iter(gradients)
+        for optimiser in optimisers:
+            optimiser.step([next(following) for _ in optimiser.parameters], share, skip=self.finite.bad)
+
+    @property
+    def critic_optimisers(self) -> tuple[StackedAdam, ...]:
+        """Those of all that the critics' loss trains, in the order of the names that `finite` has of it."""
+        return (self.critic_optimiser,)
 
     def changed(self) -> list[Tensor]:
         """All that an update changes."""
         changed = [tensor for optimiser in self.optimisers.values() for tensor in optimiser.tensors()]
-        averaged = [] if self.averaged is None else [self.averaged_weights]
+        averaged = [average for average, _ in self.averages]
         return [*changed, self.target_weights, *averaged, *self.finite.tensors()]
 
     @property
-    def acting(self) -> Actor:
-        """The policy that acts in the environment: the average of the trained one, where there is one."""
+    def averages(self) -> list[tuple[Tensor, Tensor]]:
+        """Vectors of weights that act, and those that they are the averages of; none where the trained ones act."""
+        return [] if self.averaged is None else [(self.averaged_weights, self.actor_weights)]
+
+    @property
+    def acting(self) -> nn.Module:
+        """The policy that acts in the environment: the average of the trained one, where there is one.
+
+        It takes what the filter believes.
+        """
         return self.actor if self.averaged is None else self.averaged
 
     def optimiser_state(self) -> dict[str, object]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from latent_combo.agent.extraction import Extraction
     from latent_combo.agent.penalty import Penalty
 
-Setting = str | float | bool
+Setting = str | float | bool | None
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,14 @@ class Algorithm:
     penalty: "Penalty | str | None" = None
     """What it takes from the rewards of the model's steps, itself or by its word; None takes nothing."""
     defaults: Mapping[str, Setting] = field(default_factory=dict)
-    """Values of `AgentConfig` that a run may set otherwise: weights, where an algorithm has its own usual ones."""
+    """Values of `AgentConfig`, by dotted names, that a run may set otherwise: weights, where an algorithm has its own
+    usual ones. They lie above a preset's."""
     obs: Literal["pixels", "state"] | None = None
     """The observations that it is for; None: both."""
     instead: str = ""
     """The algorithm that is its counterpart for the other observations."""
+    has_world_model: bool = True
+    """Whether it learns in the latents of a world model; otherwise it sees stacked frames, by an encoder of its own."""
 
     def __post_init__(self) -> None:
         known = {setting.name for setting in fields(AgentConfig)}
@@ -53,10 +56,12 @@ class Algorithm:
         if self.extraction is None and own not in FOLLOWS_VALUES:
             raise ValueError(f"algorithm {self.name} sets extraction {own}, which there is not; give it an Extraction")
         for name in (*self.settings, *self.defaults):
-            if name not in known:
+            if name.partition(".")[0] not in known:
                 raise ValueError(f"algorithm {self.name} sets {name}, which is no setting of AgentConfig; leave it out")
         if (said := self.settings.get("extraction", own)) != own:
             raise ValueError(f"algorithm {self.name} sets extraction {said}, but has {own}; leave it out of settings")
+        if not self.has_world_model and (self.obs != "pixels" or self.penalty is not None):
+            raise ValueError(f"algorithm {self.name} has no world model; give it obs pixels and no penalty")
         object.__setattr__(self, "settings", MappingProxyType({**self.settings, "extraction": own}))
         object.__setattr__(self, "defaults", MappingProxyType({**self.defaults}))
 
@@ -163,9 +168,32 @@ ALGORITHMS: dict[str, Algorithm] = {
             {"extraction": "rebrac", **MODEL_FREE, **SMOOTHED},
             defaults={"anchor": 100.0, "behaviour_weight": 0.01},
         ),
+        Algorithm(
+            "cql-pixels",
+            "CQL (Kumar et al., 2020) with an encoder of its own, as in COMBO's table 2 (Yu et al., 2021)",
+            MODEL_FREE,
+            obs="pixels",
+            instead="cql",
+            has_world_model=False,
+        ),
+        Algorithm(
+            "drq-bc",
+            "DrQ-v2 (Yarats et al., 2022) and a squared distance to the data (Fujimoto & Gu, 2021; Lu et al., 2022)",
+            {"beta": 0.0, "entropy_in_target": False, **MODEL_FREE},
+            defaults={"anchor": 2.5, "target_steps": 3, "encoder.random_shift": None},
+            obs="pixels",
+            instead="td3-bc",
+            has_world_model=False,
+        ),
     )
 }
 """By the words of `--algorithm`."""
+
+
+def has_world_model(name: str) -> bool:
+    """Whether the algorithm of that name learns in the latents of a world model; so does one that is not known here."""
+    known = ALGORITHMS.get(name)
+    return known is None or known.has_world_model
 
 
 def register(algorithm: Algorithm) -> Algorithm:

@@ -30,7 +30,7 @@ class Batch:
     """Transitions for each agent of a stack; those of the dataset come first."""
 
     feature: Tensor
-    """(S, B, F)."""
+    """(S, B, F); before it is encoded, what is seen (S, B, ...)."""
     action: Tensor
     """(S, B, A)."""
     reward: Tensor
@@ -55,6 +55,10 @@ class Batch:
     def of(cls, transitions: Transitions, real: Tensor) -> "Batch":
         """Transitions (S, B) and which of them are the dataset's, `real` (S, B)."""
         return cls(*transitions, real)
+
+    def fixed(self) -> "Batch":
+        """The same with features that no gradient goes through."""
+        return replace(self, feature=self.feature.detach(), next_feature=self.next_feature.detach())
 
 
 class NoiseSizes(Protocol):

@@ -1,4 +1,4 @@
-"""Training a stack of agents on an encoded dataset and a frozen world model (algorithm 1)."""
+"""Training a stack of agents on a dataset and, where the algorithm has one, a frozen world model (algorithm 1)."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.extraction import IMITATION
 from latent_combo.agent.imagination import Imagination
+from latent_combo.agent.offline import OfflineDataset
 from latent_combo.agent.penalty import Penalty
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer, mixed_batch, real_share
 from latent_combo.agent.rollout import rollout
@@ -26,8 +27,8 @@ class AgentFit:
     def __init__(
         self,
         agent: ConservativeActorCritic,
-        model: WorldModel,
-        dataset: EncodedDataset,
+        model: WorldModel | None,
+        dataset: OfflineDataset,
         config: AgentFitConfig,
         generator: torch.Generator,
         graphs: str = "auto",
@@ -36,9 +37,12 @@ class AgentFit:
     ) -> None:
         """Train `agent` on `dataset` and rollouts of `model`, less an algorithm's `penalty`, measured by the dataset.
 
-        `graphs` and `check_every` are as in a model's `Fit`.
+        Agents that use no model data need no model; for others ValueError is raised without one. `graphs` and
+        `check_every` are as in a model's `Fit`.
         """
-        self.penalty = None if penalty is None else penalty.prepared(model, dataset, agent.config)
+        self.penalty: Penalty | None = None
+        if penalty is not None and model is not None and isinstance(dataset, EncodedDataset):
+            self.penalty = penalty.prepared(model, dataset, agent.config)
         self.agent, self.model, self.dataset, self.config, self.generator = agent, model, dataset, config, generator
         if agent.config.scale_values:
             agent.scale_values(*dataset.value_scale())
@@ -48,12 +52,12 @@ class AgentFit:
         self.step = 0
         self.rollout_metrics: dict[str, Tensor] = {}
         device = generator.device
-        uses_model = bool((agent.settings.real_ratio < 1.0).any())
-        self.buffer = (
-            ModelBuffer(agent.num_agents, config.buffer_capacity, dataset.feature.shape[-1], agent.action_dim, device)
-            if uses_model
-            else None
-        )
+        self.buffer: ModelBuffer | None = None
+        if bool((agent.settings.real_ratio < 1.0).any()):
+            if model is None or not isinstance(dataset, EncodedDataset):
+                raise ValueError("real_ratio is below 1, but there is no world model to imagine the rest")
+            sizes = (config.buffer_capacity, dataset.feature.shape[-1], agent.action_dim)
+            self.buffer = ModelBuffer(agent.num_agents, *sizes, device)
         self.share = torch.ones((), device=device)
         """() float32: of the learning rates, in this step."""
         self._real = real_share(agent.real_rows, agent.config.batch, device)
@@ -112,14 +116,14 @@ class AgentFit:
         agent, config = self.agent, self.agent.config
         next_actions = agent.extraction.needs_next_action
         batch = mixed_batch(self.dataset, self.buffer, self._real, self.generator, warm, next_actions)
-        if self.penalty is not None and self.buffer is not None:
+        if self.penalty is not None and self.buffer is not None and self.model is not None:
             batch = self.penalty.of_batch(self.model, agent, batch)
         noise = Noise.draw(agent.num_agents, config, agent.action_dim, self.generator)
         return batch, noise, self.share
 
     def roll_out(self) -> dict[str, Tensor]:
         """One round: nothing here may read the device."""
-        assert self.buffer is not None
+        assert self.buffer is not None and self.model is not None
         steps = (self.config.rollout_batch_size, self.config.rollout_length)
         return rollout(self.model, self.agent, self.dataset, self.buffer, *steps, self.generator, self.penalty)
 

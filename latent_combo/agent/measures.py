@@ -10,7 +10,8 @@ from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Noise
 from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.fit import AgentFit
-from latent_combo.agent.replay import EncodedDataset, mixed_batch, real_share
+from latent_combo.agent.offline import OfflineDataset
+from latent_combo.agent.replay import mixed_batch, real_share
 from latent_combo.numerics.flops import count_flops
 
 UNSEEN = 0.1
@@ -26,7 +27,8 @@ def regularisers(fit: AgentFit, batches: int = 64) -> list[float | None]:
     """
     if fit.buffer is not None and not fit.buffer.filled:
         fit.roll_out()
-    seen = [fit.agent.critic_loss(*fit.draw(warm=False)[:2])[1] for _ in range(batches)]
+    drawn = (fit.draw(warm=False) for _ in range(batches))
+    seen = [fit.agent.critic_loss(fit.agent.encoded(batch), noise)[1] for batch, noise, _ in drawn]
     if "regulariser" not in seen[0]:
         return [None] * fit.agent.num_agents
     means = torch.stack([metrics["regulariser"] for metrics in seen]).mean(0).tolist()
@@ -34,7 +36,7 @@ def regularisers(fit: AgentFit, batches: int = 64) -> list[float | None]:
 
 
 @torch.no_grad()
-def validation_metrics(agent: ConservativeActorCritic, validation: EncodedDataset, seed: int) -> dict[str, Tensor]:
+def validation_metrics(agent: ConservativeActorCritic, validation: OfflineDataset, seed: int) -> dict[str, Tensor]:
     """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises.
 
     `validation_squared_distance` is how far the policy's mode is from the behaviour's actions, and `validation_gain`
@@ -47,8 +49,8 @@ def validation_metrics(agent: ConservativeActorCritic, validation: EncodedDatase
     in the targets of "sac" and "mbpo". Needs no environment. The three are left out where no return is complete.
     """
     index, view = validation.draw((agent.num_agents, 1024), generator(seed, validation.source.device, "held out"))
-    feature, action = validation.pairs(index, view)
-    policy = agent.acting(feature)
+    seen, action = validation.pairs(index, view)
+    policy, feature = agent.acting(seen), agent.encode(seen)
 
     def at(actions: Tensor) -> Tensor:
         values: Tensor = agent.critic(feature, actions[:, :, None]).squeeze(-1)
@@ -72,7 +74,7 @@ def validation_metrics(agent: ConservativeActorCritic, validation: EncodedDatase
     }
 
 
-def update_flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> float:
+def update_flops(agent: ConservativeActorCritic, dataset: OfflineDataset) -> float:
     """Floating-point operations of one update, rollouts aside."""
     draws = generator(0, dataset.source.device, "flops")
     real = real_share(agent.real_rows, agent.config.batch, draws.device)
@@ -83,8 +85,10 @@ def update_flops(agent: ConservativeActorCritic, dataset: EncodedDataset) -> flo
         agent.imagination = replace(imagination, generator=draws)
 
     def work() -> None:
-        torch.autograd.grad(agent.critic_loss(batch, noise)[0], agent.critic_parameters)
-        torch.autograd.grad(agent.extraction.loss(agent, batch, noise)[0], agent.actor_parameters)
+        encoded = agent.encoded(batch)
+        trained = [own for optimiser in agent.critic_optimisers for own in optimiser.parameters]
+        torch.autograd.grad(agent.critic_loss(encoded, noise)[0], trained)
+        torch.autograd.grad(agent.extraction.loss(agent, encoded.fixed(), noise)[0], agent.actor_parameters)
 
     operations = float(count_flops(work))
     agent.imagination = imagination

@@ -130,10 +130,13 @@ class TwinCritic(nn.Module):
         """
         stack, batch, number, size = action.shape[-4:]
         # The first layer is linear: a state's part of it is computed once for all of the state's actions.
-        twice = feature.expand(2, *feature.shape).reshape(2 * stack, batch, -1)
-        state_part = self.feature_in(twice).flatten(0, 1)[:, None]  # (2S * B, 1, hidden)
+        state_part = self.feature_in(self.of_each(feature)).flatten(0, 1)[:, None]  # (2S * B, 1, hidden)
         both = action if action.dim() == 5 else action.expand(2, *action.shape)
         each = both.reshape(2 * stack, batch * number, size)
         action_part = low_product(each.bfloat16(), self.action_in) if low else stacked_product(each, self.action_in)
         values = torch.addcmul(self.value_mean, self.value_std, self.rest.after_first(action_part, state_part))
         return values.view(2, stack, batch, number)
+
+    def of_each(self, feature: Tensor) -> Tensor:
+        """What each critic is given of features (S, B, F): (2S, B, F)."""
+        return feature.expand(2, *feature.shape).flatten(0, 1)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Transitions
+from latent_combo.agent.offline import OfflineDataset
 from latent_combo.agent.penalty import Penalty
-from latent_combo.agent.replay import EncodedDataset, ModelBuffer
+from latent_combo.agent.replay import ModelBuffer
 from latent_combo.world_model.base import WorldModel
 
 
@@ -18,7 +19,7 @@ from latent_combo.world_model.base import WorldModel
 def rollout(
     model: WorldModel,
     agent: ConservativeActorCritic,
-    dataset: EncodedDataset,
+    dataset: OfflineDataset,
     buffer: ModelBuffer,
     rollout_batch_size: int,
     rollout_length: int,

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from combo_common.validation import require_choices, require_not_negative, require_positive, require_share
 from latent_combo.agent.algorithm_settings import BearConfig, MorelConfig
+from latent_combo.agent.encoder_settings import PixelEncoderConfig
 
 Rho = Literal["model", "mix", "dataset"]
 Mu = Literal["uniform", "policy"]
@@ -72,6 +73,8 @@ class AgentConfig:
     """Of the critics."""
     actor_network: NetworkConfig = field(default_factory=NetworkConfig)
     """Of the policy."""
+    encoder: PixelEncoderConfig = field(default_factory=PixelEncoderConfig)
+    """Of the agent itself, for algorithms without a world model."""
     num_agents: int = 1
     """N_a, independent agents trained side by side over one world model. They differ by seed, or by the values of
     settings that are given as lists."""

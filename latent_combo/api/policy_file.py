@@ -1,4 +1,4 @@
-"""A policy as one file: the world model's filter, one agent's actor, and the settings to build both.
+"""A policy as one file: the world model's filter, if it has one, one agent's actor, and the settings to build both.
 
 Reading it needs neither the run nor a simulator, and runs nothing of the file. What a policy does not need, the rest of
 the world model and the critics, is left out.
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from combo_common.errors import UserError
 from combo_common.paths import given_path
 from combo_common.versions import versions
+from latent_combo.agent.encoder import EncodedActor
+from latent_combo.agent.encoder_settings import PixelEncoderConfig
+from latent_combo.agent.frames import FrameStack
 from latent_combo.agent.networks import Actor
 from latent_combo.agent.settings import NetworkConfig
 from latent_combo.api.policy import NumpyPolicy, SeenVectors
@@ -58,7 +61,7 @@ class PolicySettings:
     """[H, W, 3] or [S]."""
     action_dim: int
     model: dict[str, Any]
-    """All settings of the world model, nested."""
+    """All settings of the world model, nested; empty for an actor that sees stacked frames."""
     actor: dict[str, Any]
     """Sizes of the policy's network."""
     sample: bool
@@ -75,6 +78,8 @@ class PolicySettings:
     """What each number of the task's vector observation is, where some are seen beside images; otherwise empty."""
     vectors: list[int] = field(default_factory=list)
     """Which of these numbers are seen."""
+    encoder: dict[str, Any] | None = None
+    """All settings of the actor's own encoder of stacked frames; None for an actor on a world model's features."""
 
     @property
     def images(self) -> bool:
@@ -93,9 +98,10 @@ def export_policy(run: "Run", path: str | Path, agent: int | None = None) -> Pat
     """
     config, out = run.config, given_path(path)
     agent = run.selected if agent is None else agent
-    parts = FILTERS[config.obs]
-    known = run.world_model.state_dict().items()
-    weights = {f"{MODEL}{name}": tensor for name, tensor in known if _filters(name, parts)}
+    parts, weights = FILTERS[config.obs], Weights()
+    if config.has_world_model:
+        known = run.world_model.state_dict().items()
+        weights = {f"{MODEL}{name}": tensor for name, tensor in known if _filters(name, parts)}
     weights |= {f"{ACTOR}{name}": tensor for name, tensor in run.actor(agent).state_dict().items()}
     vectors = run.vectors
     settings = PolicySettings(
@@ -103,8 +109,9 @@ def export_policy(run: "Run", path: str | Path, agent: int | None = None) -> Pat
         task=run.task.name,
         action_repeat=run.task.action_repeat,
         observation_shape=list(run.observation_shape),
-        action_dim=run.world_model.action_dim,
-        model=asdict(config.rssm if config.obs == "pixels" else config.ensemble),
+        action_dim=run.trained.filter.action_dim,
+        model=asdict(config.rssm if config.obs == "pixels" else config.ensemble) if config.has_world_model else {},
+        encoder=None if config.has_world_model else asdict(config.agent.encoder),
         actor=asdict(config.agent.actor_network),
         sample=config.encode.sample,
         agent=agent,
@@ -127,15 +134,17 @@ def load_policy(path: str | Path, device: str = "cpu", seed: int | None = None) 
     settings = read_policy_settings(file)
     try:
         with torch.device("meta"):  # whatever sizes the settings name, no memory is taken before the weights have them
-            model, actor = _world_model(settings), _actor(settings)
+            model, actor = _filter(settings), _actor(settings)
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         raise _unfit(file, f"its settings do not go together ({error})") from error
     weights = read_weights(file)
-    parts = FILTERS[settings.obs]
-    for network, prefix, needed in (
-        (model, MODEL, {name for name in model.state_dict() if _filters(name, parts)}),
-        (actor, ACTOR, set(actor.state_dict())),
-    ):
+    parts = [(actor, ACTOR, set(actor.state_dict()))]
+    if not isinstance(model, FrameStack):
+        filtering = {name for name in model.state_dict() if _filters(name, FILTERS[settings.obs])}
+        parts.append((model, MODEL, filtering))
+    if extra := [name for name in sorted(weights) if not name.startswith(tuple(prefix for _, prefix, _ in parts))]:
+        raise _unfit(file, f"{extra[0]} is one weight too many")
+    for network, prefix, needed in parts:
         own = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
         _fill(network, own, needed, where, file)
     of = settings.seed if seed is None else seed
@@ -192,8 +201,13 @@ def _filters(name: str, parts: tuple[str, ...]) -> bool:
     return name.startswith(parts) and not name.startswith(PRIOR)
 
 
-def _world_model(settings: PolicySettings) -> WorldModel:
-    """The world model of which the filter is a part; the rest of it, never used, is as small as can be."""
+def _filter(settings: PolicySettings) -> WorldModel | FrameStack:
+    """Stacked frames, or the world model of which the filter is a part.
+
+    The rest of that, never used, is as small as can be.
+    """
+    if settings.encoder is not None:
+        return FrameStack(_built(PixelEncoderConfig, settings.encoder).frames, _side(settings), settings.action_dim)
     if settings.images:
         config = _built(RecurrentConfig, settings.model)
         side = config.conv.image_size
@@ -206,7 +220,18 @@ def _world_model(settings: PolicySettings) -> WorldModel:
     return EnsembleWorldModel(ensemble, state_dim, settings.action_dim, "none")
 
 
-def _actor(settings: PolicySettings) -> Actor:
+def _side(settings: PolicySettings) -> int:
+    """Height and width of the images. Raises ValueError where these are none."""
+    side = settings.observation_shape[0]
+    if settings.observation_shape != [side, side, 3] or not settings.images:
+        raise ValueError(f"observation_shape is {settings.observation_shape}, and encoder is of square images")
+    return side
+
+
+def _actor(settings: PolicySettings) -> nn.Module:
+    if settings.encoder is not None:
+        encoder, actor = _built(PixelEncoderConfig, settings.encoder), _built(NetworkConfig, settings.actor)
+        return EncodedActor.of(1, encoder, actor, _side(settings), settings.action_dim)
     sizes = settings.model["dynamics"] if settings.images else {}
     feature_dim = sizes["deterministic"] + sizes["stochastic"] if settings.images else settings.observation_shape[0]
     return Actor(1, _built(NetworkConfig, settings.actor), feature_dim, settings.action_dim)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from combo_common.errors import UserError
 from combo_common.paths import given_path
@@ -15,12 +15,15 @@ from data.load import load
 from data.split import split_episodes
 from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.encoder import EncodedActor
+from latent_combo.agent.frames import FrameStack
 from latent_combo.agent.networks import Actor
 from latent_combo.api.policy import NumpyPolicy, SeenVectors
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.policy import Policy
 from latent_combo.evaluation.result import Result
 from latent_combo.pipeline import load_run as pipeline
+from latent_combo.pipeline.build import choose_device
 from latent_combo.pipeline.same_data import require_same_data
 from latent_combo.world_model.base import WorldModel
 
@@ -32,13 +35,17 @@ class Run:
     folder: Path
     config: Config = field(repr=False)
     task: Task = field(repr=False)
-    world_model: WorldModel = field(repr=False)
     trained: pipeline.Run = field(repr=False)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.world_model.parameters()).device
+        return choose_device(self.config.device)
+
+    @property
+    def world_model(self) -> WorldModel:
+        """The world model. Raises UserError for a run of an algorithm that has none."""
+        return self.trained.world_model
 
     @property
     def agents(self) -> ConservativeActorCritic:
@@ -80,11 +87,13 @@ class Run:
         """
         agent = self.selected if agent is None else agent
         actor, of = self.actor(agent), self.config.seed if seed is None else seed
-        single = Policy(self.world_model, actor, 1, of, self.config.encode.sample, first_agent=agent)
+        single = Policy(self.trained.filter, actor, 1, of, self.config.encode.sample, first_agent=agent)
         return NumpyPolicy(single, self.observation_shape, self.vectors)
 
-    def actor(self, agent: int | None = None) -> Actor:
-        """The network of one agent's policy, on features (1, B, F); None: of the `selected` one.
+    def actor(self, agent: int | None = None) -> nn.Module:
+        """The network of one agent's policy; None: of the `selected` one.
+
+        It is on features (1, B, F), or on stacked frames (1, B, k, H, W, 3) uint8 where there is no world model.
 
         Raises UserError for one that is not there.
         """
@@ -93,13 +102,22 @@ class Run:
         if not 0 <= agent < stack.num_agents:
             raise UserError(f"agent is {agent}, but {self.folder} has agents 0 to {stack.num_agents - 1}")
         weights = {name: tensor[agent : agent + 1] for name, tensor in stack.acting.state_dict().items()}
+        sizes, model = stack.config.actor_network, self.trained.filter
+        actor: nn.Module
         with torch.device("meta"):
-            actor = Actor(1, stack.config.actor_network, self.world_model.feature_dim, stack.action_dim)
+            if isinstance(model, FrameStack):
+                side = self.config.rssm.conv.image_size
+                actor = EncodedActor.of(1, stack.config.encoder, sizes, side, stack.action_dim)
+            else:
+                actor = Actor(1, sizes, model.feature_dim, stack.action_dim)
         actor.load_state_dict(weights, assign=True)
         return actor.requires_grad_(False)
 
     def action(self, feature: Tensor, agent: int | None = None) -> Tensor:
-        """The most likely actions (N, A) of an agent, or of the `selected` one, in features (N, F)."""
+        """The most likely actions (N, A) of an agent, or of the `selected` one, in features (N, F).
+
+        Without a world model they are stacked frames (N, k, H, W, 3) uint8.
+        """
         mode: Tensor = self.actor(agent)(feature[None]).mode[0]
         return mode
 
@@ -130,4 +148,4 @@ def load_run(path: str | Path, task: str | None = None) -> Run:
     """
     folder = given_path(path)
     trained = pipeline.load_run(folder, task)
-    return Run(folder, trained.config, trained.task, trained.world_model, trained)
+    return Run(folder, trained.config, trained.task, trained)

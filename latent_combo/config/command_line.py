@@ -17,6 +17,7 @@ from envs.registry import get_task
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.arguments import (
     NONE,
+    as_written,
     config_files,
     peek,
     resumed_folder,
@@ -124,11 +125,14 @@ def _spelt(arguments: list[str]) -> list[str]:
 def _ordered(arguments: list[str], layers: Layers) -> list[str]:
     """A command line with all that lies beneath it as options before its own, since the later ones win."""
     algorithm = ALGORITHMS[layers.algorithm]
-    settings = [f"--agent.{name}={value}" for name, value in {**algorithm.defaults, **algorithm.settings}.items()]
+    defaults, settings = (
+        [f"--agent.{name}={as_written(value)}" for name, value in some.items()]
+        for some in (algorithm.defaults, algorithm.settings)
+    )
     files, single = split_config(arguments)
     # What the command line says of the algorithm comes after a file; what a file says comes before its own settings.
     named_here = any(argument.split("=")[0] == "--algorithm" for argument in single)
-    ordered = [*files, *settings] if named_here else [*settings, *files]
+    ordered = [*defaults, *files, *settings] if named_here else [*defaults, *settings, *files]
     beneath = [f"--config={path}" for path in layers.files]
     beneath += [f"--obs={layers.obs}", f"--task={layers.task}", *layers.images]
     if layers.recipe is not None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.versions import versions
+from latent_combo.agent.algorithms import has_world_model
 from latent_combo.config.recipe import METADATA, Recipe
 from latent_combo.evaluation.result import Result
 from latent_combo.runtime import checkpoint
@@ -86,6 +87,9 @@ def _kind(tensor: Tensor) -> str:
 def _checkpoint(run: Path) -> dict[str, Any]:
     """The checkpoint of a run's world model, fitted to the end."""
     resume = command("train", "--resume", run)
+    if not has_world_model(algorithm := str(read_settings(run / SETTINGS).get("algorithm"))):
+        remedy = f"name a run that has one; a policy is a file by {command('export', '--policy')}"
+        raise UserError(f"{run} is a run of {algorithm}, which has no world model; {remedy}")
     if not (run / WORLD_MODEL).is_file():
         raise UserError(f"{run} has no world model yet; fit it with: {resume}")
     state = checkpoint.load(run / WORLD_MODEL, torch.device("cpu"))
@@ -117,7 +121,7 @@ def _recipe_of_run(run: Path, state: dict[str, Any]) -> Recipe:
             steps=state["fit"]["step"],
             world_model_fit=settings["world_model_fit"],
             versions=versions() if result is None else result.versions,
-            metrics=None if result is None else result.world_model.to_json() or None,
+            metrics=None if result is None else result.world_model.to_json(),
             fingerprint=read_fingerprint(run),
         )
     except (LookupError, TypeError) as error:

@@ -40,8 +40,8 @@ class Config:
     """How the agent is trained: conservatively on data and rollouts of the model (combo), with the conservatism on the
     dataset's states (cql-mbpo), without any (mbpo), or with a penalty of the model's uncertainty instead (mopo, lompo,
     morel, mobile); without the model's rollouts (cql, sac); near the behaviour (bear, brac-p, brac-v, td3-bc, rebrac);
-    by imitation (bc); or by an algorithm that was registered (agent/algorithms.py). It sets some of the `agent`
-    settings."""
+    by imitation (bc); without a world model, from stacked frames by an encoder of its own (cql-pixels, drq-bc); or by
+    an algorithm that was registered (agent/algorithms.py). It sets some of the `agent` settings."""
     preset: str = "quickstart"
     """Sizes and schedules: quickstart (minutes on two cores), small (an hour), gpu (the paper's sizes for images, in
     minutes on a GPU) or paper (the paper's sizes and settings, for a GPU)."""
@@ -102,6 +102,11 @@ class Config:
         return ObservationSpec(self.obs, self.look, self.rssm.conv.image_size, vectors)
 
     @property
+    def has_world_model(self) -> bool:
+        """Whether the algorithm learns in the latents of a world model."""
+        return ALGORITHMS[self.algorithm].has_world_model
+
+    @property
     def seed_of_split(self) -> int:
         """What decides which episodes are held out."""
         return self.seed if self.split_seed is None else self.split_seed
@@ -128,6 +133,8 @@ class Config:
                     f"algorithm is {self.algorithm}, which has agent.{name} {needed}, but that is "
                     f"{getattr(self.agent, name)}; leave one of them out"
                 )
+        if not self.has_world_model:
+            self._require_images_alone()
         if self.obs == "state" and (self.world_model_fit.random_shift or self.encode.random_shift):
             raise ValueError(
                 "obs is state, and shifts move images; leave world_model_fit.random_shift and encode.random_shift at 0"
@@ -154,6 +161,17 @@ class Config:
             raise ValueError(
                 "select is true, but an agent has agent.beta 0, and so no regulariser to be chosen by; set beta above 0"
             )
+
+    def _require_images_alone(self) -> None:
+        """Raise ValueError where an algorithm without a world model is given one, or anything but images to see."""
+        if self.vectors:
+            raise ValueError(f"algorithm is {self.algorithm}, which sees images alone; leave vectors out")
+        if self.world_model is not None:
+            raise ValueError(f"algorithm is {self.algorithm}, which has no world model; leave world_model out")
+        try:
+            self.agent.encoder.map_size(self.rssm.conv.image_size)
+        except ValueError as error:
+            raise ValueError(f"agent.{error}") from error
 
     def _require_transitions(self) -> None:
         """Raise ValueError where a batch of the ensemble's fit has no transition for each of its networks."""

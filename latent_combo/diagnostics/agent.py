@@ -1,5 +1,6 @@
 """The views of an agent: what it values, what it expects, and what the model would have come of other actions."""
 
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
@@ -9,7 +10,8 @@ import torch
 from combo_common.errors import UserError
 from envs.task import ObservationSpec, Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.agent.replay import EncodedDataset
+from latent_combo.agent.frames import FrameStack
+from latent_combo.agent.offline import OfflineDataset
 from latent_combo.diagnostics.held_out import CONTEXT
 from latent_combo.diagnostics.model import DiagnosticsContext
 from latent_combo.diagnostics.panels.acting import imagine_policy
@@ -39,15 +41,16 @@ CALIBRATION_STEPS = (1, 5)
 def show_values(
     board: TensorBoardLog,
     agent: ConservativeActorCritic,
-    model: WorldModel,
-    dataset: EncodedDataset,
+    model: WorldModel | FrameStack,
+    dataset: OfflineDataset,
     horizon: int,
     step: int,
     draws: torch.Generator,
 ) -> Values:
     """Log, and return, the distributions of Q on pairs of the dataset, of the model, and with random actions."""
-    values = sample_values(agent, model, dataset, horizon, draws)
-    for kind, part in vars(values).items():
+    imagined = None if isinstance(model, FrameStack) else model
+    values = sample_values(agent, imagined, dataset, horizon, draws)
+    for kind, part in values.kinds().items():
         board.histogram(f"values/{kind}_pairs", part, step)
     return values
 
@@ -82,20 +85,31 @@ class AgentViews:
     def __init__(
         self,
         context: DiagnosticsContext,
-        model: WorldModel,
+        model: WorldModel | FrameStack,
         agent: ConservativeActorCritic,
         observation_spec: ObservationSpec,
         simulate: bool = True,
     ) -> None:
-        """Draw with what an agent values; without `simulate` no environment is made."""
+        """Draw with what an agent values, and what it imagines where there is a world model.
+
+        Without `simulate` no environment is made.
+        """
         self.simulate = simulate
         self.context, self.gallery, self.pieces = context, context.gallery, context.pieces
-        self.model, self.agent, self.observation_spec = model, agent, observation_spec
+        self.filter, self.agent, self.observation_spec = model, agent, observation_spec
 
-    def after(self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int) -> dict[str, float]:
+    @property
+    def model(self) -> WorldModel:
+        """The world model, where there is one."""
+        assert isinstance(self.filter, WorldModel)
+        return self.filter
+
+    def after(self, dataset: OfflineDataset, horizon: int, played: Segment | None, step: int) -> dict[str, float]:
         """Draw all, and keep it in the run's folder. Returns the figures that sum it up."""
         found = {"validation_episodes": float(self.pieces.episodes)}
         found |= self.conservatism(dataset, horizon, played, step)
+        if isinstance(self.filter, FrameStack):
+            return found
         if self.simulate and self.pieces.physics is not None:
             try:
                 with closing(Branches(self.context.task, self.observation_spec)) as branches:
@@ -113,22 +127,21 @@ class AgentViews:
         return found
 
     def conservatism(
-        self, dataset: EncodedDataset, horizon: int, played: Segment | None, step: int
+        self, dataset: OfflineDataset, horizon: int, played: Segment | None, step: int
     ) -> dict[str, float]:
         """Values by kind of pair, and against what the first agent achieved in the episodes that it `played`."""
         values = show_values(
-            self.gallery.board, self.agent, self.model, dataset, horizon, step, self.context.draws("values")
+            self.gallery.board, self.agent, self.filter, dataset, horizon, step, self.context.draws("values")
         )
         draws = self.context.draws("conservatism")
-        found = {f"q_{kind}": float(part.mean()) for kind, part in vars(values).items()}
-        numbers = {f"q_{kind}": part for kind, part in vars(values).items()}
+        found = {f"q_{kind}": float(part.mean()) for kind, part in values.kinds().items()}
+        numbers = {f"q_{kind}": part for kind, part in values.kinds().items()}
         outcome = None
         if played is not None:
             played = played.to(self.context.device)
-            sampled = draws if self.context.encode.sample else None
-            feature = self.model.encode(played.observation, played.action, sampled, played.vector)
             steps = max(1, min(DREAM_STEPS, played.action.shape[1] - 1 - CONTEXT))
-            outcome = achieved(self.agent, self.model, feature, played, steps, CONTEXT, draws)
+            model, believed = self._filtered(played, draws)
+            outcome = achieved(self.agent, model, believed, played, steps, CONTEXT, draws)
             numbers |= outcome.arrays()
             found |= outcome.figures()
         self.gallery.picture(
@@ -196,6 +209,16 @@ class AgentViews:
         made = counterfactual(self.model, feature, measured.observation[best, CONTEXT - 1], actions, true)
         draw = draw_counterfactual if self.pieces.images else partial(draw_paths, names=self.context.task.state_names)
         self.gallery.picture("agent/counterfactual", step, lambda: to_png(draw(made)), "counterfactual", made.arrays())
+
+    def _filtered(
+        self, played: Segment, draws: torch.Generator
+    ) -> tuple[WorldModel | None, Callable[[torch.Tensor], torch.Tensor]]:
+        """The world model, if there is one, and what is believed (B, T, ...) at rows (T,) of whole episodes."""
+        if isinstance(self.filter, FrameStack):
+            return None, partial(self.filter.stacks, played.observation)
+        sampled = draws if self.context.encode.sample else None
+        feature = self.model.encode(played.observation, played.action, sampled, played.vector)
+        return self.model, lambda rows: feature[:, rows]
 
     def _seen(self, segment: Segment, draws: torch.Generator) -> torch.Tensor:
         """Features (B, F) after the context."""

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from combo_common.errors import UserError
+from latent_combo.agent.algorithms import has_world_model
 from latent_combo.diagnostics.episodes import draw_references
 from latent_combo.diagnostics.style import (
     BLACK,
@@ -27,7 +28,8 @@ from latent_combo.diagnostics.style import (
 )
 from latent_combo.evaluation.result import Result
 from latent_combo.runtime.renamed import metric_now
-from latent_combo.runtime.run_folder import HEADER, METRICS
+from latent_combo.runtime.run_folder import HEADER, METRICS, SETTINGS
+from latent_combo.runtime.settings_file import read_settings
 from latent_combo.world_model.open_loop import MEASURES, Measure
 
 CURVES = "curves.png"
@@ -60,7 +62,7 @@ def read_series(path: Path) -> Series:
 
 
 def draw_curves(run: Path) -> Panels:
-    """Draw what a run has logged so far; panels without anything to show say so.
+    """Draw what a run has logged so far; panels without anything to show say so, and without a model it has none.
 
     A result that can't be read is left out. Raises UserError where the log is missing or damaged.
     """
@@ -69,10 +71,20 @@ def draw_curves(run: Path) -> Panels:
         result = Result.read(run)
     except UserError:
         result = None
+    of_agent, of_model = (_values, _conservatism, _policy), (_model_loss, _open_loop)
+    shown = (*of_agent, *of_model) if has_model(run) else of_agent
     return [
         _panel(lambda axes: _returns(axes, series, result)),
-        *(_panel(partial(draw, series=series)) for draw in (_values, _conservatism, _policy, _model_loss, _open_loop)),
+        *(_panel(partial(draw, series=series)) for draw in shown),
     ]
+
+
+def has_model(run: Path) -> bool:
+    """Whether a run's algorithm has a world model; taken to be so where its settings can't be read."""
+    try:
+        return has_world_model(str(read_settings(run / SETTINGS).get("algorithm")))
+    except UserError:
+        return True
 
 
 def joined(panels: Panels) -> bytes:

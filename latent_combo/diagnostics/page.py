@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.versions import versions
-from latent_combo.diagnostics.curves import Panels, draw_curves, read_series
+from latent_combo.diagnostics.curves import Panels, draw_curves, has_model, read_series
 from latent_combo.diagnostics.episodes import draw_episodes
 from latent_combo.diagnostics.own_views import words_of
 from latent_combo.diagnostics.style import Frame, to_png
@@ -40,6 +40,8 @@ class View:
 
 POLICY = "The policy"
 """The section of what the policy was seen to do."""
+VALUES = "What the critic values"
+"""The section of what an agent expects."""
 VIEWS = {
     POLICY: (
         View(
@@ -110,14 +112,14 @@ VIEWS = {
             "none. A distance travelled can't be seen in pictures that follow the body.",
         ),
     ),
-    "What the critic values": (
+    VALUES: (
         View(
             f"{PICTURES}/conservatism.png",
             "Conservatism",
             "Left: uniform actions should be worth least. Middle: below the dashed line the critic promises less than "
             "was achieved, as it should, or has not learnt it yet: see whether the values still rise in the curves; "
             "triangles are of the quarter of the episodes that got least. "
-            "Right: above the line, the model promises more than the environment gives.",
+            "Right, where there is a world model: above the line, it promises more than the environment gives.",
         ),
     ),
 }
@@ -134,11 +136,15 @@ class Shown:
     video: bool
 
 
-def find_views(run: Path, states: bool) -> tuple[dict[str, list[Shown]], list[str]]:
-    """Inline what a run has, by section; and list the titles of what it has not."""
+def find_views(run: Path, states: bool, model: bool = True) -> tuple[dict[str, list[Shown]], list[str]]:
+    """Inline what a run has, by section; and list the titles of what it has not.
+
+    Without a `model` it has no view of one.
+    """
     found: dict[str, list[Shown]] = {}
     missing = []
-    for section, views in {**VIEWS, "Your own": own_views(run)}.items():
+    sections = {**VIEWS, "Your own": own_views(run)}
+    for section, views in sections.items() if model else ((name, VIEWS[name]) for name in (POLICY, VALUES)):
         for view in views:
             pattern = view.file if view.of_states is None or not states else view.of_states
             if not pattern:
@@ -177,7 +183,8 @@ def reached(run: Path) -> str:
     """How far an unfinished run's log goes."""
     series = read_series(run / METRICS)
     steps = {name: max((s[-1][0] for (phase, _), s in series.items() if phase == name), default=0) for name in PHASES}
-    return f"step {steps['world_model']} of the world model, update {steps['agent']} of the agent"
+    model = f"step {steps['world_model']} of the world model, " if has_model(run) else ""
+    return f"{model}update {steps['agent']} of the agent"
 
 
 def notices(run: Path, result: Result | None, missing: list[str]) -> list[str]:
@@ -208,7 +215,7 @@ def write_report(run: Path, curves: Panels | None = None, known: Sequence[str] =
     settings = _attempt(lambda _: read_settings(config), run, said)
     result = _attempt(Result.read, run, said)
     curves = curves or _attempt(draw_curves, run, said)
-    shown, missing = find_views(run, settings is not None and settings.get("obs") == "state")
+    shown, missing = find_views(run, settings is not None and settings.get("obs") == "state", has_model(run))
     said += notices(run, result, missing)
     if result is None and curves is not None:
         said.append(f"Its log is at {reached(run)}.")
@@ -222,6 +229,7 @@ def write_report(run: Path, curves: Panels | None = None, known: Sequence[str] =
         curves=[png_uri(panel) for panel in curves or []],
         sections=shown,
         config=config.read_text(errors="replace"),
+        without_model=not has_model(run),
     )
 
 

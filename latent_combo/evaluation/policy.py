@@ -1,14 +1,13 @@
-"""A policy that can act: the world model's filter, and the actors on top of it."""
+"""A policy that can act: a filter, which is a world model's or a stack of frames, and the actors on top of it."""
 
 from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from combo_common.seeding import stream_seed
-from latent_combo.agent.networks import Actor
-from latent_combo.world_model.base import WorldModel
+from latent_combo.world_model.base import Filter
 
 BLOCK = 10
 """Episodes that are computed together, filled up with empty ones.
@@ -26,9 +25,9 @@ class Policy:
     """
 
     def __init__(
-        self, model: WorldModel, actor: Actor, stack: int, seed: int, sample: bool, first_agent: int = 0
+        self, model: Filter, actor: nn.Module, stack: int, seed: int, sample: bool, first_agent: int = 0
     ) -> None:
-        """Act on samples of the latent, or on its mean: as the actor was trained (`EncodeConfig.sample`).
+        """Act by an actor of the filter's features, on samples of the latent, or on its mean: as it was trained.
 
         Each episode draws its samples from a stream of its own, which `seed`, agent and number decide. The actor's
         agents are numbered from `first_agent` on, where they are some of a larger stack.
@@ -56,7 +55,7 @@ class Policy:
         return _Block(
             slice(place, place + len(numbers)),
             streams if self.sample else [],
-            torch.zeros(rows, model.feature_dim, device=self.device),
+            model.initial(rows, self.device),
             torch.zeros(rows, model.action_dim, device=self.device),
         )
 
@@ -79,10 +78,12 @@ class Policy:
         """
         parts = ended.split([block.places.stop - block.places.start for block in self._blocks])
         for block, part in zip(self._blocks, parts, strict=True):
-            kept = torch.ones(self.num_agents, BLOCK, 1)
-            kept[:, block.places] = (~part).float()[:, None]
-            kept = kept.flatten(0, 1).to(self.device)
-            block.feature, block.action = block.feature * kept, block.action * kept
+            begun = torch.zeros(self.num_agents, BLOCK, dtype=torch.bool)
+            begun[:, block.places] = part
+            rows = begun.flatten().to(self.device)
+            fresh = self.model.initial(len(rows), self.device)
+            block.feature = torch.where(rows.view(-1, *[1] * (fresh.dim() - 1)), fresh, block.feature)
+            block.action = torch.where(rows[:, None], 0.0, block.action)
 
     def _act(self, block: "_Block", observation: Tensor, vector: Tensor | None) -> Tensor:
         """The same for the episodes of one block."""
@@ -90,7 +91,7 @@ class Policy:
         beside = None if vector is None else self._filled_up(block, vector)
         noise = block.draw(self.model.noise_dim).to(self.device) if self.sample else None
         block.feature = self.model.filter_step(block.feature, flat, block.action, noise, beside)
-        action: Tensor = self.actor(rearrange(block.feature, "(s e) f -> s e f", s=self.num_agents)).mode
+        action: Tensor = self.actor(rearrange(block.feature, "(s e) ... -> s e ...", s=self.num_agents)).mode
         block.action = rearrange(action, "s e a -> (s e) a")
         return action[:, block.places].cpu()
 

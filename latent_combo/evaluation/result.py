@@ -16,6 +16,7 @@ from combo_common.files import write_atomically
 from combo_common.symbols import plus_minus
 from combo_common.versions import versions
 from envs.task import Task
+from latent_combo.agent.algorithms import has_world_model
 from latent_combo.evaluation.fields import FieldError, read_fields
 from latent_combo.evaluation.interim import InterimScores
 from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult, mean_of
@@ -76,6 +77,7 @@ class Result:
     lowest regulariser has the highest score. None without a choice, and without such scores."""
     evaluations: InterimScores = field(default_factory=InterimScores)
     world_model: WorldModelResult = field(default_factory=WorldModelResult)
+    """Without any figures, null in the file, of an algorithm that has no world model."""
     diagnostics: dict[str, Any] = field(default_factory=dict)
     """What the last views found; empty until they are drawn."""
     pretrained_world_model: str | None = None
@@ -247,6 +249,8 @@ class Result:
 
     def _prediction(self) -> str:
         """The errors of observations; older versions have a PSNR of states, too."""
+        if not has_world_model(self.algorithm):
+            return "no world model"
         figures = self.world_model.open_loop
         of_states = "open_loop_nrmse" in figures
         measure, title, digits = ("nrmse", "normalised RMSE", 3) if of_states else ("psnr", "PSNR in dB", 1)

@@ -105,14 +105,16 @@ class WorldModelResult:
     """What the views found of its features: `real_vs_imagined_accuracy` (see `panels.probes`), and the R² of `probes`
     by the names of what they read."""
 
-    def to_json(self) -> dict[str, Any]:
-        """All figures by their names, on one level; steps ahead are strings, as JSON has them."""
+    def to_json(self) -> dict[str, Any] | None:
+        """All figures by their names, on one level; steps ahead are strings, as JSON has them. None without any."""
         by_steps = {name: {str(k): value for k, value in some.items()} for name, some in self.open_loop.items()}
-        return {**by_steps, **self.one_step, **self.features}
+        return {**by_steps, **self.one_step, **self.features} or None
 
     @classmethod
     def from_json(cls, said: Any) -> "WorldModelResult":
         """Sort the figures of `to_json` into their groups. Raises FieldError for anything else."""
+        if said is None:
+            return cls()
         if not isinstance(said, Mapping):
             raise FieldError(f"has {said!r} for world_model")
         said = {metric_now(name): value for name, value in said.items()}

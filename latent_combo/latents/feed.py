@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from combo_common.seeding import numpy_generator
+from data.dataset import TrajectoryDataset
 from latent_combo.latents.segments import SegmentSampler
+from latent_combo.numerics.images import take_rows
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment
 
@@ -27,7 +28,7 @@ class SegmentFeed:
         """Feed `batch` segments per step to the device of `generator`, which draws shifts of up to `shift` pixels."""
         self.sampler, self.batch, self.seed, self.shift, self.generator = sampler, batch, seed, shift, generator
         self.device = generator.device
-        self.on_device = self.device.type == "cuda" and _fits(sampler, self.device)
+        self.on_device = self.device.type == "cuda" and fits_on_device(sampler.decoded, self.device)
         """Whether the whole dataset is on the GPU."""
         if self.on_device:
             data = sampler.decoded
@@ -85,17 +86,10 @@ class SegmentFeed:
     def _cut(self) -> Segment:
         """Cut the drawn segments out of the columns."""
         rows = (self._rows[:, None] + torch.arange(self.sampler.length, device=self.device)).flatten()
-        return Segment(*(_take(column, rows).unflatten(0, (self.batch, -1)) for column in self._columns))
+        return Segment(*(take_rows(column, rows).unflatten(0, (self.batch, -1)) for column in self._columns))
 
 
-def _take(column: Tensor, rows: Tensor) -> Tensor:
-    """Rows (M,) of a column (N, ...); rows of bytes are moved as whole words, which is many times as fast."""
-    flat = column.flatten(1) if column.dim() > 1 else column[:, None]
-    if flat.dtype == torch.uint8 and flat.shape[1] % 8 == 0:
-        return flat.view(torch.int64).index_select(0, rows).view(torch.uint8).view(-1, *column.shape[1:])
-    return flat.index_select(0, rows).view(-1, *column.shape[1:])
-
-
-def _fits(sampler: SegmentSampler, device: torch.device) -> bool:
+def fits_on_device(data: TrajectoryDataset, device: torch.device) -> bool:
+    """Whether the images of a dataset take at most `SHARE_OF_DEVICE` of a GPU's free memory."""
     free, _ = torch.cuda.mem_get_info(device)
-    return sampler.decoded.observation.nbytes < SHARE_OF_DEVICE * free
+    return data.observation.nbytes < SHARE_OF_DEVICE * free

@@ -1,4 +1,4 @@
-"""The second phase: training the stack of agents in the latents (algorithm 1)."""
+"""The second phase: training the stack of agents, in the latents (algorithm 1) or on frames."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,9 +11,10 @@ from combo_common.seeding import generator
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.fit import AgentFit
+from latent_combo.agent.frames import FrameStack
 from latent_combo.agent.measures import regularisers, update_flops, validation_metrics
+from latent_combo.agent.offline import OfflineDataset
 from latent_combo.agent.penalties.known import penalty_of
-from latent_combo.agent.replay import EncodedDataset
 from latent_combo.agent.selection import choose
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.evaluator import Evaluator
@@ -43,9 +44,9 @@ class Trained:
 
 def fit_agent(
     session: Session,
-    model: WorldModel,
-    dataset: EncodedDataset,
-    validation: EncodedDataset,
+    model: WorldModel | FrameStack,
+    dataset: OfflineDataset,
+    validation: OfflineDataset,
     evaluator: Evaluator,
     callbacks: Sequence[Callback[ConservativeActorCritic]] = (),
 ) -> Trained:
@@ -54,7 +55,7 @@ def fit_agent(
     The evaluator plays interim episodes, which are for people only. Raises what `train_phase` does.
     """
     config, device, seed = session.config.agent_fit, session.device, session.config.seed
-    agent = build_agent(session.config, session.task, model.feature_dim, device)
+    agent = build_agent(session.config, session.task, model, device)
     fit = begin(session.config, agent, model, dataset, device)
     evaluations = InterimScores()
     if saved := session.restore(PHASE, fit):
@@ -91,14 +92,21 @@ def fit_agent(
 
 
 def begin(
-    config: Config, agent: ConservativeActorCritic, model: WorldModel, dataset: EncodedDataset, device: torch.device
+    config: Config,
+    agent: ConservativeActorCritic,
+    model: WorldModel | FrameStack,
+    dataset: OfflineDataset,
+    device: torch.device,
 ) -> AgentFit:
     """The fit of a run's agents from its first update, with all that its algorithm has besides settings."""
     penalty, draws = penalty_of(ALGORITHMS[config.algorithm]), generator(config.seed, device, "agent")
-    return AgentFit(agent, model, dataset, config.agent_fit, draws, config.cuda_graphs, penalty=penalty)
+    imagined = None if isinstance(model, FrameStack) else model
+    return AgentFit(agent, imagined, dataset, config.agent_fit, draws, config.cuda_graphs, penalty=penalty)
 
 
-def policy_of(session: Session, model: WorldModel, agent: ConservativeActorCritic, first: int = 0) -> Policy:
+def policy_of(
+    session: Session, model: WorldModel | FrameStack, agent: ConservativeActorCritic, first: int = 0
+) -> Policy:
     """The agents' policies, as they are at the moment and go on to be trained; numbered from `first` on."""
     return Policy(model, agent.acting, agent.num_agents, session.config.seed, session.config.encode.sample, first)
 

@@ -10,6 +10,9 @@ from combo_common.errors import UserError
 from combo_common.seeding import initial_weights
 from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.frames import FrameStack
+from latent_combo.agent.pixel_actor_critic import PixelActorCritic
+from latent_combo.agent.settings import AgentConfig
 from latent_combo.config.pretrained import read_pretrained, require_fit
 from latent_combo.config.recipe import GROUPS, Recipe
 from latent_combo.config.saved import settings_of
@@ -49,7 +52,7 @@ def with_machine_choices(config: Config, device: torch.device) -> Config:
         use(config, device)  # bfloat16 is compared with the library that was chosen
         config = with_precision(config, device, choices)
         print(f"log-sum-exp   products in {'bfloat16' if config.agent.bfloat16 else 'float32'}", flush=True)
-    if config.observation_spec.pixels and not config.rssm.conv.ways:
+    if config.has_world_model and config.observation_spec.pixels and not config.rssm.conv.ways:
         images = config.world_model_fit.batch * config.world_model_fit.length
         conv = with_fastest_ways(config.rssm.conv, device, images, choices, config.cuda_graphs)
         config = replace(config, rssm=replace(config.rssm, conv=conv))
@@ -134,14 +137,30 @@ def _require_terminations(weights: Weights, task: Task, path: Path) -> None:
     )
 
 
-def build_agent(config: Config, task: Task, feature_dim: int, device: torch.device) -> ConservativeActorCritic:
-    """A stack of agents with fresh weights, the same for the same seed."""
+def build_frame_stack(config: Config, task: Task) -> FrameStack:
+    """What agents without a world model know of an episode."""
+    return FrameStack(config.agent.encoder.frames, config.rssm.conv.image_size, task.action_dim)
+
+
+def build_agent(
+    config: Config, task: Task, model: WorldModel | FrameStack, device: torch.device
+) -> ConservativeActorCritic:
+    """A stack of agents on a world model's features, or on stacked frames, with fresh weights.
+
+    They are the same for the same seed.
+    """
+
+    def made(members: list[AgentConfig]) -> ConservativeActorCritic:
+        if isinstance(model, FrameStack):
+            return PixelActorCritic(members, config.rssm.conv.image_size, task.action_dim, device)
+        return ConservativeActorCritic(members, model.feature_dim, task.action_dim, device)
+
     members = config.agent.members()
     with initial_weights(config.seed, "agent"):
-        agent = ConservativeActorCritic(members, feature_dim, task.action_dim, device)
+        agent = made(members)
     for index, own in enumerate(members):
         if own.initial_seed is not None:
             assert isinstance(own.initial_seed, int)
             with initial_weights(own.initial_seed, "agent"):
-                agent.begin_as(index, ConservativeActorCritic([own], feature_dim, task.action_dim, device))
+                agent.begin_as(index, made([own]))
     return agent

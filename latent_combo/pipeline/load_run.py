@@ -11,11 +11,12 @@ from combo_common.errors import UserError
 from envs.registry import get_task, names_module, told_task, whole_name
 from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.frames import FrameStack
 from latent_combo.config.saved import load_config
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.policy import Policy
 from latent_combo.evaluation.result import Result
-from latent_combo.pipeline.build import build_agent, build_world_model, choose_device, use
+from latent_combo.pipeline.build import build_agent, build_frame_stack, build_world_model, choose_device, use
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 from latent_combo.world_model.base import WorldModel
@@ -27,13 +28,21 @@ class Run:
 
     config: Config
     task: Task
-    world_model: WorldModel
+    filter: WorldModel | FrameStack
+    """What the agents' features are of: the world model, or stacked frames where the algorithm has none."""
     agent: ConservativeActorCritic | None
     """None before the agent's first checkpoint."""
     model_step: int
-    """Steps that the world model was fitted for."""
+    """Steps that the world model was fitted for; 0 where there is none."""
     agent_step: int
     """Updates of the agent; 0 where there is none."""
+
+    @property
+    def world_model(self) -> WorldModel:
+        """The world model. Raises UserError for a run of an algorithm that has none."""
+        if isinstance(self.filter, FrameStack):
+            raise UserError(f"{self.config.out} is a run of {self.config.algorithm}, which has no world model")
+        return self.filter
 
     def policy(self, seed: int) -> Policy:
         """The policy of all agents. Raises UserError if none was trained yet."""
@@ -41,7 +50,7 @@ class Run:
             raise UserError(
                 f"{self.config.out} has no agent yet; finish it with: {command('train', '--resume', self.config.out)}"
             )
-        return Policy(self.world_model, self.agent.acting, self.agent.num_agents, seed, self.config.encode.sample)
+        return Policy(self.filter, self.agent.acting, self.agent.num_agents, seed, self.config.encode.sample)
 
 
 def load_run(folder: Path, named: str | None = None) -> Run:
@@ -57,16 +66,23 @@ def load_run(folder: Path, named: str | None = None) -> Run:
         config = replace(config, task=named)
     device = choose_device(config.device)
     use(config, device)
+    filtering, model_step = _filter(folder, config, task, device)
+    agent, agent_step = None, 0
+    if (folder / AGENT).exists():
+        agent = build_agent(config, task, filtering, device)
+        agent_step = _load(agent, folder / AGENT, "agent", task, device)
+    return Run(config, task, filtering, agent, model_step, agent_step)
+
+
+def _filter(folder: Path, config: Config, task: Task, device: torch.device) -> tuple[WorldModel | FrameStack, int]:
+    """The world model of a run and the step that it is of, or stacked frames in its place."""
+    if not config.has_world_model:
+        return build_frame_stack(config, task), 0
     world_model = build_world_model(config, task, device)
     if not (folder / WORLD_MODEL).exists():
         raise UserError(f"{folder} has no world model yet; go on with: {command('train', '--resume', folder)}")
     model_step = _load(world_model, folder / WORLD_MODEL, "model", task, device)
-    world_model.requires_grad_(False)
-    agent, agent_step = None, 0
-    if (folder / AGENT).exists():
-        agent = build_agent(config, task, world_model.feature_dim, device)
-        agent_step = _load(agent, folder / AGENT, "agent", task, device)
-    return Run(config, task, world_model, agent, model_step, agent_step)
+    return world_model.requires_grad_(False), model_step
 
 
 def _task(folder: Path, config: Config, named: str | None) -> Task:

@@ -9,7 +9,8 @@ from combo_common.seeding import generator, numpy_generator
 from data.dataset import TrajectoryDataset
 from data.split import Split
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.agent.replay import EncodedDataset
+from latent_combo.agent.frames import FrameStack
+from latent_combo.agent.offline import OfflineDataset
 from latent_combo.diagnostics.agent import AgentViews, show_films, show_values
 from latent_combo.diagnostics.curves import CURVES, draw_curves, joined
 from latent_combo.diagnostics.model import DiagnosticsContext, ModelViews
@@ -52,7 +53,7 @@ def model_callbacks(session: Session, views: ModelViews) -> list[Callback[WorldM
 
 
 def agent_callbacks(
-    session: Session, model: WorldModel, dataset: EncodedDataset
+    session: Session, model: WorldModel | FrameStack, dataset: OfflineDataset
 ) -> list[Callback[ConservativeActorCritic]]:
     """While agents are trained: show the distributions of their values when views are due."""
     config = session.config
@@ -80,9 +81,9 @@ def measure_model(
 def show(
     session: Session,
     shown: DiagnosticsContext,
-    model: WorldModel,
+    model: WorldModel | FrameStack,
     agent: ConservativeActorCritic,
-    dataset: EncodedDataset,
+    dataset: OfflineDataset,
     score: Score,
 ) -> dict[str, float]:
     """Draw the trained agents and the first one's film; returns the figures that sum the views up."""

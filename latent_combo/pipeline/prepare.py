@@ -33,11 +33,14 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
         )
     if session.resumes:
         require_same_data(session.out, config, data)
+    split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)
+    pretrained = None
+    if not config.has_world_model:
+        check_lengths(data, *split, LEAST_LENGTH)
+        return data, split, None
     pixels = config.observation_spec.pixels
     learned = config.rssm.discount_head if pixels else session.task.termination == LEARNED
     check_endings(data, session.task, config.dataset, learned)
-    split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)
-    pretrained = None
     if config.world_model is not None:
         own = session.resumes and (session.out / WORLD_MODEL).exists()
         source = session.out if own else Path(config.world_model)

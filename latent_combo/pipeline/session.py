@@ -69,7 +69,8 @@ class Session:
         self._prepare()
         steps = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
         if self.resumes:
-            reached = f"world model at step {steps['world_model']}, agent at update {steps['agent']}"
+            model = f"world model at step {steps['world_model']}, " if self.config.has_world_model else ""
+            reached = f"{model}agent at update {steps['agent']}"
             print(f"resuming      {self.out}: {reached}", flush=True)
         self.log = MetricsLog(self.out, self._kept() if self.resumes else None, self.config.agent.labels())
         self.gallery = MediaWriter(self.out, self.log.board, EXACT)

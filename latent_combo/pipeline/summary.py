@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.dataset import TrajectoryDataset
-from latent_combo.agent.replay import weighted_return
+from latent_combo.agent.offline import weighted_return
 from latent_combo.agent.selection import rank_correlation
 from latent_combo.config.saved import flat_settings
 from latent_combo.config.schema import Config
@@ -39,7 +39,7 @@ def summarise(
     """A run's result but for what the last views find.
 
     The score is of all agents, or of the one that was `selected`; the others then have none.
-    `model_meter` is the speed of the first phase, None for a world model that was fitted elsewhere.
+    `model_meter` is the speed of the first phase, None for a world model that was fitted elsewhere, or is none.
     """
     config, evaluations, agent_meter = session.config, trained.evaluations, trained.meter
     returns = list(score.returns)

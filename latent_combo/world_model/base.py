@@ -8,6 +8,7 @@ told wherever it is told of the image.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +87,22 @@ class MemberPredictions:
     for models that predict latents."""
 
 
+class Filter(Protocol):
+    """What acting takes of a world model, or of whatever else remembers what an episode has shown so far."""
+
+    action_dim: int
+    noise_dim: int
+    """Normal numbers that a step of the filter takes to sample; 0 where nothing is sampled."""
+
+    def initial(self, batch: int, device: torch.device) -> Tensor:
+        """What is believed (N, ...) before an episode."""
+
+    def filter_step(
+        self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None
+    ) -> Tensor:
+        """See `WorldModel.filter_step`."""
+
+
 class WorldModel(nn.Module, ABC):
     """A model of observations, rewards and endings, whose latent states are plain feature vectors.
 
@@ -103,13 +120,17 @@ class WorldModel(nn.Module, ABC):
     def loss(self, segment: Segment, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         """Return the scalar training loss of a segment and its parts."""
 
+    def initial(self, batch: int, device: torch.device) -> Tensor:
+        """The feature (N, F) before an episode: zeros."""
+        return torch.zeros(batch, self.feature_dim, device=device)
+
     @abstractmethod
     def filter_step(
         self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None
     ) -> Tensor:
         """Update the belief `feature` (N, F) by `action` (N, A) and the `observation` (N, ...) that it led to.
 
-        An episode starts from zeros for both `feature` and `action`. With standard normal `noise` (N, `noise_dim`) the
+        An episode starts from `initial`, and from zeros for `action`. With standard normal `noise` (N, `noise_dim`) the
         latent state is sampled, without it is the mean. `vector` (N, V) is what is seen beside images. Returns (N, F).
         """
 

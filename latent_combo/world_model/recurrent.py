@@ -109,10 +109,6 @@ class RecurrentWorldModel(WorldModel):
         with computed_plainly(self):
             return len(segment.action) * super().operations(segment.first(1), generator)
 
-    def initial(self, batch: int, device: torch.device) -> Tensor:
-        """The feature (B, F) before an episode: zeros."""
-        return torch.zeros(batch, self.feature_dim, device=device)
-
     def reward(self, feature: Tensor) -> Tensor:
         """Mean reward (...) of having arrived in `feature` (..., F)."""
         reward: Tensor = self.reward_head(feature).squeeze(-1)

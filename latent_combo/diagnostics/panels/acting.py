@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from latent_combo.agent.networks import Actor
 from latent_combo.world_model.base import WorldModel
 
 AGENT = 0
 """Of a stack, the views show the first."""
 
 
-def mode_action(actor: Actor, stack: int, feature: Tensor) -> Tensor:
+def mode_action(actor: nn.Module, stack: int, feature: Tensor) -> Tensor:
     """The first agent's most likely actions (N, A) in features (N, F)."""
     action: Tensor = actor(feature.expand(stack, -1, -1)).mode[AGENT]
     return action
@@ -30,7 +29,7 @@ class Imagination:
 
 @torch.no_grad()
 def imagine_policy(
-    model: WorldModel, actor: Actor, stack: int, feature: Tensor, steps: int, generator: torch.Generator
+    model: WorldModel, actor: nn.Module, stack: int, feature: Tensor, steps: int, generator: torch.Generator
 ) -> Imagination:
     """Let the first agent act in the model from features (N, F), each step through a member drawn for it alone."""
     actions, rewards = [], []

@@ -1,6 +1,7 @@
 """Whether the critic is conservative where it should be: its values by kind of pair, and against what was achieved."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.agent.replay import EncodedDataset, ModelBuffer
+from latent_combo.agent.offline import OfflineDataset
+from latent_combo.agent.replay import ModelBuffer
 from latent_combo.agent.rollout import rollout
 from latent_combo.diagnostics.panels.acting import AGENT, imagine_policy
 from latent_combo.diagnostics.style import BLACK, BLUE, GREEN, GREY, VERMILION, finish, new_figure
@@ -27,6 +29,10 @@ WORST_SHARE = 0.25
 """Share of the episodes, those of least return, that are shown apart: a mean hides how a policy fails."""
 STEPS_BETWEEN_STATES = 10
 """Steps of an episode between states that are compared."""
+PANEL_WIDTH = 14.0 / 3.0
+"""Inches."""
+COLOURS = {"dataset": BLUE, "model": VERMILION, "random": GREY}
+"""Of each kind of pairs."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,14 @@ class Values:
 
     dataset: Floats
     """Pairs that the agent trains on."""
-    model: Floats
-    """Pairs of rollouts in the model, by the agent's own mu."""
+    model: Floats | None
+    """Pairs of rollouts in the model, by the agent's own mu; None where there is no model."""
     random: Floats
     """Uniform actions in the dataset's states."""
+
+    def kinds(self) -> dict[str, Floats]:
+        """Those that there are, by name."""
+        return {name: part for name, part in vars(self).items() if part is not None}
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,8 @@ class Achieved:
     discounted_return: Floats
     """(M,): of the episode from there on."""
     dream_return: Floats
-    """(J,): sum of the rewards of `steps` steps that it dreams of, from where an episode stood."""
+    """(J,): sum of the rewards of `steps` steps that it dreams of, from where an episode stood; J is 0 without a
+    model."""
     true_return: Floats
     """(J,): sum of those that it got there."""
     steps: int
@@ -95,9 +106,9 @@ class Achieved:
         return figures
 
 
-def q(agent: ConservativeActorCritic, feature: Tensor, action: Tensor) -> Tensor:
-    """The first agent's min_i Q_i(s, a) (N,) of features (N, F) and actions (N, A)."""
-    features = feature.expand(agent.num_agents, -1, -1)
+def q(agent: ConservativeActorCritic, seen: Tensor, action: Tensor) -> Tensor:
+    """The first agent's min_i Q_i(s, a) (N,) of what its filter believes (N, ...) and actions (N, A)."""
+    features = agent.encode(seen.expand(agent.num_agents, *seen.shape))
     values: Tensor = agent.critic(features, action.expand(agent.num_agents, -1, -1)[:, :, None])
     return values[:, AGENT, :, 0].amin(0)
 
@@ -105,20 +116,31 @@ def q(agent: ConservativeActorCritic, feature: Tensor, action: Tensor) -> Tensor
 @torch.no_grad()
 def sample_values(
     agent: ConservativeActorCritic,
-    model: WorldModel,
-    dataset: EncodedDataset,
+    model: WorldModel | None,
+    dataset: OfflineDataset,
     horizon: int,
     generator: torch.Generator,
 ) -> Values:
     """Draw pairs of each kind and value them; the model's are imagined anew, `horizon` steps from dataset states."""
     device = generator.device
-    feature, action = (part[0] for part in dataset.pairs(*dataset.draw((1, PAIRS_PER_KIND), generator)))
-    branches = -(-PAIRS_PER_KIND // horizon)
-    buffer = ModelBuffer(agent.num_agents, branches * horizon, feature.shape[-1], agent.action_dim, device)
-    rollout(model, agent, dataset, buffer, branches, horizon, generator)
+    seen, action = (part[0] for part in dataset.pairs(*dataset.draw((1, PAIRS_PER_KIND), generator)))
+    imagined = None
+    if model is not None:
+        branches = -(-PAIRS_PER_KIND // horizon)
+        buffer = ModelBuffer(agent.num_agents, branches * horizon, seen.shape[-1], agent.action_dim, device)
+        rollout(model, agent, dataset, buffer, branches, horizon, generator)
+        imagined = (buffer.feature[AGENT], buffer.action[AGENT])
     uniform = torch.rand(action.shape, generator=generator, device=device) * 2.0 - 1.0
-    pairs = ((feature, action), (buffer.feature[AGENT], buffer.action[AGENT]), (feature, uniform))
-    return Values(*(q(agent, *pair).cpu().numpy() for pair in pairs))
+
+    def valued(states: Tensor, actions: Tensor) -> Floats:
+        values: Floats = q(agent, states, actions).cpu().numpy()
+        return values
+
+    return Values(
+        dataset=valued(seen, action),
+        model=None if imagined is None else valued(*imagined),
+        random=valued(seen, uniform),
+    )
 
 
 def discounted_returns(reward: Tensor, discount: float) -> Tensor:
@@ -134,18 +156,19 @@ def discounted_returns(reward: Tensor, discount: float) -> Tensor:
 @torch.no_grad()
 def achieved(
     agent: ConservativeActorCritic,
-    model: WorldModel,
-    feature: Tensor,
+    model: WorldModel | None,
+    believed: Callable[[Tensor], Tensor],
     played: Segment,
     steps: int,
     context: int,
     generator: torch.Generator,
     repeats: int = 4,
 ) -> Achieved:
-    """Compare expectation and outcome along B episodes that the first agent played, with features (B, L, F).
+    """Compare expectation and outcome along B episodes that the first agent played.
 
-    Dreams begin every `steps` rows, after `context` rows were seen, and are the mean of `repeats` samples. States after
-    an episode's end are left out, and so are those before a time limit whose discounted future lies beyond it.
+    `believed` returns what its filter believed (B, T, ...) at rows (T,). Dreams, for which it takes a model, begin
+    every `steps` rows, after `context` rows were seen, and are the mean of `repeats` samples. States after an episode's
+    end are left out, and so are those before a time limit whose discounted future lies beyond it.
     """
     length, discount = played.action.shape[1], agent.config.gamma
     alive = played.terminal.cumsum(1) == 0
@@ -153,19 +176,22 @@ def achieved(
     within = _rows_within(length, discount)
     whole = played.terminal.any(1)  # an episode that the task ended has no future beyond
     rows = torch.arange(0, length - 1, STEPS_BETWEEN_STATES)
-    value = q(agent, feature[:, rows].flatten(0, 1), played.action[:, rows + 1].flatten(0, 1))
+    value = q(agent, believed(rows).flatten(0, 1), played.action[:, rows + 1].flatten(0, 1))
     seen = whole[:, None] | (rows < within).to(whole.device)
     compared = alive[:, rows] & seen
-    starts = list(range(context, length - steps, steps)) or [0]
-    begun = feature[:, starts].flatten(0, 1).repeat(repeats, 1)
-    dreamed = imagine_policy(model, agent.acting, agent.num_agents, begun, steps, generator).reward.sum(1)
-    true = torch.stack([played.reward[:, t + 1 : t + 1 + steps].sum(1) for t in starts], 1).flatten()
-    lived = alive[:, starts].flatten()
+    dreamed = true = played.reward.new_zeros(0)
+    if model is not None:
+        starts = list(range(context, length - steps, steps)) or [0]
+        lived = alive[:, starts].flatten()
+        begun = believed(torch.tensor(starts)).flatten(0, 1).repeat(repeats, 1)
+        imagined = imagine_policy(model, agent.acting, agent.num_agents, begun, steps, generator).reward.sum(1)
+        dreamed = imagined.unflatten(0, (repeats, -1)).mean(0)[lived]
+        true = torch.stack([played.reward[:, t + 1 : t + 1 + steps].sum(1) for t in starts], 1).flatten()[lived]
     return Achieved(
         value=value[compared.flatten()].cpu().numpy(),
         discounted_return=returns[:, rows][compared].cpu().numpy(),
-        dream_return=dreamed.unflatten(0, (repeats, -1)).mean(0)[lived].cpu().numpy(),
-        true_return=true[lived].cpu().numpy(),
+        dream_return=dreamed.cpu().numpy(),
+        true_return=true.cpu().numpy(),
         steps=steps,
         episodes=len(played.action),
         of_worst=worst_episodes(played.reward)[:, None].expand_as(compared)[compared].cpu().numpy(),
@@ -192,9 +218,10 @@ def _rows_within(length: int, discount: float) -> int:
 
 
 def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
-    """Draw the values' distributions, and both comparisons where the agent has played."""
-    figure = new_figure(14.0, 4.8)
-    distributions, against, dreams = figure.subplots(1, 3)
+    """Draw the values' distributions, and both comparisons where the agent has played, dreams where it has a model."""
+    panels = 2 if values.model is None else 3
+    figure = new_figure(PANEL_WIDTH * panels, 4.8)
+    distributions, against, *dreams = figure.subplots(1, panels)
     _distributions(distributions, values)
     found = outcome.figures() if outcome is not None else {}
     if outcome is None or "q_below_return" not in found:
@@ -210,13 +237,14 @@ def draw_conservatism(values: Values, outcome: Achieved | None) -> Figure:
             "discounted return achieved from there",
             "Q of the action taken",
         )
-    if outcome is None or "dream_over_true_return" not in found:
-        _nothing(dreams, "Dreamed against true return")
-    else:
+    if dreams and (outcome is None or "dream_over_true_return" not in found):
+        _nothing(dreams[0], "Dreamed against true return")
+    elif dreams:
+        assert outcome is not None
         label = f"{len(outcome.true_return)} starts, {outcome.steps} steps of the policy"
-        _against(dreams, outcome.true_return, outcome.dream_return, GREEN, label)
+        _against(dreams[0], outcome.true_return, outcome.dream_return, GREEN, label)
         finish(
-            dreams,
+            dreams[0],
             f"All dreams promise {found['dream_over_true_return']:.2f} times the true return",
             f"return of {outcome.steps} steps in the environment",
             "in the model, from the same state",
@@ -237,10 +265,12 @@ def _nothing(axes: Axes, title: str) -> None:
 
 
 def _distributions(axes: Axes, values: Values) -> None:
-    low = min(float(part.min()) for part in vars(values).values())
-    high = max(float(part.max()) for part in vars(values).values())
+    kinds = values.kinds()
+    low = min(float(part.min()) for part in kinds.values())
+    high = max(float(part.max()) for part in kinds.values())
     bins = np.linspace(low, max(high, low + 1e-3), 40)
-    for (name, part), colour in zip(vars(values).items(), (BLUE, VERMILION, GREY), strict=True):
+    for name, part in kinds.items():
+        colour = COLOURS[name]
         label = f"{name} pairs, mean {part.mean():.1f}"
         axes.hist(part, bins.tolist(), histtype="stepfilled", color=colour, alpha=0.35, density=True)
         axes.hist(part, bins.tolist(), histtype="step", color=colour, density=True, label=label, linewidth=1.5)
