@@ -84,7 +84,8 @@ def logged(run: Path) -> dict[str, list[float]]:
 
 def on_states(name: str, states: Path) -> Config:
     """A toy run's config on the fitted model."""
-    options = without_fit(BALANCE.replace("--agent.beta 0.1", "") + " --agent_fit.updates 12 --agent_fit.warm_up 4")
+    chosen = BALANCE.replace("--agent.beta 0.1", "").replace("--agent.num_sampled_actions 4", "")
+    options = without_fit(chosen + " --agent_fit.updates 12 --agent_fit.warm_up 4 --agent.num_sampled_actions 10")
     places = ["--dataset", str(states / "toy-pendulum.hdf5"), "--data_dir", str(states), "--out", str(states / name)]
     own = ["--world-model", str(states / "model"), "--algorithm", name, "--log_every", "2"]
     return parse([*options, *places, *own, *QUIET])[0]
