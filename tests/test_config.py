@@ -204,7 +204,7 @@ def test_an_algorithm_is_a_setting_of_the_agent(algorithm: str) -> None:
         (["--agent.real_ratio", "0.999", "--agent.penalty_states", "model"], "leaves no model data"),
         (["--agent.rollout_actions", "greedy"], "greedy"),
         (["--preset", "huge"], "huge"),
-        (["--algorithm", "dreamer"], "dreamer"),
+        (["--algorithm", "dreams"], "dreams"),
         (["--obs", "sound"], "obs"),
         (["--obs", "state", "--preset", "huge"], "for state there are paper, quickstart, small"),
         (["--task", "hoper"], "hopper"),
