@@ -11,12 +11,13 @@ import torch
 from small_agents import SMALL, A, draws, make_agent, random_batch
 from toy_runs import toy
 
-from combo_common.errors import UserError
+from combo_common.errors import StoppedError, UserError
 from latent_combo.agent.batch import Noise
 from latent_combo.agent.selection import choose, products, rank_correlation
 from latent_combo.api.run import load_run
 from latent_combo.config.candidates import with_candidates
 from latent_combo.config.command_line import parse
+from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.result import Result
 from latent_combo.pipeline import agent_phase
 from latent_combo.select import table
@@ -141,3 +142,28 @@ def test_the_score_is_of_the_chosen_agent_alone(
     again = Result.read(tmp_path / "run")
     assert again is not None and again.selected == 1
     assert json.loads((tmp_path / "run" / "result.json").read_text())["selected"] == 1
+
+
+def test_a_run_that_was_stopped_while_it_was_scored_chooses_by_the_same_numbers(
+    data_dir: Path, tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the rule is measured on is imagined, and not there any more when the run goes on."""
+    seen: list[list[float | None]] = []
+
+    def chosen(regularisers: list[float | None]) -> int:
+        seen.append(regularisers)
+        return choose(regularisers)
+
+    def stopped(*given: object, **more: object) -> None:
+        raise StoppedError("stopped")
+
+    monkeypatch.setattr(agent_phase, "choose", chosen)
+    monkeypatch.setattr(importlib.import_module("latent_combo.train"), "show", lambda *given: {"q": 1.0})
+    options = ["--agent.beta", "[0.5,5]", "--agent_fit.evaluations", "0", "--views.every", "0"]
+    config = toy(data_dir, tmp_path / "run", "--select", "true", *options)
+    with monkeypatch.context() as patched, pytest.raises(StoppedError):
+        patched.setattr(Evaluator, "final", stopped)
+        train(config)
+    result = train(*parse(["--resume", str(tmp_path / "run")]))
+    assert len(seen) == 2 and seen[0] == seen[1] == [agent.regulariser for agent in result.agents]
+    assert result.selected == choose(seen[0])

@@ -57,9 +57,10 @@ def fit_agent(
     config, device, seed = session.config.agent_fit, session.device, session.config.seed
     agent = build_agent(session.config, session.task, model, device)
     fit = begin(session.config, agent, model, dataset, device)
-    evaluations = InterimScores()
+    evaluations, at_end = InterimScores(), list[float | None]()
     if saved := session.restore(PHASE, fit):
         evaluations = InterimScores.read(result_now(saved)["evaluations"])
+        at_end = list(saved.get("regularisers", []))  # which older versions left out
 
     def score_interim(agent: ConservativeActorCritic, step: int) -> None:
         score = evaluator.interim(policy_of(session, model, agent), last=step == config.updates)
@@ -83,10 +84,12 @@ def fit_agent(
             "q_data",
             [*callbacks, Callback(due.__contains__, score_interim, "evaluations")],
             measure=lambda: validation_metrics(agent, validation, seed),
-            state=lambda: {"evaluations": asdict(evaluations)},
+            # before the last checkpoint: a run that goes on from there imagines anew, and might choose another agent
+            finish=lambda: at_end.extend(regularisers(fit)),
+            state=lambda: {"evaluations": asdict(evaluations), "regularisers": at_end},
         ),
     )
-    trained = Trained(agent, meter, evaluations, regularisers(fit))
+    trained = Trained(agent, meter, evaluations, at_end or regularisers(fit))
     fit.close()
     return trained
 
