@@ -133,14 +133,15 @@ def test_bears_loss_is_the_values_less_its_constraint() -> None:
     torch.testing.assert_close(agent.extraction.loss(agent, batch, noise)[0], 3.0 * (away - 0.05) - value)
 
 
-@pytest.mark.parametrize("extraction", ["deterministic", "rebrac"])
-def test_a_deterministic_policy_climbs_by_its_mode(extraction: str) -> None:
+@pytest.mark.parametrize(("extraction", "shares"), [("deterministic", A), ("rebrac", 1)])
+def test_a_deterministic_policy_climbs_by_its_mode(extraction: str, shares: int) -> None:
+    """TD3+BC's code takes the mean of an action's squares, ReBRAC's their sum: their weights mean what they have."""
     agent, batch = make_agent(of(extraction, anchor=2.5)), real_batch()
     noise = noise_of(FREE)
     mode = agent.actor(batch.feature).mode
     value = agent.critic(batch.feature, mode[:, :, None]).squeeze(-1).amin(0)
     away = (mode - batch.action).square().sum(-1).mean()
-    expected = -2.5 * value.mean() / value.detach().abs().mean().clamp(min=1e-2) + away
+    expected = -2.5 * value.mean() / value.detach().abs().mean().clamp(min=1e-2) + away / shares
     loss, metrics = agent.extraction.loss(agent, batch, noise)
     torch.testing.assert_close(loss, expected)
     assert "alpha" not in agent.update(batch, noise) and float(metrics["entropy"]) == 0.0

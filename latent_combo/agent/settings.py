@@ -133,8 +133,9 @@ class AgentConfig:
     updates, 0 acts by the last weights. Not in the paper."""
     anchor: Numbers = 0.0
     """c, weight of eq. 3 against a squared distance to the dataset's actions: the policy's loss is c (loss of eq. 3)
-    / mean |Q| on all rows, plus |mode - a|^2 on the dataset's. Of values above 0 the smaller ones stay closer to the
-    data; 0 is eq. 3 as printed. It needs values of one sign. Not in the paper (after Fujimoto & Gu, 2021)."""
+    / mean |Q| on all rows, plus |mode - a|^2 on the dataset's (of extraction "deterministic" the mean over an action's
+    numbers, as in TD3+BC). Of values above 0 the smaller ones stay closer to the data; 0 is eq. 3 as printed. It needs
+    values of one sign. Not in the paper (after Fujimoto & Gu, 2021)."""
     backup: Backup = "sample"
     """The next action in the critics' targets: a "sample" of the policy (eq. 2), its "mode", or the mode "smoothed" by
     noise of 0.2, at most 0.5 (TD3). With an anchor, samples of a wide policy pay for conservatism at every backup

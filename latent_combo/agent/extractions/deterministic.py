@@ -3,6 +3,8 @@
 Symbols (docs/symbols.md): S, B, A.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -15,18 +17,20 @@ from latent_combo.agent.tanh_gaussian import TanhGaussian
 class Deterministic(Extraction):
     """The policy is its mode, anchored to the dataset's actions (TD3+BC: Fujimoto & Gu, 2021).
 
-    Its spread is never trained nor used. TD3 climbs the first critic, and every second update; this climbs the lesser
-    of both, always.
+    Its spread is trained by a warm-up alone, and never used. TD3 climbs the first critic, every second update, and takes
+    the target's actions from a slow copy of the policy; this climbs the lesser of both, always, and has no such copy.
     """
 
     name = "deterministic"
     follows_values = FOLLOWS_VALUES[name]
     has_temperature = False
+    mean_of_actions: ClassVar[bool] = True
+    """Whether the squared distance is the mean over an action's A numbers, as in TD3+BC's code, or their sum."""
 
     def loss(
         self, agent: ActorCritic, batch: Batch, noise: Noise, policy: TanhGaussian | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """`-c E[min_i Q_i(s, mode)] / mean |min_i Q_i| + E_D[|mode - a|^2]`, c = `agent.anchor`.
+        """`-c E[min_i Q_i(s, mode)] / mean |min_i Q_i| + E_D[|mode - a|^2] / A`, c = `agent.anchor`.
 
         With c = 0 it is `-E[min_i Q_i(s, mode)]` alone.
         """
@@ -34,7 +38,8 @@ class Deterministic(Extraction):
         value = agent.critic(batch.feature, policy.mode[:, :, None]).squeeze(-1).amin(0)
         assert value.shape == batch.reward.shape  # (S, B)
         away = squared_distance(policy, batch)
-        loss = anchored(-value.mean(-1), value, away, agent.anchor)
+        near = away / batch.action.shape[-1] if self.mean_of_actions else away
+        loss = anchored(-value.mean(-1), value, near, agent.anchor)
         entropy = torch.zeros_like(loss.detach())  # of what acts there is none
         return loss.sum(), {"actor_loss": loss.detach(), "squared_distance": away.detach(), "entropy": entropy}
 
@@ -43,12 +48,13 @@ class Rebrac(Deterministic):
     """The same distance is a penalty of the value as well, at the dataset's next actions (Tarasov et al., 2023).
 
     With its actor's penalty beta_1 the anchor is c = 1 / beta_1, and its critics' penalty beta_2 is
-    `agent.behaviour_weight`.
+    `agent.behaviour_weight`. Both squared distances are sums over an action's numbers, as in its code.
     """
 
     name = "rebrac"
     follows_values = FOLLOWS_VALUES[name]
     needs_next_action = True
+    mean_of_actions = False
 
     def target_penalty(self, agent: ActorCritic, batch: Batch, policy: TanhGaussian, action: Tensor) -> Tensor:
         """`beta_2 |a' - a'_D|^2` (S, B), a' of the target; 0 where an episode was cut off, and has no next action."""
