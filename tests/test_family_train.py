@@ -130,6 +130,16 @@ def test_an_algorithm_is_for_the_observations_that_it_makes_sense_for() -> None:
             parse(["--algorithm", name, "--obs", obs])
 
 
+def test_what_an_algorithm_usually_has_gives_way_to_a_file_but_for_one_of_another(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    for said, anchor in (("", 1.0), ("algorithm: td3-bc\n", 1.0), ("algorithm: combo\n", 2.5)):
+        file.write_text(f"{said}agent:\n  anchor: 1.0\n  beta: 3.0\n")
+        agent = parse(["--config", str(file), "--algorithm", "td3-bc"])[0].agent
+        assert agent.anchor == anchor and agent.beta == 0.0
+    file.write_text("algorithm: td3-bc\nagent:\n  anchor: 1.0\n")
+    assert parse(["--config", str(file)])[0].agent.anchor == 1.0
+
+
 def test_what_an_algorithm_usually_has_may_be_set_otherwise() -> None:
     assert parse(["--algorithm", "lompo"])[0].agent.penalty_weight == 5.0
     assert parse(["--algorithm", "lompo", "--agent.penalty_weight", "[1,2]"])[0].agent.penalty_weight == [1.0, 2.0]

@@ -132,7 +132,10 @@ def _ordered(arguments: list[str], layers: Layers) -> list[str]:
     files, single = split_config(arguments)
     # What the command line says of the algorithm comes after a file; what a file says comes before its own settings.
     named_here = any(argument.split("=")[0] == "--algorithm" for argument in single)
-    ordered = [*defaults, *files, *settings] if named_here else [*defaults, *settings, *files]
+    ordered = [*files, *settings] if named_here else [*settings, *files]
+    # Its usual values give way to a file, but for one of another algorithm: a run's own has all values of that.
+    others = peek(files, "algorithm", layers.algorithm) != layers.algorithm
+    ordered = [*files, *defaults, *settings] if named_here and others else [*defaults, *ordered]
     beneath = [f"--config={path}" for path in layers.files]
     beneath += [f"--obs={layers.obs}", f"--task={layers.task}", *layers.images]
     if layers.recipe is not None:
