@@ -32,27 +32,32 @@ def main() -> None:
         score = evaluator.play(policy, first, given.episodes)
     if not score.played.any():
         raise UserError(f"no episode was played to its end: {score.failures[0]}")
-    print(scores(run, score))
+    result = None
     try:
-        if (result := Result.read(given.run)) is not None:
-            print(f"dataset {result.dataset_return_mean:.1f} ({run.config.dataset})")
+        result = Result.read(given.run)
     except UserError as error:  # of a file that scoring does without
         print(f"no return of the dataset: {error}")
+    print(scores(run, score, None if result is None else result.selected))
+    if result is not None:
+        print(f"dataset {result.dataset_return_mean:.1f} ({run.config.dataset})")
     if given.video and score.median is not None:
         write_mp4(given.video, *film(run.task, run.config.look, score.median))
         print(f"video in {given.video}")
 
 
-def scores(run: Run, score: Score) -> str:
-    """Each agent's returns and score beside the references, in lines for people."""
+def scores(run: Run, score: Score, selected: int | None = None) -> str:
+    """Each agent's returns and score beside the references, in lines for people that say which one was `selected`."""
     task, mean = run.task, float(score.counted.mean())
     counted = [returns[played] for returns, played in zip(score.returns, score.played, strict=True)]
+    labels = [
+        f"{label} (selected)" if agent == selected else label for agent, label in enumerate(run.config.agent.labels())
+    ]
     lines = [
         f"agent {label}: return {returns.mean():.1f} {plus_minus()} {returns.std():.1f} over {len(returns)} episodes "
         f"({', '.join(f'{r:.0f}' for r in returns)}){_normalised(task, float(returns.mean()))}"
         if len(returns)
         else f"agent {label}: no episode was played to its end"
-        for label, returns in zip(run.config.agent.labels(), counted, strict=True)
+        for label, returns in zip(labels, counted, strict=True)
     ]
     lines.append(f"all: return {mean:.1f} {plus_minus()} {score.counted.std():.1f}{_normalised(task, mean)}")
     if (published := vd4rl_score(task, mean)) is not None:

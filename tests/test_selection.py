@@ -5,6 +5,7 @@ import importlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -17,8 +18,10 @@ from latent_combo.agent.selection import choose, products, rank_correlation
 from latent_combo.api.run import load_run
 from latent_combo.config.candidates import with_candidates
 from latent_combo.config.command_line import parse
+from latent_combo.evaluate import scores
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.result import Result
+from latent_combo.evaluation.score import Score
 from latent_combo.pipeline import agent_phase
 from latent_combo.select import table
 from latent_combo.train import train
@@ -52,9 +55,11 @@ def test_the_rule_takes_the_better_one_in_each_row_of_the_papers_tables(name: st
 
 def test_an_agent_without_a_regulariser_can_not_be_chosen_from() -> None:
     assert choose([3.0, -1.0, -1.0]) == 1
-    for wrong in ([1.0, None], [1.0, float("nan")], []):
+    for none in ([1.0, None], []):
         with pytest.raises(ValueError, match="no regulariser to be chosen by"):
-            choose(wrong)
+            choose(none)
+    with pytest.raises(ValueError, match="regulariser of agent 1 is nan, .* diverged"):
+        choose([1.0, float("nan"), float("-inf")])
 
 
 def test_the_rank_correlation_is_spearmans() -> None:
@@ -75,6 +80,11 @@ def test_every_combination_is_a_candidate() -> None:
     assert config.agent.beta == [0.5, 0.5, 5.0, 5.0]
     assert config.agent.rollout_actions == ["uniform", "policy", "uniform", "policy"]
     assert parse(with_candidates([]))[0].agent.beta == [0.5, 1.0, 5.0]
+    # whatever number of agents the preset has
+    for preset, over, count in (("gpu", [], 3), ("small", ["--over", "beta=0.5,5"], 2)):
+        assert parse(with_candidates(["--preset", preset, *over]))[0].agent.num_agents == count
+    with pytest.raises(UserError, match="num_agents is 4, but beta lists 3 agents"):
+        parse(with_candidates(["--agent.num_agents", "4"]))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +140,7 @@ def test_the_score_is_of_the_chosen_agent_alone(
     assert [agent.regulariser for agent in result.agents] == [1.0, -5.0, 0.0]
     last = result.evaluations.returns[-1]
     assert result.rank_correlation == rank_correlation([1.0, -5.0, 0.0], last)
-    assert "selected    agent 1, beta 1.0, by the regularisers 1.0, -5.0, 0.0" in str(result)
+    assert "selected    agent 1, beta 1.0, by the regularisers 1.00, -5.00, 0.00" in str(result)
     assert table(result).splitlines()[2].startswith("1, beta 1.0")
     # the same agent of a run that scores all of them, on the same episodes
     whole = train(toy(data_dir, tmp_path / "all", *options))
@@ -142,6 +152,13 @@ def test_the_score_is_of_the_chosen_agent_alone(
     again = Result.read(tmp_path / "run")
     assert again is not None and again.selected == 1
     assert json.loads((tmp_path / "run" / "result.json").read_text())["selected"] == 1
+    played = np.asarray([[1.0], [2.0], [3.0]])
+    told = scores(run.trained, Score(played, None, None, played), again.selected)
+    assert [line.split(": ")[0] for line in told.splitlines()[:3]] == [
+        "agent 0, beta 0.5",
+        "agent 1, beta 1.0 (selected)",
+        "agent 2, beta 5.0",
+    ]
 
 
 def test_a_run_that_was_stopped_while_it_was_scored_chooses_by_the_same_numbers(

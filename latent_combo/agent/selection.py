@@ -17,9 +17,14 @@ def choose(regularisers: Sequence[float | None]) -> int:
 
     Raises ValueError where an agent has none, for it has no conservatism, or one that is not finite.
     """
-    known = [value for value in regularisers if value is not None and np.isfinite(value)]
+    known = [value for value in regularisers if value is not None]
     if not known or len(known) != len(regularisers):
         raise ValueError("an agent without conservatism has no regulariser to be chosen by; set beta above 0 for all")
+    if wrong := [agent for agent, value in enumerate(known) if not np.isfinite(value)]:
+        raise ValueError(
+            f"the regulariser of agent {wrong[0]} is {known[wrong[0]]}, since its values diverged; leave that "
+            "candidate out, or lower agent.critic_learning_rate"
+        )
     return int(np.argmin(known))
 
 

@@ -40,8 +40,10 @@ def with_candidates(arguments: list[str]) -> list[str]:
     names = [name for name, _ in grid]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"{OVER} names {twice[0]} twice; give all of its values at once")
-    lists = [f"--{PREFIX}{name}=[{','.join(values)}]" for name, values in products(grid).items()]
-    return [*rest, *lists, "--select=true"]
+    every = products(grid)
+    lists = [f"--{PREFIX}{name}=[{','.join(values)}]" for name, values in every.items()]
+    count = len(every[names[0]])  # of the preset's there may be more, or fewer
+    return [f"--{PREFIX}num_agents={count}", *rest, *lists, "--select=true"]
 
 
 def _setting(text: str) -> tuple[str, list[str]]:

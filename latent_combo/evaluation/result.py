@@ -218,7 +218,7 @@ class Result:
         """Which agent the offline rule took, and how the rule agrees with scores that it did not see."""
         if self.selected is None:
             return []
-        values = ", ".join(figure(agent.regulariser) for agent in self.agents)
+        values = ", ".join(figure(agent.regulariser, 2) for agent in self.agents)
         agrees = "" if self.rank_correlation is None else f"; rank correlation with scores {self.rank_correlation:.2f}"
         return [f"selected    agent {self.agents[self.selected].label}, by the regularisers {values}{agrees}"]
 
