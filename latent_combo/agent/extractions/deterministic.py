@@ -17,8 +17,8 @@ from latent_combo.agent.tanh_gaussian import TanhGaussian
 class Deterministic(Extraction):
     """The policy is its mode, anchored to the dataset's actions (TD3+BC: Fujimoto & Gu, 2021).
 
-    Its spread is trained by a warm-up alone, and never used. TD3 climbs the first critic, every second update, and takes
-    the target's actions from a slow copy of the policy; this climbs the lesser of both, always, and has no such copy.
+    Its spread is trained by a warm-up alone, and never used. TD3 climbs the first critic, every second update, and
+    takes the target's actions from a slow copy of the policy; this climbs the lesser of both, always, without a copy.
     """
 
     name = "deterministic"
