@@ -139,6 +139,11 @@ def test_morel_halts_where_two_members_disagree_by_more_than_on_the_data() -> No
     assert torch.equal(disagreement(one_member, FEATURE, ACTION), torch.zeros(2))
 
 
+def test_the_least_reward_is_of_transitions_and_not_of_first_rows() -> None:
+    """An episode's first row has the reward 0 of no step."""
+    assert some_data([2.0, 5.0]).least_reward == 2.0
+
+
 def test_a_halted_step_ends_the_episode_in_the_buffer() -> None:
     class Halt(Morel):
         def of_step(self, *given: object) -> ModelStep:  # type: ignore[override]
@@ -162,6 +167,7 @@ def test_mobile_takes_the_spread_of_the_members_targets_from_model_rows() -> Non
         dataclasses.replace(SMALL, real_ratio=0.25, penalty_weight=4.0, gamma=0.9),
     ]
     agent = an_agent(*configs)
+    agent.target.load_state_dict({name: 1.5 * weight for name, weight in agent.critic.state_dict().items()})
     g = draws()
     feature, action = torch.randn(2, 8, 2, generator=g), torch.rand(2, 8, 2, generator=g) * 2 - 1
     real = torch.stack([(torch.arange(8) < 4).float(), (torch.arange(8) < 2).float()])
