@@ -14,9 +14,11 @@ from latent_combo.agent.extraction import IMITATION
 from latent_combo.agent.extractions.bear import mean_discrepancy
 from latent_combo.agent.extractions.brac import divergence
 from latent_combo.agent.fit import AgentFit
+from latent_combo.agent.measures import update_flops
 from latent_combo.agent.replay import mixed_batch
 from latent_combo.agent.settings import AgentConfig, AgentFitConfig
 from latent_combo.agent.tanh_gaussian import TanhGaussian
+from latent_combo.numerics.flops import count_flops
 
 FREE = dataclasses.replace(SMALL, beta=0.0, real_ratio=1.0, penalty_states="dataset")
 
@@ -24,6 +26,10 @@ FREE = dataclasses.replace(SMALL, beta=0.0, real_ratio=1.0, penalty_states="data
 def of(extraction: str, **more: object) -> AgentConfig:
     samples = 10 if extraction == "bear" else SMALL.num_sampled_actions
     return dataclasses.replace(FREE, extraction=extraction, num_sampled_actions=samples, **more)  # type: ignore[arg-type]
+
+
+def settings(extraction: str, **more: object) -> AgentConfig:
+    return of(extraction, anchor=2.5 if extraction in ("deterministic", "rebrac") else 0.0, **more)
 
 
 def real_batch(stack: int = 1, seed: int = 0) -> Batch:
@@ -101,6 +107,17 @@ def test_the_behaviour_is_the_likelihoods_alone(extraction: str) -> None:
     assert float(agent.behaviour(batch.feature).log_prob(fixed.action).mean()) > before + 1.0
 
 
+def test_the_work_of_cloning_counts_among_an_updates() -> None:
+    agent, batch = make_agent(of("brac-p")), real_batch()
+    assert agent.behaviour is not None
+    clone = agent.behaviour
+    work = count_flops(
+        lambda: torch.autograd.grad(clone(batch.feature).log_prob(batch.action).sum(), list(clone.parameters()))
+    )
+    seen = count_flops(lambda: clone(batch.feature))  # in the policy's loss
+    assert update_flops(agent, dataset()) == update_flops(make_agent(FREE), dataset()) + work + seen
+
+
 def test_bears_multiplier_grows_while_the_policy_is_too_far_away_and_shrinks_otherwise() -> None:
     for threshold, grows in ((1e-4, True), (10.0, False)):
         config = of("bear", critic_learning_rate=1e-2)
@@ -166,6 +183,39 @@ def test_rebracs_target_pays_for_the_distance_to_the_datasets_next_action() -> N
     away = (agent.actor(batch.next_feature).mode - batch.next_action).square().sum(-1) * known
     plain = make_agent(of("deterministic", anchor=2.5)).backup(batch, noise, "mode")
     torch.testing.assert_close(agent.backup(batch, noise, "mode"), plain - batch.discount * 0.5 * away)
+    # of the smoothed action, where the target is of it
+    noise = torch.full((1, 12, A), 1.0)
+    action = (agent.actor(batch.next_feature).mode + 0.2).clamp(-1.0, 1.0)
+    away = (action - batch.next_action).square().sum(-1) * known
+    plain = make_agent(of("deterministic", anchor=2.5)).backup(batch, noise, "smoothed")
+    torch.testing.assert_close(agent.backup(batch, noise, "smoothed"), plain - batch.discount * 0.5 * away)
+
+
+@pytest.mark.parametrize("extraction", ["brac-v", "rebrac"])
+def test_a_warm_ups_targets_have_no_penalty(extraction: str) -> None:
+    """They are what the behaviour got."""
+    heavy = make_agent(settings(extraction, behaviour_weight=1e3))
+    light = make_agent(settings(extraction, behaviour_weight=0.0))
+    batch, noise = real_batch(), noise_of(FREE)
+    targets = [agent.critic_loss(batch, noise, extraction=IMITATION)[1]["target"] for agent in (heavy, light)]
+    assert torch.equal(*targets)
+    assert not torch.equal(*(agent.critic_loss(batch, noise)[1]["target"] for agent in (heavy, light)))
+
+
+@pytest.mark.parametrize("extraction", ["brac-p", "brac-v", "bear", "deterministic", "rebrac"])
+def test_the_policy_climbs_the_critics(extraction: str) -> None:
+    """The loss has a gradient through the value: without what else it has, other critics lead it elsewhere."""
+    config, batch = settings(extraction), real_batch()
+    agent, other = make_agent(config), make_agent(config)
+    with torch.no_grad():
+        for parameter in other.critic.parameters():
+            parameter.neg_()
+    noise = noise_of(config)
+    one, two = (
+        torch.cat([g.flatten() for g in torch.autograd.grad(each.extraction.loss(each, batch, noise)[0], given)])
+        for each, given in ((agent, agent.actor_parameters), (other, other.actor_parameters))
+    )
+    assert float((one - two).norm()) > 1e-3 * float(one.norm())
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -179,10 +229,8 @@ def test_next_actions_are_those_that_followed_the_state_of_the_target(steps: int
     assert torch.equal(batch.has_next_action, (~last).float())
     torch.testing.assert_close(batch.next_action[~last], ((row + 1.0) / 100.0)[~last][:, None].expand(-1, A))
     assert mixed_batch(data, None, torch.ones(1, 5), draws()).next_action is None
-
-
-def settings(extraction: str) -> AgentConfig:
-    return of(extraction, anchor=2.5 if extraction in ("deterministic", "rebrac") else 0.0)
+    mixed = mixed_batch(data, None, (torch.arange(500) < 200).float()[None], draws(), next_actions=True)
+    assert mixed.has_next_action is not None and float(mixed.has_next_action[:, 200:].sum()) == 0.0
 
 
 @pytest.mark.parametrize("extraction", ["brac-p", "brac-v", "bear", "deterministic", "rebrac"])

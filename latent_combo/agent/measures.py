@@ -89,6 +89,9 @@ def update_flops(agent: ConservativeActorCritic, dataset: OfflineDataset) -> flo
         trained = [own for optimiser in agent.critic_optimisers for own in optimiser.parameters]
         torch.autograd.grad(agent.critic_loss(encoded, noise)[0], trained)
         torch.autograd.grad(agent.extraction.loss(agent, encoded.fixed(), noise)[0], agent.actor_parameters)
+        if agent.behaviour is not None:
+            cloned = agent.behaviour(encoded.fixed().feature).log_prob(batch.action).sum()
+            torch.autograd.grad(cloned, list(agent.behaviour.parameters()))
 
     operations = float(count_flops(work))
     agent.imagination = imagination

@@ -115,9 +115,8 @@ class OfflineDataset(ABC):
     def next_actions(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Actions (..., A) that followed the states which targets continue from, and whether there is one (...)."""
         row = self.td_returns.row[index]
-        followed = torch.zeros(len(self.action), device=self.action.device)
-        followed[self.source] = 1.0
-        return self.action[(row + 1).clamp(max=len(self.action) - 1)], followed[row]
+        place = torch.searchsorted(self.source, row).clamp(max=len(self.source) - 1)  # rows stand in their order
+        return self.action[(row + 1).clamp(max=len(self.action) - 1)], (self.source[place] == row).float()
 
     def transitions(self, index: Tensor, view: Tensor, returns: NStepReturn) -> Transitions:
         """Transitions `index` (...) seen in `view` (...), with their `td_returns` or `monte_carlo_returns`."""
