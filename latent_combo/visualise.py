@@ -23,6 +23,7 @@ from latent_combo.diagnostics.model import PROBE_EPISODES, DiagnosticsContext, M
 from latent_combo.diagnostics.page import write_report
 from latent_combo.diagnostics.style import EXACT
 from latent_combo.evaluation.evaluator import Evaluator
+from latent_combo.evaluation.result import Result
 from latent_combo.evaluation.score import Score
 from latent_combo.latents.encode import encode_dataset
 from latent_combo.latents.frames import frames_of, stack_frames
@@ -109,6 +110,14 @@ def _curves(folder: Path) -> Panels | None:
         return None
 
 
+def _result(folder: Path) -> Result | None:
+    """What the run came to; None before its end, or where it can't be read, which the page says."""
+    try:
+        return Result.read(folder)
+    except UserError:
+        return None
+
+
 def main() -> None:
     """Read the command line, and draw into the run's folder and its TensorBoard events."""
     given = options.visualise()
@@ -116,7 +125,7 @@ def main() -> None:
     curves = _curves(folder)
     page = write_report(folder, curves, unreadable(folder))  # of what there is, before anything else may fail
     write_atomically(folder / REPORT, page.encode())
-    visualise(folder, load_run(folder, given.task), given.seed)
+    visualise(folder, load_run(folder, given.task).with_selected(_result(folder)), given.seed)
     if curves is not None:
         write_atomically(folder / CURVES, joined(curves))
     write_atomically(folder / REPORT, write_report(folder, curves).encode())

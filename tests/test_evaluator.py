@@ -102,3 +102,25 @@ def test_looks_and_final_score_share_no_episode() -> None:
     assert ScoreConfig(episodes=6, episodes_during_training=2, seed=0, seed_during_training=9).last_episodes == 6
     with pytest.raises(ValueError, match="some of the same episodes"):
         ScoreConfig(episodes=6, episodes_during_training=6, seed=5, seed_during_training=0)
+
+
+@pytest.mark.parametrize("at", ["start", "reset"])
+def test_a_failed_episode_is_named_by_the_agent_that_played_it(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that plays alone keeps its number in the stack that it comes from."""
+    with scored("state") as (evaluator, policy):
+        copies = evaluator._environments(2)
+        reset = copies.reset
+
+        def failing(seeds: list[int]) -> tuple[Any, ...]:
+            if at == "start":
+                raise RuntimeError("no environment")
+            started = reset(seeds)
+            started[-1][1] = "it broke"
+            return started
+
+        monkeypatch.setattr(copies, "reset", failing)
+        actor = Actor(1, NetworkConfig(hidden=8), policy.model.feature_dim, policy.model.action_dim)
+        score = evaluator.play(Policy(policy.model, actor, 1, seed=3, sample=True, first_agent=4), FIRST, 2)
+        assert score.returns.shape == (1, 2)
+        told = [(failure.agent, failure.seed) for failure in score.failures]
+        assert told == ([(4, FIRST), (4, FIRST + 1)] if at == "start" else [(4, FIRST + 1)])

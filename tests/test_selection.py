@@ -3,26 +3,33 @@
 import dataclasses
 import importlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+from matplotlib.figure import Figure
 from small_agents import SMALL, A, draws, make_agent, random_batch
 from toy_runs import toy
 
 from combo_common.errors import StoppedError, UserError
+from latent_combo import visualise
 from latent_combo.agent.batch import Noise
 from latent_combo.agent.selection import choose, products, rank_correlation
 from latent_combo.api.run import load_run
 from latent_combo.config.candidates import with_candidates
 from latent_combo.config.command_line import parse
+from latent_combo.diagnostics import curves
+from latent_combo.diagnostics.curves import read_series
+from latent_combo.diagnostics.episodes import draw_episodes
 from latent_combo.evaluate import scores
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.result import Result
 from latent_combo.evaluation.score import Score
 from latent_combo.pipeline import agent_phase
+from latent_combo.pipeline.load_run import Run
 from latent_combo.select import table
 from latent_combo.train import train
 
@@ -152,6 +159,18 @@ def test_the_score_is_of_the_chosen_agent_alone(
     again = Result.read(tmp_path / "run")
     assert again is not None and again.selected == 1
     assert json.loads((tmp_path / "run" / "result.json").read_text())["selected"] == 1
+    drawn: list[Run] = []
+    monkeypatch.setattr(visualise, "visualise", lambda folder, run, seed: drawn.append(run))
+    monkeypatch.setattr(sys, "argv", ["visualise", str(tmp_path / "run")])
+    visualise.main()
+    assert drawn[0].agent is not None and drawn[0].agent.num_agents == 1 and drawn[0].policy(0).agents == range(1, 2)
+    assert torch.equal(drawn[0].agent.acting.first.weight[0], run.agents.acting.first.weight[1])
+    # the legends are of the agent that has a score
+    axes = Figure().subplots()
+    curves._returns(axes, read_series(tmp_path / "run" / "metrics.csv"), again)
+    assert "final score, 2 episodes" in axes.get_legend_handles_labels()[1]
+    episodes = draw_episodes(again).axes[0].get_legend_handles_labels()[1]
+    assert {"an episode", "mean of the agent"} <= set(episodes)
     played = np.asarray([[1.0], [2.0], [3.0]])
     told = scores(run.trained, Score(played, None, None, played), again.selected)
     assert [line.split(": ")[0] for line in told.splitlines()[:3]] == [

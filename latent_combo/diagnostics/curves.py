@@ -146,12 +146,13 @@ def _returns(axes: Axes, series: Series, result: Result | None) -> None:
     scores = [key for key in series if key[0] == "agent" and key[1].startswith("score/")]
     keys = sorted(scores, key=lambda key: int(key[1].rpartition("/")[2]))
     agents = [] if result is None else result.agents
+    scored = next((index for index, agent in enumerate(agents) if agent.return_mean is not None), None)
     for index, key in enumerate(keys):
         points, own = series[key], agents[index] if index < len(agents) else None
         label = f"agent {own.label if own and own.label else index}: interim"
         (line,) = axes.plot([s for s, _ in points], [v for _, v in points], marker=".", label=label)
         if own is not None and own.return_mean is not None:
-            label = f"final score, {len(own.returns)} episodes" if index == 0 else ""
+            label = f"final score, {len(own.returns)} episodes" if index == scored else ""
             star: Any = {"marker": "*", "markersize": 12, "linestyle": ""}
             axes.plot([points[-1][0] * 1.03], [own.return_mean], color=line.get_color(), label=label or None, **star)
     if result is not None and keys:

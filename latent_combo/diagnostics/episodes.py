@@ -29,9 +29,10 @@ def draw_episodes(result: Result) -> Figure:
     agents = result.agents
     figure = new_figure(WIDTH, REST + ROW * len(agents))
     axes = figure.subplots()
+    scored = next((row for row, agent in enumerate(agents) if agent.returns), 0)  # of a choice, one alone
     for row, agent in enumerate(agents):
         returns = np.asarray(agent.returns)
-        first = row == 0
+        first = row == scored
         axes.scatter(
             returns,
             row + offsets(len(returns)),

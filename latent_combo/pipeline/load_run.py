@@ -36,6 +36,8 @@ class Run:
     """Steps that the world model was fitted for; 0 where there is none."""
     agent_step: int
     """Updates of the agent; 0 where there is none."""
+    first_agent: int = 0
+    """Number of the first agent; above 0 where others of its stack are left out."""
 
     @property
     def world_model(self) -> WorldModel:
@@ -50,7 +52,15 @@ class Run:
             raise UserError(
                 f"{self.config.out} has no agent yet; finish it with: {command('train', '--resume', self.config.out)}"
             )
-        return Policy(self.filter, self.agent.acting, self.agent.num_agents, seed, self.config.encode.sample)
+        stack, sample = self.agent.num_agents, self.config.encode.sample
+        return Policy(self.filter, self.agent.acting, stack, seed, sample, self.first_agent)
+
+    def with_selected(self, result: Result | None) -> "Run":
+        """The same with the agent alone that the offline rule chose, by the run's result; as it is without a choice."""
+        if self.agent is None or result is None or result.selected is None:
+            return self
+        own = self.config.agent.members()[result.selected]
+        return replace(self, agent=self.agent.alone(result.selected, own), first_agent=result.selected)
 
 
 def load_run(folder: Path, named: str | None = None) -> Run:
