@@ -107,6 +107,17 @@ def test_the_behaviour_is_the_likelihoods_alone(extraction: str) -> None:
     assert float(agent.behaviour(batch.feature).log_prob(fixed.action).mean()) > before + 1.0
 
 
+def test_the_behaviours_rate_falls_with_the_others() -> None:
+    config = of("bear")
+    agent = make_agent(config)
+    assert agent.behaviour is not None
+    before = [parameter.clone() for parameter in agent.behaviour.parameters()]
+    agent.update(real_batch(), noise_of(config), torch.zeros(()))
+    assert all(map(torch.equal, before, agent.behaviour.parameters()))
+    agent.update(real_batch(), noise_of(config), torch.ones(()))
+    assert not any(map(torch.equal, before, agent.behaviour.parameters()))
+
+
 def test_the_work_of_cloning_counts_among_an_updates() -> None:
     agent, batch = make_agent(of("brac-p")), real_batch()
     assert agent.behaviour is not None
