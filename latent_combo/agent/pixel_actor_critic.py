@@ -4,11 +4,13 @@ Symbols (docs/symbols.md): S, B, A; k frames of a stack, H, W, F numbers of an e
 """
 
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from latent_combo.agent.actor_critic import ConservativeActorCritic, in_one_vector
+from latent_combo.agent.actor_critic import ConservativeActorCritic
+from latent_combo.agent.agent_stack import in_one_vector
 from latent_combo.agent.batch import Batch
 from latent_combo.agent.encoder import EncodedActor, PixelEncoder, ProjectedActor, ProjectedCritic
 from latent_combo.agent.settings import AgentConfig
@@ -44,20 +46,20 @@ class PixelActorCritic(ConservativeActorCritic):
         self.finite = FiniteCheck("agent", names, device)
 
     def make_actor(self, feature_dim: int) -> ProjectedActor:
-        """See `ConservativeActorCritic.make_actor`."""
+        """See `AgentStack.make_actor`."""
         config = self.config
         sizes = (feature_dim, self.action_dim, config.encoder.projection)
         return ProjectedActor(self.num_agents, config.actor_network, *sizes)
 
     def make_critic(self, feature_dim: int) -> ProjectedCritic:
-        """See `ConservativeActorCritic.make_critic`."""
+        """See `AgentStack.make_critic`."""
         config = self.config
         sizes = (feature_dim, self.action_dim, config.encoder.projection)
         return ProjectedCritic(self.num_agents, config.network, *sizes)
 
-    def one_of(self, config: AgentConfig) -> "PixelActorCritic":
-        """See `ConservativeActorCritic.one_of`."""
-        return PixelActorCritic([config], self.image_size, self.action_dim, self.critic_weights.device)
+    def one_of(self, config: AgentConfig) -> Self:
+        """See `AgentStack.one_of`."""
+        return type(self)([config], self.image_size, self.action_dim, self.critic_weights.device)
 
     def encode(self, seen: Tensor) -> Tensor:
         """Stacks of frames (S, B, k, H, W, 3) to encodings (S, B, F)."""
@@ -65,19 +67,19 @@ class PixelActorCritic(ConservativeActorCritic):
         return encoding
 
     def encoded(self, batch: Batch) -> Batch:
-        """See `ConservativeActorCritic.encoded`."""
+        """See `AgentStack.encoded`."""
         with torch.no_grad():
             following = self.encoder(batch.next_feature)
         return replace(batch, feature=self.encoder(batch.feature), next_feature=following)
 
     @property
     def critic_optimisers(self) -> tuple[StackedAdam, ...]:
-        """See `ConservativeActorCritic.critic_optimisers`."""
+        """See `AgentStack.critic_optimisers`."""
         return (self.critic_optimiser, self.encoder_optimiser)
 
     @property
     def averages(self) -> list[tuple[Tensor, Tensor]]:
-        """See `ConservativeActorCritic.averages`; an average of a policy acts on that of its encoder."""
+        """See `AgentStack.averages`; an average of a policy acts on that of its encoder."""
         if self.averaged_encoder is None:
             return []
         return [*super().averages, (self.averaged_encoder_weights, self.encoder_weights)]
