@@ -12,11 +12,14 @@ from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.config.command_line import parse
 from latent_combo.config.schema import Config
 from latent_combo.pipeline.build import build_agent
+from latent_combo.world_model.ensemble import EnsembleWorldModel
+from latent_combo.world_model.settings import EnsembleConfig
 
 
 def built(seed: int, **settings: Any) -> ConservativeActorCritic:
     config = dataclasses.replace(Config(obs="state"), seed=seed, agent=dataclasses.replace(SMALL, **settings))
-    return build_agent(config, get_task("hopper"), 11, torch.device("cpu"))
+    model = EnsembleWorldModel(EnsembleConfig(hidden=4), 11, 3, "none")
+    return build_agent(config, get_task("hopper"), model, torch.device("cpu"))
 
 
 def test_an_agent_of_a_stack_begins_with_the_weights_of_a_run_of_its_seed() -> None:
