@@ -23,6 +23,7 @@ def main() -> None:
     """Read the command line, run what is left, and write what all of it came to."""
     given, again = options.read(), command("compare", *sys.argv[1:])
     asked = jobs(given, fingerprints=True)
+    runs = scheduler(given)  # which raises before anything is kept aside
     plan = Plan.of(asked)
     if given.again:
         plan = plan.anew()
@@ -36,7 +37,7 @@ def main() -> None:
         print(f"{len(outcomes)}/{len(asked)}  {outcome.status}  {job.name}  {outcome.seconds:.0f} s{error}", flush=True)
 
     try:
-        scheduler(given.backend, given.workers).run(plan.left, done)
+        runs.run(plan.left, done)
     except StoppedError as stopped:
         raise StoppedError(f"{stopped}; go on with: {again}") from stopped
     finally:  # a table of what there is, whatever ended it

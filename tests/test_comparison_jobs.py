@@ -280,7 +280,7 @@ def test_a_comparison_that_is_stopped_says_how_to_go_on_and_has_tables_of_what_t
         "state",
     ]
     monkeypatch.setattr(sys, "argv", ["latent-combo", *arguments])
-    monkeypatch.setattr(compare, "scheduler", lambda backend, workers: Stopped())
+    monkeypatch.setattr(compare, "scheduler", lambda given: Stopped())
     with pytest.raises(StoppedError) as stopped:
         compare.main()
     assert str(stopped.value).endswith(f"not begun; go on with: latent-combo compare {' '.join(arguments)}")

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,7 @@ class Fingerprint:
     def of(cls, config: Config, data: str) -> "Fingerprint":
         """That of a run with these settings, on data with this SHA-256, by this program."""
         settings = {name: value for name, value in flat_settings(config).items() if name not in WHERE}
-        used = {name: version for name, version in versions().items() if name not in UNNAMED}
-        return cls(settings, data, code(), _module(config), used)
+        return cls(settings, data, code(), _module(config), packages())
 
     def difference(self, before: "Fingerprint") -> str:
         """In what a run of before differs from this one, for people; empty where it does in nothing."""
@@ -69,13 +69,19 @@ class Fingerprint:
             return f"another version of the module of {self.settings.get('task')}"
         if self.code != before.code:
             return "another version of this program's code"
-        changed = sorted(
-            name
-            for name in self.versions.keys() | before.versions.keys()
-            if self.versions.get(name) != before.versions.get(name)
-        )
-        told = [f"{name} {before.versions.get(name)} then, {self.versions.get(name)} now" for name in changed]
-        return f"other packages: {'; '.join(told)}" if told else ""
+        told = differing(before.versions, self.versions, ("then", "now"))
+        return f"other packages: {told}" if told else ""
+
+
+def packages() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on, on this machine."""
+    return {name: version for name, version in versions().items() if name not in UNNAMED}
+
+
+def differing(one: Mapping[str, str], other: Mapping[str, str], called: tuple[str, str] = ("here", "there")) -> str:
+    """In which versions two sets of packages differ, for people; empty where they do in none."""
+    changed = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+    return "; ".join(f"{name} {one.get(name)} {called[0]}, {other.get(name)} {called[1]}" for name in changed)
 
 
 def keep(fingerprint: dict[str, Any], run: Path) -> None:

@@ -1,14 +1,15 @@
 """The command line of `latent_combo.compare`, read and checked without torch."""
 
+import math
 import sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 
 from combo_common.cli import Parser
 from combo_common.errors import UserError
 from combo_common.paths import given_path
 from combo_common.suggest import did_you_mean, nearest
 from latent_combo.comparison.backends import BACKENDS
-from latent_combo.comparison.given import Given
+from latent_combo.comparison.given import Given, Resources
 from latent_combo.comparison.tables import TABLES
 
 SEEDS = 3
@@ -32,7 +33,7 @@ def read(arguments: list[str] | None = None) -> Given:
     for name, values in (("datasets", datasets), ("algorithms", algorithms)):
         if not values:
             raise UserError(f"--{name} names none; give some, with commas between, or a --table of the paper")
-    if given.workers < 1:
+    if given.workers is not None and given.workers < 1:
         raise UserError(f"--workers is {given.workers}; at least 1 is needed")
     own = dict[str, tuple[str, ...]]()
     for algorithm, setting in given.set:
@@ -51,7 +52,22 @@ def read(arguments: list[str] | None = None) -> Given:
         workers=given.workers,
         backend=given.backend,
         again=given.again,
+        resources=_resources(given),
     )
+
+
+def _resources(given: Namespace) -> Resources:
+    """What is asked of Ray. Raises UserError for what it can't do, and for options of Ray without it."""
+    asked = {"--ray-address": given.ray_address, "--cpus-per-run": given.cpus_per_run}
+    asked |= {"--gpus-per-run": given.gpus_per_run}
+    if given.backend != "ray" and (named := [name for name, value in asked.items() if value is not None]):
+        raise UserError(f"{named[0]} is of --backend ray, and this comparison runs plain processes; leave it out")
+    if given.cpus_per_run is not None and given.cpus_per_run < 1:
+        raise UserError(f"--cpus-per-run is {given.cpus_per_run}; at least 1 is needed")
+    gpus = given.gpus_per_run
+    if gpus is not None and not (0 <= gpus <= 1 or (math.isfinite(gpus) and gpus == int(gpus) and gpus > 0)):
+        raise UserError(f"--gpus-per-run is {gpus:g}; it is a share of one GPU (0.5), or a whole number of them")
+    return Resources(given.ray_address, given.cpus_per_run, gpus)
 
 
 def check(arguments: list[str]) -> None:
@@ -86,9 +102,24 @@ def _parser() -> Parser:
         choices=sorted(TABLES),
         help="datasets, algorithms, seeds, --obs and --preset of a table of the paper",
     )
-    parser.add_argument("--workers", type=int, default=1, help="runs at a time (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, help="runs at a time (default: 1; on a cluster, as many as it has room for)"
+    )
     parser.add_argument(
         "--backend", choices=sorted(BACKENDS), default="processes", help="who runs them (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="auto|HOST:PORT",
+        help="a cluster of Ray to run on, instead of this machine alone (--backend ray)",
+    )
+    parser.add_argument(
+        "--cpus-per-run", type=int, help="CPUs and threads of a run of Ray (default: its share of this machine's; 1)"
+    )
+    parser.add_argument(
+        "--gpus-per-run",
+        type=float,
+        help="GPUs of a run of Ray, or its share of one (default: its share of this machine's; 1 where there are any)",
     )
     parser.add_argument(
         "--again", action="store_true", help="run anew what differs or has diverged; the old run is kept aside"
