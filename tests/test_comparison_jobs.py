@@ -164,6 +164,9 @@ def test_each_process_has_its_share_of_the_cores_unless_the_environment_says_oth
     job = a_job(out, "import os; print([os.environ.get(n) for n in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')])")
     assert run_job(job, threads=2).error == "['2', '5']"
     assert run_job(job).error == "[None, '5']"
+    monkeypatch.delenv("MKL_NUM_THREADS")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # MKL's 2 would be PyTorch's, too
+    assert run_job(job, threads=2).error == "['1', '1']"
 
 
 def test_the_program_of_a_run_is_this_one_wherever_it_is_started(out: Path) -> None:

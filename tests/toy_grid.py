@@ -50,15 +50,21 @@ class InProcess:
 def trained_here() -> Iterator[list[list[str]]]:
     """Runs are trained in this process; the arguments of those that were begun."""
     InProcess.started.clear()
+    with bare(), mock.patch.object(run_job, "subprocess", mock.Mock(wraps=subprocess, Popen=InProcess)):
+        yield InProcess.started
+
+
+@contextmanager
+def bare() -> Iterator[None]:
+    """The toy pendulum is among the tasks, and neither runs nor comparisons draw anything."""
     with (
         toy_pendulum.registered(),
-        mock.patch.object(run_job, "subprocess", mock.Mock(wraps=subprocess, Popen=InProcess)),
         mock.patch.object(trainer, "measure_model", lambda *_: WorldModelResult()),
         mock.patch.object(trainer, "show", lambda *_: {"left": "out"}),
         mock.patch.object(trainer, "write_pages", lambda *_: None),
         mock.patch.object(files, "pictures", lambda *_: {}),
     ):
-        yield InProcess.started
+        yield
 
 
 def run_compare(*arguments: object) -> None:

@@ -77,8 +77,12 @@ def _run(job: Job, threads: int, stops: Callable[[], int]) -> Outcome:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """That of a run: its program is this one, wherever this one lies, and its threads are bounded (0: are not)."""
-    bounds = dict.fromkeys(THREADS, str(threads)) if threads else {}
+    """That of a run: its program is this one, wherever this one lies, and its threads are bounded (0: are not).
+
+    Where the environment has OMP_NUM_THREADS, that bounds all that it doesn't name: PyTorch takes as many threads as
+    MKL_NUM_THREADS says, whatever OMP_NUM_THREADS does.
+    """
+    bounds = dict.fromkeys(THREADS, os.environ.get(THREADS[0]) or str(threads)) if threads else {}
     if ROOT.name in INSTALLED:
         return {**bounds, **os.environ}
     return {
