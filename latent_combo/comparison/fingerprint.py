@@ -22,7 +22,7 @@ from latent_combo.config.schema import Config
 PACKAGES = ("combo_common", "data", "envs", "latent_combo")
 NOT_OF_A_RUN = ("latent_combo/comparison", "latent_combo/compare.py", "latent_combo/cli.py")
 """Code that no run imports."""
-WHERE = ("out", "data_dir")
+WHERE = ("out", "data_dir", "log")
 """Settings that say where things are, and not what they are."""
 UNNAMED = ("commit", "latent-combo")
 """Versions that the hash of the source stands for."""

@@ -17,6 +17,8 @@ from latent_combo.evaluation.settings import ScoreConfig
 from latent_combo.latents.settings import EncodeConfig
 from latent_combo.world_model.settings import EnsembleConfig, FitConfig, RecurrentConfig
 
+DEFAULT_LOG: tuple[Literal["tensorboard"], ...] = ("tensorboard",)
+"""Where scalars go unless a run says otherwise."""
 PATHS = ("out", "dataset", "data_dir", "world_model")
 """Settings that are paths, or may be: `~` in them is the home folder."""
 
@@ -80,6 +82,10 @@ class Config:
     """Leave the images on the disk instead of in memory; null: if they would take more than half of what is free."""
     skip_corrupt: bool = False
     """Leave out episodes whose files are damaged, and say how many; otherwise they end the run."""
+    log: list[Literal["tensorboard", "trackio", "wandb"]] | str = field(default_factory=lambda: [*DEFAULT_LOG])
+    """Where scalars go besides metrics.csv, with commas between (tensorboard,wandb): TensorBoard, Trackio, Weights &
+    Biases; the last two are extras of those names. Without tensorboard, its pictures, histograms and projector are left
+    out."""
     log_every: int = 50
     """Steps between rows of metrics."""
     save_every: int = 500
@@ -117,6 +123,8 @@ class Config:
         return Path(self.data_dir) if self.data_dir else default_data_dir()
 
     def __post_init__(self) -> None:
+        words = self.log.split(",") if isinstance(self.log, str) else self.log
+        object.__setattr__(self, "log", list(dict.fromkeys(word.strip() for word in words if word.strip())))
         require_choices(self)
         object.__setattr__(self, "task", whole_name(self.task))
         for name in PATHS:

@@ -18,7 +18,7 @@ from combo_common.progress import progress_bar
 from envs import gl
 from envs.registry import get_task
 from latent_combo.agent.fit import AgentFit
-from latent_combo.config.saved import save_config
+from latent_combo.config.saved import flat_settings, save_config
 from latent_combo.config.schema import Config
 from latent_combo.diagnostics.style import EXACT
 from latent_combo.numerics.finite import NonFiniteError
@@ -31,6 +31,7 @@ from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
 from latent_combo.runtime.renamed import result_now
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL, require_new_run
+from latent_combo.runtime.sinks import require_installed
 from latent_combo.runtime.speed import Meter
 from latent_combo.world_model.fit import Fit
 
@@ -44,6 +45,7 @@ class Session:
     """What the phases of a run share."""
 
     def __init__(self, config: Config, interrupt: Interrupt, resume: bool) -> None:
+        require_installed(config.log)
         gl.chosen_by_user()  # which raises before the hours of training, not at the first score
         self.interrupt = interrupt
         self.task = get_task(config.task)
@@ -72,7 +74,8 @@ class Session:
             model = f"world model at step {steps['world_model']}, " if self.config.has_world_model else ""
             reached = f"{model}agent at update {steps['agent']}"
             print(f"resuming      {self.out}: {reached}", flush=True)
-        self.log = MetricsLog(self.out, self._kept() if self.resumes else None, self.config.agent.labels())
+        kept, labels = self._kept() if self.resumes else None, self.config.agent.labels()
+        self.log = MetricsLog(self.out, kept, labels, self.config.log, flat_settings(self.config))
         self.gallery = MediaWriter(self.out, self.log.board, EXACT)
 
     @contextmanager

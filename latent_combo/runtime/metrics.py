@@ -1,11 +1,13 @@
-"""Metrics of a run: a tidy CSV, and TensorBoard's scalars."""
+"""Metrics of a run: a tidy CSV, TensorBoard's scalars, and other sinks of the same."""
 
 import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -13,10 +15,12 @@ from torch import Tensor
 
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
+from latent_combo.runtime import sinks
 from latent_combo.runtime.event_files import purge
 from latent_combo.runtime.renamed import metric_now
 from latent_combo.runtime.run_folder import HEADER, METRICS, TENSORBOARD
-from latent_combo.runtime.tensorboard import HYPERPARAMETERS, TensorBoardLog
+from latent_combo.runtime.sinks import Sink
+from latent_combo.runtime.tensorboard import HYPERPARAMETERS, NoBoard, TensorBoardLog
 
 NOTHING = -1
 """Before the first step."""
@@ -44,15 +48,24 @@ class Kept:
 
 
 class MetricsLog:
-    """Writes `metrics.csv` (a row per value) and TensorBoard events below a run's folder."""
+    """Writes `metrics.csv` (a row per value) and TensorBoard events below a run's folder, and to other sinks."""
 
-    def __init__(self, folder: Path, resume: Kept | None = None, labels: Sequence[str] | None = None) -> None:
-        """Open the log; with `resume`, all that does not stay is dropped from both first.
+    def __init__(
+        self,
+        folder: Path,
+        resume: Kept | None = None,
+        labels: Sequence[str] | None = None,
+        names: Sequence[str] = (sinks.TENSORBOARD,),
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Open the log; with `resume`, all that does not stay is dropped from CSV and TensorBoard first.
 
-        `labels` (S,) are what TensorBoard calls the agents; the CSV has their numbers.
+        `labels` (S,) are what all but the CSV call the agents; that has their numbers. `names` are those of the setting
+        `log`, and `settings` what external sinks keep of the run's. Raises UserError where one can't be opened.
         """
         self._labels = labels
         path = folder / METRICS
+        had = last_steps(path) if resume is not None else {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             kept = _rows_kept(path, resume) if resume is not None and path.exists() else []
@@ -65,7 +78,8 @@ class MetricsLog:
         self._csv = csv.writer(self._file, lineterminator="\n")
         if resume is not None:
             purge(folder / TENSORBOARD, resume.value)
-        self.board = TensorBoardLog(folder / TENSORBOARD)
+        self.board: TensorBoardLog = TensorBoardLog(folder / TENSORBOARD) if sinks.TENSORBOARD in names else NoBoard()
+        self._sinks: list[Sink] = [self.board, *sinks.open_sinks(names, folder, settings or {}, had)]
 
     def write(self, phase: str, step: int, metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
         """Log scalars, and vectors (S,) as one series per agent; returns what was read. Only this reads tensors."""
@@ -83,21 +97,32 @@ class MetricsLog:
         # one transfer, so gather where the tensors are, not where the plain numbers are
         device = next((v.device for v in values if v.device.type != "cpu"), torch.device("cpu"))
         read: list[float] = torch.cat([v.to(device) for v in values]).tolist() if values else []
-        for name, tag, number in zip(names, tags, read, strict=True):
-            self._csv.writerow((phase, step, name, f"{number:.8g}"))
-            self.board.scalar(f"{phase}/{tag}", number, step)
-        self._file.flush()
+        self._csv.writerows((phase, step, name, f"{number:.8g}") for name, number in zip(names, read, strict=True))
+        self._file.flush()  # before the sinks: what a kill leaves out of them is given once, or not at all
+        for sink in self._sinks:
+            sink.scalars(phase, step, dict(zip(tags, read, strict=True)))
         return dict(zip(names, read, strict=True))
 
     def flush(self) -> None:
         """Write what is waiting, as before a checkpoint, after which nothing up to its step is logged again."""
         self._file.flush()
-        self.board.flush()
+        for sink in self._sinks:
+            sink.flush()
 
     def close(self) -> None:
-        """Flush and close both."""
+        """Flush and close all."""
         self._file.close()
-        self.board.close()
+        for sink in self._sinks:
+            sink.close()
+
+
+def last_steps(path: Path) -> dict[str, int]:
+    """The last step of each phase that a CSV has; none of a file that is not there, or is damaged."""
+    steps = dict[str, int]()
+    with suppress(OSError, ValueError), open(path, newline="") as file:
+        for phase, step, _, _ in list(csv.reader(file))[1:]:
+            steps[phase] = max(int(step), steps.get(phase, NOTHING))
+    return steps
 
 
 def _rows_kept(path: Path, resume: Kept) -> list[tuple[str, int, str, str]]:

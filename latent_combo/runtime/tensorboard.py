@@ -30,6 +30,11 @@ class TensorBoardLog:
         """Add a point to a curve."""
         self._writer.add_scalar(tag, value, step)
 
+    def scalars(self, phase: str, step: int, values: Mapping[str, float]) -> None:
+        """Add a point to each of the curves of a phase, as a `Sink` does."""
+        for name, value in values.items():
+            self.scalar(f"{phase}/{name}", value, step)
+
     def image(self, tag: str, encoded: bytes, size: tuple[int, int], step: int) -> None:
         """Add a PNG, or a GIF, which the image tab plays; `size` is height and width."""
         image = Summary.Image(height=size[0], width=size[1], colorspace=3, encoded_image_string=encoded)
@@ -73,3 +78,38 @@ class TensorBoardLog:
     def close(self) -> None:
         """Flush and close."""
         self._writer.close()
+
+
+class NoBoard(TensorBoardLog):
+    """Takes what TensorBoard would, and writes nothing."""
+
+    def __init__(self) -> None:
+        """There is no folder."""
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """Nothing."""
+
+    def image(self, tag: str, encoded: bytes, size: tuple[int, int], step: int) -> None:
+        """Nothing."""
+
+    def histogram(self, tag: str, values: NDArray[np.floating], step: int) -> None:
+        """Nothing."""
+
+    def embedding(
+        self,
+        tag: str,
+        feature: NDArray[np.float32],
+        metadata: Mapping[str, Sequence[float]],
+        thumbnail: NDArray[np.uint8] | None,
+        step: int,
+    ) -> None:
+        """Nothing."""
+
+    def hyperparameters(self, settings: Mapping[str, bool | str | float], scores: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def flush(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
