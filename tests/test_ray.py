@@ -18,6 +18,7 @@ from latent_combo.comparison.given import Resources
 from latent_combo.comparison.job import LOG, Job, Outcome
 
 pytest.importorskip("ray")
+pytestmark = pytest.mark.slow  # Ray takes seconds to start
 
 from latent_combo.comparison import ray_cluster
 from latent_combo.comparison.ray_scheduler import RayScheduler
