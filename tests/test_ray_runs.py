@@ -20,7 +20,7 @@ from torch import Tensor
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 NAME = "toy-pendulum"
-LONG = ("--agent-fit.updates", "400", "--save-every", "20", "--log-every", "20")
+LONG = ("--agent-fit.updates", "1000", "--save-every", "20", "--log-every", "20")
 TESTS = Path(__file__).parent
 WITHIN = 300.0
 """Seconds for whatever is waited for, on a busy machine."""
@@ -123,21 +123,24 @@ def test_runs_go_on_after_the_command_is_killed_with_its_head(folder: Path) -> N
     words = command(folder, "head", "--backend", "ray", "--workers", "2", "--cpus-per-run", "1")
     runs = [folder / "head" / NAME / algorithm / "seed0" for algorithm in ("cql", "bc")]
     ray = start(words)
-    until(lambda: all(map(begun, runs)))
+    until(lambda: any(map(begun, runs)))
     ray.kill()
     ray.wait()
     until(lambda: all(map(free, runs)))  # which run on nowhere
-    assert not any((run / "result.json").exists() for run in runs)
+    cut = [run for run in runs if not (run / "result.json").exists()]
+    assert cut
     assert start(words).wait(WITHIN) == 0
-    assert all("resuming" in (run / "log.txt").read_text() for run in runs)
+    assert all("resuming" in (run / "log.txt").read_text() for run in cut)
     require_same(folder, "head")
 
 
-def test_a_cluster_whose_head_is_killed_ends_in_a_line_and_the_next_one_goes_on(folder: Path) -> None:
-    """As two machines: a head without CPUs for runs, and a worker; both are on this machine."""
+def test_runs_of_a_cluster_whose_head_is_killed_go_on_with_the_next_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script, port = shutil.which("ray", path=str(Path(sys.executable).parent)), 6479
     assert script is not None
-    environment = {**os.environ, "RAY_TMPDIR": "/tmp/rt", "OMP_NUM_THREADS": "1"}
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or both would need a token
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), str(TESTS)])
 
     def cluster() -> "subprocess.Popen[bytes]":
@@ -159,11 +162,11 @@ def test_a_cluster_whose_head_is_killed_ends_in_a_line_and_the_next_one_goes_on(
             if attempt:
                 assert compare.wait(WITHIN) == 0
                 break
-            until(lambda: all(map(begun, runs)) or compare.poll() is not None)
+            until(lambda: any(map(begun, runs)) or compare.poll() is not None)
             assert compare.poll() is None
         finally:
             os.killpg(head.pid, signal.SIGKILL)
             head.wait()
-        assert compare.wait(WITHIN) != 0
+        assert compare.wait(WITHIN) != 0  # by Ray, which ends a command that finds no head for a minute
         until(lambda: all(map(free, runs)))
     require_same(folder, "cluster")

@@ -72,7 +72,7 @@ def _start(given: Resources, workers: int) -> float:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UserError(
                 f"--ray-address {given.address}: no cluster to use there ({reason}); start one with `ray start "
-                "--head`, or leave the option out"
+                "--head`, set RAY_AUTH_MODE=token where it asks for a token, or leave the option out"
             ) from error
         return 1.0 if given.cpus is None else given.cpus
     cpus = max(1, default_processes() // workers) if given.cpus is None else given.cpus
