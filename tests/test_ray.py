@@ -2,26 +2,23 @@
 
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from test_comparison_jobs import FINISHES, WAITS, out, signal_when
 from toy_comparison import a_job
 
-from combo_common.errors import StoppedError, UserError
+from combo_common.errors import StoppedError
 from latent_combo.comparison.given import Resources
-from latent_combo.comparison.job import LOG, Job, Outcome
+from latent_combo.comparison.job import Job, Outcome
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow  # Ray takes seconds to start
 
-from latent_combo.comparison import ray_cluster
-from latent_combo.comparison.ray_scheduler import RayScheduler
+from latent_combo.comparison.ray_scheduler import RayScheduler  # noqa: E402  # it needs Ray
 
 BEGINS = f"""
 import os, pathlib, signal, sys, time

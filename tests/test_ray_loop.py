@@ -88,8 +88,10 @@ def test_ctrl_c_has_runs_save_and_takes_back_those_that_wait_for_a_machine(ray: 
 
 @pytest.mark.parametrize(
     ("found", "workers", "asked", "address", "share"),
-    [(0, 4, None, None, 0.0), (1, 4, None, None, 0.25), (3, 4, None, None, 0.5), (4, 2, None, None, 1.0)]
-    + [(4, 2, 0.0, None, 0.0), (4, 2, 2.0, None, 2.0), (8, 1, None, "auto", 1.0), (0, 1, 1.0, "auto", 1.0)],
+    [
+        *((0, 4, None, None, 0.0), (1, 4, None, None, 0.25), (3, 4, None, None, 0.5), (4, 2, None, None, 1.0)),
+        *((4, 2, 0.0, None, 0.0), (4, 2, 2.0, None, 2.0), (8, 1, None, "auto", 1.0), (0, 1, 1.0, "auto", 1.0)),
+    ],
 )
 def test_runs_of_this_machine_share_its_gpus(
     ray: FakeRay, found: int, workers: int, asked: float | None, address: str | None, share: float
@@ -238,3 +240,11 @@ def test_without_ray_a_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(UserError, match=r'--backend ray needs Ray: pip install "latent-combo\[ray\]"'):
         scheduler(given)
     assert scheduler(options.read(GRID)).workers == 1  # type: ignore[attr-defined]
+
+
+def test_a_worker_of_ray_takes_no_torch() -> None:
+    """It has one for each run, beside the run's own process, at 150 MB and seconds of a core."""
+    heavy = "{'torch', 'matplotlib', 'mujoco', 'tensorboard'}"
+    script = f"import sys, latent_combo.comparison.ray_worker; sys.exit(str(set(sys.modules) & {heavy} or ''))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.strip() == ""

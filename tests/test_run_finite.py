@@ -11,7 +11,8 @@ from combo_common.errors import UserError
 from combo_common.seeding import generator, initial_weights
 from latent_combo.numerics.adam import Adam
 from latent_combo.numerics.finite import FiniteCheck, NonFiniteError
-from latent_combo.pipeline.session import BAD_BATCH, Session
+from latent_combo.pipeline.session import Session
+from latent_combo.runtime.run_folder import BAD_BATCH
 
 CPU = torch.device("cpu")
 NAMES = ("encoder.weight", "head.bias")

@@ -98,10 +98,14 @@ def test_runs_are_known_by_an_id_in_their_folder_and_offline_unless_there_is_a_k
     monkeypatch.setenv("WANDB_MODE", "offline")
     written(tmp_path / "third", [10])
     first, again, other, third = packages["wandb"].opened
-    assert first == again == {
-        **{"project": "latent-combo", "id": identity, "name": "seed0", "dir": str(run), "config": {"seed": 3}},
-        **{"resume": "allow", "mode": "offline"},
-    }
+    assert (
+        first
+        == again
+        == {
+            **{"project": "latent-combo", "id": identity, "name": "seed0", "dir": str(run), "config": {"seed": 3}},
+            **{"resume": "allow", "mode": "offline"},
+        }
+    )
     assert other["id"] != identity and (other["mode"], third["mode"]) == ("online", "offline")
     opened = packages["trackio"].opened
     assert opened[0] == opened[1] and opened[0]["name"] == f"seed0-{identity}" and opened[0]["resume"] == "allow"
@@ -156,7 +160,9 @@ def test_a_whole_run_gives_the_rows_of_its_csv(packages: dict[str, Fake], tmp_pa
     with open(tmp_path / "run" / "metrics.csv") as file:
         rows = {(row["phase"], row["step"], row["name"]): float(row["value"]) for row in csv.DictReader(file)}
     given = {
-        (*tag.split("/", 1), str(step)): value for step, point in packages["trackio"].points for tag, value in point.items()
+        (*tag.split("/", 1), str(step)): value
+        for step, point in packages["trackio"].points
+        for tag, value in point.items()
     }
     assert {(phase, name, step): value for (phase, step, name), value in rows.items()} == pytest.approx(given, rel=1e-6)
     assert packages["wandb"].opened == [] and json.dumps(packages["trackio"].opened[0]["config"])
@@ -177,5 +183,7 @@ def test_sinks_are_a_list_or_words_with_commas(words: list[str], log: list[str])
 
 
 def test_an_unknown_sink_is_a_line() -> None:
-    with pytest.raises(UserError, match=r"log is 'wadb'; it is one of tensorboard, trackio, wandb; did you mean wandb\?"):
+    with pytest.raises(
+        UserError, match=r"log is 'wadb'; it is one of tensorboard, trackio, wandb; did you mean wandb\?"
+    ):
         parse(["--dataset", "hopper-mini", "--log", "tensorboard,wadb"])

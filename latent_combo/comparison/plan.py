@@ -10,8 +10,7 @@ from latent_combo.comparison.fingerprint import Fingerprint, kept
 from latent_combo.comparison.job import LOG, Job, Outcome
 from latent_combo.comparison.run_job import last_error, lock
 from latent_combo.evaluation.result import finished
-from latent_combo.pipeline.session import BAD_BATCH
-from latent_combo.runtime.run_folder import SETTINGS
+from latent_combo.runtime.run_folder import BAD_BATCH, SETTINGS
 
 
 @dataclass(frozen=True)

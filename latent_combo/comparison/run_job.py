@@ -13,8 +13,7 @@ from combo_common.versions import ROOT
 from latent_combo.comparison.fingerprint import code, keep
 from latent_combo.comparison.job import LOG, Job, Outcome
 from latent_combo.evaluation.result import finished
-from latent_combo.pipeline.session import BAD_BATCH
-from latent_combo.runtime.run_folder import SETTINGS
+from latent_combo.runtime.run_folder import BAD_BATCH, SETTINGS
 
 POLL = 0.2
 """Seconds between two looks at whether to stop."""

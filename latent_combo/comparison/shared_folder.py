@@ -70,7 +70,7 @@ class Asked:
 
 @contextmanager
 def asking(folder: Path) -> Iterator[Asked]:
-    """What machines are to have, while the token's file is there and locked. Raises UserError where it can't be made."""
+    """What machines are to have, while the token's file is there and locked. Raises UserError where that can't be."""
     folder = folder.absolute()
     path = folder / f"{PREFIX}{uuid.uuid4().hex}"
     with writing(path):

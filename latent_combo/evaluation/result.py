@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from combo_common.commands import command
 from combo_common.errors import UserError
@@ -20,10 +20,12 @@ from latent_combo.agent.algorithms import has_world_model
 from latent_combo.evaluation.fields import FieldError, read_fields
 from latent_combo.evaluation.interim import InterimScores
 from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult, mean_of
-from latent_combo.evaluation.score import Score
 from latent_combo.evaluation.vd4rl import vd4rl_score
 from latent_combo.runtime.renamed import result_now
 from latent_combo.runtime.run_folder import REPORT
+
+if TYPE_CHECKING:  # it takes torch, which those who read results do without
+    from latent_combo.evaluation.score import Score
 
 RESULT = "result.json"
 RANDOM, EXPERT = 0.0, 100.0
@@ -95,7 +97,7 @@ class Result:
         cls,
         task: Task,
         setting: Setting,
-        score: Score,
+        score: "Score",
         agents: Sequence[AgentResult],
         dataset: DatasetReturns,
         *,

@@ -30,15 +30,13 @@ from latent_combo.runtime.interrupt import Interrupt
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
 from latent_combo.runtime.renamed import result_now
-from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL, require_new_run
+from latent_combo.runtime.run_folder import AGENT, BAD_BATCH, WORLD_MODEL, require_new_run
 from latent_combo.runtime.sinks import require_installed
 from latent_combo.runtime.speed import Meter
 from latent_combo.world_model.fit import Fit
 
 PHASES = {"world_model": WORLD_MODEL, "agent": AGENT}
 """The phases that are trained, and their checkpoints."""
-BAD_BATCH = "bad_batch.safetensors"
-"""What a step was given whose loss or gradients were not finite."""
 
 
 class Session:

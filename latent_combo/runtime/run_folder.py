@@ -19,6 +19,8 @@ TENSORBOARD = "tensorboard"
 """The folder of the events."""
 REPORT = "report.html"
 """All of a run on one page."""
+BAD_BATCH = "bad_batch.safetensors"
+"""What a step was given whose loss or gradients were not finite."""
 CLIPS, PICTURES = "videos", "views"
 """The folders of what is drawn."""
 

@@ -1,4 +1,4 @@
-"""Where else a run's scalars go, besides its own files: Trackio and Weights & Biases, imported where they are asked for.
+"""Where a run's scalars go besides its own files: Trackio and Weights & Biases, imported where they are asked for.
 
 Neither can take back what it was given. A resumed run therefore gives them no step again that its metrics.csv had.
 """
