@@ -69,8 +69,8 @@ class Fingerprint:
             return f"another version of the module of {self.settings.get('task')}"
         if self.code != before.code:
             return "another version of this program's code"
-        told = differing(before.versions, self.versions, ("then", "now"))
-        return f"other packages: {told}" if told else ""
+        changed = differing(before.versions, self.versions, ("then", "now"))
+        return f"other packages: {changed}" if changed else ""
 
 
 def packages() -> dict[str, str]:

@@ -21,6 +21,7 @@ try:
 except ModuleNotFoundError as error:
     raise UserError('--backend ray needs Ray: pip install "latent-combo[ray]"') from error
 
+__all__ = ["NodeAffinitySchedulingStrategy", "Share", "connected", "first_line", "ray", "require_machines"]
 OBJECT_STORE = 80 * 2**20
 """Bytes of memory that Ray shares between processes: its least (75 MiB) and a little; runs share files only."""
 ANSWER_WITHIN = 60.0

@@ -17,8 +17,6 @@ from latent_combo.evaluation.settings import ScoreConfig
 from latent_combo.latents.settings import EncodeConfig
 from latent_combo.world_model.settings import EnsembleConfig, FitConfig, RecurrentConfig
 
-DEFAULT_LOG: tuple[Literal["tensorboard"], ...] = ("tensorboard",)
-"""Where scalars go unless a run says otherwise."""
 PATHS = ("out", "dataset", "data_dir", "world_model")
 """Settings that are paths, or may be: `~` in them is the home folder."""
 
@@ -82,7 +80,7 @@ class Config:
     """Leave the images on the disk instead of in memory; null: if they would take more than half of what is free."""
     skip_corrupt: bool = False
     """Leave out episodes whose files are damaged, and say how many; otherwise they end the run."""
-    log: list[Literal["tensorboard", "trackio", "wandb"]] | str = field(default_factory=lambda: [*DEFAULT_LOG])
+    log: list[Literal["tensorboard", "trackio", "wandb"]] | str = "tensorboard"
     """Where scalars go besides metrics.csv, with commas between (tensorboard,wandb): TensorBoard, Trackio, Weights &
     Biases; the last two are extras of those names. Without tensorboard, its pictures, histograms and projector are left
     out."""

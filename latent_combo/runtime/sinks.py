@@ -142,7 +142,7 @@ def open_sinks(
     for name in names:
         if name not in EXTERNAL:
             continue
-        kind = {"trackio": TrackioSink, "wandb": WandbSink}[name]
+        kind: type[TrackioSink] | type[WandbSink] = TrackioSink if name == "trackio" else WandbSink
         module = _module(name)
         try:
             sinks.append(Careful(name, kind(module, run, _identity(run), settings), had or {}))
