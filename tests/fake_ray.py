@@ -30,6 +30,7 @@ class FakeRay(ModuleType):
         self.gpus, self.asked, self.placed = 0, dict[str, Any](), list[dict[str, Any]]()
         self.instead: Callable[[str, Callable[..., Any], tuple[Any, ...]], Any] | None = None
         """What a task does instead; it is given the name of its function, that, and its arguments."""
+        self.ended = threading.Event()
         self.exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
         self.util = SimpleNamespace(get_node_ip_address=lambda: "10.0.0.1")
 
@@ -41,6 +42,7 @@ class FakeRay(ModuleType):
         self.pool, self.free = ThreadPoolExecutor(32), threading.Semaphore(num_cpus)
 
     def shutdown(self) -> None:
+        self.ended.set()
         self.__dict__.pop("pool", ThreadPoolExecutor(1)).shutdown()
 
     def cluster_resources(self) -> dict[str, float]:

@@ -73,12 +73,19 @@ def test_each_outcome_is_its_own_jobs_and_what_ray_gives_up_is_one_too(ray: Fake
 def test_ctrl_c_has_runs_save_and_takes_back_those_that_wait_for_a_machine(ray: FakeRay, out: Path) -> None:
     jobs = [a_job(out, WAITS, seed=seed) for seed in range(3)]
     outcomes = dict[Job, Outcome]()
-    ray.machine["Resources"] = {"CPU": 1, "GPU": 0}
+
+    def instead(name: str, work: Any, given: tuple[Any, ...]) -> Any:
+        if name == "task" and given[0].seed > 0:
+            ray.ended.wait(20)  # no machine has room for it
+            return Outcome("failed", "the command waited for it")
+        return work(*given)
+
+    ray.instead = instead
     signal_when(jobs[0].folder / "began", signal.SIGINT)
     from latent_combo.comparison.ray_scheduler import RayScheduler
 
     with (
-        mock.patch.object(ray, "init", lambda **_: FakeRay.init(ray, "auto", num_cpus=1)),
+        mock.patch.object(ray, "init", lambda **_: FakeRay.init(ray, "auto", num_cpus=3)),
         pytest.raises(StoppedError, match="2 of 3 runs were not begun"),
     ):
         RayScheduler(out, None, Resources(address="auto")).run(jobs, outcomes.__setitem__)
