@@ -88,7 +88,7 @@ def test_scalars_have_their_phase_step_and_the_agents_names(packages: dict[str, 
 def test_runs_are_known_by_an_id_in_their_folder_and_offline_unless_there_is_a_key(
     packages: dict[str, Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = tmp_path / "seed0"
+    run = tmp_path / "hopper" / "cql" / "seed0"
     written(run, [10])
     identity = (run / IDENTITY).read_text().strip()
     written(run, [20], Kept({"world_model": 10, "agent": 10}, {}))
@@ -102,13 +102,23 @@ def test_runs_are_known_by_an_id_in_their_folder_and_offline_unless_there_is_a_k
         first
         == again
         == {
-            **{"project": "latent-combo", "id": identity, "name": "seed0", "dir": str(run), "config": {"seed": 3}},
+            **{
+                "project": "latent-combo",
+                "id": identity,
+                "name": "hopper-cql-seed0",
+                "dir": str(run),
+                "config": {"seed": 3},
+            },
             **{"resume": "allow", "mode": "offline"},
         }
     )
     assert other["id"] != identity and (other["mode"], third["mode"]) == ("online", "offline")
     opened = packages["trackio"].opened
-    assert opened[0] == opened[1] and opened[0]["name"] == f"seed0-{identity}" and opened[0]["resume"] == "allow"
+    assert (
+        opened[0] == opened[1]
+        and opened[0]["name"] == f"hopper-cql-seed0-{identity}"
+        and opened[0]["resume"] == "allow"
+    )
     assert (opened[0]["project"], opened[2]["project"]) == ("latent-combo", "mine")
 
 

@@ -42,7 +42,7 @@ class TrackioSink:
     def __init__(self, module: Any, run: Path, identity: str, settings: Mapping[str, Any]) -> None:
         self._run = module.init(
             project=os.environ.get("TRACKIO_PROJECT", PROJECT),
-            name=f"{run.name}-{identity}",
+            name=f"{name_of(run)}-{identity}",
             config=dict(settings),
             resume="allow",
             space_id=os.environ.get("TRACKIO_SPACE_ID"),
@@ -68,7 +68,7 @@ class WandbSink:
         self._run = module.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=identity,
-            name=run.name,
+            name=name_of(run),
             dir=str(run),
             config=dict(settings),
             resume="allow",
@@ -122,6 +122,11 @@ class Careful:
             self._sink = None
             said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
             print(f"warning: {EXTERNAL[self.name]} takes no more scalars of this run ({said})", file=sys.stderr)
+
+
+def name_of(run: Path) -> str:
+    """A run's name for people: the last parts of its folder, of which a comparison's are dataset, algorithm and seed."""
+    return "-".join(part for part in run.parts[-3:] if part not in ("/", ".", ".."))
 
 
 def require_installed(names: Sequence[str]) -> None:
