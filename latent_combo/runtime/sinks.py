@@ -125,7 +125,7 @@ class Careful:
 
 
 def name_of(run: Path) -> str:
-    """A run's name for people: the last parts of its folder, of which a comparison's are dataset, algorithm and seed."""
+    """A run's name for people: its folder's last parts, which in a comparison are dataset, algorithm and seed."""
     return "-".join(part for part in run.parts[-3:] if part not in ("/", ".", ".."))
 
 
