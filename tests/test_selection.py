@@ -99,7 +99,12 @@ def test_every_combination_is_a_candidate() -> None:
     [
         (["--over", "betta=1,2"], "names 'betta'.*did you mean beta"),
         (["--over", "beta=1"], "gives 1 values; a choice needs two"),
-        (["--over"], "names ''"),
+        (["--over"], "--over has no setting"),
+        (["--over", "--preset", "small"], "--over has no setting"),
+        (["--resume", "runs/one"], "train --resume RUN"),
+        (["--select", "false"], "leave it out"),
+        (["--agent.beta", "[1,2]"], "--agent.beta would be replaced.*--over beta=VALUE,VALUE"),
+        (["--over", "rollout_actions=uniform,policy", "--agent.rollout-actions=policy"], "would be replaced"),
         (["--over", "beta=1,2", "--over", "agent.beta=3,4"], "names beta twice"),
     ],
 )

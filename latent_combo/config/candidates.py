@@ -25,7 +25,8 @@ All settings of `latent-combo train` may follow (latent-combo train --help). Wit
 def with_candidates(arguments: list[str]) -> list[str]:
     """The command line of `train` that a command line of `select` stands for.
 
-    Raises UserError for an --over that names no such setting or no two values, or a setting twice.
+    Raises UserError for an --over that names no such setting or no two values, or a setting twice, and for options that
+    it would silently replace.
     """
     over, rest = list[str](), list[str]()
     words = iter(arguments)
@@ -40,6 +41,14 @@ def with_candidates(arguments: list[str]) -> list[str]:
     names = [name for name, _ in grid]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"{OVER} names {twice[0]} twice; give all of its values at once")
+    given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in rest if word.startswith("--")}
+    if "resume" in given:
+        raise UserError("select begins a run; a stopped one goes on with latent-combo train --resume RUN")
+    if "select" in given:
+        raise UserError("--select is what this command is for; leave it out")
+    if twice := [name for name in names if PREFIX + name in given]:
+        over_that = f"{OVER} {twice[0]}=VALUE,VALUE"
+        raise UserError(f"--{PREFIX}{twice[0]} would be replaced by the candidates' values; give it as {over_that}")
     every = products(grid)
     lists = [f"--{PREFIX}{name}=[{','.join(values)}]" for name, values in every.items()]
     count = len(every[names[0]])  # of the preset's there may be more, or fewer
@@ -48,6 +57,8 @@ def with_candidates(arguments: list[str]) -> list[str]:
 
 def _setting(text: str) -> tuple[str, list[str]]:
     """The name and the values of `beta=0.5,5` or `agent.beta=0.5,5`."""
+    if not text or text.startswith("--"):
+        raise UserError(f"{OVER} has no setting; it is {OVER} NAME=VALUE,VALUE, as in {OVER} {USUAL}")
     name, _, said = text.partition("=")
     name = name.strip().replace("-", "_").removeprefix(PREFIX)
     if name not in PER_AGENT:
