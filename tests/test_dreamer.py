@@ -6,15 +6,21 @@ import pytest
 import torch
 from small_agents import CPU, draws
 from test_penalties import some_data
+from test_world_model import TINY, make_model
 from toy_models import Drift
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch, Noise
+from latent_combo.agent.extractions.dreamer import Dreamer
 from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.imagination import Imagination, Trajectory, disagreement
 from latent_combo.agent.measures import update_flops
 from latent_combo.agent.settings import AgentConfig, AgentFitConfig, NetworkConfig
-from latent_combo.world_model.base import ModelStep
+from latent_combo.numerics.flops import count_flops
+from latent_combo.world_model.base import ModelStep, WorldModel
+from latent_combo.world_model.ensemble import EnsembleWorldModel
+from latent_combo.world_model.settings import EnsembleConfig, RSSMConfig
+from latent_combo.world_model.termination_fns import LEARNED
 
 SMALL = AgentConfig(
     network=NetworkConfig(hidden=16, layers=2),
@@ -127,3 +133,47 @@ def test_a_step_that_ends_an_episode_is_followed_by_nothing() -> None:
     agent.imagination = Imagination(Ending(), draws(), 3, 0.9, agent.settings.penalty_weight)
     changed = agent.extraction.critic_batch(agent, batch)
     torch.testing.assert_close(changed.reward[:, 4:], (batch.feature + batch.action)[:, 4:, 0])
+
+
+def test_what_the_critics_targets_imagine_counts_among_an_updates_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = AgentFitConfig(updates=4, rollout_length=2, rollout_batch_size=4)
+    fit = AgentFit(an_agent(SMALL), Drift(), some_data([1.0, 2.0]), schedule, draws())
+    whole = update_flops(fit.agent, fit.dataset)
+    agent, batch = fit.agent, a_batch()
+    of_targets = count_flops(lambda: agent.extraction.critic_batch(agent, batch))
+    monkeypatch.setattr(Dreamer, "critic_batch", lambda self, agent, batch: batch)
+    assert whole - update_flops(agent, fit.dataset) == of_targets > 0
+
+
+def test_an_agent_that_imagines_needs_a_model() -> None:
+    config = dataclasses.replace(SMALL, real_ratio=1.0)
+    with pytest.raises(ValueError, match="no world model"):
+        AgentFit(an_agent(config), None, some_data([1.0, 2.0]), AgentFitConfig(updates=4), draws())
+
+
+@pytest.mark.parametrize("ending", ["none", "learned"])
+def test_gradients_of_an_ensembles_steps_are_those_of_finite_differences(ending: str) -> None:
+    """Seven states for two elites: they are dealt out unevenly, and put back in their order."""
+    torch.manual_seed(0)
+    config = EnsembleConfig(members=3, elites=2, hidden=8, weight_decay=(0.0, 0.0))
+    check_gradients(EnsembleWorldModel(config, 3, 2, LEARNED if ending == "learned" else ending), 3)
+
+
+def test_gradients_of_a_recurrent_models_steps_are_those_of_finite_differences() -> None:
+    model = make_model(
+        dataclasses.replace(TINY, dynamics=RSSMConfig(deterministic=3, stochastic=2, hidden=4, members=3))
+    )
+    check_gradients(model, model.feature_dim)
+
+
+def check_gradients(model: WorldModel, feature_dim: int) -> None:
+    """Of states, rewards, chances of an end and disagreement, by features and actions of 7 rows."""
+    model = model.double().requires_grad_(False)
+    g = draws(1)
+    feature, action = (torch.randn(7, size, generator=g).double().requires_grad_() for size in (feature_dim, 2))
+
+    def stepped(feature: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        step = model.imagine_step(feature, action, draws(2))
+        return step.feature, step.reward, step.terminal.double(), disagreement(model, feature, action)
+
+    assert torch.autograd.gradcheck(stepped, (feature, action))

@@ -47,7 +47,8 @@ class AgentFit:
         if agent.config.scale_values:
             agent.scale_values(*dataset.value_scale())
         if agent.extraction.imagines:
-            assert model is not None
+            if model is None:
+                raise ValueError(f'extraction "{agent.extraction.name}" imagines, but there is no world model')
             weight, gamma = agent.settings.penalty_weight, agent.config.gamma
             agent.imagination = Imagination(model, generator, config.rollout_length, gamma, weight)
         self.step = 0

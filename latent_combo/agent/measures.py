@@ -87,7 +87,7 @@ def update_flops(agent: ConservativeActorCritic, dataset: OfflineDataset) -> flo
     def work() -> None:
         encoded = agent.encoded(batch)
         trained = [own for optimiser in agent.critic_optimisers for own in optimiser.parameters]
-        torch.autograd.grad(agent.critic_loss(encoded, noise)[0], trained)
+        torch.autograd.grad(agent.critic_loss(agent.extraction.critic_batch(agent, encoded), noise)[0], trained)
         torch.autograd.grad(agent.extraction.loss(agent, encoded.fixed(), noise)[0], agent.actor_parameters)
         if agent.behaviour is not None:
             cloned = agent.behaviour(encoded.fixed().feature).log_prob(batch.action).sum()
