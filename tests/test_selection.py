@@ -17,13 +17,14 @@ from toy_runs import toy
 from combo_common.errors import StoppedError, UserError
 from latent_combo import visualise
 from latent_combo.agent.batch import Noise
-from latent_combo.agent.selection import choose, products, rank_correlation
+from latent_combo.agent.selection import RULE, choose, products, rank_correlation
 from latent_combo.api.run import load_run
 from latent_combo.config.candidates import with_candidates
 from latent_combo.config.command_line import parse
 from latent_combo.diagnostics import curves
 from latent_combo.diagnostics.curves import read_series
 from latent_combo.diagnostics.episodes import draw_episodes
+from latent_combo.diagnostics.page import write_report
 from latent_combo.evaluate import scores
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.result import Result
@@ -164,6 +165,10 @@ def test_the_score_is_of_the_chosen_agent_alone(
     again = Result.read(tmp_path / "run")
     assert again is not None and again.selected == 1
     assert json.loads((tmp_path / "run" / "result.json").read_text())["selected"] == 1
+    page = write_report(tmp_path / "run")
+    assert "agent 1, beta 1.0 (selected)" in page and page.count("(selected)") == 1
+    assert f"agent 1, beta 1.0 was selected, which has {RULE}" in page
+    assert "selected" not in write_report(tmp_path / "all").partition("<pre")[0]
     drawn: list[Run] = []
     monkeypatch.setattr(visualise, "visualise", lambda folder, run, seed: drawn.append(run))
     monkeypatch.setattr(sys, "argv", ["visualise", str(tmp_path / "run")])

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.versions import versions
+from latent_combo.agent.selection import RULE
 from latent_combo.diagnostics.curves import Panels, draw_curves, has_model, read_series
 from latent_combo.diagnostics.episodes import draw_episodes
 from latent_combo.diagnostics.own_views import words_of
@@ -224,6 +225,7 @@ def write_report(run: Path, curves: Panels | None = None, known: Sequence[str] =
     return template.render(
         run=run.resolve().name,
         result=result,
+        rule=RULE,
         notices=said,
         episodes=png_uri(draw_episodes(result)) if result is not None and result.episodes and result.agents else None,
         curves=[png_uri(panel) for panel in curves or []],
