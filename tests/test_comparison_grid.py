@@ -27,7 +27,7 @@ def test_options_and_settings_of_train_are_told_apart() -> None:
     given = read("--datasets", "a,b", "--algorithms=combo, cql,combo", "--agent.beta", "1.0", "--obs", "state")
     assert (given.datasets, given.algorithms, given.seeds) == (("a", "b"), ("combo", "cql"), (0, 1, 2))
     assert given.settings == ("--agent.beta", "1.0", "--obs", "state")
-    assert (given.out, given.workers, given.backend, given.again) == (Path("OUT"), 1, "processes", False)
+    assert (given.out, given.workers, given.backend, given.again) == (Path("OUT"), None, "processes", False)
     own = read(
         "--datasets=a", "--algorithms=combo,cql", *("--set", "combo:agent.beta=0.5"), "--set=combo:--seed-of=3"
     ).own

@@ -72,7 +72,7 @@ def agent_of(run: Path) -> dict[str, torch.Tensor]:
     return agent
 
 
-@pytest.mark.parametrize("algorithm", ["cql-pixels", "drq-bc"])
+@pytest.mark.parametrize("algorithm", [pytest.param("cql-pixels", marks=pytest.mark.slow), "drq-bc"])
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(
     algorithm: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

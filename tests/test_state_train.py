@@ -127,14 +127,21 @@ def test_a_run_is_stopped_resumed_and_drawn_as_one_of_pixels(
 
 
 def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
-    """What is observed may matter where data is read, a world model made, a setting checked, and a page laid out."""
+    """What is observed may matter where data is read, a world model made, a setting checked, and a page laid out.
+
+    And where grids of runs are planned, or an algorithm says what it is for.
+    """
     asking = {
         name
         for name, tree in SOURCES.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr in ("pixels", "obs") and name.startswith("latent_combo")
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("pixels", "obs")
+        and name.startswith("latent_combo")
+        and not name.startswith("latent_combo.comparison.")
     }
     assert asking == {
+        "latent_combo.agent.algorithms",
         "latent_combo.api.policy_file",
         "latent_combo.api.run",
         "latent_combo.config.command_line",
