@@ -16,7 +16,7 @@ from toy_models import Drift
 from combo_common.errors import UserError
 from envs.registry import get_task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.agent.algorithms import ALGORITHMS, Algorithm, register
+from latent_combo.agent.algorithms import ALGORITHMS, PENALTY_WORDS, Algorithm, register
 from latent_combo.agent.extractions.known import EXTRACTIONS
 from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.penalties.known import PENALTIES, penalty_of
@@ -136,6 +136,9 @@ def test_an_algorithm_that_is_wrong_is_refused(filtered: Algorithm) -> None:
         Algorithm("mine", "nobody's", {"extraction": "imitation"}, FilteredImitation())
     with pytest.raises(ValueError, match="sets extraction imitate, which there is not"):
         Algorithm("mine", "nobody's", {"extraction": "imitate"})
+    with pytest.raises(ValueError, match="algorithm mine has penalty 'mopoo'; it is a Penalty or one of mopo, lompo"):
+        Algorithm("mine", "nobody's", penalty="mopoo")
+    assert set(PENALTY_WORDS) == PENALTIES.keys()
     assert dataclasses.replace(filtered, name="mine").settings == filtered.settings
     with pytest.raises(ValueError, match="there is an algorithm filtered-mbpo already; give yours another name"):
         register(Algorithm("filtered-mbpo", "nobody's"))

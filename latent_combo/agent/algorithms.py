@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from latent_combo.agent.penalty import Penalty
 
 Setting = str | float | bool | None
+PENALTY_WORDS = ("mopo", "lompo", "morel", "mobile")
+"""The penalties of agent/penalties/known.py, which needs torch."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Algorithm:
         )
         if self.extraction is None and own not in FOLLOWS_VALUES:
             raise ValueError(f"algorithm {self.name} sets extraction {own}, which there is not; give it an Extraction")
+        if isinstance(self.penalty, str) and self.penalty not in PENALTY_WORDS:
+            words = ", ".join(PENALTY_WORDS)
+            raise ValueError(f"algorithm {self.name} has penalty {self.penalty!r}; it is a Penalty or one of {words}")
         for name in (*self.settings, *self.defaults):
             if name.partition(".")[0] not in known:
                 raise ValueError(f"algorithm {self.name} sets {name}, which is no setting of AgentConfig; leave it out")
