@@ -1,12 +1,9 @@
 """Each algorithm trains and scores from one command, on states and on pixels as it is for."""
 
 import csv
-import importlib
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import toy_pendulum
@@ -30,24 +27,10 @@ OWN_METRICS = {
 """That an algorithm logs beside those of all."""
 
 
-UNDRAWN = ("show", "write_pages")
-"""What `train` draws of agents, which is the same for all of them."""
-
-
-def nothing(*given: object) -> dict[str, object]:
-    return {}
-
-
-def undrawn() -> AbstractContextManager[object]:
-    """A run draws nothing of its agents while this is on."""
-    module = importlib.import_module("latent_combo.train")
-    return mock.patch.dict(vars(module), dict.fromkeys(UNDRAWN, nothing))
-
-
 @pytest.fixture(autouse=True)
 def pendulum() -> Iterator[None]:
     """The task is known, and no views are drawn, which are the same for all."""
-    with toy_pendulum.registered(), undrawn():
+    with toy_pendulum.registered(), toy_runs.undrawn():
         yield
 
 
@@ -55,7 +38,7 @@ def pendulum() -> Iterator[None]:
 def states(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a world model of the toy pendulum."""
     place = tmp_path_factory.mktemp("states")
-    with toy_pendulum.registered(), undrawn():
+    with toy_pendulum.registered(), toy_runs.undrawn():
         train(balance(place, "model", *SHORT, *QUIET))
     return place
 
@@ -64,7 +47,7 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a recording of the walker and a world model of it."""
     place = tmp_path_factory.mktemp("pixels")
-    with toy_runs.short_episodes(), undrawn():
+    with toy_runs.short_episodes(), toy_runs.undrawn():
         train(toy_runs.toy(toy_runs.record(place), place / "model", *QUIET))
     return place
 

@@ -1,7 +1,6 @@
 """The offline rule: what it chooses, how that is scored, and the paper's own tables as the oracle of its direction."""
 
 import dataclasses
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import scipy.stats
 import torch
 from matplotlib.figure import Figure
 from small_agents import SMALL, A, draws, make_agent, random_batch
-from toy_runs import toy
+from toy_runs import toy, undrawn
 
 from combo_common.errors import StoppedError, UserError
 from latent_combo import visualise
@@ -144,9 +143,9 @@ def test_the_score_is_of_the_chosen_agent_alone(
 ) -> None:
     """The rule's numbers are put in place of the measured ones, so that the second of three is chosen."""
     monkeypatch.setattr(agent_phase, "regularisers", lambda fit: [1.0, -5.0, 0.0])
-    monkeypatch.setattr(importlib.import_module("latent_combo.train"), "show", lambda *given: {"q": 1.0})
-    options = ["--agent.num_agents", "3", "--agent.beta", "[0.5,1,5]", "--score.episodes", "2"]
-    result = train(toy(data_dir, tmp_path / "run", "--select", "true", *options))
+    options = ["--agent.num_agents", "3", "--agent.beta", "[0.5,1,5]", "--score.episodes", "2", "--views.every", "0"]
+    with undrawn():
+        result = train(toy(data_dir, tmp_path / "run", "--select", "true", *options))
     assert result.selected == 1 and result.episodes == 2
     assert [len(agent.returns) for agent in result.agents] == [0, 2, 0]
     assert result.return_mean == result.agents[1].return_mean
@@ -156,7 +155,8 @@ def test_the_score_is_of_the_chosen_agent_alone(
     assert "selected    agent 1, beta 1.0, by the regularisers 1.00, -5.00, 0.00" in str(result)
     assert table(result).splitlines()[2].startswith("1, beta 1.0")
     # the same agent of a run that scores all of them, on the same episodes
-    whole = train(toy(data_dir, tmp_path / "all", *options))
+    with undrawn():
+        whole = train(toy(data_dir, tmp_path / "all", *options))
     assert whole.selected is None and whole.agents[1].returns == result.agents[1].returns
     # what reads the run takes it
     run = load_run(tmp_path / "run")
@@ -204,12 +204,12 @@ def test_a_run_that_was_stopped_while_it_was_scored_chooses_by_the_same_numbers(
         raise StoppedError("stopped")
 
     monkeypatch.setattr(agent_phase, "choose", chosen)
-    monkeypatch.setattr(importlib.import_module("latent_combo.train"), "show", lambda *given: {"q": 1.0})
     options = ["--agent.beta", "[0.5,5]", "--agent_fit.evaluations", "0", "--views.every", "0"]
     config = toy(data_dir, tmp_path / "run", "--select", "true", *options)
-    with monkeypatch.context() as patched, pytest.raises(StoppedError):
+    with undrawn(), monkeypatch.context() as patched, pytest.raises(StoppedError):
         patched.setattr(Evaluator, "final", stopped)
         train(config)
-    result = train(*parse(["--resume", str(tmp_path / "run")]))
+    with undrawn():
+        result = train(*parse(["--resume", str(tmp_path / "run")]))
     assert len(seen) == 2 and seen[0] == seen[1] == [agent.regulariser for agent in result.agents]
     assert result.selected == choose(seen[0])

@@ -1,7 +1,8 @@
 """Whole runs at toy size, for the tests of what a run leaves and of what reads it."""
 
+import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -12,6 +13,7 @@ from data.simulate.rollout import PolicySpec, played_episodes
 from envs import builtin, registry
 from latent_combo.config.command_line import parse
 from latent_combo.config.schema import Config
+from latent_combo.evaluation.result_parts import WorldModelResult
 
 TOY = """
     --preset quickstart --dataset tiny --world_model_fit.steps 6 --world_model_fit.batch 2
@@ -36,6 +38,17 @@ def short_episodes() -> Iterator[None]:
     """The walker's episodes are short: every step of a score is drawn, and 500 of them are most of a toy run's time."""
     with mock.patch.dict(builtin.BUILTIN, {SHORT.name: SHORT}):
         yield
+
+
+def undrawn() -> AbstractContextManager[object]:
+    """While this is on, runs measure and draw nothing of their world models and agents, but train and score them."""
+    module = importlib.import_module("latent_combo.train")
+    instead = {
+        "measure_model": lambda *given: WorldModelResult(),
+        "show": lambda *given: {"q_data": 1.0},
+        "write_pages": lambda *given: None,
+    }
+    return mock.patch.dict(vars(module), instead)
 
 
 def record(data_dir: Path) -> Path:
