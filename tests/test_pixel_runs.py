@@ -24,7 +24,7 @@ from latent_combo.runtime import checkpoint
 
 SIZES = (
     *("--agent.encoder.channels", "4", "--agent.encoder.layers", "2", "--agent.encoder.projection", "8"),
-    *("--agent.policy_average", "0.9"),
+    *("--agent.policy_average", "0.9", "--agent_fit.evaluations", "1"),
 )
 SPEED = ("per_s", "share_of_matmul")
 """What differs from one time to the next."""

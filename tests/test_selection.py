@@ -144,6 +144,7 @@ def test_the_score_is_of_the_chosen_agent_alone(
     """The rule's numbers are put in place of the measured ones, so that the second of three is chosen."""
     monkeypatch.setattr(agent_phase, "regularisers", lambda fit: [1.0, -5.0, 0.0])
     options = ["--agent.num_agents", "3", "--agent.beta", "[0.5,1,5]", "--score.episodes", "2", "--views.every", "0"]
+    options += ["--agent_fit.evaluations", "1"]
     with undrawn():
         result = train(toy(data_dir, tmp_path / "run", "--select", "true", *options))
     assert result.selected == 1 and result.episodes == 2
@@ -156,7 +157,7 @@ def test_the_score_is_of_the_chosen_agent_alone(
     assert table(result).splitlines()[2].startswith("1, beta 1.0")
     # the same agent of a run that scores all of them, on the same episodes
     with undrawn():
-        whole = train(toy(data_dir, tmp_path / "all", *options))
+        whole = train(toy(data_dir, tmp_path / "all", *options[:-1], "0"))
     assert whole.selected is None and whole.agents[1].returns == result.agents[1].returns
     # what reads the run takes it
     run = load_run(tmp_path / "run")
