@@ -22,12 +22,14 @@ LEAST_RUNS = 2
 
 def mean_of_datasets(scores: Sequence[Array]) -> Array:
     """The mean over datasets of the mean over runs: every dataset counts alike."""
-    return np.mean([of.mean(-1) for of in scores], axis=0)  # type: ignore[no-any-return]
+    means: Array = np.mean([of.mean(-1) for of in scores], axis=0)
+    return means
 
 
 def median_of_datasets(scores: Sequence[Array]) -> Array:
     """The median over datasets of the mean over runs (the "median" of Agarwal et al.)."""
-    return np.median([of.mean(-1) for of in scores], axis=0)  # type: ignore[no-any-return]
+    medians: Array = np.median([of.mean(-1) for of in scores], axis=0)
+    return medians
 
 
 def median_of_runs(scores: Sequence[Array]) -> Array:
