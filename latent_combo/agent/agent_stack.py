@@ -3,6 +3,7 @@
 Symbols (docs/symbols.md): S, B, F, A.
 """
 
+import math
 from typing import Self
 
 import torch
@@ -44,6 +45,7 @@ class AgentStack(nn.Module):
         self.config = config = configs[0]
         self.num_agents, self.action_dim = len(configs), action_dim
         self.settings = AgentSettings.stacked(configs, device)
+        self.betas = self.settings.beta.clone()
         self.real_rows = [real_rows(one(own.real_ratio), own.batch) for own in configs]
         self.penalised = penalised_rows(configs)
         self.extraction = EXTRACTIONS[config.extraction]
@@ -141,10 +143,17 @@ class AgentStack(nn.Module):
         return type(self)([config], self.actor.first.weight.shape[1], self.action_dim, device)
 
     def scale_values(self, mean: float, std: float) -> None:
-        """Let values start at `mean`, and count in units of `std`; for networks without any updates."""
+        """Let values start at `mean`, and count in units of `std`; for networks without any updates.
+
+        With `scale_weights`, beta and the initial temperature count in these units, too.
+        """
         for critic in (self.critic, self.target):
             critic.value_mean.fill_(mean)
             critic.value_std.fill_(std)
+        if self.config.scale_weights:
+            self.settings.beta.copy_(self.betas * std)
+            with torch.no_grad():
+                self.log_alpha.fill_(math.log(self.config.initial_alpha * std))
 
     @property
     def critic_optimisers(self) -> tuple[StackedAdam, ...]:

@@ -23,6 +23,13 @@ def normaliser_of(data: TrajectoryDataset, episodes: NDArray[np.int64]) -> Norma
     return Normaliser.of(*(torch.from_numpy(column) for column in (before, after, reward)))
 
 
+def reward_std(data: TrajectoryDataset, episodes: NDArray[np.int64]) -> float:
+    """The standard deviation of the given episodes' rewards; 1 where they are all alike."""
+    rows = np.concatenate([np.arange(row.start + 1, row.stop) for row in rows_of(data, episodes)])
+    std = float(data.reward[rows].std(dtype=np.float64))
+    return std if std > LEAST_STD else 1.0
+
+
 def mean_observation(data: TrajectoryDataset, episodes: NDArray[np.int64]) -> Tensor:
     """The mean of every 25th observation of the given episodes, (...) float32."""
     return torch.from_numpy(_some(data, data.observation, episodes).mean(0, dtype=np.float64)).float()

@@ -11,7 +11,7 @@ from data.split import Split
 from latent_combo.config.recipe import Recipe
 from latent_combo.latents.feed import SegmentFeed
 from latent_combo.latents.segments import SegmentSampler
-from latent_combo.latents.statistics import normaliser_of
+from latent_combo.latents.statistics import normaliser_of, reward_std
 from latent_combo.pipeline.build import build_world_model
 from latent_combo.pipeline.loop import Callback, Phase, train_phase
 from latent_combo.pipeline.session import Session
@@ -37,6 +37,7 @@ def fit_world_model(
     feed = SegmentFeed(sampler, config.batch, seed, config.random_shift, draws)
     fit = Fit(model, config, feed, draws, feed.prepare, session.config.cuda_graphs)
     model.set_normaliser(lambda: normaliser_of(data, split.train))
+    model.set_reward_std(reward_std(data, split.train))
     session.restore(PHASE, fit)
     validation_sampler = SegmentSampler(data, split.validation, config.length)
     validation = validation_sampler.sample(2 * config.batch, numpy_generator(seed, "held out")).to(device)

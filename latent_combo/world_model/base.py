@@ -165,6 +165,9 @@ class WorldModel(nn.Module, ABC):
     def set_normaliser(self, scales: Callable[[], Normaliser]) -> None:
         """Take the units of a dataset's training episodes, for a model that works in such; called before the fit."""
 
+    def set_reward_std(self, std: float) -> None:
+        """Take the standard deviation of the training episodes' rewards, for a model that counts in such; see above."""
+
     def validate(self, validation: Segment, patience: int) -> bool:
         """Validate on held-out transitions while being fitted; returns whether to stop.
 

@@ -39,6 +39,7 @@ class RecurrentWorldModel(WorldModel):
         self.action_dim = action_dim
         self.members = config.dynamics.members
         self.noise_dim = config.dynamics.stochastic
+        self.reward_std = 1.0
         self.decoder = Decoder(config.conv, self.feature_dim)
         choose_ways(config.conv, self.encoder, self.decoder)
         self.vector_decoder = perceptron(self.feature_dim, config.vector_hidden, vector_dim) if vector_dim else None
@@ -77,7 +78,7 @@ class RecurrentWorldModel(WorldModel):
         }
         scales = {
             "image": self.config.image_weight,
-            "reward": self.config.reward_weight,
+            "reward": self.config.reward_weight / self.reward_std**2,
             "kl": self.config.kl_weight,
         }
         if self.vector_decoder is not None and vector is not None:
@@ -136,6 +137,10 @@ class RecurrentWorldModel(WorldModel):
         """See `WorldModel.set_normaliser`: vectors have units, images none."""
         if self.vector_encoder is not None:
             self.vector_encoder.set_normaliser(scales())
+
+    def set_reward_std(self, std: float) -> None:
+        """See `WorldModel.set_reward_std`; without `scale_rewards` errors count in the rewards' own units."""
+        self.reward_std = std if self.config.scale_rewards else 1.0
 
     def embed(self, image: Tensor, vector: Tensor | None = None) -> Tensor:
         """Images (..., H, W, 3) uint8, and the vectors (..., V) beside them, to embeddings (..., E)."""

@@ -139,6 +139,9 @@ class RecurrentConfig:
     is the evidence lower bound."""
     reward_weight: float = 1.0
     """Weight of the reward's log-likelihood; 1 is the evidence lower bound."""
+    scale_rewards: bool = False
+    """Count the reward's error in standard deviations of the dataset's rewards, so that `reward_weight` means the same
+    on every task. Not in the paper."""
     discount_head: bool = False
     """Predict terminations; tasks that never terminate need no such head."""
 
