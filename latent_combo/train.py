@@ -18,9 +18,11 @@ from latent_combo.config.schema import Config
 from latent_combo.diagnostics.model import ModelViews
 from latent_combo.evaluation.result import Result, finished
 from latent_combo.evaluation.result_parts import WorldModelResult
+from latent_combo.numerics.data_parallel import share_of_process
 from latent_combo.pipeline.agent_phase import evaluator_of, fit_agent, policy_of, selected_of
 from latent_combo.pipeline.build import build_frame_stack
 from latent_combo.pipeline.encode_phase import encode
+from latent_combo.pipeline.follow import follow
 from latent_combo.pipeline.measure import (
     agent_callbacks,
     context_of,
@@ -29,7 +31,7 @@ from latent_combo.pipeline.measure import (
     show,
     write_pages,
 )
-from latent_combo.pipeline.model_phase import fit_world_model, keep_pretrained
+from latent_combo.pipeline.model_phase import fit_world_model, keep_pretrained, require_shareable
 from latent_combo.pipeline.prepare import prepare
 from latent_combo.pipeline.same_data import keep_fingerprint
 from latent_combo.pipeline.session import Session
@@ -45,6 +47,7 @@ def train(config: Config, resume: bool = False) -> Result:
     or gradient that is not finite (before it is used).
     """
     keep_freed_memory()
+    require_shareable(config)
     with Interrupt() as interrupt:
         session = Session(config, interrupt, resume)
         config = session.config
@@ -90,7 +93,10 @@ def train(config: Config, resume: bool = False) -> Result:
 
 
 def main() -> None:
-    """Read the command line and train."""
+    """Read the command line and train; what `torchrun` starts beside the first process shares its model's fit."""
+    if share_of_process().rank:
+        follow()
+        return
     config, resume = parse(sys.argv[1:])
     if resume and (result := finished(Path(config.out))) is not None:
         print(f"{config.out} is finished, and stays as it is; score it again with: {command('evaluate', config.out)}")

@@ -266,3 +266,28 @@ def test_scaled_values_have_the_mean_and_spread_of_returns_and_the_same_loss() -
     gap = conservative_gap(logsumexp_q, torch.ones(1, 12) * batch.real, q, batch.real)
     bellman = 0.5 * (q - agent.backup(batch, noise.next_action)).square().mean(-1)
     torch.testing.assert_close(agent.critic_loss(batch, noise)[0], (config.beta * gap + bellman).sum())
+
+
+def test_beta_and_the_first_temperature_may_count_in_the_spread_of_the_returns() -> None:
+    config = dataclasses.replace(
+        SMALL, real_ratio=1.0, penalty_states="dataset", beta=[0.0, 0.5, 2.0], initial_alpha=0.3, scale_values=True
+    )
+    data = dataset()
+    _, std = data.value_scale()
+    scaled = make_agent(*dataclasses.replace(config, scale_weights=True).members())
+    plain = make_agent(*dataclasses.replace(config, beta=[0.0, 0.5 * std, 2.0 * std]).members())
+    for agent in (scaled, plain):
+        AgentFit(agent, None, data, AgentFitConfig(updates=2), draws())
+    torch.testing.assert_close(scaled.settings.beta, torch.tensor([0.0, 0.5 * std, 2.0 * std]))
+    torch.testing.assert_close(scaled.log_alpha.exp(), torch.full((3,), 0.3 * std))
+    torch.testing.assert_close(plain.log_alpha.exp(), torch.full((3,), 0.3))
+    batch, noise = random_batch(3), Noise.draw(3, config, A, draws())
+    torch.testing.assert_close(scaled.critic_loss(batch, noise)[0], plain.critic_loss(batch, noise)[0])
+
+    AgentFit(scaled, None, data, AgentFitConfig(updates=2), draws())  # counted once, however often a fit is begun
+    torch.testing.assert_close(scaled.settings.beta, torch.tensor([0.0, 0.5 * std, 2.0 * std]))
+
+
+def test_weights_in_the_values_units_need_values_in_units() -> None:
+    with pytest.raises(ValueError, match="scale_weights counts in the units of scale_values"):
+        dataclasses.replace(SMALL, scale_weights=True)

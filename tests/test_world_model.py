@@ -89,6 +89,15 @@ def test_the_loss_is_the_negative_evidence_lower_bound_by_hand() -> None:
     assert len(set(member[0].tolist())) > 1  # members change within a sequence
 
 
+def test_the_rewards_error_may_count_in_the_spread_of_the_datasets_rewards() -> None:
+    data = segment()
+    as_it_is, scaled = (make_model(dataclasses.replace(TINY, scale_rewards=scale)) for scale in (False, True))
+    for model in (as_it_is, scaled):
+        model.set_reward_std(4.0)
+    (plain, metrics), (less, _) = (model.loss(data, draws(5)) for model in (as_it_is, scaled))
+    torch.testing.assert_close(plain - less, metrics["reward"] * (1.0 - 1.0 / 16.0))
+
+
 def test_a_column_of_another_shape_is_not_broadcast() -> None:
     square = segment(batch=5, length=5)
     with pytest.raises(AssertionError):

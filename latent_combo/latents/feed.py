@@ -9,6 +9,7 @@ import torch
 from combo_common.seeding import numpy_generator
 from data.dataset import TrajectoryDataset
 from latent_combo.latents.segments import SegmentSampler
+from latent_combo.numerics.data_parallel import WHOLE, Share
 from latent_combo.numerics.images import take_rows
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment
@@ -24,9 +25,21 @@ class SegmentFeed:
     tensors of the device only, and can be captured.
     """
 
-    def __init__(self, sampler: SegmentSampler, batch: int, seed: int, shift: int, generator: torch.Generator) -> None:
-        """Feed `batch` segments per step to the device of `generator`, which draws shifts of up to `shift` pixels."""
-        self.sampler, self.batch, self.seed, self.shift, self.generator = sampler, batch, seed, shift, generator
+    def __init__(
+        self,
+        sampler: SegmentSampler,
+        batch: int,
+        seed: int,
+        shift: int,
+        generator: torch.Generator,
+        share: Share = WHOLE,
+    ) -> None:
+        """Feed `batch` segments per step to the device of `generator`, which draws shifts of up to `shift` pixels.
+
+        Of several processes each has its `share` of them, and draws all.
+        """
+        self.sampler, self.seed, self.shift, self.generator, self.share = sampler, seed, shift, generator, share
+        self.whole, self.batch = batch, batch // share.processes
         self.device = generator.device
         self.on_device = self.device.type == "cuda" and fits_on_device(sampler.decoded, self.device)
         """Whether the whole dataset is on the GPU."""
@@ -59,7 +72,7 @@ class SegmentFeed:
         segment = self._cut() if self.on_device else self._segment
         if self.shift == 0:
             return segment
-        return replace(segment, observation=random_shift(segment.observation, self.shift, self.generator))
+        return replace(segment, observation=random_shift(segment.observation, self.shift, self.generator, self.share))
 
     def close(self) -> None:
         """End the thread that gathers ahead."""
@@ -67,7 +80,8 @@ class SegmentFeed:
             self._worker.shutdown(cancel_futures=True)
 
     def _draw(self, step: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-        return self.sampler.rows(self.batch, numpy_generator(self.seed, f"segments of step {step}"))
+        rows = self.sampler.rows(self.whole, numpy_generator(self.seed, f"segments of step {step}"))
+        return rows[self.share.rank * self.batch :][: self.batch]
 
     def _gathered(self, step: int) -> Segment:
         """The batch of a step on the host; for a GPU in pinned memory, and the next one is begun beside."""

@@ -5,13 +5,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from combo_common.errors import UserError
 from combo_common.seeding import generator, numpy_generator
 from data.dataset import TrajectoryDataset
 from data.split import Split
+from envs.task import Task
 from latent_combo.config.recipe import Recipe
+from latent_combo.config.schema import Config
 from latent_combo.latents.feed import SegmentFeed
 from latent_combo.latents.segments import SegmentSampler
 from latent_combo.latents.statistics import normaliser_of, reward_std
+from latent_combo.numerics.data_parallel import WHOLE, Group, share_of_process
 from latent_combo.pipeline.build import build_world_model
 from latent_combo.pipeline.loop import Callback, Phase, train_phase
 from latent_combo.pipeline.session import Session
@@ -31,14 +35,12 @@ def fit_world_model(
     Raises what `train_phase` does.
     """
     config, device, seed = session.config.world_model_fit, session.device, session.config.seed
-    model = build_world_model(session.config, session.task, device)
-    sampler = SegmentSampler(data, split.train, config.length, config.episode_start_fraction)
-    draws = generator(seed, device, "world model")
-    feed = SegmentFeed(sampler, config.batch, seed, config.random_shift, draws)
-    fit = Fit(model, config, feed, draws, feed.prepare, session.config.cuda_graphs)
-    model.set_normaliser(lambda: normaliser_of(data, split.train))
-    model.set_reward_std(reward_std(data, split.train))
+    group = begin_group(session)
+    fit, feed = begin_fit(session.config, session.task, device, data, split, group)
+    model = fit.model
     session.restore(PHASE, fit)
+    if group is not None:
+        fit.begin_together()
     validation_sampler = SegmentSampler(data, split.validation, config.length)
     validation = validation_sampler.sample(2 * config.batch, numpy_generator(seed, "held out")).to(device)
 
@@ -67,7 +69,54 @@ def fit_world_model(
     finally:
         feed.close()
         fit.close()
+    if group is not None:
+        group.leave()
     return model.requires_grad_(False), meter
+
+
+def begin_fit(
+    config: Config, task: Task, device: torch.device, data: TrajectoryDataset, split: Split, group: Group | None
+) -> tuple[Fit, SegmentFeed]:
+    """A fit of a fresh world model to the training episodes, and what feeds it; of a group, a process's share of it."""
+    fitted, seed, share = config.world_model_fit, config.seed, WHOLE if group is None else group.share
+    model = build_world_model(config, task, device)
+    model.set_normaliser(lambda: normaliser_of(data, split.train))
+    model.set_reward_std(reward_std(data, split.train))
+    model.set_share(share)
+    sampler = SegmentSampler(data, split.train, fitted.length, fitted.episode_start_fraction)
+    draws = generator(seed, device, "world model")
+    feed = SegmentFeed(sampler, fitted.batch, seed, fitted.random_shift, draws, share)
+    return Fit(model, fitted, feed, draws, feed.prepare, config.cuda_graphs, group=group), feed
+
+
+def require_shareable(config: Config) -> None:
+    """Raise UserError where `torchrun` started several processes for a run whose model they can't fit together."""
+    share, fitted = share_of_process(), config.world_model_fit
+    if share == WHOLE:
+        return
+    if not config.has_world_model or config.world_model is not None or not config.observation_spec.pixels:
+        raise UserError(
+            "torchrun shares the fit of a world model of images, and this run has none to fit; start one process"
+        )
+    if fitted.batch % share.processes:
+        raise UserError(
+            f"world_model_fit.batch is {fitted.batch}, which {share.processes} processes can't share alike; "
+            f"set it to a multiple of {share.processes}"
+        )
+    if config.rssm.free_nats:
+        raise UserError(
+            f"rssm.free_nats is {config.rssm.free_nats}, which counts for a whole batch; set it to 0, or start one "
+            "process"
+        )
+
+
+def begin_group(session: Session) -> Group | None:
+    """Join the processes that `torchrun` started for this run, if it did, and tell them which run it is."""
+    if share_of_process() == WHOLE:
+        return None
+    group = Group.joined()
+    group.tell(str(session.out.resolve()))
+    return group
 
 
 def keep_pretrained(session: Session, model: WorldModel, recipe: Recipe) -> int:

@@ -5,7 +5,9 @@ from pathlib import Path
 from data.dataset import TrajectoryDataset
 from data.load import Storage, load
 from data.split import Split, split_episodes
+from envs.task import Task
 from latent_combo.config.recipe import Recipe
+from latent_combo.config.schema import Config
 from latent_combo.pipeline.build import load_pretrained
 from latent_combo.pipeline.checks import check_endings, check_learnable, check_lengths
 from latent_combo.pipeline.same_data import require_data_of, require_same_data
@@ -20,6 +22,12 @@ LEAST_LENGTH = 2
 """Rows of an episode that agents can be trained on."""
 
 
+def load_data(config: Config, task: Task) -> TrajectoryDataset:
+    """The dataset of a run. Raises UserError for one that can't be read, or does not fit."""
+    storage = STORAGE[config.mapped]
+    return load(config.dataset, task, config.observation_spec, config.data_folder, storage, config.skip_corrupt)
+
+
 def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldModel, Recipe] | None]:
     """Load the dataset, split it, read a fitted world model, and check them, before anything is written.
 
@@ -27,10 +35,7 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
     """
     config = session.config
     with session.timer.section("data"):
-        storage = STORAGE[config.mapped]
-        data = load(
-            config.dataset, session.task, config.observation_spec, config.data_folder, storage, config.skip_corrupt
-        )
+        data = load_data(config, session.task)
     if session.resumes:
         require_same_data(session.out, config, data)
     split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from latent_combo.numerics.data_parallel import WHOLE, Share
 from latent_combo.numerics.flops import count_flops
 from latent_combo.world_model.gaussian import Gaussian
 from latent_combo.world_model.normaliser import Normaliser
@@ -167,6 +168,10 @@ class WorldModel(nn.Module, ABC):
 
     def set_reward_std(self, std: float) -> None:
         """Take the standard deviation of the training episodes' rewards, for a model that counts in such; see above."""
+
+    def set_share(self, share: Share) -> None:
+        """Compute losses of a process's own rows of a batch, for a model that several processes can fit."""
+        assert share == WHOLE, "this model is fitted by one process"
 
     def validate(self, validation: Segment, patience: int) -> bool:
         """Validate on held-out transitions while being fitted; returns whether to stop.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from latent_combo.numerics.adam import Adam
 from latent_combo.numerics.capture import CapturedStep
+from latent_combo.numerics.data_parallel import Group
 from latent_combo.numerics.finite import FiniteCheck, NonFiniteError
 from latent_combo.numerics.schedule import cosine
 from latent_combo.world_model.base import Metrics, Segment, WorldModel
@@ -25,14 +26,17 @@ class Fit:
         prepare: Callable[[int], None] | None = None,
         graphs: str = "auto",
         check_every: int | None = None,
+        group: Group | None = None,
     ) -> None:
         """Fit `model` to what `sample` draws, with random numbers of `generator`, on whose device all is.
 
         `prepare` is called with the number of each step before it: for what can't be part of a CUDA graph. `graphs`
         says whether steps become one (`CapturedStep`), and `check_every` how often the program waits for the device to
-        learn whether all was finite: at every step on a CPU, where that costs nothing, or else every 50.
+        learn whether all was finite: at every step on a CPU, where that costs nothing, or else every 50. With a
+        `group`, `sample` draws a process's share of a batch, and losses, gradients and metrics are means over all.
         """
         self.model, self.config, self.sample, self.generator, self.prepare = model, config, sample, generator, prepare
+        self.group = group
         self.step = 0
         self.stopped = False
         """Whether a validation has ended it."""
@@ -48,10 +52,19 @@ class Fit:
             self.descend,
             lambda: [*self.optimiser.tensors(), *self.finite.tensors()],
             generator,
-            graphs,
+            graphs if group is None else "off",
         )
         self._check_every = (1 if device.type == "cpu" else 50) if check_every is None else check_every
         self._unchecked: dict[int, Tensor] = {}
+
+    def begin_together(self) -> None:
+        """Let all processes of the group stand where the first one does."""
+        assert self.group is not None
+        step, random = torch.tensor(self.step), self.generator.get_state()
+        tensors = [*self.model.state_dict().values(), *self.optimiser.tensors(), *self.finite.tensors(), step, random]
+        self.group.take_over(tensors)
+        self.step = int(step)
+        self.generator.set_state(random)
 
     def done(self) -> bool:
         """Whether no step is left."""
@@ -91,6 +104,10 @@ class Fit:
         self.finite.begin()
         loss, metrics = self.model.loss(self.sample(), self.generator)
         gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
+        if self.group is not None:
+            loss, *means = self.group.mean([loss.detach(), *gradients, *metrics.values()])
+            gradients = tuple(means[: len(gradients)])
+            metrics = dict(zip(metrics, means[len(gradients) :], strict=True))
         norms = self.finite.see("model", loss, gradients)
         metrics["gradient_norm"] = torch.linalg.vector_norm(norms)
         # the whole gradient is divided by what its norm exceeds the clip by

@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
+from latent_combo.numerics.data_parallel import WHOLE, Share
 from latent_combo.world_model.base import MemberPredictions, Metrics, ModelStep, Segment, WorldModel
 from latent_combo.world_model.conv import Decoder, Encoder, choose_ways, computed_plainly, to_unit_range
 from latent_combo.world_model.gaussian import Gaussian, half_squared_distance, kl_divergence
@@ -40,6 +41,7 @@ class RecurrentWorldModel(WorldModel):
         self.members = config.dynamics.members
         self.noise_dim = config.dynamics.stochastic
         self.reward_std = 1.0
+        self.share = WHOLE
         self.decoder = Decoder(config.conv, self.feature_dim)
         choose_ways(config.conv, self.encoder, self.decoder)
         self.vector_decoder = perceptron(self.feature_dim, config.vector_hidden, vector_dim) if vector_dim else None
@@ -60,7 +62,9 @@ class RecurrentWorldModel(WorldModel):
         # Inference: posteriors q(z_t | h_t, e_t) along the sequences, each from a sample of the one before
         vector = self._standardised(segment.vector)
         embedding = self._beside(rearrange(self.encoder(image), "(b l) e -> b l e", b=batch), vector)
-        noise = torch.randn(batch, length, self.config.dynamics.stochastic, device=device, generator=generator)
+        whole = (self.share.whole(batch), length)
+        noise = torch.randn(*whole, self.config.dynamics.stochastic, device=device, generator=generator)
+        noise = self.share.own(noise)
         h, z, posterior = self.rssm.observe(embedding, segment.action, noise, self.initial(batch, device))
         feature = torch.cat([h, z], -1)
         flat = rearrange(feature, "b l f -> (b l) f")
@@ -68,7 +72,8 @@ class RecurrentWorldModel(WorldModel):
         # Forward models: the prior p_k(z_t | h_t) of a member k that is drawn anew for every step of every sequence
         # (B.1); LOMPO's published code draws one member, and one noise, for a whole batch.
         priors = self.rssm.priors(h)  # (K, B, L, Z)
-        member = torch.randint(self.config.dynamics.members, (batch, length), device=device, generator=generator)
+        member = torch.randint(self.config.dynamics.members, whole, device=device, generator=generator)
+        member = self.share.own(member)
 
         # The terms of eq. 27: reconstruction, reward and KL
         losses = {
@@ -141,6 +146,10 @@ class RecurrentWorldModel(WorldModel):
     def set_reward_std(self, std: float) -> None:
         """See `WorldModel.set_reward_std`; without `scale_rewards` errors count in the rewards' own units."""
         self.reward_std = std if self.config.scale_rewards else 1.0
+
+    def set_share(self, share: Share) -> None:
+        """Compute the losses of a process's own rows, with the noise that they have in the whole batch."""
+        self.share = share
 
     def embed(self, image: Tensor, vector: Tensor | None = None) -> Tensor:
         """Images (..., H, W, 3) uint8, and the vectors (..., V) beside them, to embeddings (..., E)."""
