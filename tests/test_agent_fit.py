@@ -149,6 +149,22 @@ def test_held_out_values_are_held_against_returns_that_tell(monkeypatch: pytest.
     assert "validation_return_complete" not in validation_metrics(agent, dataset(rows=3), 0)
 
 
+def test_a_policy_whose_spread_is_not_trained_has_no_likelihood() -> None:
+    own = {"extraction": "deterministic", "beta": 0.0, "real_ratio": 1.0, "penalty_states": "dataset"}
+    deterministic = make_agent(dataclasses.replace(SMALL, **own))  # type: ignore[arg-type]
+    assert "validation_log_prob" in validation_metrics(make_agent(SMALL), dataset(), 0)
+    found = validation_metrics(deterministic, dataset(), 0)
+    assert "validation_log_prob" not in found and "validation_squared_distance" in found
+
+
+def test_agents_without_conservatism_have_no_regulariser_and_draw_nothing_for_it() -> None:
+    config = dataclasses.replace(SMALL, beta=0.0, real_ratio=1.0, penalty_states="dataset")
+    fit = AgentFit(make_agent(config), None, dataset(), AgentFitConfig(updates=2), draws())
+    before = fit.generator.get_state()
+    assert regularisers(fit) == [None]
+    assert bool((fit.generator.get_state() == before).all())
+
+
 def test_held_out_metrics_are_of_the_policy_that_acts() -> None:
     agent, data = make_agent(dataclasses.replace(SMALL, policy_average=0.9)), dataset()
     with torch.no_grad():
@@ -268,26 +284,23 @@ def test_scaled_values_have_the_mean_and_spread_of_returns_and_the_same_loss() -
     torch.testing.assert_close(agent.critic_loss(batch, noise)[0], (config.beta * gap + bellman).sum())
 
 
-def test_beta_and_the_first_temperature_may_count_in_the_spread_of_the_returns() -> None:
+def test_beta_may_count_in_the_spread_of_the_returns() -> None:
     config = dataclasses.replace(
-        SMALL, real_ratio=1.0, penalty_states="dataset", beta=[0.0, 0.5, 2.0], initial_alpha=0.3, scale_values=True
+        SMALL, real_ratio=1.0, penalty_states="dataset", beta=[0.0, 0.5, 2.0], scale_values=True
     )
     data = dataset()
     _, std = data.value_scale()
-    scaled = make_agent(*dataclasses.replace(config, scale_weights=True).members())
+    scaled = make_agent(*dataclasses.replace(config, scale_beta=True).members())
     plain = make_agent(*dataclasses.replace(config, beta=[0.0, 0.5 * std, 2.0 * std]).members())
     for agent in (scaled, plain):
         AgentFit(agent, None, data, AgentFitConfig(updates=2), draws())
     torch.testing.assert_close(scaled.settings.beta, torch.tensor([0.0, 0.5 * std, 2.0 * std]))
-    torch.testing.assert_close(scaled.log_alpha.exp(), torch.full((3,), 0.3 * std))
-    torch.testing.assert_close(plain.log_alpha.exp(), torch.full((3,), 0.3))
     batch, noise = random_batch(3), Noise.draw(3, config, A, draws())
     torch.testing.assert_close(scaled.critic_loss(batch, noise)[0], plain.critic_loss(batch, noise)[0])
-
     AgentFit(scaled, None, data, AgentFitConfig(updates=2), draws())  # counted once, however often a fit is begun
     torch.testing.assert_close(scaled.settings.beta, torch.tensor([0.0, 0.5 * std, 2.0 * std]))
 
 
-def test_weights_in_the_values_units_need_values_in_units() -> None:
-    with pytest.raises(ValueError, match="scale_weights counts in the units of scale_values"):
-        dataclasses.replace(SMALL, scale_weights=True)
+def test_a_beta_in_the_values_units_needs_values_in_units() -> None:
+    with pytest.raises(ValueError, match="scale_beta counts in the units of scale_values"):
+        dataclasses.replace(SMALL, scale_beta=True)

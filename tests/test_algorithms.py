@@ -149,3 +149,25 @@ def test_an_algorithm_that_is_wrong_is_refused(filtered: Algorithm) -> None:
     assert "mine" not in ALGORITHMS
     with pytest.raises(TypeError):
         ALGORITHMS["combo"].settings["beta"] = 0.0  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "weight", "users"),
+    [
+        ("combo", "penalty_weight", "mopo, lompo, mobile, dreamer"),
+        ("td3-bc", "behaviour_weight", "brac-p, brac-v, rebrac"),
+    ],
+)
+def test_a_weight_that_nothing_of_an_algorithm_has_is_refused(algorithm: str, weight: str, users: str) -> None:
+    with pytest.raises(UserError, match=f"in which nothing has agent.{weight}; leave it out, or use one of {users}"):
+        parse(["--algorithm", algorithm, f"--agent.{weight}", "3"])
+
+
+@pytest.mark.parametrize(("algorithm", "weight"), [("lompo", "penalty_weight"), ("brac-v", "behaviour_weight")])
+def test_a_weight_that_an_algorithm_has_is_taken(algorithm: str, weight: str) -> None:
+    config, _ = parse(["--algorithm", algorithm, f"--agent.{weight}", "3"])
+    assert getattr(config.agent, weight) == 3.0
+
+
+def test_an_algorithm_of_ones_own_has_what_weights_it_likes(filtered: Algorithm) -> None:
+    assert not filtered.lacks("penalty_weight") and not filtered.lacks("behaviour_weight")

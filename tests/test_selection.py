@@ -99,6 +99,9 @@ def test_every_combination_is_a_candidate() -> None:
     [
         (["--over", "betta=1,2"], "names 'betta'.*did you mean beta"),
         (["--over", "beta=1"], "gives 1 values; a choice needs two"),
+        (["--over", "beta=1,5,1"], "names 1 twice; agents that are alike"),
+        (["--algorithm", "sac"], "sac has agent.beta 0.0, and no other to choose from"),
+        (["--algorithm=bc", "--over", "anchor=1,5"], "bc has agent.anchor 0.0, and no other"),
         (["--over"], "--over has no setting"),
         (["--over", "--preset", "small"], "--over has no setting"),
         (["--resume", "runs/one"], "train --resume RUN"),

@@ -3,7 +3,6 @@
 Symbols (docs/symbols.md): S, B, F, A.
 """
 
-import math
 from typing import Self
 
 import torch
@@ -145,15 +144,13 @@ class AgentStack(nn.Module):
     def scale_values(self, mean: float, std: float) -> None:
         """Let values start at `mean`, and count in units of `std`; for networks without any updates.
 
-        With `scale_weights`, beta and the initial temperature count in these units, too.
+        With `scale_beta`, beta counts in these units, too.
         """
         for critic in (self.critic, self.target):
             critic.value_mean.fill_(mean)
             critic.value_std.fill_(std)
-        if self.config.scale_weights:
+        if self.config.scale_beta:
             self.settings.beta.copy_(self.betas * std)
-            with torch.no_grad():
-                self.log_alpha.fill_(math.log(self.config.initial_alpha * std))
 
     @property
     def critic_optimisers(self) -> tuple[StackedAdam, ...]:

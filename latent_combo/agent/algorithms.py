@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from latent_combo.agent.penalty import Penalty
 
 Setting = str | float | bool | None
+WEIGHED = {
+    "penalty_weight": ("mopo", "lompo", "mobile", "dreamer"),
+    "behaviour_weight": ("brac-p", "brac-v", "rebrac"),
+}
+"""The penalties and extractions that have a weight, by the setting that it is; those of others may have any."""
 PENALTY_WORDS = ("mopo", "lompo", "morel", "mobile")
 """The penalties of agent/penalties/known.py, which needs torch."""
 
@@ -69,6 +74,11 @@ class Algorithm:
             raise ValueError(f"algorithm {self.name} has no world model; give it obs pixels and no penalty")
         object.__setattr__(self, "settings", MappingProxyType({**self.settings, "extraction": own}))
         object.__setattr__(self, "defaults", MappingProxyType({**self.defaults}))
+
+    def lacks(self, weight: str) -> bool:
+        """Whether nothing of it has that weight of `WEIGHED`."""
+        own = self.extraction is not None or not isinstance(self.penalty, str | None)
+        return not own and not {self.penalty, self.settings["extraction"]} & {*WEIGHED[weight]}
 
     def unfit_for(self, obs: str) -> str | None:
         """Why it makes no sense for these observations, with the one to use; None where it does."""

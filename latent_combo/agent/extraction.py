@@ -51,6 +51,8 @@ class Extraction(ABC):
     follows_values: ClassVar[bool]
     """Whether the policy climbs the critics' values (eq. 3); the backup is then by `agent.backup`. The spread of any
     other policy never narrows onto what the critics value, so that its backup is by its mode."""
+    trains_spread: ClassVar[bool] = True
+    """Whether the policy's spread is trained after a warm-up, so that likelihoods under it mean something."""
     has_temperature: ClassVar[bool | None] = None
     """Whether its loss has an entropy, whose temperature is tuned; None: if it climbs the values."""
     clones_behaviour: ClassVar[bool] = False

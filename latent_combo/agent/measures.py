@@ -25,12 +25,12 @@ def regularisers(fit: AgentFit, batches: int = 64) -> list[float | None]:
     The mean over many fresh batches, for each agent (S,): a single one is dominated by which states were drawn. None
     for agents without conservatism.
     """
+    if not bool((fit.agent.settings.beta > 0.0).any()):
+        return [None] * fit.agent.num_agents
     if fit.buffer is not None and not fit.buffer.filled:
         fit.roll_out()
     drawn = (fit.draw(warm=False) for _ in range(batches))
     seen = [fit.agent.critic_loss(fit.agent.encoded(batch), noise)[1] for batch, noise, _ in drawn]
-    if "regulariser" not in seen[0]:
-        return [None] * fit.agent.num_agents
     means = torch.stack([metrics["regulariser"] for metrics in seen]).mean(0).tolist()
     return [mean if beta > 0.0 else None for mean, beta in zip(means, fit.agent.settings.beta.tolist(), strict=True)]
 
@@ -39,6 +39,7 @@ def regularisers(fit: AgentFit, batches: int = 64) -> list[float | None]:
 def validation_metrics(agent: ConservativeActorCritic, validation: OfflineDataset, seed: int) -> dict[str, Tensor]:
     """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises.
 
+    A policy whose spread is not trained has no likelihood.
     `validation_squared_distance` is how far the policy's mode is from the behaviour's actions, and `validation_gain`
     how much more the critics value it than those: E_D[min Q(s, mode) - min Q(s, a)].
     A pair's return is complete where what an episode's time limit leaves out of it is discounted to `UNSEEN` or less.
@@ -57,9 +58,9 @@ def validation_metrics(agent: ConservativeActorCritic, validation: OfflineDatase
         return values  # (2, S, 1024)
 
     value = at(action).mean(0)
-    metrics = {
+    likelihood = {"validation_log_prob": policy.log_prob(action).mean(1)} if agent.extraction.trains_spread else {}
+    metrics = likelihood | {
         "validation_q": value.mean(1),
-        "validation_log_prob": policy.log_prob(action).mean(1),
         "validation_squared_distance": (policy.mode - action).square().sum(-1).mean(1),
         "validation_gain": (at(policy.mode).amin(0) - at(action).amin(0)).mean(1),
     }

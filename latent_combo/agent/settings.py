@@ -105,10 +105,10 @@ class AgentConfig:
     scale_values: bool = False
     """Let the critics' networks predict standardised returns: those to the end of the dataset's episodes have mean 0
     and standard deviation 1. The losses and their minima do not change; fewer updates are needed. Not in the paper."""
-    scale_weights: bool = False
-    """Let `beta` and `initial_alpha` count in standard deviations of the returns that `scale_values` has, so that they
-    mean the same on every task: values end beta nu / (1 - gamma) below the returns (proposition 4.1), however large
-    these are. Not in the paper."""
+    scale_beta: bool = False
+    """Let `beta` count in standard deviations of the returns that `scale_values` has, so that it means the same on
+    every task: values end beta nu / (1 - gamma) below the returns (proposition 4.1), however large these are. Not in
+    the paper, whose values of beta are for false."""
     target_steps: int = 1
     """n of n-step targets on the dataset's transitions. More than 1 propagates rewards faster, and is biased towards
     the behaviour's values. Transitions of the model have 1, as the paper has for all."""
@@ -171,8 +171,8 @@ class AgentConfig:
         require_choices(self)
         if self.extraction not in FOLLOWS_VALUES:
             raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(FOLLOWS_VALUES)}")
-        if self.scale_weights and not self.scale_values:
-            raise ValueError("scale_weights counts in the units of scale_values; set that to true as well")
+        if self.scale_beta and not self.scale_values:
+            raise ValueError("scale_beta counts in the units of scale_values; set that to true as well")
         if self.backup != "sample" and self.entropy_in_target:
             raise ValueError('entropy_in_target is of samples; it needs backup "sample"')
         require_positive(self, "num_sampled_actions", "batch", "num_agents", "target_steps", "initial_alpha")

@@ -2,6 +2,7 @@
 
 from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
+from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.selection import products
 from latent_combo.agent.settings import PER_AGENT
 
@@ -49,10 +50,30 @@ def with_candidates(arguments: list[str]) -> list[str]:
     if twice := [name for name in names if PREFIX + name in given]:
         over_that = f"{OVER} {twice[0]}=VALUE,VALUE"
         raise UserError(f"--{PREFIX}{twice[0]} would be replaced by the candidates' values; give it as {over_that}")
+    _require_free(names, rest)
+    if not over and f"{PREFIX}scale_beta" not in given:
+        rest = [f"--{PREFIX}scale_beta=false", *rest]  # the paper's values are in units of the rewards
     every = products(grid)
     lists = [f"--{PREFIX}{name}=[{','.join(values)}]" for name, values in every.items()]
     count = len(every[names[0]])  # of the preset's there may be more, or fewer
     return [f"--{PREFIX}num_agents={count}", *rest, *lists, "--select=true"]
+
+
+def _require_free(names: list[str], rest: list[str]) -> None:
+    """Raise UserError where the named algorithm leaves no choice of a setting."""
+    word = "--algorithm"
+    said = [
+        given.partition("=")[2] or following
+        for given, following in zip(rest, [*rest[1:], ""], strict=False)
+        if given.partition("=")[0] == word
+    ]
+    algorithm = ALGORITHMS.get(said[-1]) if said else None
+    for name in names:
+        if algorithm is not None and name in algorithm.settings:
+            raise UserError(
+                f"{algorithm.name} has {PREFIX}{name} {algorithm.settings[name]}, and no other to choose from; name "
+                f"another setting by {OVER}, or another algorithm"
+            )
 
 
 def _setting(text: str) -> tuple[str, list[str]]:
@@ -67,4 +88,6 @@ def _setting(text: str) -> tuple[str, list[str]]:
     values = [value.strip() for value in said.strip("[] ").split(",") if value.strip()]
     if len(values) < 2:
         raise UserError(f"{OVER} {text} gives {len(values)} values; a choice needs two, as in {OVER} {name}=0.5,5")
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise UserError(f"{OVER} {text} names {twice[0]} twice; agents that are alike leave nothing to choose")
     return name, values

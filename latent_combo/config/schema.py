@@ -10,7 +10,7 @@ from combo_common.validation import require_choices, require_not_negative, requi
 from data.locate import default_data_dir
 from envs.registry import whole_name
 from envs.task import ObservationSpec
-from latent_combo.agent.algorithms import ALGORITHMS
+from latent_combo.agent.algorithms import ALGORITHMS, WEIGHED
 from latent_combo.agent.settings import AgentConfig, AgentFitConfig
 from latent_combo.diagnostics.settings import ViewsConfig
 from latent_combo.evaluation.settings import ScoreConfig
@@ -138,6 +138,12 @@ class Config:
                 raise ValueError(
                     f"algorithm is {self.algorithm}, which has agent.{name} {needed}, but that is "
                     f"{getattr(self.agent, name)}; leave one of them out"
+                )
+        for name, users in WEIGHED.items():
+            if getattr(self.agent, name) != getattr(AgentConfig, name) and ALGORITHMS[self.algorithm].lacks(name):
+                raise ValueError(
+                    f"algorithm is {self.algorithm}, in which nothing has agent.{name}; leave it out, or use one of "
+                    f"{', '.join(users)}"
                 )
         if not self.has_world_model:
             self._require_images_alone()

@@ -21,12 +21,12 @@ def encode(
     What is measured on the latter is of all rows alike.
     """
     config = session.config
+    alike = replace(config.agent, episode_start_fraction=0.0, trajectory_temperature=None)
     with session.timer.section("latents"):
         if isinstance(model, FrameStack):
             frame = frames_of(data, session.device)
-            held_out = stack_frames(frame, data, split.validation, config.agent, held_out=True)
+            held_out = stack_frames(frame, data, split.validation, alike, held_out=True)
             return stack_frames(frame, data, split.train, config.agent), held_out
         draws = generator(config.seed, session.device, "latents")
         dataset = encode_dataset(model, data, split.train, config.encode, config.agent, draws)
-        alike = replace(config.agent, episode_start_fraction=0.0)
         return dataset, encode_dataset(model, data, split.validation, config.encode, alike, draws, "encoding held-out")

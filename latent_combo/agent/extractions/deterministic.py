@@ -24,6 +24,7 @@ class Deterministic(Extraction):
     name = "deterministic"
     follows_values = FOLLOWS_VALUES[name]
     has_temperature = False
+    trains_spread = False
     mean_of_actions: ClassVar[bool] = True
     """Whether the squared distance is the mean over an action's A numbers, as in TD3+BC's code, or their sum."""
 
