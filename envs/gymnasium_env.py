@@ -1,6 +1,7 @@
 """Any of Gymnasium's environments with continuous actions as a task: from vectors, from its images, or as it draws."""
 
 import importlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -224,6 +225,7 @@ def make_env(own: str) -> "gymnasium.Env[Any, Any]":
     The module that is named is imported first, in each process that makes one. Raises UserError where there is none.
     """
     module, _, name = own.rpartition(":")
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into arrays here, and would ask for a display
     try:
         if module:
             importlib.import_module(module)

@@ -272,3 +272,11 @@ def test_a_task_that_was_asked_for_by_its_name_alone_is_drawn(name: str) -> None
     alone = {key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=alone)
     assert done.stdout.strip() == "(16, 16, 3)", done.stderr
+
+
+def test_pygame_draws_without_a_display_and_without_a_word() -> None:
+    task = "gymnasium:Pendulum-v1,image_size=32"
+    code = f"from envs.make import make; print(make('{task}', 'pixels').reset(seed=0)[0].shape)"
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("SDL_", "XDG_", "DISPLAY"))}
+    done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "(32, 32, 3)" and not done.stderr
