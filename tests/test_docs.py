@@ -87,8 +87,8 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][\w.-]*\w)")
 SETTING = re.compile(
     r"(?<![\w./-])((?:agent|agent_fit|encode|ensemble|fit|rssm|score|views|world_model|world_model_fit)\.[a-z_]+(?:\.[a-z_]+)*)\b"
 )
-OTHERS = {"help", "print_config", "strict", "address", "generate", "head", "port", "append"}
-"""Options of jsonargparse's and other programs', such as those of Ray and wandb."""
+OTHERS = {"help", "print_config", "strict", "address", "generate", "head", "port", "append", "nproc_per_node"}
+"""Options of jsonargparse's and other programs', such as those of Ray, torchrun and wandb."""
 SOURCES = [
     path
     for folder in ("benchmarks", "combo_common", "data", "envs", "latent_combo", "tools")

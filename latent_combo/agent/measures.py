@@ -1,5 +1,6 @@
 """What is measured of agents without any environment."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -14,6 +15,8 @@ from latent_combo.agent.offline import OfflineDataset
 from latent_combo.agent.replay import mixed_batch, real_share
 from latent_combo.numerics.flops import count_flops
 
+BEYOND = "validation_q_beyond_reach"
+"""The share of held-out pairs whose value is above `OfflineDataset.highest_value`."""
 UNSEEN = 0.1
 """Share of a value that may lie beyond the end of an episode that was cut off, where returns are compared with it."""
 
@@ -36,10 +39,13 @@ def regularisers(fit: AgentFit, batches: int = 64) -> list[float | None]:
 
 
 @torch.no_grad()
-def validation_metrics(agent: ConservativeActorCritic, validation: OfflineDataset, seed: int) -> dict[str, Tensor]:
+def validation_metrics(
+    agent: ConservativeActorCritic, validation: OfflineDataset, seed: int, highest: float = math.inf
+) -> dict[str, Tensor]:
     """Values and the policy's likelihood on held-out pairs, (S,) each: where they part from training, it memorises.
 
-    A policy whose spread is not trained has no likelihood.
+    A policy whose spread is not trained has no likelihood. `validation_q_beyond_reach` is the share of pairs whose
+    value is above `highest`, which no value can exceed (but for the entropy in the targets of "sac" and "mbpo").
     `validation_squared_distance` is how far the policy's mode is from the behaviour's actions, and `validation_gain`
     how much more the critics value it than those: E_D[min Q(s, mode) - min Q(s, a)].
     A pair's return is complete where what an episode's time limit leaves out of it is discounted to `UNSEEN` or less.
@@ -61,6 +67,7 @@ def validation_metrics(agent: ConservativeActorCritic, validation: OfflineDatase
     likelihood = {"validation_log_prob": policy.log_prob(action).mean(1)} if agent.extraction.trains_spread else {}
     metrics = likelihood | {
         "validation_q": value.mean(1),
+        BEYOND: (value > highest).float().mean(1),
         "validation_squared_distance": (policy.mode - action).square().sum(-1).mean(1),
         "validation_gain": (at(policy.mode).amin(0) - at(action).amin(0)).mean(1),
     }

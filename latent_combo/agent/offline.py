@@ -3,6 +3,7 @@
 Symbols (docs/symbols.md): R, M of these that start a transition, V, A; ... of a state as it is seen.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,8 @@ class OfflineDataset(ABC):
     """(M,) float64: running sum of how often each transition is drawn, if `weighted`."""
     least_reward: float
     """The least reward of a transition."""
+    most_reward: float
+    """The largest reward of a transition."""
     weighted: bool = False
     """Whether transitions are drawn by their weights, or all alike."""
 
@@ -102,6 +105,16 @@ class OfflineDataset(ABC):
         returns = self.monte_carlo_returns.reward.double()
         mean = (weight * returns).sum()
         return float(mean), max(float((weight * (returns - mean).square()).sum().sqrt()), 1e-3)
+
+    def highest_value(self, gamma: float) -> float:
+        """What no value can exceed, since no step pays more than the best of the dataset: the sum of that for ever.
+
+        Where all rewards are negative and episodes can end, it is the best reward itself. Infinite for a gamma of 1.
+        """
+        if gamma == 1.0:
+            return math.inf
+        ends = bool((self.td_returns.discount == 0.0).any())
+        return self.most_reward if ends and self.most_reward < 0.0 else self.most_reward / (1.0 - gamma)
 
     def states(self, index: Tensor, view: Tensor) -> Tensor:
         """The transitions' starts (..., ...); `index` in [0, M) and `view` in [0, V) have one shape (...)."""
@@ -156,6 +169,7 @@ def transitions_of(
         "monte_carlo_returns": NStepReturn.monte_carlo(source, reward, terminal, last, config.gamma),
         "cumulative_weight": weight.cumsum(0),
         "least_reward": float(reward[source + 1].min()),
+        "most_reward": float(reward[source + 1].max()),
         "weighted": config.trajectory_temperature is not None or config.episode_start_fraction > 0.0,
     }
 

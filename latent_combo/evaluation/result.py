@@ -208,6 +208,7 @@ class Result:
             else "return      none",
             *([f"episodes    {self.unplayed()}"] if self.unplayed() else []),
             *self._selection(),
+            *self._beyond_reach(),
             f"dataset     {self.dataset_return_mean:.1f}{most}{self._references()}",
             *self._shares(),
             *([] if self.vd4rl_score is None else [f"V-D4RL      {self.vd4rl_score:.1f} (return / 10)"]),
@@ -223,6 +224,14 @@ class Result:
         values = ", ".join(figure(agent.regulariser, 2) for agent in self.agents)
         agrees = "" if self.rank_correlation is None else f"; rank correlation with scores {self.rank_correlation:.2f}"
         return [f"selected    agent {self.agents[self.selected].label}, by the regularisers {values}{agrees}"]
+
+    def _beyond_reach(self) -> list[str]:
+        """Which agents have values that no rewards could come to."""
+        shares = [agent.values_beyond_reach or 0.0 for agent in self.agents]
+        if max(shares, default=0.0) < 0.005:
+            return []
+        told = ", ".join(f"{share:.0%}" for share in shares)
+        return [f"values      above what rewards can come to in {told} of held-out pairs: they are wrong there"]
 
     def _references(self) -> str:
         """The returns of a random policy and of the expert, where somebody measured them."""

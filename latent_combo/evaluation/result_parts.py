@@ -67,6 +67,9 @@ class AgentResult:
     """Coefficient of variation of its interim scores in the last fifth of training; None for fewer than two."""
     regulariser: float | None = None
     """E_rho[Q(s, a)], a of the policy, less E_D[Q] (B.2); None without conservatism."""
+    values_beyond_reach: float | None = None
+    """Share of held-out pairs whose value is above the most that rewards like the dataset's can come to; None in
+    results of before."""
 
     @classmethod
     def of(
@@ -77,6 +80,7 @@ class AgentResult:
         settings: dict[str, Any],
         coefficient_of_variation: float | None,
         regulariser: float | None,
+        beyond_reach: float | None = None,
     ) -> "AgentResult":
         """From its E returns (E,), NaN of episodes that do not count; for the rest see the fields."""
         returns = returns[np.isfinite(returns)]
@@ -90,6 +94,7 @@ class AgentResult:
             normalised_score=None if mean is None else task.normalised_score(mean),
             last_fifth_std_over_mean=coefficient_of_variation,
             regulariser=regulariser,
+            values_beyond_reach=beyond_reach,
         )
 
 

@@ -20,6 +20,7 @@ from latent_combo.config.schema import Config
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.interim import InterimScores, evaluation_steps
 from latent_combo.evaluation.policy import Policy
+from latent_combo.pipeline.beyond import BeyondReach
 from latent_combo.pipeline.build import build_agent
 from latent_combo.pipeline.loop import Callback, Phase, train_phase
 from latent_combo.pipeline.session import Session
@@ -40,6 +41,8 @@ class Trained:
     evaluations: InterimScores
     regularisers: list[float | None]
     """What each agent ended with; see `measures.regularisers`."""
+    beyond_reach: list[float]
+    """Share of held-out pairs whose values no rewards could come to, of each agent at the end."""
 
 
 def fit_agent(
@@ -62,6 +65,8 @@ def fit_agent(
         evaluations = InterimScores.read(result_now(saved)["evaluations"])
         at_end = list(saved.get("regularisers", []))  # which older versions left out
 
+    beyond = BeyondReach(session.config, dataset)
+
     def score_interim(agent: ConservativeActorCritic, step: int) -> None:
         score = evaluator.interim(policy_of(session, model, agent), last=step == config.updates)
         if not score.played.any(1).all():
@@ -83,13 +88,14 @@ def fit_agent(
             meter,
             "q_data",
             [*callbacks, Callback(due.__contains__, score_interim, "evaluations")],
-            measure=lambda: validation_metrics(agent, validation, seed),
+            measure=lambda: beyond.look(validation_metrics(agent, validation, seed, beyond.highest)),
             # before the last checkpoint: a run that goes on from there imagines anew, and might choose another agent
             finish=lambda: at_end.extend(regularisers(fit)),
             state=lambda: {"evaluations": asdict(evaluations), "regularisers": at_end},
         ),
     )
-    trained = Trained(agent, meter, evaluations, at_end or regularisers(fit))
+    beyond.look(validation_metrics(agent, validation, seed, beyond.highest))  # as they are at the end
+    trained = Trained(agent, meter, evaluations, at_end or regularisers(fit), beyond.shares)
     fit.close()
     return trained
 

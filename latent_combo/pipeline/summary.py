@@ -53,6 +53,7 @@ def summarise(
         config.agent.differences(),
         evaluations.coefficient_of_variation(config.agent_fit.updates, len(returns)),
         trained.regularisers,
+        trained.beyond_reach,
         strict=True,
     )
     return Result.of(
