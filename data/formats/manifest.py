@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from combo_common.errors import UserError
+from data.actions import bounds
 from envs.task import Task
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+BOUNDS = ("action_low", "action_high")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Description:
     """What is known of a dataset before its episodes are."""
 
@@ -39,6 +41,10 @@ class Description:
     """Pixels of the square images; None for a recording, which has none."""
     look: str | None
     """How the images were drawn; None for a recording."""
+    action_low: list[float] | None = None
+    """The simulator's lowest actions, which -1 stands for; None in a manifest that was written before it was kept."""
+    action_high: list[float] | None = None
+    """The simulator's highest actions, which 1 stands for; likewise."""
 
     @property
     def kind(self) -> str:
@@ -46,7 +52,7 @@ class Description:
         return "recording" if self.image_size is None else "pixels"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest(Description):
     """A dataset's description together with what was counted while it was written."""
 
@@ -92,7 +98,13 @@ def describe(
         expert_return=task.expert_return if expert_return is None else expert_return,
         image_size=None,
         look=None,
+        **bounds_of(task),
     )
+
+
+def bounds_of(task: Task) -> dict[str, list[float]]:
+    """The bounds of a task's actions, by their keys in a manifest."""
+    return {name: column.tolist() for name, column in zip(BOUNDS, bounds(task), strict=True)}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -120,6 +132,8 @@ def read_manifest(folder: Path) -> Manifest:
         key = unknown[0].encode("unicode_escape").decode()[:80]
         raise UserError(f"{path}: unknown key `{key}`; restore it or make the dataset again")
     for name in names:
+        if name not in content and name in BOUNDS:
+            continue
         if name not in content:
             raise UserError(f"{path}: the key `{name}` is missing; restore it or make the dataset again")
         if not _is_a(content[name], hints[name]):
@@ -145,6 +159,8 @@ def check_fits(manifest: Manifest, task: Task, drawn: tuple[str, int] | None, wh
         "camera": task.camera,
         "action_dim": task.action_dim,
     }
+    if None not in (manifest.action_low, manifest.action_high):
+        expected |= bounds_of(task)
     if manifest.state_dim is not None:
         expected["state_dim"] = task.state_dim
     if manifest.physics_dim is not None:
@@ -162,6 +178,8 @@ def _is_a(value: object, hint: Any) -> bool:
     """Whether a JSON value is of a field's type."""
     if isinstance(hint, types.UnionType):
         return any(_is_a(value, option) for option in typing.get_args(hint))
+    if typing.get_origin(hint) is list:
+        return isinstance(value, list) and all(_is_a(item, typing.get_args(hint)[0]) for item in value)
     if typing.get_origin(hint) is dict:
         of = typing.get_args(hint)[1]
         return isinstance(value, dict) and all(_is_a(item, of) for item in value.values())
