@@ -10,7 +10,6 @@ from data.options import add_data_dir
 from data.reference import resolve
 from data.simulate.rendering import render_dataset
 from data.train_command import train_line
-from envs.registry import get_task
 
 
 def main() -> None:
@@ -18,16 +17,20 @@ def main() -> None:
     parser = Parser("data.render", __doc__)
     parser.add_argument("source", help="a recording: its folder or its name")
     parser.add_argument("out", type=given_path, help="the folder to make")
-    parser.add_argument("--task", help="my_module:my_task, where it is of a task of your own that is not installed")
+    parser.add_argument(
+        "--task",
+        help="what it is drawn as: its task filmed by another camera, such as dmc:cartpole-swingup,camera=lookatcart, "
+        "or my_module:my_task, where it is of a task of your own that is not installed",
+    )
     parser.add_argument("--size", type=int, help="pixels of the square images (default: the task's)")
     parser.add_argument("--look", default="fast", help="fast, or full: as dm_control draws it, 10 times slower")
     parser.add_argument("--processes", type=int, help="that draw (default: one a core)")
     add_data_dir(parser)
     options = parser.parse_args()
-    if options.task:
-        get_task(options.task)  # known from then on by the name that the recording has
     source = resolve(options.source, None, options.data_dir).local
-    manifest = render_dataset(source, options.out, options.size, options.look, processes=options.processes)
+    manifest = render_dataset(
+        source, options.out, options.size, options.look, processes=options.processes, task=options.task
+    )
     print(f"{manifest.episodes} episodes, {manifest.transitions} transitions in {options.out}")
     print(train_line(options.out, options.task))
 

@@ -19,7 +19,7 @@ from data.rules import lacks
 from data.simulate.relabelling import observed
 from data.simulate.workers import in_order, processes_for
 from data.skipped import Skipped
-from envs.registry import find_task, told_task
+from envs.registry import find_task, get_task, told_task
 from envs.task import Task
 
 WORTHWHILE = 5_000
@@ -86,10 +86,12 @@ def render_episodes(
     processes: int | None = None,
     skipped: Skipped | None = None,
     done: tuple[int, int] = (0, 0),
+    task: Task | None = None,
 ) -> Iterator[Episode]:
     """Yield the episodes of a recording with `image` (T+1, size, size, 3), and `state` if they had none.
 
-    The first ones, `done` of (episodes, frames), are left out.
+    The first ones, `done` of (episodes, frames), are left out. `task` is what they are drawn as, by default their own
+    task; see `drawn_as`.
 
     `processes` is one a core if it is left open and there is much to draw. The episodes are the same whatever their
     number; memory holds a few of them a process at a time. `skipped` has damaged files left out, counted and reported.
@@ -97,8 +99,9 @@ def render_episodes(
     is black.
     """
     manifest = recording.manifest
-    task = told_task(manifest.task, str(recording.folder))
-    check_fits(manifest, task, (look, size), str(recording.folder))
+    if task is None:
+        task = told_task(manifest.task, str(recording.folder))
+        check_fits(manifest, task, (look, size), str(recording.folder))
     if manifest.physics_dim is None:
         if manifest.state_dim is not None:
             raise lacks(str(recording.folder), "image", ("state",))
@@ -165,10 +168,33 @@ def observe_episodes(dataset: Dataset, episodes: Iterator[Episode]) -> Iterator[
         yield replace(episode, state=observed(env, task, episode))
 
 
+def drawn_as(name: str, manifest: Manifest, where: str) -> Task:
+    """The task of that name, if a recording is of it, or of one that only another camera films.
+
+    Raises UserError where the two differ in anything else.
+    """
+    task = get_task(name)
+    check_fits(replace(manifest, task=task.name, camera=task.camera), task, None, where)
+    if task.name != manifest.task and task.reward != manifest.reward:
+        raise UserError(
+            f"{where} is of {manifest.task}, whose reward is another than that of {task.name}; give it that reward by "
+            "data relabel, or draw it without --task"
+        )
+    return task
+
+
 def render_dataset(
-    source: Path, out: Path, size: int | None, look: str, progress: bool = True, processes: int | None = None
+    source: Path,
+    out: Path,
+    size: int | None,
+    look: str,
+    progress: bool = True,
+    processes: int | None = None,
+    task: str | None = None,
 ) -> Manifest:
     """Make a dataset of images, `size` pixels square (None: the task's), out of a recording.
+
+    `task` names what it is drawn and described as, where that is not its own task; see `drawn_as`.
 
     What a process that was stopped or killed has drawn of the same recording, at the same size, is kept. Raises
     UserError as `render_episodes` and `write_dataset` do, and when `source` has images already; StoppedError by Ctrl-C.
@@ -177,10 +203,12 @@ def render_dataset(
     manifest = recording.manifest
     if manifest.kind != "recording":
         raise UserError(f"{source} holds images already; render the recording that it was made from")
-    task = told_task(manifest.task, str(source))
-    size = task.image_size if size is None else size
+    where = str(source)
+    drawn = told_task(manifest.task, where) if task is None else drawn_as(task, manifest, where)
+    size = drawn.image_size if size is None else size
     known = {field.name: getattr(manifest, field.name) for field in fields(Description)}
-    description = Description(**{**known, "image_size": size, "look": look})
+    seen = {"task": drawn.name, "camera": drawn.camera, "image_size": size, "look": look}
+    description = Description(**{**known, **seen})
     drawn_by = {name: version_of(name) for name in DRAWS}
     origin = json.dumps([recording.fingerprint(), asdict(description), drawn_by], sort_keys=True)
     try:
@@ -193,7 +221,7 @@ def render_dataset(
             if writer.episodes:
                 print(f"{out}: going on after {done[0]} of {len(recording)} episodes", flush=True)
             if writer.episodes < len(recording):
-                for episode in render_episodes(recording, size, look, progress, processes, done=done):
+                for episode in render_episodes(recording, size, look, progress, processes, done=done, task=drawn):
                     writer.add(episode)
             return writer.finish()
     except KeyboardInterrupt as error:
