@@ -58,9 +58,10 @@ def fit_agent(
     agent = build_agent(session.config, session.task, model, device)
     fit = begin(session.config, agent, model, dataset, device)
     evaluations, at_end = InterimScores(), list[float | None]()
-    if saved := session.restore(PHASE, fit):
+    saved = session.restore(PHASE, fit)
+    if saved is not None:
         evaluations = InterimScores.read(result_now(saved)["evaluations"])
-        at_end = list(saved.get("regularisers", []))  # which older versions left out
+        at_end = list(saved.get("regularisers", []))  # which older versions left out, as the speed
 
     def score_interim(agent: ConservativeActorCritic, step: int) -> None:
         score = evaluator.interim(policy_of(session, model, agent), last=step == config.updates)
@@ -72,6 +73,7 @@ def fit_agent(
     played = session.config.score.episodes > 0
     due = evaluation_steps(config.updates, config.evaluations) if played else set()
     meter = Meter("updates", 1.0, update_flops(agent, dataset), device)
+    meter.load_state_dict((saved or {}).get("meter", {}))
     train_phase(
         session,
         Phase(
@@ -84,7 +86,7 @@ def fit_agent(
             "q_data",
             [*callbacks, Callback(due.__contains__, score_interim, "evaluations")],
             measure=lambda: validation_metrics(agent, validation, seed),
-            # before the last checkpoint: a run that goes on from there imagines anew, and might choose another agent
+            # before the last checkpoint: it leaves out what was imagined, and a run that goes on chooses the same agent
             finish=lambda: at_end.extend(regularisers(fit)),
             state=lambda: {"evaluations": asdict(evaluations), "regularisers": at_end},
         ),

@@ -38,7 +38,7 @@ def fit_world_model(
     fit = Fit(model, config, feed, draws, feed.prepare, session.config.cuda_graphs)
     model.set_normaliser(lambda: normaliser_of(data, split.train))
     model.set_reward_std(reward_std(data, split.train))
-    session.restore(PHASE, fit)
+    saved = session.restore(PHASE, fit) or {}
     validation_sampler = SegmentSampler(data, split.validation, config.length)
     validation = validation_sampler.sample(2 * config.batch, numpy_generator(seed, "held out")).to(device)
 
@@ -48,6 +48,7 @@ def fit_world_model(
 
     operations = model.operations(validation, generator(seed, device, "flops")) / 2
     meter = Meter("frames", config.batch * config.length, operations, device)
+    meter.load_state_dict(saved.get("meter", {}))
     every = Callback(Every(config.validate_every, config.steps), validate, PHASE)
     try:
         train_phase(
@@ -75,7 +76,7 @@ def keep_pretrained(session: Session, model: WorldModel, recipe: Recipe) -> int:
     steps = recipe.steps or 0
     if PHASE not in session.saved:
         fit = {"model": model.state_dict(), "step": steps, "stopped": True}
-        session.save(PHASE, {"fit": fit, "recipe": recipe.to_json()})
+        session.save(PHASE, steps, {"fit": fit, "recipe": recipe.to_json()}, wait=True)
     return steps
 
 

@@ -1,7 +1,7 @@
 """One training run in progress: its folder, its log, its checkpoints, and how it is interrupted."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
 from latent_combo.runtime.renamed import result_now
 from latent_combo.runtime.run_folder import AGENT, BAD_BATCH, WORLD_MODEL, require_new_run
+from latent_combo.runtime.saver import Saver
 from latent_combo.runtime.sinks import require_installed
 from latent_combo.runtime.speed import Meter
 from latent_combo.world_model.fit import Fit
@@ -75,6 +76,7 @@ class Session:
         kept, labels = self._kept() if self.resumes else None, self.config.agent.labels()
         self.log = MetricsLog(self.out, kept, labels, self.config.log, flat_settings(self.config))
         self.gallery = MediaWriter(self.out, self.log.board, EXACT)
+        self.saver = Saver(self.config.keep_checkpoints)
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -89,9 +91,12 @@ class Session:
         """Make the run's folder, or read its checkpoints."""
         if self.resumes:
             for phase, name in PHASES.items():
-                if (self.out / name).exists():
-                    self.saved[phase] = checkpoint.load(self.out / name, torch.device("cpu"))
-                    self.timer.seconds.update(result_now(self.saved[phase]["seconds"]))
+                found = None
+                if checkpoint.exists(self.out / name):
+                    found = checkpoint.find(self.out / name, torch.device("cpu"))
+                    self.saved[phase] = found.state
+                    self.timer.seconds.update(result_now(found.state["seconds"]))
+                checkpoint.sweep(self.out / name, found)
             return
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -121,17 +126,25 @@ class Session:
             return None
         try:
             fit.load_state_dict(saved["fit"])
+            saved["fit"] = {"step": saved["fit"]["step"]}  # the rest is the fit's now, and large
         except (KeyError, AssertionError, RuntimeError, ValueError) as error:
             path = self.out / PHASES[phase]
             raise UserError(
-                f"{path} is not of this version of the program: go on with the one that wrote it, or train anew"
+                f"{path}-* is not of this version of the program: go on with the one that wrote it, or train anew"
             ) from error
         return saved
 
-    def save(self, phase: str, state: Mapping[str, Any]) -> None:
-        """Write a phase's checkpoint, with the time that was spent so far; first, what was logged until then."""
-        self.log.flush()
-        checkpoint.save(self.out / PHASES[phase], {**state, "seconds": dict(self.timer.seconds)})
+    def save(self, phase: str, step: int, state: Mapping[str, Any], wait: bool = False) -> None:
+        """Write a phase's checkpoint, with the time that was spent so far; first, what was logged until then.
+
+        It is written beside the training; `wait` until it is on the disk. Raises UserError where it can't be written,
+        or the one before could not.
+        """
+        with self.timer.section("checkpoints"):
+            self.log.flush()
+            self.saver.save(self.out / PHASES[phase], step, {**state, "seconds": dict(self.timer.seconds)})
+            if wait:
+                self.saver.wait()
 
     @contextmanager
     def keeping_bad_batches(self) -> Iterator[None]:
@@ -162,11 +175,11 @@ class Session:
         return lambda step: every > 0 and step % every == 0 and step < steps
 
     def close(self) -> None:
-        """Wait for the pictures, and close the log."""
-        try:
-            self.gallery.close()
-        finally:
-            self.log.close()
+        """Wait for checkpoints and pictures, and close the log."""
+        with ExitStack() as closing:
+            closing.callback(self.log.close)
+            closing.callback(self.gallery.close)
+            closing.callback(self.saver.close)
 
     def progress(self, phase: str, steps: int, done: int) -> "tqdm[Any]":
         """A progress bar with rate and remaining time."""

@@ -8,8 +8,9 @@ from combo_common.commands import command
 from combo_common.errors import UserError
 
 SETTINGS = "config.yaml"
-WORLD_MODEL = "checkpoints/world_model.pt"
-AGENT = "checkpoints/agent.pt"
+WORLD_MODEL = "checkpoints/world_model"
+AGENT = "checkpoints/agent"
+"""How the paths begin of the phases' checkpoints, before their steps."""
 DATASET = "dataset.json"
 """What the data are known by."""
 METRICS = "metrics.csv"
