@@ -70,6 +70,10 @@ def fit_agent(
         evaluations.add(step, np.nanmean(score.returns, 1).tolist())
         session.log.write(PHASE, step, {"score": torch.tensor(evaluations.returns[-1])})
 
+    def note_regularisers() -> None:
+        # before the last checkpoint, which leaves out what was imagined: a run that goes on chooses the same agent
+        at_end[:] = regularisers(fit)
+
     played = session.config.score.episodes > 0
     due = evaluation_steps(config.updates, config.evaluations) if played else set()
     meter = Meter("updates", 1.0, update_flops(agent, dataset), device)
@@ -86,8 +90,7 @@ def fit_agent(
             "q_data",
             [*callbacks, Callback(due.__contains__, score_interim, "evaluations")],
             measure=lambda: validation_metrics(agent, validation, seed),
-            # before the last checkpoint: it leaves out what was imagined, and a run that goes on chooses the same agent
-            finish=lambda: at_end.extend(regularisers(fit)),
+            finish=note_regularisers,
             state=lambda: {"evaluations": asdict(evaluations), "regularisers": at_end},
         ),
     )

@@ -33,7 +33,8 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
             config.dataset, session.task, config.observation_spec, config.data_folder, storage, config.skip_corrupt
         )
     if session.resumes:
-        require_same_data(session.out, config, data)
+        with session.noting_changes():
+            require_same_data(session.out, config, data)
     split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)
     pretrained = None
     if not config.has_world_model:
@@ -46,7 +47,8 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
         own = session.resumes and checkpoint.exists(session.out / WORLD_MODEL)
         source = session.out if own else Path(config.world_model)
         pretrained = load_pretrained(source, config, session.task, session.device)
-        require_data_of(pretrained[1], config, data)
+        with session.noting_changes():
+            require_data_of(pretrained[1], config, data)
     elif learned:
         check_learnable(data, split.train, config.world_model_fit.length, config.dataset)
     check_lengths(data, *split, config.world_model_fit.length if pretrained is None else LEAST_LENGTH)
