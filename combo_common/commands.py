@@ -7,6 +7,9 @@ from pathlib import Path
 SCRIPT = "latent-combo"
 """The console script, which has all commands as sub-commands."""
 
+MOST_SHOWN = 200
+"""Characters of a command line that others are shown."""
+
 
 def called_as_script() -> bool:
     """Whether this process was started as `latent-combo ...`, and not as `python -m ...` or from Python."""
@@ -28,3 +31,9 @@ def program(module: str) -> str:
 def command(module: str, *arguments: object) -> str:
     """A whole command line: `program(module)` and arguments, quoted where a shell needs it."""
     return f"{program(module)} {shlex.join(map(str, arguments))}"
+
+
+def this_command() -> str:
+    """The command line of this process, as far as Python knows it."""
+    arguments = sys.argv[1:] if sys.argv and sys.argv[0] else []
+    return shlex.join([Path(sys.argv[0] if sys.argv else "python").name, *arguments])[:MOST_SHOWN]

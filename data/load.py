@@ -8,7 +8,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from combo_common.errors import UserError
 from combo_common.files import write_atomically, writing
+from combo_common.lock import waiting_for
 from combo_common.memory import free_memory
 from combo_common.progress import progress_bar
 from combo_common.staging import staged_folder, sweep
@@ -88,13 +89,9 @@ def with_vectors(
     skipping = "-skipping" if skip_corrupt else ""
     read = decoded.fingerprint or source.fingerprint()  # which reads all of a large dataset
     folder = data_dir / "decoded" / f"{_kept_as(read, source, task)}-state{skipping}"
-    if not (folder / ROWS).exists():
-        states = _states(source, task, progress=True, beside="image")
-        try:
-            _write_states(folder, states)
-        except UserError:
-            if not (folder / ROWS).exists():  # another run may have finished the same work first
-                raise
+    with _making(folder) as missing:
+        if missing:
+            _write_states(folder, _states(source, task, progress=True, beside="image"))
     try:
         lengths = json.loads((folder / ROWS).read_text())
         state = np.load(folder / "state.npy", allow_pickle=False)
@@ -109,6 +106,16 @@ def with_vectors(
         )
     check_sizes(source.where, task, state=state)
     return replace(decoded, vector=np.ascontiguousarray(state[:, list(indices)]))
+
+
+@contextmanager
+def _making(folder: Path) -> Iterator[bool]:
+    """Whether what is decoded into a folder is missing; others are kept from making it meanwhile, or waited for."""
+    if (folder / ROWS).exists():
+        yield False
+        return
+    with waiting_for(folder.with_name(f"{folder.name}.lock"), str(folder)):
+        yield not (folder / ROWS).exists()
 
 
 def _write_states(folder: Path, states: TrajectoryDataset) -> None:
@@ -220,17 +227,12 @@ def load_pixels(
     read = source.fingerprint()
     name = f"{_kept_as(read, source, task)}-{look}-{size}{skipping}"
     folder = data_dir / "decoded" / name
-    cached = (folder / ROWS).exists()
-    if cached:
-        if source.dataset is not None and not skip_corrupt:
-            source.dataset.verify()
-    else:
-        try:
+    with _making(folder) as missing:
+        if missing:
             _decode(folder, _pixels(source, task, size, look, progress))
-        except UserError:
-            # Another run may have finished the same work first; what it made is as good.
-            if not (folder / ROWS).exists():
-                raise
+    cached = not missing
+    if cached and source.dataset is not None and not skip_corrupt:
+        source.dataset.verify()
     decoded = _open(folder, storage)
     missing = (source.count or 0) - len(decoded.lengths)
     if cached and skip_corrupt and missing > 0:  # said again: it was not read again

@@ -13,6 +13,7 @@ from combo_common.cli import run_cli
 from combo_common.commands import command
 from combo_common.memory import keep_freed_memory
 from latent_combo.agent.frames import FrameStack
+from latent_combo.config.arguments import accepts_changes
 from latent_combo.config.command_line import parse, require_dataset, settings_files
 from latent_combo.config.schema import Config
 from latent_combo.diagnostics.model import ModelViews
@@ -23,6 +24,7 @@ from latent_combo.pipeline.agent_phase import evaluator_of, fit_agent, policy_of
 from latent_combo.pipeline.build import build_frame_stack
 from latent_combo.pipeline.encode_phase import encode
 from latent_combo.pipeline.follow import follow
+from latent_combo.pipeline.history import has_other_settings
 from latent_combo.pipeline.measure import (
     agent_callbacks,
     context_of,
@@ -40,23 +42,24 @@ from latent_combo.runtime.interrupt import Interrupt
 from latent_combo.world_model.base import WorldModel
 
 
-def train(config: Config, resume: bool = False) -> Result:
+def train(config: Config, resume: bool = False, accept_changes: bool = False) -> Result:
     """Run all phases, or those that a stopped run has left, and return what they came to.
 
+    A run goes on with the settings and data that it began with, or with `accept_changes` with others, which are noted.
     Raises UserError for a dataset or setting that does not fit, when stopped by Ctrl-C (after saving), and for a loss
     or gradient that is not finite (before it is used).
     """
     keep_freed_memory()
     require_shareable(config)
-    with Interrupt() as interrupt:
-        session = Session(config, interrupt, resume)
+    with Interrupt() as interrupt, Session(config, interrupt, resume, accept_changes) as session:
         config = session.config
         data, split, pretrained = prepare(session)
         with (
             session.opened(),
             closing(evaluator_of(session)) as evaluator,
         ):
-            keep_fingerprint(session.out, config, data)
+            keep_fingerprint(session.out, config, data, changed=bool(session.changes))
+            session.keep_history(data.fingerprint)
             shown = context_of(session, data, split)
             model: WorldModel | FrameStack
             if config.has_world_model:
@@ -98,7 +101,8 @@ def main() -> None:
         follow()
         return
     config, resume = parse(sys.argv[1:])
-    if resume and (result := finished(Path(config.out))) is not None:
+    accepts = accepts_changes(sys.argv[1:])
+    if resume and not (accepts and has_other_settings(config)) and (result := finished(Path(config.out))) is not None:
         print(f"{config.out} is finished, and stays as it is; score it again with: {command('evaluate', config.out)}")
         print(result.describe(config.out))
         return
@@ -106,16 +110,16 @@ def main() -> None:
         require_dataset(config)
         print(f"dataset     {config.dataset} ({config.task})")
         print(f"settings    {', '.join(map(str, settings_files(sys.argv[1:])))}", flush=True)
-    result = train(config, resume)
+    result = train(config, resume, accepts)
     print(result.describe(config.out))
 
 
 class _CallableModule(ModuleType):
     """A module that is called as its function of the same name, however `latent_combo.train` was reached."""
 
-    def __call__(self, config: Config, resume: bool = False) -> Result:
+    def __call__(self, config: Config, resume: bool = False, accept_changes: bool = False) -> Result:
         """See `train`."""
-        return train(config, resume)
+        return train(config, resume, accept_changes)
 
 
 sys.modules[__name__].__class__ = _CallableModule

@@ -150,7 +150,7 @@ def test_torchrun_fits_the_model_that_one_process_fits_and_goes_on_alone(tmp_pat
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("trained in") + done.stdout.count("dataset     tiny") <= 2  # the first alone speaks
     one, two = (
-        checkpoint.load(tmp_path / out / "checkpoints" / "world_model.pt", torch.device("cpu"))["fit"]
+        checkpoint.load(tmp_path / out / "checkpoints" / "world_model", torch.device("cpu"))["fit"]
         for out in ("one", "two")
     )
     assert one["step"] == two["step"] == 6

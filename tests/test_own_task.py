@@ -184,7 +184,7 @@ def test_commands_read_a_run_of_a_task_that_their_user_names(
     ("task", "said"),
     [
         ("OTHER_NAME", r"task is another-point, but the run .* is of point; name that task"),
-        ("OTHER_SPACES", r"world_model.pt is not of .* the task point as it is here, of 2 actions and 2 observed numb"),
+        ("OTHER_SPACES", r"world_model is not of .* the task point as it is here, of 2 actions and 2 observed numb"),
     ],
 )
 def test_another_task_than_the_runs_is_refused_in_a_line(run: Path, elsewhere: Path, task: str, said: str) -> None:

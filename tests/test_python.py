@@ -92,7 +92,7 @@ def test_train_is_the_function_however_it_was_reached(monkeypatch: pytest.Monkey
     from latent_combo.train import train
 
     assert latent_combo.train.train is train
-    monkeypatch.setattr("latent_combo.train.train", lambda config, resume: (config, resume))
+    monkeypatch.setattr("latent_combo.train.train", lambda config, resume, accept: (config, resume))
     assert latent_combo.train("config") == ("config", False) and latent_combo.train("config", True)[1]
 
 

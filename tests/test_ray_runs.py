@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from toy_grid import SMALL, record
 
+from latent_combo.runtime.checkpoint import exists, load
+
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 NAME = "toy-pendulum"
@@ -91,10 +93,12 @@ def require_same(folder: Path, out: str) -> None:
         found, wanted = (json.loads((run / "result.json").read_text()) for run in (here, there))
         assert [agent["returns"] for agent in found["agents"]] == [agent["returns"] for agent in wanted["agents"]]
         assert found["evaluations"] == wanted["evaluations"]
-        for checkpoint in ("world_model.pt", "agent.pt"):
-            own, other = (dict(tensors(torch.load(run / "checkpoints" / checkpoint))) for run in (here, there))
+        for phase in ("world_model", "agent"):
+            own, other = (
+                dict(tensors(load(run / "checkpoints" / phase, torch.device("cpu")))) for run in (here, there)
+            )
             assert own.keys() == other.keys() and len(own) > 10
-            assert all(torch.equal(own[name], other[name]) for name in own), (algorithm, checkpoint)
+            assert all(torch.equal(own[name], other[name]) for name in own), (algorithm, phase)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +110,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def begun(run: Path) -> bool:
-    return (run / "checkpoints" / "agent.pt").exists()
+    return exists(run / "checkpoints" / "agent")
 
 
 def test_runs_go_on_after_a_worker_is_killed(folder: Path) -> None:

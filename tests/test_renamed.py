@@ -138,7 +138,7 @@ def test_a_run_of_before_is_loaded_reported_and_resumed(
         state = checkpoint.load(run / name, torch.device("cpu"))
         state["seconds"] = {fields.get(part, part): value for part, value in state["seconds"].items()}
         state = {fields.get(part, part): value for part, value in state.items()}
-        checkpoint.save(run / name, state)
+        checkpoint.save(run / name, state["fit"]["step"], state)
     assert "looks" in state and "looks" in state["seconds"] and "held_out_told_q" in metrics
 
     loaded, whole = latent_combo.load_run(run), latent_combo.load_run(finished)

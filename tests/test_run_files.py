@@ -1,24 +1,17 @@
 """Files of a run: whole or not at all, and read back only as they were written."""
 
 import io
-import pickle
-import random
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
-import torch
 
 from combo_common.errors import UserError
 from combo_common.files import replacing, write_atomically
-from latent_combo.runtime import checkpoint
 from latent_combo.runtime.run_folder import config_file, require_new_run
 from latent_combo.runtime.video import Frames, encode_gif, write_mp4
-
-CPU = torch.device("cpu")
 
 
 def clip(count: int = 6, height: int = 32, width: int = 48) -> Frames:
@@ -50,7 +43,6 @@ def test_a_failure_leaves_the_earlier_file_and_nothing_half_written(
     "write",
     [
         lambda path: write_atomically(path, b"x"),
-        lambda path: checkpoint.save(path, {"step": 1}),
         lambda path: write_mp4(path, clip(), 10),
     ],
 )
@@ -74,84 +66,6 @@ def test_where_a_run_cannot_be_begun_is_told_before_anything_is_drawn(tmp_path: 
         require_new_run(tmp_path / "run")
     with pytest.raises(UserError, match=f"it has no config.yaml; name a run in it, such as {tmp_path / 'run'}"):
         config_file(tmp_path)
-
-
-def saved(folder: Path) -> tuple[Path, dict[str, object]]:
-    state = {"step": 7, "model": {"w": torch.arange(64.0).reshape(8, 8)}, "seconds": {"agent": 1.5}}
-    checkpoint.save(folder / "agent.pt", state)
-    return folder / "agent.pt", state
-
-
-def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    path, state = saved(tmp_path)
-    loaded = checkpoint.load(path, CPU)
-    assert torch.equal(loaded["model"].pop("w"), torch.arange(64.0).reshape(8, 8))
-    assert loaded == {**state, "model": {}}
-
-
-def test_no_altered_or_truncated_checkpoint_gives_other_weights(tmp_path: Path) -> None:
-    path, state = saved(tmp_path)
-    content = path.read_bytes()
-    draw = random.Random(0)
-    broken = [content[: draw.randrange(len(content))] for _ in range(40)]
-    for _ in range(80):
-        place = draw.randrange(len(content))
-        broken.append(content[:place] + bytes([content[place] ^ 1 << draw.randrange(8)]) + content[place + 1 :])
-    refused = 0
-    for changed in broken:
-        path.write_bytes(changed)
-        try:
-            loaded = checkpoint.load(path, CPU)
-        except UserError as error:
-            assert str(path) in str(error)
-            refused += 1
-        else:  # a byte of padding, which says nothing
-            assert torch.equal(loaded["model"]["w"], torch.arange(64.0).reshape(8, 8))
-            assert loaded["step"] == state["step"]
-    assert refused > 80
-
-
-def test_an_altered_tensor_is_refused(tmp_path: Path) -> None:
-    path, _ = saved(tmp_path)
-    content = path.read_bytes()
-    place = content.index(torch.arange(64.0).numpy().tobytes()) + 6
-    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-    with pytest.raises(UserError, match="not a readable checkpoint; delete it"):
-        checkpoint.load(path, CPU)
-
-
-@pytest.mark.parametrize("content", [b"", b"hello world\n", bytes(range(256))])
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "agent.pt").write_bytes(content)
-    with pytest.raises(UserError, match="agent.pt is not a readable checkpoint"):
-        checkpoint.load(tmp_path / "agent.pt", CPU)
-
-
-def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="agent.pt does not exist"):
-        checkpoint.load(tmp_path / "agent.pt", CPU)
-
-
-class Payload:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, target: str) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Path.touch, (Path(self.target),)
-
-
-def test_a_checkpoint_runs_nothing(tmp_path: Path) -> None:
-    path, _ = saved(tmp_path)
-    harmful, target = tmp_path / "harmful.pt", tmp_path / "ran"
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(harmful, "w") as copy:
-        for name in source.namelist():
-            content = pickle.dumps(Payload(str(target)), 2) if name.endswith("data.pkl") else source.read(name)
-            copy.writestr(name, content)
-    with pytest.raises(UserError, match="harmful.pt is not a readable checkpoint"):
-        checkpoint.load(harmful, CPU)
-    assert not target.exists()
 
 
 def test_a_gif_keeps_frames_pace_and_the_colours_that_it_must() -> None:

@@ -1,7 +1,4 @@
-"""A run that is killed, wherever it stands, and goes on: its log has each value once, and is that of a run in one go.
-
-It is of CQL: what other agents imagined is imagined anew after a resume, so that their values differ.
-"""
+"""A run that is killed, wherever it stands, and goes on, is that of one go: its log has each value once."""
 
 import csv
 import shutil
@@ -11,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import toy_pendulum
 from tensorboard.backend.event_processing.event_accumulator import (
     HISTOGRAMS,
@@ -19,20 +17,25 @@ from tensorboard.backend.event_processing.event_accumulator import (
     STORE_EVERYTHING_SIZE_GUIDANCE,
     EventAccumulator,
 )
+from test_checkpoint import same
 
 from latent_combo import train as trainer
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config.command_line import parse
 from latent_combo.config.schema import Config
+from latent_combo.evaluation.result import Result
+from latent_combo.runtime import checkpoint
 from latent_combo.runtime.media import MediaWriter
+from latent_combo.runtime.run_folder import AGENT, LOCK, WORLD_MODEL
 from latent_combo.train import train
 from latent_combo.world_model.fit import Fit
 
 SMALL = """
-    --obs state --algorithm cql --products mkl --validation_fraction 0.1 --world_model_fit.steps 12
+    --obs state --algorithm combo --products mkl --validation_fraction 0.1 --world_model_fit.steps 12
     --world_model_fit.batch 64 --world_model_fit.validate_every 6 --world_model_fit.patience 0 --ensemble.hidden 16
     --agent.num_agents 2 --agent.batch 16 --agent.num_sampled_actions 2 --agent.network.hidden 16
     --agent.actor_network.hidden 16 --agent_fit.updates 12 --agent_fit.warm_up 4 --agent_fit.rollout_batch_size 20
+    --agent_fit.rollout_every 5
     --agent_fit.evaluations 3 --score.episodes 2 --score.processes 1 --score.episodes_during_training 1
     --device cpu --views.every 4 --views.clips 1 --views.segments 8 --views.episodes 2 --log_every 2 --save_every 4
 """
@@ -87,6 +90,12 @@ def rows(run: Path) -> list[tuple[str, ...]]:
         return [(*row[:3], "" if row[2].endswith(SPEED) else row[3]) for row in csv.reader(file)]
 
 
+def saved(run: Path, phase: str) -> dict[str, Any]:
+    """A phase's last checkpoint, without what differs by time."""
+    state = checkpoint.load(run / phase, torch.device("cpu"))
+    return {name: part for name, part in state.items() if name not in ("seconds", "meter")}
+
+
 def test_a_run_that_is_killed_everywhere_has_the_log_of_one_in_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +113,7 @@ def test_a_run_that_is_killed_everywhere_has_the_log_of_one_in_one_go(
             (Fit, "take_step", 7),  # at step 8, with a checkpoint at 4
             (Fit, "take_step", 3),  # again, before the next
             (trainer, "encode", 0),
+            (checkpoint, "save", 0),  # of the agent, which then begins again
             (AgentFit, "take_step", 6),
             (trainer, "dataset_returns", 0),  # with a score, but without a result
             (trainer, "seconds_of", 0),  # with a result, but not its last part
@@ -123,5 +133,14 @@ def test_a_run_that_is_killed_everywhere_has_the_log_of_one_in_one_go(
     assert parts.keys() == whole.keys()
     for tag, values in whole.items():
         assert parts[tag] == values, tag
+    states = [[saved(tmp_path / out, phase) for phase in (WORLD_MODEL, AGENT)] for out in ("whole", "parts")]
+    assert same(*states)
+    results = [Result.read(tmp_path / out) for out in ("whole", "parts")]
+    assert results[0] is not None and results[1] is not None
+    assert (results[0].resumed, results[1].resumed, results[1].changes) == (0, len(kills), [])
+    assert [agent.returns for agent in results[0].agents] == [agent.returns for agent in results[1].agents]
+    assert results[0].evaluations == results[1].evaluations and results[0].diagnostics == results[1].diagnostics
+    assert all(rate for rate in results[1].rates.values())
+    assert not list((tmp_path / "parts").rglob("*.partial")) and not (tmp_path / "parts" / LOCK).exists()
     assert len(rows(tmp_path / "parts")) == len(set(rows(tmp_path / "parts")))
     assert sorted(rows(tmp_path / "parts")) == sorted(rows(tmp_path / "whole"))

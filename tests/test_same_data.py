@@ -113,7 +113,9 @@ def test_a_run_is_not_resumed_drawn_or_read_on_data_that_were_replaced(stopped: 
     file, out = Path(stopped.dataset), Path(stopped.out)
     kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     line = f"^{file} is not what it was when {out} began: fingerprint [0-9a-f]{{12}} then, [0-9a-f]{{12}} now; {REMEDY}"
-    with pytest.raises(UserError, match=f"{line} train anew with another --out$"):
+    with pytest.raises(
+        UserError, match=f"{line} train anew with another --out, or take the change knowingly: .*--accept"
+    ):
         train(stopped, resume=True)
     with pytest.raises(UserError, match=line):
         visualise.visualise(out, load_run(out), 0)

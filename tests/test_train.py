@@ -41,8 +41,8 @@ pytestmark = pytest.mark.usefixtures("short")
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
     cpu = torch.device("cpu")
-    model = checkpoint.load(out / "checkpoints/world_model.pt", cpu)["fit"]["model"]
-    agent = checkpoint.load(out / "checkpoints/agent.pt", cpu)["fit"]["agent"]
+    model = checkpoint.load(out / "checkpoints/world_model", cpu)["fit"]["model"]
+    agent = checkpoint.load(out / "checkpoints/agent", cpu)["fit"]["agent"]
     return {**model, **agent}
 
 
@@ -257,7 +257,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(finished: Path) -> None:
 
 def test_what_a_run_lacks_is_said_and_the_rest_is_drawn(data_dir: Path, finished: Path, tmp_path: Path) -> None:
     half = tmp_path / "half"
-    shutil.copytree(finished, half, ignore=shutil.ignore_patterns("agent.pt", "result.json", "views", "videos"))
+    shutil.copytree(finished, half, ignore=shutil.ignore_patterns("agent-*", "result.json", "views", "videos"))
     drawn = command_here(visualise_main, half)
     assert drawn.returncode == 0, drawn.stderr
     assert "no agent yet" in drawn.stdout and f"--resume {half}" in drawn.stdout

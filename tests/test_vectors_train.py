@@ -118,7 +118,7 @@ def test_a_run_goes_on_is_scored_and_reported(
 ) -> None:
     once = folder / "once"
     command(trainer, *settings(folder, "once", "--vectors", "[velocity 0, velocity 1]", "--rssm.vector_hidden", 8))
-    weights = [checkpoint.load(f / "checkpoints/world_model.pt", torch.device("cpu"))["fit"] for f in (run, once)]
+    weights = [checkpoint.load(f / "checkpoints/world_model", torch.device("cpu"))["fit"] for f in (run, once)]
     for name, tensor in weights[0]["model"].items():
         assert torch.equal(tensor, weights[1]["model"][name]), name
     states = load_states(str(folder / "point-home"), registry.get_task("point"), folder / "data", progress=False)

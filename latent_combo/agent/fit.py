@@ -77,6 +77,7 @@ class AgentFit:
             for report in (False, True)
         }
         # Captured at the first round, when there is nothing in the buffer that the warm-up could spoil.
+        self._restored = False  # or that was restored, and is put back
         self._rollout = CapturedStep("a round of rollouts", self.roll_out, self._place, generator, graphs, memory)
         self._check_every = (1 if device.type == "cpu" else 50) if check_every is None else check_every
         self._unchecked: dict[int, Tensor] = {}
@@ -91,7 +92,7 @@ class AgentFit:
         return self.step >= self.config.updates
 
     def take_step(self, report: bool = True) -> dict[str, Tensor]:
-        """Roll out when it is time (or nothing is there, as after a resume), then update once.
+        """Roll out when it is time (or nothing is there, as after a resume of before), then update once.
 
         Returns metrics (S,), which the next step writes anew; without `report` few of them, which takes less time.
         Raises NonFiniteError for a loss or gradient that is not finite, which never reaches the weights (where it is
@@ -154,22 +155,38 @@ class AgentFit:
 
     def _place(self) -> list[Tensor]:
         assert self.buffer is not None
-        return [self.buffer.size, self.buffer.position]
+        restored = [self.buffer.rows] if self._restored else []
+        return [self.buffer.size, self.buffer.position, *restored]
 
     def state_dict(self) -> dict[str, object]:
-        """Weights, optimisers, step and random state; the imagined transitions are imagined anew after a resume."""
+        """All that is needed to continue exactly: weights, optimisers, what was imagined, step and random state.
+
+        The model buffer is left out after the last update, when nothing draws from it any more.
+        """
+        imagined = self.buffer is not None and not self.done()
         return {
             "agent": self.agent.state_dict(),
             "optimisers": self.agent.optimiser_state(),
             "step": self.step,
             "generator": self.generator.get_state(),
+            "buffer": self.buffer.state_dict() if self.buffer is not None and imagined else None,
+            "rollout_metrics": dict(self.rollout_metrics) if imagined else {},
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from what `state_dict` returned.
+
+        States of before have no buffer: what they imagined is imagined anew.
+        """
         agent, optimisers, step, generator = (state[key] for key in ("agent", "optimisers", "step", "generator"))
-        assert isinstance(agent, dict) and isinstance(optimisers, dict)
+        buffer, metrics = state.get("buffer"), state.get("rollout_metrics", {})
+        assert isinstance(agent, dict) and isinstance(optimisers, dict) and isinstance(metrics, dict)
         assert isinstance(step, int) and isinstance(generator, torch.Tensor)
+        if self.buffer is not None and buffer is not None:
+            assert isinstance(buffer, dict)
+            self.buffer.load_state_dict(buffer)
+            self._restored = True
+            self.rollout_metrics = {name: value.to(self.generator.device) for name, value in metrics.items()}
         self.agent.load_state_dict(agent)
         self.agent.load_optimiser_state(optimisers)
         self.step = step

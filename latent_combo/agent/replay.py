@@ -3,6 +3,7 @@
 Symbols (docs/symbols.md): S, B, R, V, F, A.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -47,9 +48,9 @@ class ModelBuffer:
         self.size, self.position = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
         """() int64: transitions that it holds of each agent, and where the next go; on the device, for CUDA graphs."""
         self._widths = (feature_dim, action_dim, 1, feature_dim, 1)
-        # All columns side by side, so that one copy writes or reads a transition.
-        self._rows = torch.zeros(stack, capacity, sum(self._widths), device=device)
-        self.feature, self.action, self.reward, self.next_feature, self.discount = self._columns(self._rows)
+        self.rows = torch.zeros(stack, capacity, sum(self._widths), device=device)
+        """(S, capacity, 2 F + A + 2): all columns side by side, so that one copy writes or reads a transition."""
+        self.feature, self.action, self.reward, self.next_feature, self.discount = self._columns(self.rows)
 
     @property
     def tensors(self) -> Transitions:
@@ -69,19 +70,34 @@ class ModelBuffer:
         assert transitions.reward.shape == transitions.discount.shape == transitions.feature.shape[:2]  # (S, n)
         place = self.position + torch.arange(count, device=self.position.device)
         parts = [part if part.dim() == 3 else part[..., None] for part in transitions]
-        self._rows.index_copy_(1, place, torch.cat(parts, -1))
+        self.rows.index_copy_(1, place, torch.cat(parts, -1))
         self.position.add_(count).remainder_(self.capacity)
         self.size.add_(count).clamp_(max=self.capacity)
         self.filled = True
 
     def sample(self, batch: int, generator: torch.Generator) -> Transitions:
         """Uniform transitions (S, batch)."""
-        stack = len(self._rows)
+        stack = len(self.rows)
         # the remainder of a number so large is uniform, and asks for no number of the device
-        large = torch.randint(2**62, (stack, batch), generator=generator, device=self._rows.device)
+        large = torch.randint(2**62, (stack, batch), generator=generator, device=self.rows.device)
         index = large % self.size
         agent = torch.arange(stack, device=index.device)[:, None]
-        return self._columns(self._rows[agent, index])
+        return self._columns(self.rows[agent, index])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What it holds: `rows` (S, size, 2 F + A + 2) float32, and where the next ones go."""
+        return {"rows": self.rows[:, : int(self.size)], "position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Hold what `state_dict` returned. Raises ValueError where that is of another size."""
+        rows, position = state["rows"], state["position"]
+        stack, size, width = rows.shape
+        if (stack, width) != (len(self.rows), self.rows.shape[-1]) or not int(position) < self.capacity >= size:
+            raise ValueError(f"transitions {tuple(rows.shape)} are not those of {tuple(self.rows.shape)}")
+        self.rows[:, :size] = rows
+        self.position.copy_(position)
+        self.size.fill_(size)
+        self.filled = size > 0
 
 
 def real_share(rows: list[int], batch: int, device: torch.device) -> Tensor:

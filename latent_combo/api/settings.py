@@ -9,7 +9,7 @@ from combo_common.errors import UserError
 from latent_combo.config.command_line import parse
 from latent_combo.config.schema import Config
 
-NOT_SETTINGS = ("resume", "help", "version", "print_config")
+NOT_SETTINGS = ("resume", "accept_changes", "help", "version", "print_config")
 """Options of the command line that are no settings."""
 
 
@@ -28,7 +28,9 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
     """Settings by dotted names."""
     for name, value in settings.items():
         if not prefix and name in NOT_SETTINGS:
-            raise UserError(f"{name} is no setting; train takes resume, and docs/python.md lists the rest")
+            raise UserError(
+                f"{name} is no setting; train takes resume and accept_changes, and docs/python.md lists the rest"
+            )
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         else:

@@ -3,31 +3,22 @@
 import ast
 import hashlib
 import json
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
-from combo_common.hashing import sha256_of
-from combo_common.versions import ROOT, versions
+from combo_common.versions import ROOT
 from data.reference import resolve
-from envs.registry import get_task, names_module
+from envs.registry import get_task
 from latent_combo.comparison.job import RECORD
 from latent_combo.config.saved import flat_settings
 from latent_combo.config.schema import Config
+from latent_combo.pipeline.origin import PACKAGES, WHERE, changed_settings, differing, module_of, packages
 
-PACKAGES = ("combo_common", "data", "envs", "latent_combo")
 NOT_OF_A_RUN = ("latent_combo/comparison", "latent_combo/compare.py", "latent_combo/cli.py")
 """Code that no run imports."""
-WHERE = ("out", "data_dir", "log")
-"""Settings that say where things are, and not what they are."""
-UNNAMED = ("commit", "latent-combo")
-"""Versions that the hash of the source stands for."""
-SHOWN = 3
-"""Settings that an error names, at most."""
 _hashed: dict[tuple[tuple[str, int, int], ...], str] = {}
 
 
@@ -50,19 +41,12 @@ class Fingerprint:
     def of(cls, config: Config, data: str) -> "Fingerprint":
         """That of a run with these settings, on data with this SHA-256, by this program."""
         settings = {name: value for name, value in flat_settings(config).items() if name not in WHERE}
-        return cls(settings, data, code(), _module(config), packages())
+        return cls(settings, data, code(), module_of(config), packages())
 
     def difference(self, before: "Fingerprint") -> str:
         """In what a run of before differs from this one, for people; empty where it does in nothing."""
-        names = sorted(
-            name
-            for name in self.settings.keys() | before.settings.keys()
-            if self.settings.get(name) != before.settings.get(name)
-        )
-        if names:
-            told = [f"{name} {before.settings.get(name)} then, {self.settings.get(name)} now" for name in names[:SHOWN]]
-            more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            return f"other settings: {'; '.join(told)}{more}"
+        if told := changed_settings(before.settings, self.settings):
+            return f"other settings: {told}"
         if self.data != before.data:
             return f"other data: fingerprint {before.data[:12] or 'unknown'} then, {self.data[:12] or 'unknown'} now"
         if self.module != before.module:
@@ -71,17 +55,6 @@ class Fingerprint:
             return "another version of this program's code"
         changed = differing(before.versions, self.versions, ("then", "now"))
         return f"other packages: {changed}" if changed else ""
-
-
-def packages() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on, on this machine."""
-    return {name: version for name, version in versions().items() if name not in UNNAMED}
-
-
-def differing(one: Mapping[str, str], other: Mapping[str, str], called: tuple[str, str] = ("here", "there")) -> str:
-    """In which versions two sets of packages differ, for people; empty where they do in none."""
-    changed = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
-    return "; ".join(f"{name} {one.get(name)} {called[0]}, {other.get(name)} {called[1]}" for name in changed)
 
 
 def keep(fingerprint: dict[str, Any], run: Path) -> None:
@@ -138,12 +111,3 @@ def _meaning(path: Path) -> str:
         return ast.dump(_WithoutDocstrings().visit(ast.parse(content)))
     except (SyntaxError, ValueError):
         return content.hex()
-
-
-def _module(config: Config) -> str:
-    """SHA-256 of the module of a task that a user named by it; empty for any other."""
-    if not names_module(config.task):
-        return ""
-    get_task(config.task)  # which imports it, from the working folder, too
-    origin = sys.modules[config.task.partition(":")[0]].__file__
-    return "" if origin is None else sha256_of(Path(origin))

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from combo_common.cli import with_underscores
 from combo_common.errors import UserError
 from combo_common.paths import given_path, path_text
 from latent_combo.config.parser import may_be_null, setting_types, settings_in
@@ -15,6 +16,8 @@ from latent_combo.config.schema import PATHS
 from latent_combo.runtime.renamed import GROUPS, line, renamed, with_new_names
 from latent_combo.runtime.settings_file import flat, read_mapping, say
 
+ACCEPT = "--accept_changes"
+"""The option by which a run goes on with changes, in its settings or its data."""
 NONE = ("", "null")
 """Values of an option that name nothing."""
 
@@ -113,10 +116,23 @@ def peek(arguments: list[str], name: str, default: str) -> str:
 
 
 def resumed_folder(arguments: list[str]) -> Path | None:
-    """The run that `--resume` names, or None without that option. Raises UserError where anything is beside it."""
+    """The run that `--resume` names, or None without that option.
+
+    Raises UserError where anything but --accept_changes is beside it, and for that without it.
+    """
     if not any(argument.split("=")[0] == "--resume" for argument in arguments):
+        if accepts_changes(arguments):
+            raise UserError("--accept-changes is for a run that goes on: --resume RUN --accept-changes")
         return None
-    words = [word for argument in arguments for word in argument.split("=", 1)]
+    words = [word for argument in arguments for word in argument.split("=", 1) if argument != ACCEPT]
     if len(words) != 2 or words[0] != "--resume":
-        raise UserError("--resume RUN stands alone: a run goes on with its own settings")
+        raise UserError(
+            "--resume RUN stands alone: a run goes on with its own settings; edit its config.yaml to change them, and "
+            "give --accept-changes"
+        )
     return given_path(words[1])
+
+
+def accepts_changes(arguments: list[str]) -> bool:
+    """Whether a command line says that a run goes on with changes."""
+    return ACCEPT in with_underscores(arguments)

@@ -27,6 +27,7 @@ GIVEN = {
 OPTIONS = {
     "--config FILE": "A YAML file of settings, such as a run's config.yaml; single settings win over it.",
     "--resume RUN": "Go on with a stopped run, with its own settings; it stands alone.",
+    "--accept-changes": "With --resume RUN: go on although settings in its config.yaml, or its data, have changed.",
     "--print-config": "Print all settings as YAML, and leave.",
     "--version": "Print this program's version and leave.",
     "-h, --help": "Print this text, with the values that the other arguments make, and leave.",

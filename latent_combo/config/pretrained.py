@@ -90,9 +90,9 @@ def _checkpoint(run: Path) -> dict[str, Any]:
     if not has_world_model(algorithm := str(read_settings(run / SETTINGS).get("algorithm"))):
         remedy = f"name a run that has one; a policy is a file by {command('export', '--policy')}"
         raise UserError(f"{run} is a run of {algorithm}, which has no world model; {remedy}")
-    if not (run / WORLD_MODEL).is_file():
+    if not checkpoint.exists(run / WORLD_MODEL):
         raise UserError(f"{run} has no world model yet; fit it with: {resume}")
-    state = checkpoint.load(run / WORLD_MODEL, torch.device("cpu"))
+    state = checkpoint.load(run / WORLD_MODEL, torch.device("cpu"), skip=("fit/optimiser",))
     try:
         fit, weights = state["fit"], state["fit"]["model"]
         if not all(isinstance(tensor, Tensor) for tensor in weights.values()):

@@ -88,6 +88,8 @@ class Config:
     """Steps between rows of metrics."""
     save_every: int = 500
     """Steps between checkpoints."""
+    keep_checkpoints: int = 2
+    """Checkpoints of each phase that stay, the last ones: where one is damaged, a run goes on from the one before."""
     rssm: RecurrentConfig = field(default_factory=RecurrentConfig)
     """The world model of pixels."""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
@@ -157,7 +159,7 @@ class Config:
             self._require_transitions()
         if self.select:
             self._require_candidates()
-        require_positive(self, "log_every", "save_every")
+        require_positive(self, "log_every", "save_every", "keep_checkpoints")
         require_not_negative(self, "seed", *(["split_seed"] if self.split_seed is not None else []))
         if not self.out:
             raise ValueError("out is empty; name the folder of the run")

@@ -91,6 +91,10 @@ class Result:
     versions: dict[str, str]
     seconds: dict[str, float]
     """Wall time of each part of the run."""
+    resumed: int = 0
+    """How often the run was resumed."""
+    changes: list[str] = field(default_factory=list)
+    """What was not as before when it was: settings and data that were accepted, the program, the machine."""
 
     @classmethod
     def of(
@@ -108,6 +112,8 @@ class Result:
         rates: dict[str, float | None],
         share_of_matmul: dict[str, float | None],
         seconds: dict[str, float],
+        resumed: int = 0,
+        changes: Sequence[str] = (),
     ) -> "Result":
         """From the run's parts: all but what the last views find."""
         counted = score.counted
@@ -139,6 +145,8 @@ class Result:
             share_of_matmul=share_of_matmul,
             versions=versions(),
             seconds=seconds,
+            resumed=resumed,
+            changes=list(changes),
         )
 
     def with_diagnostics(self, diagnostics: dict[str, Any], seconds: dict[str, float]) -> "Result":

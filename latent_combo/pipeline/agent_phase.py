@@ -61,9 +61,10 @@ def fit_agent(
     agent = build_agent(session.config, session.task, model, device)
     fit = begin(session.config, agent, model, dataset, device)
     evaluations, at_end = InterimScores(), list[float | None]()
-    if saved := session.restore(PHASE, fit):
+    saved = session.restore(PHASE, fit)
+    if saved is not None:
         evaluations = InterimScores.read(result_now(saved)["evaluations"])
-        at_end = list(saved.get("regularisers", []))  # which older versions left out
+        at_end = list(saved.get("regularisers", []))  # which older versions left out, as the speed
 
     beyond = BeyondReach(session.config, dataset)
 
@@ -74,9 +75,14 @@ def fit_agent(
         evaluations.add(step, np.nanmean(score.returns, 1).tolist())
         session.log.write(PHASE, step, {"score": torch.tensor(evaluations.returns[-1])})
 
+    def note_regularisers() -> None:
+        # before the last checkpoint, which leaves out what was imagined: a run that goes on chooses the same agent
+        at_end[:] = regularisers(fit)
+
     played = session.config.score.episodes > 0
     due = evaluation_steps(config.updates, config.evaluations) if played else set()
     meter = Meter("updates", 1.0, update_flops(agent, dataset), device)
+    meter.load_state_dict((saved or {}).get("meter", {}))
     train_phase(
         session,
         Phase(
@@ -89,8 +95,7 @@ def fit_agent(
             "q_data",
             [*callbacks, Callback(due.__contains__, score_interim, "evaluations")],
             measure=lambda: beyond.look(validation_metrics(agent, validation, seed, beyond.highest)),
-            # before the last checkpoint: a run that goes on from there imagines anew, and might choose another agent
-            finish=lambda: at_end.extend(regularisers(fit)),
+            finish=note_regularisers,
             state=lambda: {"evaluations": asdict(evaluations), "regularisers": at_end},
         ),
     )

@@ -78,7 +78,7 @@ def load_run(folder: Path, named: str | None = None) -> Run:
     use(config, device)
     filtering, model_step = _filter(folder, config, task, device)
     agent, agent_step = None, 0
-    if (folder / AGENT).exists():
+    if checkpoint.exists(folder / AGENT):
         agent = build_agent(config, task, filtering, device)
         agent_step = _load(agent, folder / AGENT, "agent", task, device)
     return Run(config, task, filtering, agent, model_step, agent_step)
@@ -89,7 +89,7 @@ def _filter(folder: Path, config: Config, task: Task, device: torch.device) -> t
     if not config.has_world_model:
         return build_frame_stack(config, task), 0
     world_model = build_world_model(config, task, device)
-    if not (folder / WORLD_MODEL).exists():
+    if not checkpoint.exists(folder / WORLD_MODEL):
         raise UserError(f"{folder} has no world model yet; go on with: {command('train', '--resume', folder)}")
     model_step = _load(world_model, folder / WORLD_MODEL, "model", task, device)
     return world_model.requires_grad_(False), model_step
@@ -117,7 +117,7 @@ def _name_in_result(folder: Path) -> str | None:
 
 def _load(network: nn.Module, path: Path, part: str, task: Task, device: torch.device) -> int:
     """Put a checkpoint's weights into a network, and return the step that they are of."""
-    state = checkpoint.load(path, device)
+    state = checkpoint.load(path, device, skip=("fit/optimiser", "fit/optimisers", "fit/buffer"))
     try:
         weights = state["fit"][part]
         due = {name: tensor.shape for name, tensor in network.state_dict().items()}

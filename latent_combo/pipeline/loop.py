@@ -100,5 +100,6 @@ def train_phase(session: Session, phase: Phase[T]) -> None:
             if fit.done():
                 phase.finish()
             if save or fit.done() or session.interrupt.requested:
-                session.save(phase.name, {"fit": fit.state_dict(), **phase.state()})
+                state = {"fit": fit.state_dict(), "meter": phase.meter.state_dict(), **phase.state()}
+                session.save(phase.name, fit.step, state, wait=fit.done() or session.interrupt.requested)
             session.stop_if_asked()

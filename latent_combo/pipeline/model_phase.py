@@ -38,7 +38,7 @@ def fit_world_model(
     group = begin_group(session)
     fit, feed = begin_fit(session.config, session.task, device, data, split, group)
     model = fit.model
-    session.restore(PHASE, fit)
+    saved = session.restore(PHASE, fit) or {}
     if group is not None:
         fit.begin_together()
     validation_sampler = SegmentSampler(data, split.validation, config.length)
@@ -50,6 +50,7 @@ def fit_world_model(
 
     operations = model.operations(validation, generator(seed, device, "flops")) / 2
     meter = Meter("frames", config.batch * config.length, operations, device)
+    meter.load_state_dict(saved.get("meter", {}))
     every = Callback(Every(config.validate_every, config.steps), validate, PHASE)
     try:
         train_phase(
@@ -124,7 +125,7 @@ def keep_pretrained(session: Session, model: WorldModel, recipe: Recipe) -> int:
     steps = recipe.steps or 0
     if PHASE not in session.saved:
         fit = {"model": model.state_dict(), "step": steps, "stopped": True}
-        session.save(PHASE, {"fit": fit, "recipe": recipe.to_json()})
+        session.save(PHASE, steps, {"fit": fit, "recipe": recipe.to_json()}, wait=True)
     return steps
 
 

@@ -12,6 +12,7 @@ from latent_combo.pipeline.build import load_pretrained
 from latent_combo.pipeline.checks import check_endings, check_learnable, check_lengths
 from latent_combo.pipeline.same_data import require_data_of, require_same_data
 from latent_combo.pipeline.session import Session
+from latent_combo.runtime import checkpoint
 from latent_combo.runtime.run_folder import WORLD_MODEL
 from latent_combo.world_model.base import WorldModel
 from latent_combo.world_model.termination_fns import LEARNED
@@ -37,7 +38,8 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
     with session.timer.section("data"):
         data = load_data(config, session.task)
     if session.resumes:
-        require_same_data(session.out, config, data)
+        with session.noting_changes():
+            require_same_data(session.out, config, data)
     split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)
     pretrained = None
     if not config.has_world_model:
@@ -47,10 +49,11 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
     learned = config.rssm.discount_head if pixels else session.task.termination == LEARNED
     check_endings(data, session.task, config.dataset, learned)
     if config.world_model is not None:
-        own = session.resumes and (session.out / WORLD_MODEL).exists()
+        own = session.resumes and checkpoint.exists(session.out / WORLD_MODEL)
         source = session.out if own else Path(config.world_model)
         pretrained = load_pretrained(source, config, session.task, session.device)
-        require_data_of(pretrained[1], config, data)
+        with session.noting_changes():
+            require_data_of(pretrained[1], config, data)
     elif learned:
         check_learnable(data, split.train, config.world_model_fit.length, config.dataset)
     check_lengths(data, *split, config.world_model_fit.length if pretrained is None else LEAST_LENGTH)

@@ -3,20 +3,20 @@
 import json
 from pathlib import Path
 
-from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from data.dataset import TrajectoryDataset
 from latent_combo.config.recipe import Recipe
 from latent_combo.config.schema import Config
+from latent_combo.pipeline.history import ChangedError
 from latent_combo.runtime.run_folder import DATASET, read_fingerprint
 
 SHOWN = 12
 """Digits of a fingerprint that an error names."""
 
 
-def keep_fingerprint(run: Path, config: Config, data: TrajectoryDataset) -> None:
-    """Write what a run's data are known by into its folder, where it is not there yet."""
-    if data.fingerprint and not (run / DATASET).exists():
+def keep_fingerprint(run: Path, config: Config, data: TrajectoryDataset, changed: bool = False) -> None:
+    """Write what a run's data are known by into its folder, where it is not there yet, or has `changed`."""
+    if data.fingerprint and (changed or not (run / DATASET).exists()):
         known = {
             "dataset": config.dataset,
             "fingerprint": data.fingerprint,
@@ -27,7 +27,7 @@ def keep_fingerprint(run: Path, config: Config, data: TrajectoryDataset) -> None
 
 
 def require_same_data(run: Path, config: Config, data: TrajectoryDataset) -> None:
-    """Raise UserError where a run was begun on other data than its dataset's name stands for now.
+    """Raise ChangedError where a run was begun on other data than its dataset's name stands for now.
 
     A run of an older version does not say what its data were.
     """
@@ -35,7 +35,7 @@ def require_same_data(run: Path, config: Config, data: TrajectoryDataset) -> Non
 
 
 def require_data_of(recipe: Recipe, config: Config, data: TrajectoryDataset) -> None:
-    """Raise UserError where a world model was fitted to other data that had the dataset's name."""
+    """Raise ChangedError where a world model was fitted to other data that had the dataset's name."""
     if recipe.dataset == config.dataset:
         what = f"{config.dataset} is not what the world model of {config.world_model} was fitted to"
         _require(recipe.fingerprint, data, what, "fit the model anew", None)
@@ -44,7 +44,5 @@ def require_data_of(recipe: Recipe, config: Config, data: TrajectoryDataset) -> 
 def _require(known: str | None, data: TrajectoryDataset, what: str, otherwise: str, run: Path | None) -> None:
     if known and data.fingerprint and known != data.fingerprint:
         again = "" if run is None else " with another --out"
-        raise UserError(
-            f"{what}: fingerprint {known[:SHOWN]} then, {data.fingerprint[:SHOWN]} now; "
-            f"put those data back, or {otherwise}{again}"
-        )
+        change = f"fingerprint {known[:SHOWN]} then, {data.fingerprint[:SHOWN]} now"
+        raise ChangedError(f"{what}: {change}; put those data back, or {otherwise}{again}", f"data: {change}")

@@ -1,9 +1,11 @@
 """One training run in progress: its folder, its log, its checkpoints, and how it is interrupted."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import safetensors.torch
@@ -14,6 +16,7 @@ from tqdm import tqdm
 from combo_common.commands import command
 from combo_common.errors import StoppedError, UserError
 from combo_common.files import write_atomically
+from combo_common.lock import Lock
 from combo_common.progress import progress_bar
 from envs import gl
 from envs.registry import get_task
@@ -21,16 +24,20 @@ from latent_combo.agent.fit import AgentFit
 from latent_combo.config.saved import flat_settings, save_config
 from latent_combo.config.schema import Config
 from latent_combo.diagnostics.style import EXACT
+from latent_combo.numerics.choices import machine
 from latent_combo.numerics.finite import NonFiniteError
 from latent_combo.numerics.precision import set_precision
 from latent_combo.pipeline.build import choose_device, use, with_machine_choices, with_precision
+from latent_combo.pipeline.history import ChangedError, History, require_same_settings
+from latent_combo.pipeline.origin import Origin
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.clocks import Every, Timer
 from latent_combo.runtime.interrupt import Interrupt
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
 from latent_combo.runtime.renamed import result_now
-from latent_combo.runtime.run_folder import AGENT, BAD_BATCH, WORLD_MODEL, require_new_run
+from latent_combo.runtime.run_folder import AGENT, BAD_BATCH, LOCK, WORLD_MODEL, require_new_run
+from latent_combo.runtime.saver import Saver
 from latent_combo.runtime.sinks import require_installed
 from latent_combo.runtime.speed import Meter
 from latent_combo.world_model.fit import Fit
@@ -42,7 +49,13 @@ PHASES = {"world_model": WORLD_MODEL, "agent": AGENT}
 class Session:
     """What the phases of a run share."""
 
-    def __init__(self, config: Config, interrupt: Interrupt, resume: bool) -> None:
+    def __init__(
+        self, config: Config, interrupt: Interrupt, resume: bool = False, accept_changes: bool = False
+    ) -> None:
+        """A new run, or one that goes on; with `accept_changes`, of settings and data, too, which are noted.
+
+        Nothing is written yet. Raises UserError for a run that can't be begun, and for changes that are not accepted.
+        """
         require_installed(config.log)
         gl.chosen_by_user()  # which raises before the hours of training, not at the first score
         self.interrupt = interrupt
@@ -52,8 +65,16 @@ class Session:
         self.out = Path(config.out)
         self.timer = Timer()
         self.saved: dict[str, dict[str, Any]] = {}
-        self.resumes = resume
-        if not resume:
+        self.resumes, self.accepts_changes = resume, accept_changes
+        self.changes: list[str] = []
+        """Of a run that goes on: what is not as it was."""
+        self.history: History | None = None
+        self._lock = Lock(self.out / LOCK, str(self.out))
+        if resume:
+            self.history = History.read(self.out)
+            with self.noting_changes():
+                require_same_settings(self.history, config)
+        else:
             require_new_run(self.out)
         set_precision(self.device, config.tf32)  # before anything is measured
         if resume and self.device.type != "cuda" and config.cuda_graphs == "on":  # begun on a machine that had a GPU
@@ -61,20 +82,69 @@ class Session:
         self.config = with_precision(config, self.device) if resume else with_machine_choices(config, self.device)
         use(self.config, self.device)
 
-    def open(self) -> None:
-        """Make the run's folder and log, or read its checkpoints; until then, nothing is written.
+    def __enter__(self) -> "Session":
+        """Keep other processes out of the folder of a run that goes on, or raise UserError that says who is in it."""
+        if self.resumes:
+            self._lock.__enter__()
+        return self
 
-        Raises UserError where the folder can't be written, or a checkpoint is damaged.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let others into the folder."""
+        self._lock.__exit__(kind, error, trace)
+
+    def open(self) -> None:
+        """Make the run's folder, which is locked, and its log, or read its checkpoints; before, nothing is written.
+
+        Raises UserError where the folder can't be written, or is in use, or no checkpoint is whole.
         """
         self._prepare()
-        steps = {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
         if self.resumes:
+            steps = self._reached()
             model = f"world model at step {steps['world_model']}, " if self.config.has_world_model else ""
             reached = f"{model}agent at update {steps['agent']}"
             print(f"resuming      {self.out}: {reached}", flush=True)
         kept, labels = self._kept() if self.resumes else None, self.config.agent.labels()
         self.log = MetricsLog(self.out, kept, labels, self.config.log, flat_settings(self.config))
         self.gallery = MediaWriter(self.out, self.log.board, EXACT)
+        self.saver = Saver(self.config.keep_checkpoints)
+
+    @contextmanager
+    def noting_changes(self) -> Iterator[None]:
+        """Note what the body finds changed of a run that goes on, where that is accepted.
+
+        Raises UserError, with the remedy, where it is not.
+        """
+        try:
+            yield
+        except ChangedError as change:
+            if not self.resumes:
+                raise
+            if not self.accepts_changes:
+                accepting = command("train", "--resume", self.out, "--accept-changes")
+                raise UserError(f"{change}, or take the change knowingly: {accepting}") from change
+            print(f"note: {self.out} goes on with a change of its {change.what}", file=sys.stderr)
+            self.changes.append(change.what)
+
+    def keep_history(self, data: str) -> None:
+        """Write what the run is made by, its data being known by `data`; of a run that goes on, that it does.
+
+        A line says in what program and machine are not as they were: numbers may then be others than in one go.
+        """
+        now = Origin.of(self.config, data, machine(self.device))
+        if not self.resumes:
+            self.history = History(now)
+        else:
+            before = self.history or History(now)
+            if other := list(now.otherwise(before.origin)):
+                told = "; ".join(other)
+                print(f"note: {self.out} goes on by {told}; numbers may differ from those of one go", file=sys.stderr)
+            self.history = before.resumed(now, self._reached(), [*self.changes, *other])
+        self.history.write(self.out)
+
+    def _reached(self) -> dict[str, int]:
+        return {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -89,12 +159,17 @@ class Session:
         """Make the run's folder, or read its checkpoints."""
         if self.resumes:
             for phase, name in PHASES.items():
-                if (self.out / name).exists():
-                    self.saved[phase] = checkpoint.load(self.out / name, torch.device("cpu"))
-                    self.timer.seconds.update(result_now(self.saved[phase]["seconds"]))
+                found = None
+                if checkpoint.exists(self.out / name):
+                    found = checkpoint.find(self.out / name, torch.device("cpu"))
+                    self.saved[phase] = found.state
+                    self.timer.seconds.update(result_now(found.state["seconds"]))
+                checkpoint.sweep(self.out / name, found)
             return
         try:
             self.out.mkdir(parents=True, exist_ok=True)
+            self._lock.__enter__()
+            require_new_run(self.out)  # another process may have begun it meanwhile
             save_config(self.config, self.out / "config.yaml")
         except OSError as error:
             raise UserError(f"cannot write to {self.out}: {error.strerror}; choose another --out") from error
@@ -121,17 +196,27 @@ class Session:
             return None
         try:
             fit.load_state_dict(saved["fit"])
+            saved["fit"] = {"step": saved["fit"]["step"]}  # the rest is the fit's now, and large
         except (KeyError, AssertionError, RuntimeError, ValueError) as error:
             path = self.out / PHASES[phase]
             raise UserError(
-                f"{path} is not of this version of the program: go on with the one that wrote it, or train anew"
+                f"{path}-* is not of this version of the program, or not of these settings: go on with those that "
+                "wrote it, or train anew"
             ) from error
         return saved
 
-    def save(self, phase: str, state: Mapping[str, Any]) -> None:
-        """Write a phase's checkpoint, with the time that was spent so far; first, what was logged until then."""
-        self.log.flush()
-        checkpoint.save(self.out / PHASES[phase], {**state, "seconds": dict(self.timer.seconds)})
+    def save(self, phase: str, step: int, state: Mapping[str, Any], wait: bool = False) -> None:
+        """Write a phase's checkpoint, with the time that was spent so far; first, what was logged until then.
+
+        It is written beside the training; `wait` until it is on the disk. Raises UserError where it can't be written,
+        or the one before could not.
+        """
+        with self.timer.section("checkpoints"):
+            self._lock.require_held()
+            self.log.flush()
+            self.saver.save(self.out / PHASES[phase], step, {**state, "seconds": dict(self.timer.seconds)})
+            if wait:
+                self.saver.wait()
 
     @contextmanager
     def keeping_bad_batches(self) -> Iterator[None]:
@@ -162,11 +247,11 @@ class Session:
         return lambda step: every > 0 and step % every == 0 and step < steps
 
     def close(self) -> None:
-        """Wait for the pictures, and close the log."""
-        try:
-            self.gallery.close()
-        finally:
-            self.log.close()
+        """Wait for checkpoints and pictures, and close the log."""
+        with ExitStack() as closing:
+            closing.callback(self.log.close)
+            closing.callback(self.gallery.close)
+            closing.callback(self.saver.close)
 
     def progress(self, phase: str, steps: int, done: int) -> "tqdm[Any]":
         """A progress bar with rate and remaining time."""

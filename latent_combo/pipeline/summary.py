@@ -75,6 +75,8 @@ def summarise(
             "agent": agent_meter.share,
         },
         seconds=seconds_of(session),
+        resumed=0 if session.history is None else len(session.history.resumptions),
+        changes=() if session.history is None else session.history.changes,
     )
 
 

@@ -8,8 +8,11 @@ from combo_common.commands import command
 from combo_common.errors import UserError
 
 SETTINGS = "config.yaml"
-WORLD_MODEL = "checkpoints/world_model.pt"
-AGENT = "checkpoints/agent.pt"
+WORLD_MODEL = "checkpoints/world_model"
+AGENT = "checkpoints/agent"
+"""How the paths begin of the phases' checkpoints, before their steps."""
+LOCK = ".lock"
+"""Who trains there at the moment."""
 DATASET = "dataset.json"
 """What the data are known by."""
 METRICS = "metrics.csv"

@@ -1,7 +1,7 @@
 """The machine's own speed, beside which every rate is shown."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
@@ -52,6 +52,14 @@ class Meter:
             torch.cuda.synchronize(self.device)
         self.seconds += time.perf_counter() - started - (capture_seconds - self._captured)
         self._captured = capture_seconds
+
+    def state_dict(self) -> dict[str, float]:
+        """What it has measured, for a checkpoint."""
+        return {"seconds": self.seconds, "steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from what `state_dict` returned; checkpoints of before have nothing of it."""
+        self.seconds, self.steps = float(state.get("seconds", 0.0)), int(state.get("steps", 0))
 
     @property
     def rate(self) -> float:
