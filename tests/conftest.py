@@ -49,3 +49,12 @@ def short() -> Iterator[None]:
 
     with short_episodes():
         yield
+
+
+@pytest.fixture
+def blank_figures() -> Iterator[None]:
+    """Figures stay blank while a test runs: that they are there is asked, and not how they look."""
+    import toy_runs
+
+    with toy_runs.blank_figures():
+        yield

@@ -240,6 +240,7 @@ def test_a_learner_is_saved_and_put_back_whole(tmp_path: Path, monkeypatch: pyte
     pytest.importorskip("sbx")
     from data.simulate import sac as behaviour
 
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # compiling takes longer than 60 steps
     monkeypatch.setattr(behaviour, "STEPS_A_FILE", 60)
     monkeypatch.setattr(behaviour, "RANDOM_EPISODES", 0)
     monkeypatch.setattr(behaviour, "TRAIN_FREQ", 10)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,7 +141,16 @@ def test_own_view(run: Path, monkeypatch: pytest.MonkeyPatch, no_views_after: No
     monkeypatch.setattr(sys, "argv", ["own_view.py", str(run)])
     from latent_combo import visualise
 
+    picture = MediaWriter.picture
+
+    def only_own(gallery: MediaWriter, tag: str, *given: Any) -> None:
+        if tag == "world_model/foreseen_rewards":
+            picture(gallery, tag, *given)
+
+    monkeypatch.setattr(MediaWriter, "picture", only_own)
+    monkeypatch.setattr(MediaWriter, "clip", lambda *given: None)
     monkeypatch.setattr(visualise, "show_films", lambda *given: None)
+    monkeypatch.setattr(visualise, "draw_curves", lambda run: [np.zeros((1, 1, 3), np.uint8)])
     visualise.main()
     assert (run / "views" / "foreseen_rewards.png").stat().st_size > 1000
     page = (run / "report.html").read_text()

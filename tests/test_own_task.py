@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toy_runs
 from toy_gymnasium import Point
 
 import latent_combo
@@ -54,7 +55,7 @@ def run(point: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     episodes = list(played_episodes(point, PolicySpec(), 8, seed=0))
     write_dataset(folder / "point", episodes, replace(describe(point, "random", 0, {}), image_size=16, look="fast"))
-    with pytest.MonkeyPatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched, toy_runs.blank_figures():
         patched.setattr(MediaWriter, "_submit", lambda gallery, work: None)
         config = latent_combo.make_config(
             dataset=str(folder / "point"), out=str(folder / "run"), data_dir=str(folder), **SETTINGS
@@ -144,7 +145,7 @@ OTHER_SPACES = gymnasium_task("point", Point, ("place",), horizon=60, image_size
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_figures: None) -> Path:
     """A folder with a module of the task, in a process where nobody has registered it."""
     (tmp_path / "named_tasks.py").write_text(NAMED)
     monkeypatch.chdir(tmp_path)

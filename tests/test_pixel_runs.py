@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_runs import TOY
+from toy_runs import TOY, blank_figures, short_episodes
 
 import latent_combo
 from combo_common.errors import UserError
@@ -35,8 +35,8 @@ class Killed(Exception):  # stands for a signal
 
 
 @pytest.fixture(autouse=True)
-def _short(short: None) -> None:
-    """Episodes are short."""
+def _short(short: None, blank_figures: None) -> None:
+    """Episodes are short, and figures blank."""
 
 
 def command(module: Any, *arguments: object) -> None:
@@ -53,10 +53,8 @@ def train(data_dir: Path, out: Path, algorithm: str, *more: str) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator[Path]:
     """A finished run of drq-bc."""
-    from toy_runs import short_episodes
-
     out = tmp_path_factory.mktemp("drawn") / "drq"
-    with short_episodes():
+    with short_episodes(), blank_figures():
         train(data_dir, out, "drq-bc")
     yield out
 

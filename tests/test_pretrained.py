@@ -228,7 +228,7 @@ def test_data_whose_look_nobody_knows_need_a_word(file: Path, tmp_path: Path) ->
     assert parse([*given, "--look", "fast"])[0].look == "fast"
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short", "blank_figures")
 def test_agents_are_trained_on_it_and_the_file_may_go(
     finished: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,7 +267,7 @@ def test_agents_are_trained_on_it_and_the_file_may_go(
 
 
 def test_one_of_states_is_used_by_its_run_its_file_and_its_bare_weights(
-    pendulum: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pendulum: Path, tmp_path: Path, blank_figures: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export(pendulum, tmp_path / "model.safetensors")
     recipe = read_recipe(tmp_path / "model.safetensors")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from toy_runs import undrawn
 
 import latent_combo
 from combo_common.errors import UserError
@@ -18,7 +19,6 @@ from latent_combo.diagnostics.curves import read_series
 from latent_combo.diagnostics.page import write_report
 from latent_combo.evaluation.result import Result
 from latent_combo.runtime import checkpoint
-from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.renamed import GROUPS, METRICS, RESULT_FIELDS, SETTINGS, renamed, with_new_names
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 from latent_combo.runtime.settings_file import say
@@ -116,9 +116,7 @@ def test_settings_of_a_run_of_before_are_read_back(tmp_path: Path) -> None:
     assert vars(load_config(tmp_path)) == {**vars(now), "out": str(tmp_path)}
 
 
-def test_a_run_of_before_is_loaded_reported_and_resumed(
-    finished: Path, tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_before_is_loaded_reported_and_resumed(finished: Path, tmp_path: Path, short: None) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished, run, ignore=shutil.ignore_patterns("views", "videos", "tensorboard"))
     result, series = Result.read(run), read_series(run / "metrics.csv")
@@ -146,8 +144,8 @@ def test_a_run_of_before_is_loaded_reported_and_resumed(
     assert Result.read(run) == result and read_series(run / "metrics.csv") == series
     assert "another version" not in write_report(run)
 
-    monkeypatch.setattr(MediaWriter, "_submit", lambda gallery, work: None)  # nothing is drawn
-    again = train(load_config(run), resume=True)
+    with undrawn():
+        again = train(load_config(run), resume=True)
     assert again.evaluations == result.evaluations and [a.returns for a in again.agents] == [
         a.returns for a in result.agents
     ]

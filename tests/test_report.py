@@ -74,7 +74,7 @@ def test_what_a_config_says_is_text(run: Path) -> None:
     assert "<script>" not in write_report(run, curves(run))
 
 
-def test_what_can_not_be_read_is_left_out_and_named(run: Path) -> None:
+def test_what_can_not_be_read_is_left_out_and_named(run: Path, blank_figures: None) -> None:
     for content, said in (("{", "result.json can not be read"), ("[]", "holds no result"), ("{}", "lacks task, obs")):
         (run / "result.json").write_text(content)
         page = write_report(run)

@@ -88,7 +88,7 @@ BRIEF = """
 
 
 @pytest.fixture
-def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_figures: None) -> Iterator[Config]:
     """A run that was stopped after its world model, whose dataset was then replaced in its place."""
 
     def nothing(*given: object) -> None:

@@ -93,7 +93,7 @@ def test_combo_is_better_than_the_policy_that_it_learned_from(
 
 
 def test_a_run_is_stopped_resumed_and_drawn_as_one_of_pixels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_figures: None
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(MediaWriter, "_submit", lambda gallery, work: None)  # nothing is drawn of this one

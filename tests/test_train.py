@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toy_runs import HORIZON, toy
+from toy_runs import HORIZON, toy, undrawn
 
 from combo_common.cli import run_cli
 from combo_common.errors import UserError
@@ -27,12 +27,14 @@ from data.simulate.rendering import render_dataset
 from data.source import open_source
 from envs.registry import get_task
 from latent_combo.config.command_line import parse
+from latent_combo.evaluate import main as evaluate_main
+from latent_combo.pipeline import agent_phase
 from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime import checkpoint
-from latent_combo.runtime.media import MediaWriter
 from latent_combo.train import main as train_main
 from latent_combo.train import train
 from latent_combo.visualise import main as visualise_main
+from latent_combo.world_model import tune
 from latent_combo.world_model.fit import Fit
 
 TASK = get_task("walker-walk")
@@ -130,10 +132,11 @@ def test_segments_longer_than_the_episodes_are_refused_before_anything_is_writte
 def test_what_is_scored_and_drawn_of_a_run_does_not_reach_training(
     data_dir: Path, finished: Path, tmp_path: Path
 ) -> None:
+    """The finished run was drawn whole; another one is scored otherwise, and nothing is drawn of it."""
     other = tmp_path / "other"
     scored = ("--score.seed", "77", "--score.seed_during_training", "78", "--agent_fit.evaluations", "1")
-    drawn = ("--views.every", "0", "--views.clips", "2", "--views.episodes", "1")
-    train(toy(data_dir, other, *scored, *drawn))
+    with undrawn():
+        train(toy(data_dir, other, *scored, "--views.every", "0", "--views.clips", "2", "--views.episodes", "1"))
     assert_same_weights(other, finished)
 
 
@@ -148,9 +151,9 @@ def test_training_on_another_programs_copy_is_training_on_the_data(
     if layout == "minari":
         pytest.importorskip("minari")
     convert(open_source(str(own), None, tmp_path), dataset, layout, progress=False)
-    sparing = ("--views.every", "0", "--agent_fit.evaluations", "0", "--score.episodes", "1")
-    monkeypatch.setattr(MediaWriter, "_submit", lambda gallery, work: None)  # nothing is drawn
-    train(toy(tmp_path, tmp_path / "run", "--dataset", dataset, "--look", "fast", *sparing))
+    sparing = ("--views.every", "0", "--agent_fit.evaluations", "0", "--score.episodes", "0")
+    with undrawn():
+        train(toy(tmp_path, tmp_path / "run", "--dataset", dataset, "--look", "fast", *sparing))
     assert_same_weights(tmp_path / "run", finished)
 
 
@@ -167,12 +170,13 @@ def test_a_stopped_run_goes_on_to_the_same_world_model(
 
     with monkeypatch.context() as patch:
         patch.setattr(Fit, "take_step", press_ctrl_c)
-        with pytest.raises(UserError, match=f"--resume {out}"):
+        with undrawn(), pytest.raises(UserError, match=f"--resume {out}"):
             train(toy(data_dir, out))
     assert not (out / "result.json").exists()
     config, resume = parse(["--resume", str(out)])
     assert resume
-    train(config, resume)
+    with undrawn():
+        train(config, resume)
     assert_same_weights(out, finished)
     steps = [int(r["step"]) for r in csv.DictReader((out / "metrics.csv").open()) if r["name"] == "kl"]
     assert steps == sorted(steps) == sorted(set(steps))
@@ -197,7 +201,11 @@ def test_bad_input_is_one_line_and_exit_code_2_and_changes_nothing(finished: Pat
 
 
 @pytest.mark.parametrize("preset", ["paper", "gpu"])
-def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(preset: str, data_dir: Path, tmp_path: Path) -> None:
+def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(
+    preset: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_phase, "regularisers", partial(agent_phase.regularisers, batches=2))
+    monkeypatch.setattr(tune, "REPEATS", 1)
     agents, anchor, mu = {"paper": (1, 0.0, "uniform"), "gpu": (4, 2.5, "policy")}[preset]
     arguments = f"""--preset {preset} --dataset tiny --data_dir {data_dir} --out {tmp_path / "paper"} --device cpu
         --world_model_fit.steps 2 --world_model_fit.batch 2 --world_model_fit.length 20 --agent_fit.updates 2
@@ -205,7 +213,8 @@ def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(preset: str, data_di
         --agent_fit.warm_up {int(preset == "gpu")} --agent_fit.evaluations 0 --score.episodes 1
         --validation_fraction 0.3 --views.clips 1
         --views.segments 8"""
-    result = train(parse(arguments.split())[0])
+    with undrawn():
+        result = train(parse(arguments.split())[0])
     assert result.episodes == agents and np.isfinite(result.return_mean)
     assert result.agent == {
         "beta": 1.0 if preset == "paper" else 0.5,
@@ -225,8 +234,8 @@ def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(preset: str, data_di
     assert all(bool(value.isfinite().all()) for value in trained.values())
 
 
-def test_a_finished_run_is_scored_and_drawn_again(finished: Path, tmp_path: Path) -> None:
-    scored = command("latent_combo.evaluate", finished, "--episodes", 1)
+def test_a_finished_run_is_scored_and_drawn_again(finished: Path, tmp_path: Path, blank_figures: None) -> None:
+    scored = command_here(evaluate_main, finished, "--episodes", 1)
     assert scored.returncode == 0, scored.stderr
     assert "agent 1: return" in scored.stdout
     assert f"dataset {json.loads((finished / 'result.json').read_text())['dataset_return_mean']:.1f}" in scored.stdout
@@ -236,7 +245,7 @@ def test_a_finished_run_is_scored_and_drawn_again(finished: Path, tmp_path: Path
     assert run.agent is not None and run.agent.averaged is not None and run.policy(0).actor is run.agent.averaged
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("views", "videos", "report.html"))
-    drawn = command("latent_combo.visualise", copy)
+    drawn = command_here(visualise_main, copy)
     assert drawn.returncode == 0, drawn.stderr
     for folder in ("views", "videos"):
         assert sorted(os.listdir(copy / folder)) == sorted(os.listdir(finished / folder))
@@ -255,7 +264,9 @@ def test_a_finished_run_says_so_and_stays_as_it_is(finished: Path) -> None:
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
-def test_what_a_run_lacks_is_said_and_the_rest_is_drawn(data_dir: Path, finished: Path, tmp_path: Path) -> None:
+def test_what_a_run_lacks_is_said_and_the_rest_is_drawn(
+    data_dir: Path, finished: Path, tmp_path: Path, blank_figures: None
+) -> None:
     half = tmp_path / "half"
     shutil.copytree(finished, half, ignore=shutil.ignore_patterns("agent-*", "result.json", "views", "videos"))
     drawn = command_here(visualise_main, half)

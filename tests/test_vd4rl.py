@@ -27,6 +27,7 @@ from latent_combo.evaluation.score import Score
 from latent_combo.evaluation.vd4rl import vd4rl_score
 from latent_combo.pipeline.load_run import load_run
 from latent_combo.train import train
+from latent_combo.world_model import tune
 from tests.toy_runs import TOY
 
 STEPS, ACTIONS = 500, 6
@@ -38,6 +39,8 @@ SETTINGS = """
     --views.every 100 --views.episodes 1
     --rssm.conv.ways=[] --rssm.conv.encoder_channels=[] --rssm.conv.decoder_channels=[]
 """
+NARROW = ("--rssm.conv.encoder_channels=[4,8,16,32]",)
+"""Layers of 84 pixels; they are many, and those of 32 channels and more take most of a toy run's time."""
 
 
 def publish(data: Path, steps: int) -> Path:
@@ -151,15 +154,16 @@ def test_both_sizes_hold_the_same_episodes(folder: Path) -> None:
     assert (small.lengths == STEPS + 1).all() and not small.is_terminal.any()
 
 
-@pytest.mark.usefixtures("few_steps")
-def test_a_run_by_name_has_its_task_and_vd4rls_score(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("few_steps", "blank_figures")
+def test_a_run_by_name_has_its_task_and_vd4rls_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "REPEATS", 1)
     data, out = publish(tmp_path / "data", FEW), tmp_path / "run"
 
-    def named(dataset: str) -> Config:
-        more = ["--dataset", dataset, "--data_dir", str(data), "--out", str(out), *SETTINGS.split()]
+    def named(dataset: str, *sizes: str) -> Config:
+        more = ["--dataset", dataset, "--data_dir", str(data), "--out", str(out), *SETTINGS.split(), *sizes]
         return parse([*TOY.split(), *more])[0]
 
-    config, small = named("cheetah-run-medium-84px"), named("cheetah-run-medium")
+    config, small = named("cheetah-run-medium-84px", *NARROW), named("cheetah-run-medium")
     assert config.task == small.task == "dmc:cheetah-run"
     assert (config.rssm.conv.image_size, small.rssm.conv.image_size) == (84, 32)
     train(config)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from toy_gymnasium import HOME, Point
-from toy_runs import TOY
+from toy_runs import TOY, blank_figures, undrawn
 
 import latent_combo
 from combo_common.errors import UserError
@@ -103,13 +103,14 @@ def run(folder: Path) -> Path:
             raise Killed
         return whole(fit, report)
 
-    with pytest.MonkeyPatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched, blank_figures():
         patched.setattr(Fit, "take_step", part)
         with pytest.raises(Killed):
             command(trainer, *settings(folder, "run", "--vectors", "velocity", "--rssm.vector_hidden", 8))
     shutil.rmtree(out)  # which was closed properly
     killed.rename(out)
-    command(trainer, "--resume", out)
+    with blank_figures():
+        command(trainer, "--resume", out)
     return out
 
 
@@ -117,7 +118,8 @@ def test_a_run_goes_on_is_scored_and_reported(
     run: Path, folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     once = folder / "once"
-    command(trainer, *settings(folder, "once", "--vectors", "[velocity 0, velocity 1]", "--rssm.vector_hidden", 8))
+    with undrawn():
+        command(trainer, *settings(folder, "once", "--vectors", "[velocity 0, velocity 1]", "--rssm.vector_hidden", 8))
     weights = [checkpoint.load(f / "checkpoints/world_model", torch.device("cpu"))["fit"] for f in (run, once)]
     for name, tensor in weights[0]["model"].items():
         assert torch.equal(tensor, weights[1]["model"][name]), name
@@ -227,7 +229,8 @@ def test_a_fitted_model_brings_its_vectors_and_refuses_others(run: Path, folder:
     config = latent_combo.load_run(run).config
     made = latent_combo.make_config(world_model=str(tmp_path / "model.safetensors"), out=str(folder / "second"))
     assert made.observation_spec.vectors == config.observation_spec.vectors == ("velocity",)
-    command(trainer, *given, *taken)
+    with undrawn():
+        command(trainer, *given, *taken)
     assert latent_combo.load_run(folder / "second").vectors is not None
     with pytest.raises(UserError, match=r"vectors is place, but the world model of .* has velocity"):
         command(trainer, *given, *taken, "--out", folder / "third", "--vectors", "place")

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
 from data.formats.manifest import describe
 from data.formats.native import write_dataset
 from data.simulate.rollout import PolicySpec, played_episodes
@@ -14,13 +16,14 @@ from envs import builtin, registry
 from latent_combo.config.command_line import parse
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.result_parts import WorldModelResult
+from latent_combo.runtime.media import MediaWriter
 
 TOY = """
     --preset quickstart --dataset tiny --world_model_fit.steps 6 --world_model_fit.batch 2
     --world_model_fit.length 8 --agent.batch 16 --agent.num_agents 2
     --agent_fit.updates 8 --agent_fit.warm_up 2 --agent_fit.evaluations 2 --agent_fit.rollout_batch_size 10
     --score.episodes 1
-    --score.episodes_during_training 2 --views.every 4 --views.clips 1 --views.segments 8 --views.episodes 2
+    --score.episodes_during_training 1 --views.every 4 --views.clips 1 --views.segments 8 --views.episodes 2
     --log_every 2 --save_every 4 --device cpu --products mkl
     --rssm.conv.ways=[plain,plain,plain,product,plain,plain]
     --rssm.conv.encoder_channels=[4,4,8] --rssm.conv.decoder_channels=[8,4]
@@ -40,7 +43,8 @@ def short_episodes() -> Iterator[None]:
         yield
 
 
-def undrawn() -> AbstractContextManager[object]:
+@contextmanager
+def undrawn() -> Iterator[None]:
     """While this is on, runs measure and draw nothing of their world models and agents, but train and score them."""
     module = importlib.import_module("latent_combo.train")
     instead = {
@@ -48,7 +52,13 @@ def undrawn() -> AbstractContextManager[object]:
         "show": lambda *given: {"q_data": 1.0},
         "write_pages": lambda *given: None,
     }
-    return mock.patch.dict(vars(module), instead)
+    with mock.patch.dict(vars(module), instead), mock.patch.object(MediaWriter, "_submit", lambda gallery, work: None):
+        yield
+
+
+def blank_figures() -> AbstractContextManager[object]:
+    """While this is on, figures are made and kept, but blank: laying out their text is most of a toy run's time."""
+    return mock.patch.object(FigureCanvasAgg, "draw", lambda canvas: canvas.get_renderer())
 
 
 def record(data_dir: Path) -> Path:
