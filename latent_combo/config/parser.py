@@ -66,10 +66,18 @@ def read(arguments: list[str]) -> dict[str, Any]:
 
 
 def _namespace(arguments: list[str]) -> jsonargparse.Namespace:
-    namespace = parser().parse_args([_as_read(argument) for argument in arguments])
+    namespace = _defaults().clone()
+    # on defaults of its own the parser would check each of them anew, which is most of its time
+    namespace.update(parser().parse_args([_as_read(argument) for argument in arguments], defaults=False))
     namespace.pop("config", None)
     namespace.pop("resume", None)
     return namespace
+
+
+@cache
+def _defaults() -> jsonargparse.Namespace:
+    """Every setting as the schema has it."""
+    return parser().get_defaults()
 
 
 def _as_read(argument: str) -> str:
