@@ -97,8 +97,9 @@ def test_a_package_that_pip_installs_brings_a_task_for_every_command(tmp_path: P
     python("-m", "data.collect", "their-point", "own", "data/their-point-own", *collected)
     settings = TOY.replace("--dataset tiny", "--dataset their-point-own --data_dir data --out run").split()
     seen = ("--rssm.discount_head", "true", "--vectors", "velocity", "--rssm.vector_hidden", "8")
+    sparing = ("--views.every", "0", "--agent_fit.evaluations", "1")
     commands = [
-        ["latent_combo.train", *settings, *seen],
+        ["latent_combo.train", *settings, *seen, *sparing],
         ["latent_combo.evaluate", "run", "--episodes", "1"],
         ["latent_combo.report", "run", "--out", "report.html"],
     ]

@@ -142,7 +142,7 @@ def test_an_agent_alone_acts_and_values_as_in_its_stack() -> None:
 
 
 def test_the_score_is_of_the_chosen_agent_alone(
-    data_dir: Path, tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, tmp_path: Path, short: None, blank_figures: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rule's numbers are put in place of the measured ones, so that the second of three is chosen."""
     monkeypatch.setattr(agent_phase, "regularisers", lambda fit: [1.0, -5.0, 0.0])

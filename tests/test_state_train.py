@@ -31,7 +31,7 @@ BALANCE = """
     --agent.network.layers 2 --agent.actor_network.layers 2 --agent.critic_learning_rate 1e-3
     --agent.actor_learning_rate 1e-3 --agent.alpha_learning_rate 1e-3 --agent.beta 0.1 --agent.rollout_actions policy
     --agent.tau 0.02 --agent.gamma 0.97
-    --agent_fit.updates 800 --agent_fit.warm_up 160 --agent_fit.rollout_length 5
+    --agent_fit.updates 500 --agent_fit.warm_up 100 --agent_fit.rollout_length 5
     --agent_fit.rollout_batch_size 200 --agent_fit.rollout_every 100 --agent_fit.evaluations 2
     --agent_fit.final_learning_rate 0.1
     --score.episodes 10 --score.processes 1 --score.episodes_during_training 2 --device cpu
@@ -74,7 +74,7 @@ def balance(folder: Path, out: str, *more: str) -> Config:
 
 
 def test_combo_is_better_than_the_policy_that_it_learned_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, blank_figures: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = train(balance(tmp_path, "run"))
     behaviour = [episode.episode_return for episode in toy_pendulum.behave(60, 0)]
