@@ -21,7 +21,7 @@ from latent_combo.evaluation.result import Result
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.renamed import GROUPS, METRICS, RESULT_FIELDS, SETTINGS, renamed, with_new_names
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
-from latent_combo.runtime.settings_file import say
+from latent_combo.runtime.settings_file import read_settings, say
 from latent_combo.train import train
 
 OLD = {
@@ -227,3 +227,19 @@ def test_an_unknown_name_in_a_file_is_answered_with_what_was_perhaps_meant(tmp_p
         file.write_text(content)
         with pytest.raises(UserError, match=f"there is no setting {name}; did you mean agent.beta?"):
             parse(["--config", str(file)])
+
+
+def test_a_file_of_settings_is_read_as_it_is_now_and_not_as_somebody_left_what_it_said(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("agent: {beta: 2.0}")
+    first = read_settings(file)
+    first["agent"]["beta"] = 9.0  # a caller's own
+    assert read_settings(file) == {"agent": {"beta": 2.0}}
+    file.write_text("agent: {beta: 3.0}")
+    assert parse(["--config", str(file)])[0].agent.beta == 3.0
+
+
+def test_one_command_line_leaves_nothing_to_the_next() -> None:
+    first = parse(["--agent.num_agents", "2", "--agent.beta", "[1,2]"])[0]
+    assert first.agent.beta == [1.0, 2.0]
+    assert parse([])[0] == parse([])[0] != first and parse([])[0].agent.beta == 1.0
