@@ -21,7 +21,7 @@ from latent_combo.evaluation.result import Result
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.renamed import GROUPS, METRICS, RESULT_FIELDS, SETTINGS, renamed, with_new_names
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
-from latent_combo.runtime.settings_file import read_settings, say
+from latent_combo.runtime.settings_file import read_mapping, say
 from latent_combo.train import train
 
 OLD = {
@@ -232,9 +232,9 @@ def test_an_unknown_name_in_a_file_is_answered_with_what_was_perhaps_meant(tmp_p
 def test_a_file_of_settings_is_read_as_it_is_now_and_not_as_somebody_left_what_it_said(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text("agent: {beta: 2.0}")
-    first = read_settings(file)
+    first = read_mapping(file)
     first["agent"]["beta"] = 9.0  # a caller's own
-    assert read_settings(file) == {"agent": {"beta": 2.0}}
+    assert read_mapping(file) == {"agent": {"beta": 2.0}}
     file.write_text("agent: {beta: 3.0}")
     assert parse(["--config", str(file)])[0].agent.beta == 3.0
 
