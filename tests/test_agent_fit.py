@@ -212,15 +212,6 @@ def test_the_regularisers_are_of_the_policys_actions_under_rho_and_of_the_data()
     assert of_dataset == pytest.approx(2.0 * (mode - taken), abs=0.02)
 
 
-def test_agents_without_conservatism_have_no_regulariser_and_no_loss_is_computed_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    agent = make_agent(dataclasses.replace(SMALL, beta=0.0), dataclasses.replace(SMALL, beta=0.0))
-    monkeypatch.setattr(agent, "critic_loss", lambda *given: pytest.fail("a loss is computed"))
-    fit = AgentFit(agent, Walk(), dataset(), AgentFitConfig(updates=2), draws())
-    assert regularisers(fit) == [None, None]
-
-
 def test_a_warm_up_begins_with_the_behaviours_actions_and_the_values_of_its_whole_episodes() -> None:
     config = dataclasses.replace(
         SMALL, beta=0.0, real_ratio=1.0, penalty_states="dataset", critic_learning_rate=1e-2, actor_learning_rate=1e-2,
