@@ -240,6 +240,6 @@ def test_a_file_of_settings_is_read_as_it_is_now_and_not_as_somebody_left_what_i
 
 
 def test_one_command_line_leaves_nothing_to_the_next() -> None:
-    first = parse(["--agent.num_agents", "2", "--agent.beta", "[1,2]"])[0]
-    assert first.agent.beta == [1.0, 2.0]
-    assert parse([])[0] == parse([])[0] != first and parse([])[0].agent.beta == 1.0
+    before = parse([])[0]
+    assert parse(["--agent.num_agents", "2", "--agent.beta", "[1,2]"])[0].agent.beta == [1.0, 2.0]
+    assert parse([])[0] == before
