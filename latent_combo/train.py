@@ -22,6 +22,7 @@ from latent_combo.evaluation.result_parts import WorldModelResult
 from latent_combo.numerics.data_parallel import share_of_process
 from latent_combo.pipeline.agent_phase import evaluator_of, fit_agent, policy_of, selected_of
 from latent_combo.pipeline.build import build_frame_stack
+from latent_combo.pipeline.checks import require_shareable
 from latent_combo.pipeline.encode_phase import encode
 from latent_combo.pipeline.follow import follow
 from latent_combo.pipeline.history import has_other_settings
@@ -33,7 +34,7 @@ from latent_combo.pipeline.measure import (
     show,
     write_pages,
 )
-from latent_combo.pipeline.model_phase import fit_world_model, keep_pretrained, require_shareable
+from latent_combo.pipeline.model_phase import fit_world_model, keep_pretrained
 from latent_combo.pipeline.prepare import prepare
 from latent_combo.pipeline.same_data import keep_fingerprint
 from latent_combo.pipeline.session import Session

@@ -16,7 +16,7 @@ from combo_common.errors import UserError
 from latent_combo.config.command_line import parse
 from latent_combo.config.schema import Config
 from latent_combo.numerics.data_parallel import WHOLE, Group, Share
-from latent_combo.pipeline.model_phase import require_shareable
+from latent_combo.pipeline.checks import require_shareable
 from latent_combo.runtime import checkpoint
 from latent_combo.world_model.augment import random_shift
 from latent_combo.world_model.base import Segment

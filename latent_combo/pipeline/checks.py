@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 from combo_common.errors import UserError
 from data.dataset import TrajectoryDataset
 from envs.task import Task
+from latent_combo.config.schema import Config
 from latent_combo.diagnostics.held_out import MIN_EPISODE_ROWS
 from latent_combo.latents.segments import SegmentSampler
+from latent_combo.numerics.data_parallel import WHOLE, share_of_process
 from latent_combo.world_model.termination_fns import LEARNED, TERMINATION_FNS
 
 LEAST_KNOWN_ENDINGS = 0.9
@@ -58,4 +60,25 @@ def check_endings(data: TrajectoryDataset, task: Task, name: str, model_learns_t
         raise UserError(
             f"episodes of {name} terminate, but {float(known):.0%} of their last states end {task.name} by the rule "
             f"that is known of it ({task.termination}); name the --task that the data are of"
+        )
+
+
+def require_shareable(config: Config) -> None:
+    """Raise UserError where `torchrun` started several processes for a run whose model they can't fit together."""
+    share, fitted = share_of_process(), config.world_model_fit
+    if share == WHOLE:
+        return
+    if not config.has_world_model or config.world_model is not None or not config.observation_spec.pixels:
+        raise UserError(
+            "torchrun shares the fit of a world model of images, and this run has none to fit; start one process"
+        )
+    if fitted.batch % share.processes:
+        raise UserError(
+            f"world_model_fit.batch is {fitted.batch}, which {share.processes} processes can't share alike; "
+            f"set it to a multiple of {share.processes}"
+        )
+    if config.rssm.free_nats:
+        raise UserError(
+            f"rssm.free_nats is {config.rssm.free_nats}, which counts for a whole batch; set it to 0, or start one "
+            "process"
         )

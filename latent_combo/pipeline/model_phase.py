@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from combo_common.errors import UserError
 from combo_common.seeding import generator, numpy_generator
 from data.dataset import TrajectoryDataset
 from data.split import Split
@@ -88,27 +87,6 @@ def begin_fit(
     draws = generator(seed, device, "world model")
     feed = SegmentFeed(sampler, fitted.batch, seed, fitted.random_shift, draws, share)
     return Fit(model, fitted, feed, draws, feed.prepare, config.cuda_graphs, group=group), feed
-
-
-def require_shareable(config: Config) -> None:
-    """Raise UserError where `torchrun` started several processes for a run whose model they can't fit together."""
-    share, fitted = share_of_process(), config.world_model_fit
-    if share == WHOLE:
-        return
-    if not config.has_world_model or config.world_model is not None or not config.observation_spec.pixels:
-        raise UserError(
-            "torchrun shares the fit of a world model of images, and this run has none to fit; start one process"
-        )
-    if fitted.batch % share.processes:
-        raise UserError(
-            f"world_model_fit.batch is {fitted.batch}, which {share.processes} processes can't share alike; "
-            f"set it to a multiple of {share.processes}"
-        )
-    if config.rssm.free_nats:
-        raise UserError(
-            f"rssm.free_nats is {config.rssm.free_nats}, which counts for a whole batch; set it to 0, or start one "
-            "process"
-        )
 
 
 def begin_group(session: Session) -> Group | None:
