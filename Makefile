@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup train test lint format bench docs tensorboard clean
+.PHONY: setup train test soak lint format bench docs tensorboard clean
 
 setup: .venv/ready
 
@@ -25,6 +25,10 @@ train: .venv/train
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
+
+# The long counts: runs that are killed at random moments, and the like; an hour or so on two cores.
+soak: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m soak
 
 lint: setup
 	$(BIN)/ruff check .

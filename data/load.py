@@ -89,8 +89,8 @@ def with_vectors(
     skipping = "-skipping" if skip_corrupt else ""
     read = decoded.fingerprint or source.fingerprint()  # which reads all of a large dataset
     folder = data_dir / "decoded" / f"{_kept_as(read, source, task)}-state{skipping}"
-    with _making(folder) as missing:
-        if missing:
+    with _making(folder) as begin:
+        if begin:
             _write_states(folder, _states(source, task, progress=True, beside="image"))
     try:
         lengths = json.loads((folder / ROWS).read_text())
@@ -227,10 +227,10 @@ def load_pixels(
     read = source.fingerprint()
     name = f"{_kept_as(read, source, task)}-{look}-{size}{skipping}"
     folder = data_dir / "decoded" / name
-    with _making(folder) as missing:
-        if missing:
+    with _making(folder) as begin:
+        if begin:
             _decode(folder, _pixels(source, task, size, look, progress))
-    cached = not missing
+    cached = not begin
     if cached and source.dataset is not None and not skip_corrupt:
         source.dataset.verify()
     decoded = _open(folder, storage)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from combo_common.files import writing
-from latent_combo.comparison.fingerprint import code, differing, packages
+from latent_combo.comparison.fingerprint import code
+from latent_combo.pipeline.origin import differing, packages
 
 PREFIX = ".shared-"
 """How the names of a check's files begin, in the folder of the comparison."""

@@ -206,7 +206,7 @@ class Session:
         return saved
 
     def save(self, phase: str, step: int, state: Mapping[str, Any], wait: bool = False) -> None:
-        """Write a phase's checkpoint, with the time that was spent so far; first, what was logged until then.
+        """Write a phase's checkpoint, with the time that was spent so far; first, what was logged and drawn until then.
 
         It is written beside the training; `wait` until it is on the disk. Raises UserError where it can't be written,
         or the one before could not.
@@ -214,7 +214,14 @@ class Session:
         with self.timer.section("checkpoints"):
             self._lock.require_held()
             self.log.flush()
-            self.saver.save(self.out / PHASES[phase], step, {**state, "seconds": dict(self.timer.seconds)})
+            drawn = self.gallery.pending()
+
+            def first() -> None:  # a run that goes on draws nothing again that was due before its checkpoint
+                drawn()
+                self.log.sync()
+
+            known = {**state, "seconds": dict(self.timer.seconds)}
+            self.saver.save(self.out / PHASES[phase], step, known, first)
             if wait:
                 self.saver.wait()
 

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -90,6 +91,11 @@ class MediaWriter:
 
         self._waiting = [future for future in self._waiting if not future.done() or future.exception()]
         self._waiting.append(self._worker.submit(timed))
+
+    def pending(self) -> Callable[[], object]:
+        """What waits for all that is to be drawn at the moment, in any thread; what goes wrong there `wait` raises."""
+        waiting = list(self._waiting)
+        return lambda: futures.wait(waiting)
 
     def wait(self) -> None:
         """Wait until all is drawn and written. Raises what went wrong with the first that failed."""

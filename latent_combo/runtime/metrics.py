@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
 from combo_common.errors import UserError
-from combo_common.files import write_atomically
+from combo_common.files import write_atomically, writing
 from latent_combo.runtime import sinks
-from latent_combo.runtime.event_files import purge
+from latent_combo.runtime.event_files import FILES, purge
 from latent_combo.runtime.renamed import metric_now
 from latent_combo.runtime.run_folder import HEADER, METRICS, TENSORBOARD
 from latent_combo.runtime.sinks import Sink
@@ -63,7 +64,7 @@ class MetricsLog:
         `labels` (S,) are what all but the CSV call the agents; that has their numbers. `names` are those of the setting
         `log`, and `settings` what external sinks keep of the run's. Raises UserError where one can't be opened.
         """
-        self._labels = labels
+        self._labels, self.folder = labels, folder
         path = folder / METRICS
         had = last_steps(path) if resume is not None else {}
         try:
@@ -108,6 +109,13 @@ class MetricsLog:
         self._file.flush()
         for sink in self._sinks:
             sink.flush()
+
+    def sync(self) -> None:
+        """Let what was flushed of CSV and TensorBoard reach the disk, in any thread. Raises UserError if it can't."""
+        self.board.flush()
+        for path in (self.folder / METRICS, *(self.folder / TENSORBOARD).glob(FILES)):
+            with writing(path), open(path, "rb") as file:
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         """Flush and close all."""

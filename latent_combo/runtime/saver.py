@@ -1,6 +1,6 @@
 """Checkpoints that are written beside the training, which waits for a copy in memory alone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,20 @@ class Saver:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._waiting: Future[int] | None = None
 
-    def save(self, path: Path, step: int, state: Mapping[str, Any]) -> None:
+    def save(self, path: Path, step: int, state: Mapping[str, Any], first: Callable[[], None] = lambda: None) -> None:
         """Copy a state as it is now, and write it as `checkpoint.save` does, once the one before is written.
 
-        Raises what went wrong with that.
+        `first` is called before, beside the training: for what must be on the disk when the checkpoint is. Raises what
+        went wrong with the one before.
         """
         self.wait()
-        self._waiting = self._worker.submit(checkpoint.save, path, step, _copied(state), self.kept)
+        copied = _copied(state)
+
+        def work() -> int:
+            first()
+            return checkpoint.save(path, step, copied, self.kept)
+
+        self._waiting = self._worker.submit(work)
 
     def wait(self) -> None:
         """Wait until all is on the disk. Raises UserError where it can't be written."""
