@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import conftest  # noqa: F401  # chooses what draws, before mujoco is imported
 import torch
 import toy_pendulum
 import toy_runs

@@ -17,6 +17,7 @@ from combo_common import lock as locks
 from combo_common.errors import UserError
 from combo_common.lock import STALE, Lock, waiting_for
 from combo_common.processes import is_running, machine, started
+from data.load import ROWS, _making
 
 WITHIN = 20.0
 """Seconds for what takes a moment, on a busy machine."""
@@ -246,6 +247,27 @@ def test_who_may_wait_waits_and_says_for_whom(
         assert waits == [locks.POLL] * 2 and process.returncode == 0
     said = capsys.readouterr().err
     assert said.startswith(f"the cache is in use by process {process.pid} on ") and said.count("\n") == 1
+
+
+def test_what_another_process_decodes_is_waited_for_and_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "decoded" / "tiny"
+    process = other(folder.with_name("tiny.lock"))
+
+    def end(seconds: float) -> None:
+        folder.mkdir()
+        (folder / ROWS).write_text("[7]")
+        process.communicate("")
+
+    monkeypatch.setattr("time.sleep", end)
+    with _making(folder) as begin:
+        assert not begin
+    assert process.returncode == 0
+    (folder / ROWS).unlink()
+    with _making(folder) as begin:
+        assert begin and folder.with_name("tiny.lock").exists()
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_a_folder_that_can_not_be_written_is_a_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

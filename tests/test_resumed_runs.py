@@ -13,7 +13,7 @@ import toy_pendulum
 import toy_runs
 from test_checkpoint import same
 from test_lock import other
-from test_run_killed import Killed, after, balance, saved
+from test_run_killed import Killed, after, balance, save_at_once, saved
 
 from combo_common.errors import UserError
 from latent_combo import train as trainer
@@ -23,8 +23,9 @@ from latent_combo.config.saved import load_config
 from latent_combo.evaluation.result import Result
 from latent_combo.pipeline import origin
 from latent_combo.pipeline.history import HISTORY, History
+from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime import checkpoint
-from latent_combo.runtime.run_folder import AGENT, LOCK
+from latent_combo.runtime.run_folder import AGENT, LOCK, WORLD_MODEL
 from latent_combo.train import train
 
 TAU = "agent.tau 0.01 then, 0.25 now"
@@ -41,6 +42,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was killed in its agent's 11th update of 12, with checkpoints after 4 and 8; `whole` lies beside."""
     folder = tmp_path_factory.mktemp("resumed")
     with toy_pendulum.registered(), toy_runs.undrawn(), pytest.MonkeyPatch.context() as patched:
+        save_at_once(patched)
         train(balance(folder, "whole"))
         patched.setattr(AgentFit, "take_step", after(10, AgentFit.take_step, folder / "run"))
         with pytest.raises(Killed):
@@ -168,3 +170,28 @@ def test_a_run_that_does_not_say_goes_on_and_a_damaged_word_is_named(
             train(config, resume=True)
         return
     assert train(config, resume=True).resumed == 1
+
+
+def test_a_run_of_before_goes_on_and_imagines_anew(run: Path) -> None:
+    """Its checkpoints are files of torch.save, without the model buffer, and it has no history."""
+    for name in (WORLD_MODEL, AGENT):
+        state = checkpoint.load(run / name, torch.device("cpu"))
+        for new in ("buffer", "rollout_metrics"):
+            state["fit"].pop(new, None)
+        state.pop("meter")
+        torch.save(state, run / f"{name}.pt")
+    for folder in (run / "checkpoints").glob("*-*"):
+        shutil.rmtree(folder)
+    (run / HISTORY).unlink()
+    assert load_run(run).agent_step == 8
+    result = train(load_config(run), resume=True)
+    assert result.resumed == 1 and load_run(run).agent_step == 12
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"fit": {"step": "x"}, "seconds": {}}, {"fit": {"step": 1}, "seconds": {"a": None}}]
+)
+def test_a_whole_checkpoint_of_something_else_is_a_line(run: Path, state: dict[str, Any]) -> None:
+    checkpoint.save(run / AGENT, 9, state)
+    with pytest.raises(UserError, match="agent-0000009 is not of this version of the program; train that part anew"):
+        train(load_config(run), resume=True)

@@ -27,6 +27,7 @@ from latent_combo.evaluation.result import Result
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.run_folder import AGENT, LOCK, WORLD_MODEL
+from latent_combo.runtime.saver import Saver
 from latent_combo.train import train
 from latent_combo.world_model.fit import Fit
 
@@ -68,6 +69,17 @@ def after(calls: int, whole: Callable[..., Any], run: Path) -> Callable[..., Any
     return part
 
 
+def save_at_once(patched: pytest.MonkeyPatch) -> None:
+    """Let checkpoints be on the disk when they were asked for: no copy of the folder is to be taken meanwhile."""
+    save = Saver.save
+
+    def whole(saver: Saver, *given: Any) -> None:
+        save(saver, *given)
+        saver.wait()
+
+    patched.setattr(Saver, "save", whole)
+
+
 def logged(run: Path) -> dict[str, list[tuple[int, float | None]]]:
     """By tag of TensorBoard: steps and values in order of the steps, without the values of what differs by time."""
     board = EventAccumulator(str(run / "tensorboard"), size_guidance=STORE_EVERYTHING_SIZE_GUIDANCE)
@@ -102,6 +114,7 @@ def test_a_run_that_is_killed_everywhere_has_the_log_of_one_in_one_go(
     def only_log(gallery: MediaWriter, tag: str, step: int, *given: object, **named: object) -> None:
         gallery.board.image(tag, b"", (1, 1), step)
 
+    save_at_once(monkeypatch)
     monkeypatch.setattr(MediaWriter, "picture", only_log)
     monkeypatch.setattr(MediaWriter, "clip", only_log)
     monkeypatch.setattr("latent_combo.diagnostics.agent.film", lambda *given: (np.zeros((1, 16, 16, 3), np.uint8), 1))

@@ -162,8 +162,7 @@ class Session:
                 found = None
                 if checkpoint.exists(self.out / name):
                     found = checkpoint.find(self.out / name, torch.device("cpu"))
-                    self.saved[phase] = found.state
-                    self.timer.seconds.update(result_now(found.state["seconds"]))
+                    self._take(phase, found)
                 checkpoint.sweep(self.out / name, found)
             return
         try:
@@ -173,6 +172,15 @@ class Session:
             save_config(self.config, self.out / "config.yaml")
         except OSError as error:
             raise UserError(f"cannot write to {self.out}: {error.strerror}; choose another --out") from error
+
+    def _take(self, phase: str, found: checkpoint.Found) -> None:
+        """Go on from a checkpoint. Raises UserError for one without a step or times."""
+        try:
+            int(found.state["fit"]["step"])
+            self.timer.seconds.update({name: float(s) for name, s in result_now(found.state["seconds"]).items()})
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{found.place} is not of this version of the program; train that part anew") from error
+        self.saved[phase] = found.state
 
     def _kept(self) -> Kept:
         """What has been logged up to the checkpoints, but for what is measured after a phase: that is done anew."""

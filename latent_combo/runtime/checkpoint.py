@@ -47,8 +47,8 @@ class Found:
     """A checkpoint that is whole."""
 
     state: dict[str, Any]
-    folder: Path
-    """Or, of one of before, its file."""
+    place: Path
+    """Its folder, or its file if it is one of before."""
     damaged: tuple[Path, ...]
     """Later ones that are not."""
 
