@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import toy_pendulum
 import toy_runs
 from test_checkpoint import same
 from test_lock import other
-from test_run_killed import Killed, after, balance, save_at_once, saved
+from test_run_killed import Killed, after, save_at_once, saved
+from test_run_killed import balance as drawn
 
 from combo_common.errors import UserError
 from latent_combo import train as trainer
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config.command_line import parse
 from latent_combo.config.saved import load_config
+from latent_combo.config.schema import Config
 from latent_combo.evaluation.result import Result
 from latent_combo.pipeline import origin
 from latent_combo.pipeline.history import HISTORY, History
@@ -27,6 +30,13 @@ from latent_combo.pipeline.load_run import load_run
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.run_folder import AGENT, LOCK, WORLD_MODEL
 from latent_combo.train import train
+
+
+def balance(folder: Path, out: str) -> Config:
+    """The config of a run that draws nothing."""
+    config = drawn(folder, out)
+    return replace(config, views=replace(config.views, every=0))
+
 
 TAU = "agent.tau 0.01 then, 0.25 now"
 
