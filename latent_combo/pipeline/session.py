@@ -163,7 +163,7 @@ class Session:
                 if checkpoint.exists(self.out / name):
                     found = checkpoint.find(self.out / name, torch.device("cpu"))
                     self._take(phase, found)
-                checkpoint.sweep(self.out / name, found)
+                checkpoint.sweep(self.out / name, found, self.config.keep_checkpoints)
             return
         try:
             self.out.mkdir(parents=True, exist_ok=True)

@@ -121,8 +121,8 @@ def find(path: Path, device: torch.device, skip: Collection[str] = ()) -> Found:
     raise UserError(f"{path}-* does not exist; has this run been trained that far?")
 
 
-def sweep(path: Path, found: Found | None) -> None:
-    """Remove what killed saves have left, and give checkpoints that are damaged another name.
+def sweep(path: Path, found: Found | None, kept: int = KEPT) -> None:
+    """Remove what killed saves have left, all but the last `kept` among it, and give damaged ones another name.
 
     Only where nobody else writes there.
     """
@@ -134,6 +134,8 @@ def sweep(path: Path, found: Found | None) -> None:
         _remove(aside)
         with writing(aside):
             folder.rename(aside)
+    for older in _folders(path)[max(1, kept) :]:
+        _retire(older)
 
 
 def _folders(path: Path) -> list[Path]:
