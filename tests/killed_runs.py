@@ -1,4 +1,4 @@
-"""`python tests/killed_runs.py FOLDER SEED KILLS [--obs pixels]`: toy runs that SIGKILL ends, and one in one go.
+"""`python tests/killed_runs.py FOLDER SEED KILLS [pixels] [drawn]`: toy runs that SIGKILL ends, and one in one go.
 
 Each attempt at a run is a fork of this process, which has imported all that it takes, and is killed by a real SIGKILL:
 at a random moment, or at a random call to the operating system while a checkpoint is written. The run goes on until it
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -148,12 +149,16 @@ def main() -> None:
         if "pixels" in sys.argv:
             toy_runs.record(folder)
 
-            def make(out: str) -> Config:
+            def made(out: str) -> Config:
                 return toy_runs.toy(folder, folder / out, "--agent_fit.rollout_every", "3", "--save_every", "2")
         else:
 
-            def make(out: str) -> Config:
+            def made(out: str) -> Config:
                 return balance(folder, out)
+
+        def make(out: str) -> Config:
+            config = made(out)
+            return config if "drawn" in sys.argv else replace(config, views=replace(config.views, every=0))
 
         make("first")  # with its data
         _, usual = attempt(make("whole"), folder / "whole.log")

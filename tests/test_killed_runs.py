@@ -16,10 +16,10 @@ from test_checkpoint import names, saved, state_of, step_of
 from latent_combo.runtime import checkpoint
 
 
-def killed(folder: Path, seed: int, kills: int, obs: str = "state") -> list[dict[str, Any]]:
+def killed(folder: Path, seed: int, kills: int, *more: str) -> list[dict[str, Any]]:
     """What became of runs that were killed so often together."""
     tests = Path(__file__).parent
-    words = [sys.executable, str(tests / "killed_runs.py"), str(folder), str(seed), str(kills), "--obs", obs]
+    words = [sys.executable, str(tests / "killed_runs.py"), str(folder), str(seed), str(kills), *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -39,7 +39,7 @@ def test_a_run_that_sigkill_ends_twice_is_that_of_one_go(tmp_path: Path) -> None
 @pytest.mark.soak
 @pytest.mark.parametrize("obs", ["state", "pixels"])
 def test_20_of_20_runs_that_sigkill_ends_are_those_of_one_go(tmp_path: Path, obs: str) -> None:
-    require_equal(killed(tmp_path, seed=1, kills=20, obs=obs), 20)
+    require_equal(killed(tmp_path, 1, 20, obs, "drawn"), 20)
 
 
 @pytest.mark.soak
