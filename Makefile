@@ -26,7 +26,7 @@ train: .venv/train
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
-# The long counts: runs that are killed at random moments, and the like; an hour or so on two cores.
+# The long counts: runs that are killed at random moments, and the like; some 15 minutes on two busy cores.
 soak: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m soak
 

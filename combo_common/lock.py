@@ -74,10 +74,32 @@ class Lock:
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
-        """Take the lock, or raise UserError that says who holds it."""
-        if (other := self.attempt()) is not None:
+        """Take the lock, or raise UserError that says who holds it.
+
+        A holder on another machine is given `STALE` seconds to touch its file, and counts as gone if it does not.
+        """
+        other = self.attempt()
+        if other is not None and other.machine not in ("", machine()):
+            print(f"{self.what} was in use by {other}; waiting for a sign of it", file=sys.stderr, flush=True)
+            other = self._watched(other)
+        if other is not None:
             raise UserError(f"{self.what} is in use by {other}; wait for it, or end it")
         return self
+
+    def _watched(self, other: Holder | None) -> Holder | None:
+        """Wait until a holder elsewhere has touched its file, and return it; or take the lock and return None."""
+        seen, until = self._touched(), time.monotonic() + 2.0 * STALE  # whatever the file system's clock says
+        while other is not None and self._touched() == seen and time.monotonic() < until:
+            time.sleep(POLL)
+            other = self.attempt()
+        return other
+
+    def _touched(self) -> int:
+        """When the file was touched, in ns; 0 where it is not there."""
+        try:
+            return self.path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def attempt(self) -> Holder | None:
         """Take the lock; or say who holds it. Raises UserError where the file can't be written."""

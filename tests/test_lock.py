@@ -102,20 +102,37 @@ def test_a_process_that_got_the_number_of_the_holder_is_another(path: Path) -> N
         pass
 
 
-@pytest.mark.parametrize("age", [0.0, STALE - 20.0, STALE + 20.0])
+@pytest.mark.parametrize(("age", "waits"), [(0.0, 3), (STALE - 20.0, 1), (STALE + 20.0, 0)])
 def test_a_holder_elsewhere_is_gone_when_it_does_not_answer(
-    path: Path, age: float, capsys: pytest.CaptureFixture[str]
+    path: Path, age: float, waits: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     of_another(path)
     aged(path, age)
-    if age < STALE:
-        with pytest.raises(UserError, match="in use by process 4711 on elsewhere since"), Lock(path, "the run"):
-            pass
-        assert path.exists()
-        return
+    slept, seen = list[float](), path.stat().st_mtime
+
+    def later(seconds: float) -> None:
+        """Another minute is over, as others see it from the file."""
+        slept.append(seconds)
+        aged(path, 61.0)
+
+    monkeypatch.setattr(Lock, "_touched", lambda lock: 1)  # it never is
+    monkeypatch.setattr("time.sleep", later)
     with Lock(path, "the run"):
+        assert path.stat().st_mtime > seen
+    assert slept == [locks.POLL] * waits
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("note: the run was left locked by process 4711 on elsewhere since")
+    waiting = "the run was in use by process 4711 on elsewhere since"
+    assert len(said) == 1 + bool(waits) and (not waits or said[0].startswith(waiting))
+
+
+def test_a_holder_elsewhere_that_answers_keeps_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_another(path)
+    aged(path, STALE - 20.0)
+    monkeypatch.setattr("time.sleep", lambda seconds: os.utime(path))
+    with pytest.raises(UserError, match="is in use by process 4711 on elsewhere since"), Lock(path, "the run"):
         pass
-    assert "left locked by process 4711 on elsewhere" in capsys.readouterr().err
+    assert json.loads(path.read_text())["word"] == "another"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 1}', b"\xff", b'{"host": ' + b"[" * 100_000])
@@ -190,14 +207,15 @@ def test_a_stale_lock_that_became_anothers_meanwhile_is_put_back(path: Path, mon
     rename = os.rename
 
     def late(one: Path, two: Path) -> None:
-        of_another(path.with_name("fresh"), word="fresh")
+        own = {"machine": machine(), "process": os.getppid(), "started": started(os.getppid())}
+        of_another(path.with_name("fresh"), word="fresh", **own)
         os.replace(path.with_name("fresh"), path)
         rename(one, two)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "rename", late)
         patched.setattr("fcntl.flock", lambda *given: None)  # which would keep the other one out
-        with pytest.raises(UserError, match="in use by process 4711"), Lock(path, "the run"):
+        with pytest.raises(UserError, match=f"in use by process {os.getppid()}"), Lock(path, "the run"):
             pass
     assert json.loads(path.read_text())["word"] == "fresh"
 
