@@ -6,25 +6,21 @@ its file, which the next one takes over: at once where it can see that the holde
 touched the file for `STALE` seconds, by the clock of the file system.
 """
 
-import errno
 import fcntl
-import json
 import os
 import secrets
-import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from combo_common.commands import this_command
 from combo_common.errors import UserError
 from combo_common.files import writing
+from combo_common.lock_file import Holder, appears, read, taken_away, written
 from combo_common.processes import is_running, machine, started
 
 HEARTBEAT = 15.0
@@ -35,33 +31,8 @@ PATIENCE, BRIEFLY = 5.0, 0.02
 """Seconds that others may take to take a lock, and between two looks at whether they have."""
 POLL = 0.5
 """Seconds between two looks of who waits."""
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EOPNOTSUPP)
-"""What file systems answer that have no hard links."""
 _held: set[str] = set()
 """The words of this process's own locks."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a lock, as its file says."""
-
-    host: str
-    machine: str
-    """What processes are numbered by: the same only where a number means the same process (`processes.machine`)."""
-    process: int
-    started: str
-    """When the process began, by its machine: another one of the same number began at another time."""
-    since: float
-    """Seconds since 1970 when it took the lock."""
-    command: str
-    word: str
-    """No two locks have the same."""
-    file: int
-    """Number of the lock's file on its file system: a copy of a folder has a copy of the file."""
-
-    def __str__(self) -> str:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        return f"process {self.process} on {self.host} since {since} ({self.command})"
 
 
 class Lock:
@@ -109,9 +80,9 @@ class Lock:
                 word = secrets.token_hex(8)
                 own = self.path.with_name(f"{self.path.name}.{word}")
                 try:
-                    holder = _written(own, word)
+                    holder = written(own, word)
                     for _ in range(3):  # a stale one may be taken over by others, too
-                        if _appears(own, self.path, holder):
+                        if appears(own, self.path, holder):
                             self._hold(holder)
                             return None
                         other = self._other(now=own.stat().st_mtime)
@@ -123,7 +94,7 @@ class Lock:
 
     def require_held(self) -> None:
         """Raise UserError where another process has taken the lock over, since this one seemed to be gone."""
-        if self.holder is not None and (now := _read(self.path)) is not None and now.word != self.holder.word:
+        if self.holder is not None and (now := read(self.path)) is not None and now.word != self.holder.word:
             raise UserError(f"{self.what} was taken over by {now}, for this process did not answer; it ends here")
 
     def __exit__(
@@ -135,7 +106,7 @@ class Lock:
         if holder is None or holder.process != os.getpid():  # a fork of the holder holds nothing
             return
         _held.discard(holder.word)
-        now = _read(self.path)
+        now = read(self.path)
         if now is not None and now.word == holder.word:
             with suppress(OSError):
                 self.path.unlink()
@@ -152,7 +123,7 @@ class Lock:
             about = self.path.stat()
         except FileNotFoundError:
             return None
-        other, age = _read(self.path), now - about.st_mtime
+        other, age = read(self.path), now - about.st_mtime
         if other is None:  # it is being written by one without links, or damaged
             if age <= STALE:
                 return Holder("an unknown host", "", 0, "", about.st_mtime, f"{self.path} can not be read", "", 0)
@@ -161,7 +132,7 @@ class Lock:
             return other
         else:
             gone = str(other)
-        if _taken_away(self.path, other):
+        if taken_away(self.path, other):
             print(f"note: {self.what} was left locked by {gone}, which is gone; this process goes on", file=sys.stderr)
         return None
 
@@ -181,58 +152,6 @@ def waiting_for(path: Path, what: str) -> Iterator[None]:
         lock.__exit__(None, None, None)
 
 
-def _written(path: Path, word: str) -> Holder:
-    """Write who this process is into a file of its own."""
-    with open(path, "x") as file:
-        number = os.fstat(file.fileno()).st_ino
-        holder = Holder(
-            socket.gethostname(),
-            machine(),
-            os.getpid(),
-            started(os.getpid()),
-            time.time(),
-            this_command(),
-            word,
-            number,
-        )
-        file.write(json.dumps(asdict(holder)))
-        file.flush()
-        os.fsync(file.fileno())
-    return holder
-
-
-def _appears(own: Path, path: Path, holder: Holder) -> bool:
-    """Give a file the lock's name, too, unless there is one; whether that was so."""
-    try:
-        os.link(own, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            # the answer of a network file system may be lost, and the link be there
-            return own.stat().st_nlink == 2 or _raised(error)
-        try:
-            with open(path, "x") as file:
-                number = os.fstat(file.fileno()).st_ino
-                file.write(json.dumps(asdict(holder) | {"file": number}))
-        except FileExistsError:
-            return False
-    return True
-
-
-def _raised(error: OSError) -> bool:
-    raise error
-
-
-def _read(path: Path) -> Holder | None:
-    """Who a lock's file says that holds it; None where it is not there, or says nothing."""
-    try:
-        said = json.loads(path.read_text())
-        return Holder(**{name: kind(said[name]) for name, kind in Holder.__annotations__.items()})
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None
-
-
 def _is_gone(holder: Holder, file: int, age: float) -> bool:
     """Whether a holder holds no more a lock whose file has a number, and was touched `age` seconds ago."""
     if holder.machine == machine():
@@ -244,28 +163,10 @@ def _is_gone(holder: Holder, file: int, age: float) -> bool:
     return age > STALE
 
 
-def _taken_away(path: Path, other: Holder | None) -> bool:
-    """Remove a stale file, unless it has become another's meanwhile; whether it was removed."""
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    try:
-        os.rename(path, aside)
-    except FileNotFoundError:
-        return False
-    found = _read(aside)
-    try:
-        if (found and found.word) == (other and other.word):
-            return True
-        with suppress(FileExistsError):
-            os.link(aside, path)
-        return False
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def _touch(path: Path, holder: Holder, ended: threading.Event) -> None:
     """Say now and then that the holder is there."""
     while not ended.wait(HEARTBEAT):
-        now = _read(path)
+        now = read(path)
         if now is not None and now.word != holder.word:
             return
         with suppress(OSError):

@@ -59,7 +59,7 @@ def train(config: Config, resume: bool = False, accept_changes: bool = False) ->
             session.opened(),
             closing(evaluator_of(session)) as evaluator,
         ):
-            keep_fingerprint(session.out, config, data, changed=bool(session.changes))
+            keep_fingerprint(session.out, config, data, changed=bool(session.changes.found))
             session.keep_history(data.fingerprint)
             shown = context_of(session, data, split)
             model: WorldModel | FrameStack

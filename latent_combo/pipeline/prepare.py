@@ -38,7 +38,7 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
     with session.timer.section("data"):
         data = load_data(config, session.task)
     if session.resumes:
-        with session.noting_changes():
+        with session.changes.noting():
             require_same_data(session.out, config, data)
     split = split_episodes(len(data.lengths), config.validation_fraction, config.seed_of_split)
     pretrained = None
@@ -52,7 +52,7 @@ def prepare(session: Session) -> tuple[TrajectoryDataset, Split, tuple[WorldMode
         own = session.resumes and checkpoint.exists(session.out / WORLD_MODEL)
         source = session.out if own else Path(config.world_model)
         pretrained = load_pretrained(source, config, session.task, session.device)
-        with session.noting_changes():
+        with session.changes.noting():
             require_data_of(pretrained[1], config, data)
     elif learned:
         check_learnable(data, split.train, config.world_model_fit.length, config.dataset)

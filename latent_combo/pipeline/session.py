@@ -1,6 +1,5 @@
 """One training run in progress: its folder, its log, its checkpoints, and how it is interrupted."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -28,7 +27,8 @@ from latent_combo.numerics.choices import machine
 from latent_combo.numerics.finite import NonFiniteError
 from latent_combo.numerics.precision import set_precision
 from latent_combo.pipeline.build import choose_device, use, with_machine_choices, with_precision
-from latent_combo.pipeline.history import ChangedError, History, require_same_settings
+from latent_combo.pipeline.changes import Changes
+from latent_combo.pipeline.history import History, require_same_settings
 from latent_combo.pipeline.origin import Origin
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.clocks import Every, Timer
@@ -65,15 +65,13 @@ class Session:
         self.out = Path(config.out)
         self.timer = Timer()
         self.saved: dict[str, dict[str, Any]] = {}
-        self.resumes, self.accepts_changes = resume, accept_changes
-        self.changes: list[str] = []
-        """Of a run that goes on: what is not as it was."""
+        self.resumes = resume
+        self.changes = Changes(self.out, resume, accept_changes)
         self.history: History | None = None
         self._lock = Lock(self.out / LOCK, str(self.out))
         if resume:
-            self.history = History.read(self.out)
-            with self.noting_changes():
-                require_same_settings(self.history, config)
+            with self.changes.noting():
+                require_same_settings(History.read(self.out), config)
         else:
             require_new_run(self.out)
         set_precision(self.device, config.tf32)  # before anything is measured
@@ -110,38 +108,9 @@ class Session:
         self.gallery = MediaWriter(self.out, self.log.board, EXACT)
         self.saver = Saver(self.config.keep_checkpoints)
 
-    @contextmanager
-    def noting_changes(self) -> Iterator[None]:
-        """Note what the body finds changed of a run that goes on, where that is accepted.
-
-        Raises UserError, with the remedy, where it is not.
-        """
-        try:
-            yield
-        except ChangedError as change:
-            if not self.resumes:
-                raise
-            if not self.accepts_changes:
-                accepting = command("train", "--resume", self.out, "--accept-changes")
-                raise UserError(f"{change}, or take the change knowingly: {accepting}") from change
-            print(f"note: {self.out} goes on with a change of its {change.what}", file=sys.stderr)
-            self.changes.append(change.what)
-
     def keep_history(self, data: str) -> None:
-        """Write what the run is made by, its data being known by `data`; of a run that goes on, that it does.
-
-        A line says in what program and machine are not as they were: numbers may then be others than in one go.
-        """
-        now = Origin.of(self.config, data, machine(self.device))
-        if not self.resumes:
-            self.history = History(now)
-        else:
-            before = self.history or History(now)
-            if other := list(now.otherwise(before.origin)):
-                told = "; ".join(other)
-                print(f"note: {self.out} goes on by {told}; numbers may differ from those of one go", file=sys.stderr)
-            self.history = before.resumed(now, self._reached(), [*self.changes, *other])
-        self.history.write(self.out)
+        """Write what the run is made by, its data being known by `data`; of a run that goes on, that it does."""
+        self.history = self.changes.keep(Origin.of(self.config, data, machine(self.device)), self._reached())
 
     def _reached(self) -> dict[str, int]:
         return {phase: int(self.saved[phase]["fit"]["step"]) if phase in self.saved else 0 for phase in PHASES}
