@@ -125,7 +125,7 @@ def other_code(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def other_packages(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setattr(fingerprint, "versions", lambda: {"torch": "3.0"})
+    monkeypatch.setattr("latent_combo.pipeline.origin.versions", lambda: {"torch": "3.0"})
     return []
 
 
