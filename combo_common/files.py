@@ -1,11 +1,19 @@
 """Files that appear whole or not at all."""
 
 import os
+import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from combo_common.errors import UserError
+from combo_common.process_marks import is_alive, is_elsewhere, own_mark
+
+TEMPORARY = re.compile(r".*\.(?P<mark>\d+-\d+-[0-9a-f]{6})\.tmp(\.\w+)?", re.ASCII)
+"""Names of files that are not finished."""
+FORGOTTEN = 24 * 3600.0
+"""Seconds after which what another machine did not finish is taken for left."""
 
 
 @contextmanager
@@ -14,18 +22,29 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"cannot write to {place}: {reason}; choose another folder, or free some space") from error
+        raise refused(place, error) from error
+
+
+def refused(place: Path, error: OSError) -> UserError:
+    """What there is to say where the operating system refuses to write to `place`."""
+    reason = " ".join(str(error.strerror or error).split())
+    return UserError(f"cannot write to {place}: {reason}; choose another folder, or free some space")
 
 
 @contextmanager
-def replacing(path: Path, temporary_name: str | None = None) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, of the same suffix; what the body leaves there is flushed and renamed to `path`.
 
-    Where others look for files by part of their names, a `temporary_name` keeps a file that a kill left from them. If
-    the body fails, the temporary file is removed and an earlier file stays as it was. Raises UserError for OSError.
+    If the body fails, the temporary file is removed and an earlier file stays as it was. Raises UserError for OSError.
     """
-    with _renamed(path, path.with_name(temporary_name or f"{path.stem}.tmp{path.suffix}")) as temporary:
+    with _renamed(path, path.with_name(f"{path.stem}.{own_mark()}.tmp{path.suffix}")) as temporary:
+        yield temporary
+
+
+@contextmanager
+def replacing_unseen(path: Path, temporary_name: str) -> Iterator[Path]:
+    """As `replacing`, where others look for files by part of their names: a kill leaves none that they would find."""
+    with _renamed(path, path.with_name(f"{temporary_name}.{own_mark()}.tmp")) as temporary:
         yield temporary
 
 
@@ -34,8 +53,25 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     The temporary name ends in .tmp: whoever lists a folder's files by suffix does not find it after a power cut.
     """
-    with _renamed(path, path.with_name(f"{path.name}.tmp")) as temporary:
+    with _renamed(path, path.with_name(f"{path.name}.{own_mark()}.tmp")) as temporary:
         temporary.write_bytes(content)
+
+
+def sweep_files(folder: Path) -> None:
+    """Remove what processes that are gone have not finished writing in a folder and those in it.
+
+    Files of living processes stay, and so do recent ones of other machines.
+    """
+    with suppress(OSError):
+        for path in folder.rglob("*.tmp*"):
+            found = TEMPORARY.fullmatch(path.name)
+            if found is None or path.is_symlink() or not path.is_file():
+                continue
+            left = not is_alive(found["mark"])
+            if is_elsewhere(found["mark"]):
+                left = path.stat().st_mtime < time.time() - FORGOTTEN
+            if left:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -48,5 +84,6 @@ def _renamed(path: Path, temporary: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise

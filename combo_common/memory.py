@@ -6,6 +6,7 @@ agents, up to a fifth of its time (docs/notes/states.md). Kept, they are used ag
 
 import contextlib
 import ctypes
+import errno
 import os
 import platform
 from pathlib import Path
@@ -27,6 +28,18 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     mapped = any(mallopt(MMAP_THRESHOLD, bytes_) for bytes_ in MMAP_BYTES)  # the first that is taken
     return all([mapped, mallopt(TRIM_THRESHOLD, TRIM_BYTES), mallopt(TOP_PAD, GROWTH_BYTES)])
+MEMORY = "out of memory"
+ALLOCATORS = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""Words of a RuntimeError of torch's that is one of memory."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error is that of too little memory: Python's, NumPy's, the system's, or torch's on either device."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in ALLOCATORS)
 
 
 def free_memory(root: Path = Path("/")) -> int:

@@ -38,8 +38,9 @@ from latent_combo.pipeline.model_phase import fit_world_model, keep_pretrained
 from latent_combo.pipeline.prepare import prepare
 from latent_combo.pipeline.same_data import keep_fingerprint
 from latent_combo.pipeline.session import Session
+from latent_combo.pipeline.stopping import saying_how_to_go_on
 from latent_combo.pipeline.summary import dataset_returns, log_result, seconds_of, summarise
-from latent_combo.runtime.interrupt import Interrupt
+from combo_common.interrupt import Interrupt
 from latent_combo.world_model.base import WorldModel
 
 
@@ -47,12 +48,17 @@ def train(config: Config, resume: bool = False, accept_changes: bool = False) ->
     """Run all phases, or those that a stopped run has left, and return what they came to.
 
     A run goes on with the settings and data that it began with, or with `accept_changes` with others, which are noted.
-    Raises UserError for a dataset or setting that does not fit, when stopped by Ctrl-C (after saving), and for a loss
-    or gradient that is not finite (before it is used).
+    Raises UserError for a dataset or setting that does not fit, and for a loss or gradient that is not finite (before
+    it is used), and StoppedError when stopped by Ctrl-C, SIGTERM or SIGUSR1: a step in progress is finished and saved,
+    and whatever else is being done is left at once, to be done again.
     """
     keep_freed_memory()
     require_shareable(config)
-    with Interrupt() as interrupt, Session(config, interrupt, resume, accept_changes) as session:
+    with (
+        Interrupt(at_once=True) as interrupt,
+        saying_how_to_go_on(Path(config.out)),
+        Session(config, interrupt, resume, accept_changes) as session,
+    ):
         config = session.config
         data, split, pretrained = prepare(session)
         with (
@@ -81,7 +87,7 @@ def train(config: Config, resume: bool = False, accept_changes: bool = False) ->
             trained = fit_agent(session, model, dataset, validation, evaluator, callbacks)
             # All of them, or the one that the paper's offline rule chooses, in the environment
             agent, selected = selected_of(session, trained)
-            with session.timer.section("score"):
+            with session.timer.section("score"), session.interrupt.at_once():
                 policy = policy_of(session, model, agent, selected or 0)
                 score = evaluator.final(policy, record=config.views.episodes)
             # What it came to, written before the last views, so that none of them can cost a score

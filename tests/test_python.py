@@ -32,7 +32,7 @@ from latent_combo.api.policy_file import METADATA
 from latent_combo.config.command_line import parse
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.policy import Policy
-from latent_combo.runtime.interrupt import Interrupt
+from combo_common.interrupt import Interrupt
 
 ROOT = Path(__file__).parent.parent
 STEPS = 5

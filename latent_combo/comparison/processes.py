@@ -9,7 +9,7 @@ from combo_common.errors import StoppedError
 from data.simulate.workers import default_processes
 from latent_combo.comparison.job import Job, Outcome
 from latent_combo.comparison.run_job import AT_ONCE, POLL, SAVE, run_job
-from latent_combo.runtime.interrupt import Interrupt
+from combo_common.interrupt import Interrupt
 
 
 class ProcessScheduler:

@@ -69,7 +69,8 @@ def fit_agent(
     beyond = BeyondReach(session.config, dataset)
 
     def score_interim(agent: ConservativeActorCritic, step: int) -> None:
-        score = evaluator.interim(policy_of(session, model, agent), last=step == config.updates)
+        with session.interrupt.at_once():
+            score = evaluator.interim(policy_of(session, model, agent), last=step == config.updates)
         if not score.played.any(1).all():
             return  # the evaluator has said why
         evaluations.add(step, np.nanmean(score.returns, 1).tolist())

@@ -42,7 +42,9 @@ def model_callbacks(session: Session, views: ModelViews) -> list[Callback[WorldM
     config = session.config
 
     def draw(model: WorldModel, step: int) -> None:
-        log_open_loop(session, views.during(model, step), step)
+        with session.interrupt.at_once():
+            predictions = views.during(model, step)
+        log_open_loop(session, predictions, step)
 
     return [
         Callback(
@@ -60,7 +62,8 @@ def agent_callbacks(
 
     def draw(agent: ConservativeActorCritic, step: int) -> None:
         draws = generator(config.seed, session.device, "views, values")
-        show_values(session.log.board, agent, model, dataset, config.agent_fit.rollout_length, step, draws)
+        with session.interrupt.at_once():
+            show_values(session.log.board, agent, model, dataset, config.agent_fit.rollout_length, step, draws)
 
     return [Callback(session.view_clock(config.agent_fit.updates), draw, "views")]
 

@@ -14,11 +14,11 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
-from combo_common.files import replacing, writing
+from combo_common.files import replacing_unseen, writing
 
 FILES = "*tfevents*"
 """What TensorBoard takes for event files."""
-TEMPORARY = "kept.tmp"
+TEMPORARY = "kept"
 """What it does not."""
 HEADER, FOOTER = 12, 4
 """Bytes of a record (TFRecord) before its content, whose length and checksum of that they are, and after it."""
@@ -36,7 +36,7 @@ def purge(folder: Path, keeps: Keeps) -> None:
         with writing(path), open(path, "rb") as file:
             if all(_stays(record, keeps) for record in _records(file)):
                 continue
-        with replacing(path, TEMPORARY) as temporary, open(path, "rb") as file, open(temporary, "wb") as kept:
+        with replacing_unseen(path, TEMPORARY) as temporary, open(path, "rb") as file, open(temporary, "wb") as kept:
             kept.writelines(record for record in _records(file) if _stays(record, keeps))
 
 
