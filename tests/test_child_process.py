@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,8 @@ def test_they_end_when_their_parent_is_killed_alone(work: str) -> None:
     try:
         assert all(ends(pid, 20.0) for pid in pids)
     finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
