@@ -26,7 +26,7 @@ def deaf_children() -> Iterator[None]:
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
     try:
-        resource_tracker.ensure_running()  # multiprocessing's own, which would be started on the way; it unblocks SIGINT
+        resource_tracker.ensure_running()  # multiprocessing's own: starting it later would unblock SIGINT
         signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
         yield
     finally:

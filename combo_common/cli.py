@@ -20,7 +20,7 @@ from combo_common.versions import named
 BROKEN_PIPE = 141
 """Exit code of a command whose output is read no more: 128 and the number of the signal, as of any other program."""
 STOPPED = 130
-"""Exit code of a command that a signal has stopped; where it saved, or something can be gone on with, a line says how."""
+"""Exit code of a command that a signal has stopped; where there is something to go on with, a line says how."""
 REFUSED = 2
 """Exit code of a command that says in a line what is wrong."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)

@@ -28,6 +28,8 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     mapped = any(mallopt(MMAP_THRESHOLD, bytes_) for bytes_ in MMAP_BYTES)  # the first that is taken
     return all([mapped, mallopt(TRIM_THRESHOLD, TRIM_BYTES), mallopt(TOP_PAD, GROWTH_BYTES)])
+
+
 MEMORY = "out of memory"
 ALLOCATORS = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """Words of a RuntimeError of torch's that is one of memory."""

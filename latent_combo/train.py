@@ -11,6 +11,7 @@ from types import ModuleType
 import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
+from combo_common.interrupt import Interrupt
 from combo_common.memory import keep_freed_memory
 from latent_combo.agent.frames import FrameStack
 from latent_combo.config.arguments import accepts_changes
@@ -40,7 +41,7 @@ from latent_combo.pipeline.same_data import keep_fingerprint
 from latent_combo.pipeline.session import Session
 from latent_combo.pipeline.stopping import saying_how_to_go_on
 from latent_combo.pipeline.summary import dataset_returns, log_result, seconds_of, summarise
-from combo_common.interrupt import Interrupt
+from latent_combo.runtime.run_folder import REPORT
 from latent_combo.world_model.base import WorldModel
 
 
@@ -98,7 +99,7 @@ def train(config: Config, resume: bool = False, accept_changes: bool = False) ->
             diagnostics = show(session, shown, model, agent, dataset, score)
             result = result.with_diagnostics(diagnostics, seconds_of(session))
             result.write(session.out)
-            write_pages(session)
+            write_pages(session.out)
             return result
 
 
@@ -110,6 +111,8 @@ def main() -> None:
     config, resume = parse(sys.argv[1:])
     accepts = accepts_changes(sys.argv[1:])
     if resume and not (accepts and has_other_settings(config)) and (result := finished(Path(config.out))) is not None:
+        if not (Path(config.out) / REPORT).exists():  # it was stopped then
+            write_pages(Path(config.out))
         print(f"{config.out} is finished, and stays as it is; score it again with: {command('evaluate', config.out)}")
         print(result.describe(config.out))
         return

@@ -1,4 +1,4 @@
-"""A toy run that sends itself a signal at some point: `python signalled.py POINT SIGNAL WHOM DATA_DIR OUT ARGUMENTS...`.
+"""A toy run that sends itself a signal at some point: `signalled.py POINT SIGNAL WHOM DATA_DIR OUT ARGUMENTS...`.
 
 What is being done at that point then takes a minute, unless it is stopped: so a run that waits for it is told from one
 that does not. WHOM is `process` or `group`; SIGNAL is a name, or `none`. With `--resume` among the arguments the run in

@@ -99,9 +99,15 @@ def test_held_says_nothing_of_other_threads() -> None:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_command_ends_with_one_code_by_any_of_them(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_ends_with_one_code_by_any_of_them(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        os.kill(os.getpid(), number)
+        signal.pause()
+
     with pytest.raises(SystemExit) as ended:
-        run_cli(lambda: os.kill(os.getpid(), number) or signal.pause())
+        run_cli(main)
     assert ended.value.code == 130 and capsys.readouterr().err == "interrupted\n"
 
 

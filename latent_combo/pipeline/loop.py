@@ -42,8 +42,8 @@ class Fit(Protocol):
 class Callback(Generic[T]):
     """Something that is done now and then while a `T` is trained, and that training does not depend on.
 
-    Where it takes long, it does that within `Interrupt.at_once`, before it has any effect that must not come twice: what
-    a signal has kept from being done is done when the run goes on.
+    Where it takes long, it does that within `Interrupt.at_once`, before it has any effect that must not come twice:
+    what a signal has kept from being done is done when the run goes on.
     """
 
     due: Callable[[int], bool]

@@ -1,5 +1,7 @@
 """What a run measures and draws of its model and its agents, in callbacks of its phases and after them."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -99,11 +101,11 @@ def show(
     return found
 
 
-def write_pages(session: Session) -> None:
+def write_pages(run: Path) -> None:
     """Write the learning curves and the report of a run whose result is written."""
-    curves = draw_curves(session.out)
-    write_atomically(session.out / CURVES, joined(curves))
-    write_atomically(session.out / REPORT, write_report(session.out, curves).encode())
+    curves = draw_curves(run)
+    write_atomically(run / CURVES, joined(curves))
+    write_atomically(run / REPORT, write_report(run, curves).encode())
 
 
 def transitions(data: TrajectoryDataset, episodes: NDArray[np.int64], seed: int, device: torch.device) -> Segment:

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from combo_common.commands import command
 from combo_common.errors import StoppedError, UserError
-from combo_common.files import write_atomically
+from combo_common.files import sweep_files, write_atomically
+from combo_common.interrupt import Interrupt, held
 from combo_common.lock import Lock
 from combo_common.progress import progress_bar
 from envs import gl
@@ -32,7 +33,6 @@ from latent_combo.pipeline.history import ChangedError, History, require_same_se
 from latent_combo.pipeline.origin import Origin
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.clocks import Every, Timer
-from combo_common.interrupt import Interrupt, held
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
 from latent_combo.runtime.renamed import result_now
@@ -107,6 +107,7 @@ class Session:
             model = f"world model at step {steps['world_model']}, " if self.config.has_world_model else ""
             reached = f"{model}agent at update {steps['agent']}"
             print(f"resuming      {self.out}: {reached}", flush=True)
+        sweep_files(self.out)
         kept, labels = self._kept() if self.resumes else None, self.config.agent.labels()
         self.log = MetricsLog(self.out, kept, labels, self.config.log, flat_settings(self.config))
         self.gallery = MediaWriter(self.out, self.log.board, EXACT)
