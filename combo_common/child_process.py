@@ -52,8 +52,10 @@ def _end_with(parent: BaseProcess) -> None:
 
 def end_child(process: BaseProcess) -> None:
     """Wait for a process that has been told to end; after a while, it is ended."""
-    for insist in (lambda: None, process.terminate, process.kill):
-        insist()
+    process.join(PATIENCE)
+    if process.exitcode is None:
+        process.terminate()
         process.join(PATIENCE)
-        if process.exitcode is not None:
-            return
+    if process.exitcode is None:
+        process.kill()
+        process.join()

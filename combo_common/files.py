@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from combo_common.errors import UserError
 from combo_common.process_marks import is_alive, is_elsewhere, own_mark
 
+Buffer: TypeAlias = bytes | memoryview
+"""Bytes, or memory that is contiguous."""
 TEMPORARY = re.compile(r".*\.(?P<mark>\d+-\d+-[0-9a-f]{6})\.tmp(\.\w+)?", re.ASCII)
 """Names of files that are not finished."""
 FORGOTTEN = 24 * 3600.0
@@ -54,7 +57,49 @@ def write_atomically(path: Path, content: bytes) -> None:
     The temporary name ends in .tmp: whoever lists a folder's files by suffix does not find it after a power cut.
     """
     with _renamed(path, path.with_name(f"{path.name}.{own_mark()}.tmp")) as temporary:
-        temporary.write_bytes(content)
+        write_new(temporary, content)
+
+
+def write_new(path: Path, *parts: Buffer) -> None:
+    """Write a file, part after part; one that is there is replaced. Raises OSError."""
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        for part in parts:
+            write_all(opened, part)
+    finally:
+        os.close(opened)
+
+
+def write_all(opened: int, content: Buffer) -> None:
+    """Write to an open file past any buffer, to its end. Raises OSError.
+
+    All of this program's writing is by this, or by libraries into memory: so a test can let each write fail.
+    """
+    left = memoryview(content).cast("B")
+    while left:
+        left = left[os.write(opened, left) :]
+
+
+class GrowingFile:
+    """A file that content is added to; what a call of `write` was given is the operating system's when it returns."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file, which may be there. Raises UserError where that can't be."""
+        self.path = path
+        with writing(path):
+            self._opened: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def write(self, content: bytes) -> None:
+        """Add some. Raises UserError where it can't be written, or not whole."""
+        assert self._opened is not None, "it is closed"
+        with writing(self.path):
+            write_all(self._opened, content)
+
+    def close(self) -> None:
+        """Close it; a second time does nothing."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            os.close(opened)
 
 
 def sweep_files(folder: Path) -> None:
@@ -80,8 +125,11 @@ def _renamed(path: Path, temporary: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
+            opened = os.open(temporary, os.O_RDWR)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):

@@ -89,7 +89,7 @@ def train_phase(session: Session, phase: Phase[T]) -> None:
     Raises UserError when stopped by Ctrl-C, after saving, and NonFiniteError for a loss or gradient that is not finite.
     """
     fit, clocks = phase.fit, session.clocks(phase.steps)
-    left = [phase.callbacks[index] for index in session.left(phase.name)]
+    left: Sequence[Callback[T]] = [phase.callbacks[index] for index in session.left(phase.name)]
     bar = session.progress(phase.title, phase.steps, fit.step)
     with bar, session.keeping_bad_batches(), session.interrupt.waiting():
         while left or not fit.done():
