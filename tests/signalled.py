@@ -28,7 +28,7 @@ POINTS = {
     "evaluation": ("latent_combo.evaluation.evaluator", "Evaluator.interim", 0, 60),
     "episodes of an evaluation": ("envs.vector_env", "SubprocessVectorEnv.step", 3, 60),
     "score": ("latent_combo.evaluation.evaluator", "Evaluator.final", 0, 60),
-    "views of agents": ("latent_combo.diagnostics.agent", "sample_values", 2, 60),
+    "views of agents": ("latent_combo.diagnostics.agent", "sample_values", 1, 60),
     "film": ("latent_combo.diagnostics.agent", "film", 0, 60),
     "report": ("latent_combo.pipeline.measure", "draw_curves", 0, 60),
 }
@@ -59,9 +59,9 @@ def sender(name: str, whom: str) -> Callable[[], None]:
     return (lambda: os.killpg(0, number)) if whom == "group" else (lambda: os.kill(os.getpid(), number))
 
 
-def patched(point: str, send: Callable[[], None]) -> Any:
+def patched(point: tuple[str, str, int, int], send: Callable[[], None]) -> Any:
     """While it is on, the signal is sent at a point."""
-    module, path, calls, seconds = POINTS[point]
+    module, path, calls, seconds = point
     owner: Any = importlib.import_module(module)
     *outer, name = path.split(".")
     for part in outer:
@@ -77,7 +77,7 @@ def main() -> None:
     point, name, whom, data_dir, out, *more = sys.argv[1:]
     own = ["--resume", out] if "--resume" in more else [*TOY.split(), "--data_dir", data_dir, "--out", out, *more]
     sys.argv[1:] = own
-    with short_episodes(), patched(point, sender(name, whom)):
+    with short_episodes(), patched(POINTS[point], sender(name, whom)):
         trainer.main()
 
 

@@ -116,7 +116,7 @@ class MediaWriter:
         thread = self._drawing
         if thread is not None:  # Python code ends at its next instruction, and what it writes is removed
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(CutOffError))
-            wait(self._waiting, TO_END)
+            wait([future for future in self._waiting if not future.cancelled()], TO_END)
         waiting, self._waiting = self._waiting, []
         return sum(future.cancelled() or not future.done() or future.exception() is not None for future in waiting)
 

@@ -1,0 +1,117 @@
+"""A disk that is full, or a folder that takes nothing, at any write of a run: one line, and what was saved is whole."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy_pendulum
+import yaml
+from full_disk import disk
+from PIL import Image
+from test_run_killed import balance, rows
+
+from combo_common.errors import UserError
+from latent_combo.config.schema import Config
+from latent_combo.diagnostics.style import to_png
+from latent_combo.evaluation.result import Result
+from latent_combo.runtime.media import MediaWriter
+from latent_combo.train import train
+
+CALLS = ("open", "write", "fsync", "rename")
+ALIKE = re.compile(r"views/(?!horizon)|videos/(?!policy)|curves")
+"""Files that are written as others are."""
+
+
+@pytest.fixture
+def sketched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is drawn is a pixel or two: all files are there, and take no time."""
+    clip, picture = MediaWriter.clip, MediaWriter.picture
+    frames, png = np.zeros((2, 16, 16, 3), np.uint8), to_png(np.zeros((8, 8, 3), np.uint8))
+
+    def a_clip(self: MediaWriter, tag: str, step: int, draw: object, *given: object, **named: object) -> None:
+        clip(self, tag, step, lambda: frames, *given, **named)  # type: ignore[arg-type]
+        self.wait()
+
+    def a_picture(self: MediaWriter, tag: str, step: int, draw: object, *given: object, **named: object) -> None:
+        picture(self, tag, step, lambda: png, *given, **named)  # type: ignore[arg-type]
+        self.wait()
+
+    monkeypatch.setattr(MediaWriter, "clip", a_clip)
+    monkeypatch.setattr(MediaWriter, "picture", a_picture)
+    monkeypatch.setattr("latent_combo.diagnostics.agent.film", lambda *given: (frames, 1))
+    monkeypatch.setattr("latent_combo.pipeline.measure.draw_curves", lambda run: [np.zeros((1, 1, 3), np.uint8)])
+    with toy_pendulum.registered():
+        yield
+
+
+def kind(name: str) -> str:
+    """Files alike, by one name: of numbers, one stands for all."""
+    name = re.sub(r"tfevents.*", "tfevents", name).replace(".tmp", "")
+    return re.sub(r"(?<!mp)\d+", "N", name)
+
+
+def check_whole(run: Path) -> None:
+    """What is in a run's folder is whole, and nothing is there that is half written."""
+    if (run / "config.yaml").exists():
+        assert "seed" in yaml.safe_load((run / "config.yaml").read_text())
+    if (run / "result.json").exists():
+        assert Result.read(run) is not None
+    for path in run.rglob("*.json"):
+        json.loads(path.read_text())
+    for path in run.rglob("*.png"):
+        Image.open(path).load()
+    assert not list(run.rglob("*.tmp*"))
+
+
+def tried(config: Config) -> str | None:
+    """Train, or go on where there is something to go on with; returns the line that it ends with, if it does early."""
+    try:
+        train(config, resume=(Path(config.out) / "config.yaml").exists())
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def fail_one_by_one(config: Config, targets: list[tuple[str, str]]) -> None:
+    """Have each of these calls for a kind of file fail, one in each attempt; at last, none does."""
+    out = Path(config.out)
+    for target in targets:
+        failed = []
+
+        def fails(call: str, name: str, target: tuple[str, str] = target, failed: list[str] = failed) -> bool:
+            full = (call, kind(name)) == target
+            failed += [name] * full
+            return full
+
+        with disk(out, fails):
+            line = tried(config)
+        assert failed, f"nothing asked for {target}"
+        assert line is not None and "\n" not in line, (target, line)
+        assert re.search("No space left on device|disk full", line) and str(out) in line, (target, line)
+        check_whole(out)
+    assert tried(config) is None
+
+
+def test_a_disk_that_is_full_anywhere_is_a_line_and_nothing_is_lost(tmp_path: Path, sketched: None) -> None:
+    whole = balance(tmp_path, "whole")
+    with disk(tmp_path / "whole") as counted:
+        train(whole)
+    seen = dict.fromkeys((call, kind(name)) for call, name in counted.calls)
+    files = [name for name in dict.fromkeys(name for call, name in seen if call in CALLS) if not ALIKE.match(name)]
+    for file in ("config.yaml", "metrics.csv", "tensorboard/events.out.tfevents", "result.json", "report.html"):
+        assert file in files
+    assert any(file.startswith("checkpoints/") for file in files) and any(file.endswith(".mp4") for file in files)
+    targets = [
+        next(found for found in (seen_by(seen, file, CALLS[(place + turn) % 4]) for turn in range(4)) if found)
+        for place, file in enumerate(files)
+    ]
+    fail_one_by_one(balance(tmp_path, "parts"), targets)
+    assert sorted(rows(tmp_path / "parts")) == sorted(rows(tmp_path / "whole"))
+
+
+def seen_by(seen: dict[tuple[str, str], None], file: str, call: str) -> tuple[str, str] | None:
+    """A call for a file, where there is one."""
+    return (call, file) if (call, file) in seen else None
