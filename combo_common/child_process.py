@@ -3,14 +3,18 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 DEAF_TO = tuple(getattr(signal, name) for name in ("SIGINT", "SIGUSR1") if hasattr(signal, name))
 """Ctrl-C, and a request to save, reach all processes of a group; the first one ends the others. SIGTERM ends them."""
+OURS = ("latent_combo", "data", "envs")
+"""Packages with commands (`python -m`)."""
 PATIENCE = 2.0
 """Seconds that a process has to end by itself, and then by SIGTERM."""
 
@@ -28,9 +32,29 @@ def deaf_children() -> Iterator[None]:
     try:
         resource_tracker.ensure_running()  # multiprocessing's own: starting it later would unblock SIGINT
         signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
-        yield
+        with _without_this_command():
+            yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _without_this_command() -> Iterator[None]:
+    """Keep multiprocessing from importing the module of this process's command, with all that it imports, in others.
+
+    It does so for what is pickled of that module, and nothing of ours is; a script of somebody else is left alone.
+    """
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is None or spec.name.partition(".")[0] not in OURS:
+        yield
+        return
+    hidden: dict[str, Any] = {name: vars(main).pop(name) for name in ("__spec__", "__file__") if name in vars(main)}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
 
 
 def begin_child() -> None:

@@ -1,7 +1,6 @@
 """The frame of every command, and the parser of those that have a few options."""
 
 import argparse
-import errno
 import os
 import re
 import sys
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 
 from combo_common.commands import program
 from combo_common.errors import StoppedError, UserError
+from combo_common.files import FULL
 from combo_common.interrupt import Interrupt
 from combo_common.memory import MEMORY, out_of_memory
 from combo_common.paths import require_text
@@ -23,8 +23,6 @@ STOPPED = 130
 """Exit code of a command that a signal has stopped; where there is something to go on with, a line says how."""
 REFUSED = 2
 """Exit code of a command that says in a line what is wrong."""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-"""What the operating system says of a disk that takes no more."""
 
 
 def run_cli(main: Callable[[], None]) -> NoReturn:

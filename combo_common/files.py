@@ -1,7 +1,9 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +13,8 @@ from typing import TypeAlias
 from combo_common.errors import UserError
 from combo_common.process_marks import is_alive, is_elsewhere, own_mark
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""What the operating system says of a disk that takes no more."""
 Buffer: TypeAlias = bytes | memoryview
 """Bytes, or memory that is contiguous."""
 TEMPORARY = re.compile(r".*\.(?P<mark>\d+-\d+-[0-9a-f]{6})\.tmp(\.\w+)?", re.ASCII)
@@ -32,6 +36,25 @@ def refused(place: Path, error: OSError) -> UserError:
     """What there is to say where the operating system refuses to write to `place`."""
     reason = " ".join(str(error.strerror or error).split())
     return UserError(f"cannot write to {place}: {reason}; choose another folder, or free some space")
+
+
+def require_room(place: Path, needed: int, what: str, remedy: str) -> None:
+    """Raise UserError where a disk has less room left than what is certain to be written to `place`, in bytes."""
+    there = next((folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists()), None)
+    with suppress(OSError):
+        if there is not None and (free := shutil.disk_usage(there).free) < needed:
+            raise UserError(
+                f"{what} need {in_units(needed)} in {place}, and {in_units(free)} are free there; free some space, or "
+                f"{remedy}"
+            )
+
+
+def in_units(size: float) -> str:
+    """Bytes for people."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size / 1e3:.1f} kB"
 
 
 @contextmanager

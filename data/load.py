@@ -19,7 +19,7 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from combo_common.files import write_all, write_atomically, write_new, writing
+from combo_common.files import require_room, write_all, write_atomically, write_new, writing
 from combo_common.lock import waiting_for
 from combo_common.memory import free_memory
 from combo_common.progress import progress_bar
@@ -231,6 +231,11 @@ def load_pixels(
     folder = data_dir / "decoded" / name
     with _making(folder) as missing:
         if missing:
+            if source.dataset is not None:
+                manifest = source.dataset.manifest
+                pixels = (manifest.transitions + manifest.episodes) * size * size * 3
+                remedy = "set another data folder (--data-dir) or a smaller --rssm.conv.image-size"
+                require_room(folder, pixels, "the decoded images", remedy)
             _decode(folder, _pixels(source, task, size, look, progress))
     cached = not missing
     if cached and source.dataset is not None and not skip_corrupt:

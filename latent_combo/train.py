@@ -36,10 +36,11 @@ from latent_combo.pipeline.measure import (
     write_pages,
 )
 from latent_combo.pipeline.model_phase import fit_world_model, keep_pretrained
+from latent_combo.pipeline.needs import check_needs
 from latent_combo.pipeline.prepare import prepare
 from latent_combo.pipeline.same_data import keep_fingerprint
 from latent_combo.pipeline.session import Session
-from latent_combo.pipeline.stopping import saying_how_to_go_on
+from latent_combo.pipeline.stopping import Ending
 from latent_combo.pipeline.summary import dataset_returns, log_result, seconds_of, summarise
 from latent_combo.runtime.run_folder import REPORT
 from latent_combo.world_model.base import WorldModel
@@ -57,11 +58,13 @@ def train(config: Config, resume: bool = False, accept_changes: bool = False) ->
     require_shareable(config)
     with (
         Interrupt(at_once=True) as interrupt,
-        saying_how_to_go_on(Path(config.out)),
+        Ending(Path(config.out)) as ending,
         Session(config, interrupt, resume, accept_changes) as session,
     ):
+        ending.of(session)
         config = session.config
         data, split, pretrained = prepare(session)
+        check_needs(config, session.task, data, session.device, session.out)
         with (
             session.opened(),
             closing(evaluator_of(session)) as evaluator,

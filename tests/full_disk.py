@@ -1,4 +1,4 @@
-"""A disk that takes no more: the calls by which a process writes below a folder, counted, and failing where asked to."""
+"""A full disk: the calls by which a process writes below a folder, counted, and failing where they are to."""
 
 import errno
 import os

@@ -6,9 +6,14 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
+from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from combo_common.child_process import deaf_children
 
 TESTS = Path(__file__).parent
 POOL = """
@@ -92,3 +97,15 @@ def test_a_pool_that_is_left_does_not_finish_what_nobody_takes() -> None:
     process, pids = begin(POOL, "results.close()")
     process.communicate(timeout=20)
     assert process.returncode == 0 and all(ends(pid, 0.0) for pid in pids)
+
+
+@pytest.mark.parametrize(("name", "imported"), [("latent_combo.train", False), ("somebodys.program", True)])
+def test_they_import_no_command_of_ours(name: str, imported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its imports are 240 MB and seconds in each of them."""
+    command = ModuleType("__main__")
+    command.__spec__, command.__file__ = ModuleSpec(name, None), "/somewhere/program.py"
+    monkeypatch.setitem(sys.modules, "__main__", command)
+    with deaf_children():
+        assert ("init_main_from_name" in get_preparation_data("child")) == imported
+        assert "init_main_from_path" not in get_preparation_data("child")
+    assert get_preparation_data("child")["init_main_from_name"] == name

@@ -27,7 +27,7 @@ class _Writer(SummaryWriter):
         super().__init__(str(folder))
 
     def _get_file_writer(self) -> Any:
-        self.file_writer, self.all_writers = self._events, {self._events.get_logdir(): self._events}
+        vars(self).update(file_writer=self._events, all_writers={self._events.get_logdir(): self._events})
         return self._events
 
 
