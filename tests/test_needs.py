@@ -1,13 +1,15 @@
 """What a run is going to need is said before it starts; too little memory, or disk, is a line that names a setting."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import toy_pendulum
 from test_run_killed import balance
-from toy_runs import toy
 
 from combo_common.cli import run_cli
 from combo_common.errors import UserError
@@ -107,7 +109,7 @@ def test_what_may_not_fit_is_a_warning_that_names_the_setting(capsys: pytest.Cap
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
-    config: Config, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, data_dir: Path, tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=9e9, free=1_000))
     with toy_pendulum.registered(), pytest.raises(UserError, match="checkpoints of the world model takes .* of disk"):
@@ -116,7 +118,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     folder = tmp_path / "data"
     (folder / "tiny").parent.mkdir()
     (folder / "tiny").symlink_to(data_dir / "tiny")
-    with pytest.raises(UserError, match="the decoded images need 2.2 MB in .*, and 1.0 kB are free there; free some"):
+    with pytest.raises(UserError, match="the decoded images need 2.6 MB in .*, and 1.0 kB are free there; free some"):
         load_pixels("tiny", get_task("walker-walk"), "fast", folder, progress=False)
     assert not (folder / "decoded").exists()
 
@@ -160,14 +162,14 @@ def test_errors_of_memory_are_told_from_others(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "error: out of memory: end other programs, or take less data at a time\n"
 
 
+@pytest.mark.parametrize(("preset", "largest"), [("paper", "a step of the world model"), ("small", "the encoded data")])
 def test_a_run_on_images_says_what_it_needs(
-    data_dir: Path, tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    preset: str, largest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def begun(self: Fit, report: bool = True) -> object:
-        raise BegunError
-
-    monkeypatch.setattr(Fit, "take_step", begun)
-    with pytest.raises(BegunError):
-        train(toy(data_dir, tmp_path / "run"))
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("needs "))
-    assert "of memory (environments" in line and "of disk (clips, pictures and events 50.0 MB" in line
+    limited(monkeypatch, free=10**8, whole=10**12)
+    config = parse(["--preset", preset, "--device", "cpu", "--score.episodes", "1", "--out", str(tmp_path)])[0]
+    data: Any = SimpleNamespace(action=np.zeros((100_000, 1)), observation=np.zeros((1, 3), np.uint8))
+    needs.check_needs(config, get_task(config.task), data, torch.device("cpu"), tmp_path)
+    said = capsys.readouterr()
+    assert re.match(rf"needs +[0-9.]+ GB of memory \({largest}.* free; [0-9.]+ MB of disk \(", said.out)
+    assert f"most is for {largest}: lower --" in said.err
