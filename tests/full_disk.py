@@ -22,6 +22,8 @@ class Disk:
 
     below: Path
     fails: Fails
+    error: int
+    """What it says then."""
     calls: list[tuple[str, str]] = field(default_factory=list)
 
     def asked(self, call: str, path: str) -> None:
@@ -32,13 +34,13 @@ class Disk:
         name = str(place.relative_to(self.below)).replace(f".{own_mark()}", "")
         self.calls.append((call, name))
         if self.fails(call, name):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(self.error, os.strerror(self.error))
 
 
 @contextmanager
-def disk(below: Path, fails: Fails = lambda call, name: False) -> Iterator[Disk]:
+def disk(below: Path, fails: Fails = lambda call, name: False, error: int = errno.ENOSPC) -> Iterator[Disk]:
     """While it is on, what this process writes below a folder is counted, and fails where it is to."""
-    found = Disk(below, fails)
+    found = Disk(below, fails, error)
     whole = {name: getattr(os, name) for name in ("open", "write", "fsync", "replace", "rename", "mkdir")}
 
     def opened(path: Any, flags: int, *given: Any, **named: Any) -> int:

@@ -1,8 +1,14 @@
 """A disk that is full, or a folder that takes nothing, at any write of a run: one line, and what was saved is whole."""
 
+import errno
 import json
 import re
+import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +23,9 @@ from combo_common.errors import UserError
 from latent_combo.config.schema import Config
 from latent_combo.diagnostics.style import to_png
 from latent_combo.evaluation.result import Result
+from latent_combo.runtime import video
 from latent_combo.runtime.media import MediaWriter
+from latent_combo.runtime.video import write_mp4
 from latent_combo.train import train
 
 CALLS = ("open", "write", "fsync", "rename")
@@ -115,3 +123,64 @@ def test_a_disk_that_is_full_anywhere_is_a_line_and_nothing_is_lost(tmp_path: Pa
 def seen_by(seen: dict[tuple[str, str], None], file: str, call: str) -> tuple[str, str] | None:
     """A call for a file, where there is one."""
     return (call, file) if (call, file) in seen else None
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_output_on_a_full_disk_is_an_exit_code(stream: str) -> None:
+    """Where the standard error stream is not on it, a line, too."""
+    program = f"""
+import sys
+from combo_common.cli import run_cli
+from combo_common.errors import UserError
+def main():
+    print("something", flush=True)
+    raise UserError("wrong")
+sys.{stream} = open("/dev/full", "w")
+run_cli(main)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 2
+    full = "error: cannot write to a file, perhaps that of this output: No space left on device; free some space\n"
+    assert done.stderr == (full if stream == "stdout" else "")
+
+
+def test_a_folder_that_takes_nothing_is_a_line_in_every_phase(tmp_path: Path, sketched: None) -> None:
+    """As a file system that was mounted anew to be read only."""
+    config = balance(tmp_path, "run")
+    for target in (("write", "metrics.csv"), ("open", "checkpoints/agent.pt"), ("open", "result.json")):
+        seen = []
+
+        def fails(call: str, name: str, target: tuple[str, str] = target, seen: list[str] = seen) -> bool:
+            seen += [name] * ((call, kind(name)) == target)
+            return bool(seen)  # from then on, nothing is written
+
+        with disk(Path(config.out), fails, errno.EROFS):
+            line = tried(config)
+        assert line is not None and "Read-only file system" in line and "\n" not in line
+        check_whole(Path(config.out))
+    assert tried(config) is None
+
+
+def test_a_clip_that_ffmpeg_cut_short_is_none(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3)).astype(np.uint8)
+    write_mp4(tmp_path / "clip.mp4", frames, 10)
+    content = (tmp_path / "clip.mp4").read_bytes()
+    assert video._is_whole(content)
+    for end in (0, 8, 40, len(content) // 2, len(content) - 1):
+        assert not video._is_whole(content[:end])
+    with pytest.raises(UserError, match=r"cannot write to .*clip.mp4: ffmpeg has not .* is the disk full\?"), small():
+        write_mp4(tmp_path / "clip.mp4", np.tile(frames, (20, 4, 4, 1)), 10)
+    assert (tmp_path / "clip.mp4").read_bytes() == content and len(list(tmp_path.iterdir())) == 1
+
+
+@contextmanager
+def small() -> Iterator[None]:
+    """Files of this process and of those that it starts do not grow beyond 4 kB, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
