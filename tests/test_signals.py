@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import toy_pendulum
 from signalled import POINTS, patched
-from test_run_killed import balance, logged, rows
+from test_checkpoint import same
+from test_run_killed import balance, logged, rows, saved
 
 from combo_common.errors import StoppedError
 from combo_common.interrupt import SIGNALS
 from latent_combo.runtime.media import MediaWriter
+from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 from latent_combo.train import train
 
 LONGEST = 10.0
@@ -51,6 +53,21 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("latent_combo.pipeline.measure.draw_curves", lambda run: [np.zeros((1, 1, 3), np.uint8)])
 
 
+def test_what_was_imagined_is_not_missed_after_a_stop_at_the_last_evaluation(tmp_path: Path, noted: None) -> None:
+    """The last checkpoint leaves it out, and what chooses between agents is computed of it before."""
+    last = ("latent_combo.evaluation.evaluator", "Evaluator.interim", 2, 60)
+    with toy_pendulum.registered():
+        whole, parts = (balance(tmp_path, name) for name in ("whole", "parts"))
+        found = train(whole)
+        with patched(last, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(StoppedError):
+            train(parts)
+        resumed = train(parts, resume=True)
+    assert (
+        [agent.regulariser for agent in resumed.agents] == [agent.regulariser for agent in found.agents] != [None] * 2
+    )
+    assert sorted(rows(tmp_path / "parts")) == sorted(rows(tmp_path / "whole"))
+
+
 def test_a_run_that_is_stopped_everywhere_has_the_log_of_one_in_one_go(tmp_path: Path, noted: None) -> None:
     with toy_pendulum.registered():
         train(balance(tmp_path, "whole"))
@@ -76,3 +93,5 @@ def test_a_run_that_is_stopped_everywhere_has_the_log_of_one_in_one_go(tmp_path:
     for tag, values in whole.items():
         assert parts[tag] == values, tag
     assert sorted(rows(out)) == sorted(rows(tmp_path / "whole"))
+    for phase in (WORLD_MODEL, AGENT):
+        assert same(*(saved(run, phase) for run in (tmp_path / "whole", out))), phase

@@ -114,7 +114,8 @@ def train_phase(session: Session, phase: Phase[T]) -> None:
                 indices = [phase.callbacks.index(callback) for callback in left]
                 to_draw = any(callback.section == DRAWING for callback in left)
                 undone = {"left": indices, "to_draw": to_draw}
-                state = {"fit": fit.state_dict(), "meter": phase.meter.state_dict(), **undone, **phase.state()}
+                own = phase.state()  # which may draw by the fit's generator
+                state = {"fit": fit.state_dict(), "meter": phase.meter.state_dict(), **undone, **own}
                 session.save(phase.name, fit.step, state, wait=ended or session.interrupt.requested)
             session.stop_if_asked()
 

@@ -126,12 +126,13 @@ def disk(config: Config, task: Task, out: Path) -> Place:
     with suppress(OSError):
         free = float(shutil.disk_usage(there).free)
     model, _ = _model(config, task)
-    agents = _agents(config.agent, *_dims(config, task))
-    kept = 2
+    agents = SAVED * _agents(config.agent, *_dims(config, task))
+    agents += sum(part.size for part in _imagined(config, task))
+    kept = config.keep_checkpoints + 1
     sized = "lower the sizes of the world model (--rssm, --ensemble)"
     parts = [
         Part("checkpoints of the world model", kept * SAVED * model, sized, certain=True),
-        Part("checkpoints of agents", kept * SAVED * agents, "lower --agent.num_agents or --agent.network.hidden"),
+        Part("checkpoints of agents", kept * agents, "lower --keep-checkpoints or --agent.num_agents"),
         Part("clips, pictures and events", PRODUCTS, "set --views.every 0"),
     ]
     return Place("disk", free, free, [part for part in parts if part.size])
@@ -140,7 +141,7 @@ def disk(config: Config, task: Task, out: Path) -> Place:
 def _trained(config: Config, task: Task, data: TrajectoryDataset) -> list[Part]:
     """What is trained takes, on whichever device, beside the data."""
     model, feature_dim = _model(config, task)
-    agent, fitted = config.agent, config.agent_fit
+    agent = config.agent
     parts = [
         Part("the world model", WITH_OPTIMISER * model, "lower the sizes of the world model (--rssm, --ensemble)"),
         Part(
@@ -157,14 +158,25 @@ def _trained(config: Config, task: Task, data: TrajectoryDataset) -> list[Part]:
     if config.has_world_model:
         encoded = config.encode.num_encodings * len(data.action) * feature_dim * FLOAT
         parts.append(Part("the encoded data", encoded, "lower --encode.num_encodings", certain=True))
-        if any(one(member.real_ratio) < 1.0 for member in agent.members()):
-            row = 2 * feature_dim + task.action_dim + 2
-            buffer = agent.num_agents * fitted.buffer_capacity * row * FLOAT
-            lower = "lower --agent_fit.rollout_batch_size, --agent_fit.model_retain_rounds or --agent.num_agents"
-            parts.append(Part("what agents imagine", buffer, lower, certain=True))
+        parts += _imagined(config, task)
     elif config.observation_spec.pixels:
         parts.append(Part("frames", data.observation.nbytes, "lower --rssm.conv.image_size", certain=True))
+    copied = SAVED * max(model, _agents(agent, *_dims(config, task))) + sum(
+        part.size for part in _imagined(config, task)
+    )
+    parts.append(Part("a checkpoint that is being written", copied, "lower --agent.num_agents"))
     return [part for part in parts if part.size]
+
+
+def _imagined(config: Config, task: Task) -> list[Part]:
+    """The model's transitions that agents keep."""
+    agent = config.agent
+    if not config.has_world_model or all(one(member.real_ratio) >= 1.0 for member in agent.members()):
+        return []
+    row = 2 * _model(config, task)[1] + task.action_dim + 2
+    size = agent.num_agents * config.agent_fit.buffer_capacity * row * FLOAT
+    lower = "lower --agent_fit.rollout_batch_size, --agent_fit.model_retain_rounds or --agent.num_agents"
+    return [Part("what agents imagine", size, lower, certain=True)]
 
 
 def _played(config: Config, task: Task) -> list[Part]:

@@ -258,7 +258,7 @@ class Session:
         return lambda step: every > 0 and step % every == 0 and step < steps
 
     def close(self) -> None:
-        """Wait for checkpoints and for pictures, these no longer than `GRACE` where the run is stopped; close the log."""
+        """Wait for checkpoints and pictures, these for `GRACE` at most where the run is stopped, and close the log."""
         with ExitStack() as closing:
             closing.callback(self.log.close)
             closing.callback(self.gallery.close)
