@@ -29,7 +29,7 @@ from latent_combo.runtime.video import write_mp4
 from latent_combo.train import train
 
 CALLS = ("open", "write", "fsync", "rename")
-ALIKE = re.compile(r"views/(?!horizon)|videos/(?!policy)|curves")
+ALIKE = re.compile(r"views/(?!horizon)|videos/(?!policy)|curves|checkpoints/agent.*/")
 """Files that are written as others are."""
 
 
@@ -57,7 +57,7 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def kind(name: str) -> str:
     """Files alike, by one name: of numbers, one stands for all."""
-    name = re.sub(r"tfevents.*", "tfevents", name).replace(".tmp", "")
+    name = re.sub(r"(tfevents|\.lock).*", r"\1", name).replace(".tmp", "").replace(".partial", "")
     return re.sub(r"(?<!mp)\d+", "N", name)
 
 
@@ -147,7 +147,7 @@ run_cli(main)
 def test_a_folder_that_takes_nothing_is_a_line_in_every_phase(tmp_path: Path, sketched: None) -> None:
     """As a file system that was mounted anew to be read only."""
     config = balance(tmp_path, "run")
-    for target in (("write", "metrics.csv"), ("open", "checkpoints/agent.pt"), ("open", "result.json")):
+    for target in (("write", "metrics.csv"), ("open", "checkpoints/agent-N/state.json"), ("open", "result.json")):
         seen = []
 
         def fails(call: str, name: str, target: tuple[str, str] = target, seen: list[str] = seen) -> bool:
