@@ -241,9 +241,9 @@ def load_pixels(
     if cached and source.dataset is not None and not skip_corrupt:
         source.dataset.verify()
     decoded = _open(folder, storage)
-    missing = (source.count or 0) - len(decoded.lengths)
-    if cached and skip_corrupt and missing > 0:  # said again: it was not read again
-        print(f"{source.where}: left out {missing} of {source.count} files, which are damaged", file=sys.stderr)
+    left_out = (source.count or 0) - len(decoded.lengths)
+    if cached and skip_corrupt and left_out > 0:  # said again: it was not read again
+        print(f"{source.where}: left out {left_out} of {source.count} files, which are damaged", file=sys.stderr)
     return _marked(source, with_remarks(decoded, source.where, task), "" if skip_corrupt else read)
 
 

@@ -126,7 +126,7 @@ def disk(config: Config, task: Task, out: Path) -> Place:
     with suppress(OSError):
         free = float(shutil.disk_usage(there).free)
     model, _ = _model(config, task)
-    agents = SAVED * _agents(config.agent, *_dims(config, task))
+    agents: float = SAVED * _agents(config.agent, *_dims(config, task))
     agents += sum(part.size for part in _imagined(config, task))
     kept = config.keep_checkpoints + 1
     sized = "lower the sizes of the world model (--rssm, --ensemble)"
