@@ -91,7 +91,7 @@ def test_what_certainly_does_not_fit_is_refused_before_anything_is_written(
     with toy_pendulum.registered(), pytest.raises(UserError) as refused:
         train(config)
     line = str(refused.value)
-    assert "what agents imagine takes" in line and "there are 20.0 kB of memory; lower --agent_fit.roll" in line
+    assert "needed for what agents imagine, and there are 20.0 kB of memory; lower --agent_fit.roll" in line
     assert not Path(config.out).exists()
 
 
@@ -103,7 +103,7 @@ def test_what_may_not_fit_is_a_warning_that_names_the_setting(capsys: pytest.Cap
     )
     Place("memory", 6e9, 9e9, parts).check()
     assert capsys.readouterr().err == ""
-    with pytest.raises(UserError, match=r"two takes 2.0 GB, and there are 1.0 GB of memory; lower --two"):
+    with pytest.raises(UserError, match=r"2.0 GB are needed for two, and there are 1.0 GB of memory; lower --two"):
         Place("memory", 1e9, 1e9, parts).check()
     assert [in_units(size) for size in (4, 4e6, 4.25e9)] == ["0.0 kB", "4.0 MB", "4.2 GB"]
 
@@ -112,7 +112,12 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     config: Config, data_dir: Path, tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=9e9, free=1_000))
-    with toy_pendulum.registered(), pytest.raises(UserError, match="checkpoints of the world model takes .* of disk"):
+    with (
+        toy_pendulum.registered(),
+        pytest.raises(
+            UserError, match="needed for checkpoints of the world model, and there are 1.0 kB of disk free at /.*; l"
+        ),
+    ):
         train(config)
     assert not Path(config.out).exists()
     folder = tmp_path / "data"

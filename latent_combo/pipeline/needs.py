@@ -66,6 +66,8 @@ class Place:
     whole: float
     """Bytes that can be had if nothing else takes any."""
     parts: Sequence[Part]
+    where: str = ""
+    """For people, beside the name."""
 
     @property
     def needed(self) -> float:
@@ -85,8 +87,8 @@ class Place:
         if sum(part.size for part in certain) > self.whole:
             largest = max(certain, key=lambda part: part.size)
             raise UserError(
-                f"{largest.name} takes {in_units(largest.size)}, and there are {in_units(self.whole)} of {self.name}; "
-                f"{largest.setting}"
+                f"{in_units(largest.size)} are needed for {largest.name}, and there are {in_units(self.whole)} of "
+                f"{self.name}{self.where}; {largest.setting}"
             )
         if self.needed > self.free:
             print(
@@ -135,7 +137,7 @@ def disk(config: Config, task: Task, out: Path) -> Place:
         Part("checkpoints of agents", kept * agents, "lower --keep-checkpoints or --agent.num_agents"),
         Part("clips, pictures and events", PRODUCTS, "set --views.every 0"),
     ]
-    return Place("disk", free, free, [part for part in parts if part.size])
+    return Place("disk", free, free, [part for part in parts if part.size], f" free at {there}")
 
 
 def _trained(config: Config, task: Task, data: TrajectoryDataset) -> list[Part]:
