@@ -79,11 +79,17 @@ def test_they_end_when_their_parent_is_killed_alone(work: str) -> None:
         process.communicate()
 
 
-def test_signals_of_the_group_say_nothing_to_them_from_their_beginning_on() -> None:
-    """They are still importing when the first of these come; the first process has its own way with them."""
-    rest = "copies.reset([0, 1]); print('answered', flush=True); copies.close()"
+@pytest.mark.parametrize(
+    ("work", "rest"),
+    [
+        (COPIES, "copies.reset([0, 1]); print('answered', flush=True); copies.close()"),
+        (POOL.replace("sleep(100)", "sleep(0.01)"), "list(results); print('answered', flush=True)"),
+    ],
+)
+def test_signals_of_the_group_say_nothing_to_them_from_their_beginning_on(work: str, rest: str) -> None:
+    """They may still be importing when the first of these come; the first process has its own way with them."""
     ignoring = "[signal.signal(n, lambda *_: None) for n in (signal.SIGINT, signal.SIGUSR1)]\n"
-    process, _ = begin(ignoring + COPIES, f"print(sys.stdin.readline(), end='', flush=True); {rest}")
+    process, _ = begin(ignoring + work, f"print(sys.stdin.readline(), end='', flush=True); {rest}")
     assert process.stdin is not None and process.stdout is not None
     for number in (signal.SIGINT, signal.SIGUSR1):
         os.killpg(process.pid, number)

@@ -61,7 +61,8 @@ def in_order(
     waiting: deque[Future[Result]] = deque()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_one_thread_each())
-        pool = ProcessPoolExecutor(processes, context, _prepare, (prepare,))
+        with deaf_children():
+            pool = ProcessPoolExecutor(processes, context, _prepare, (prepare,))
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         try:
             for item in items:
