@@ -36,7 +36,17 @@ STATES = {
 """Points of a run on states."""
 ORDER = (
     *("data", "early in the world model", "views during", "saving", "late in the world model", "measuring", "encoding"),
-    *("values", "evaluation", "a later evaluation", "updates", "score", "views of agents", "film", "pages"),
+    *(
+        "values",
+        "evaluation",
+        "a later evaluation",
+        "updates",
+        "evaluation",
+        "score",
+        "views of agents",
+        "film",
+        "pages",
+    ),
 )
 
 
@@ -51,21 +61,6 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MediaWriter, "clip", only_log)
     monkeypatch.setattr("latent_combo.diagnostics.agent.film", lambda *given: (np.zeros((1, 16, 16, 3), np.uint8), 1))
     monkeypatch.setattr("latent_combo.pipeline.measure.draw_curves", lambda run: [np.zeros((1, 1, 3), np.uint8)])
-
-
-def test_what_was_imagined_is_not_missed_after_a_stop_at_the_last_evaluation(tmp_path: Path, noted: None) -> None:
-    """The last checkpoint leaves it out, and what chooses between agents is computed of it before."""
-    last = ("latent_combo.evaluation.evaluator", "Evaluator.interim", 2, 60)
-    with toy_pendulum.registered():
-        whole, parts = (balance(tmp_path, name) for name in ("whole", "parts"))
-        found = train(whole)
-        with patched(last, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(StoppedError):
-            train(parts)
-        resumed = train(parts, resume=True)
-    assert (
-        [agent.regulariser for agent in resumed.agents] == [agent.regulariser for agent in found.agents] != [None] * 2
-    )
-    assert sorted(rows(tmp_path / "parts")) == sorted(rows(tmp_path / "whole"))
 
 
 def test_a_run_that_is_stopped_everywhere_has_the_log_of_one_in_one_go(tmp_path: Path, noted: None) -> None:
