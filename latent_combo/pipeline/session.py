@@ -44,7 +44,7 @@ from latent_combo.world_model.fit import Fit
 
 PHASES = {"world_model": WORLD_MODEL, "agent": AGENT}
 """The phases that are trained, and their checkpoints."""
-GRACE = 2.0
+GRACE = 1.0
 """Seconds that pictures in the background have, where a run is stopped."""
 
 
