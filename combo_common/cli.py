@@ -4,50 +4,83 @@ import argparse
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from combo_common.commands import program
 from combo_common.errors import StoppedError, UserError
+from combo_common.files import FULL
+from combo_common.interrupt import Interrupt
+from combo_common.memory import MEMORY, out_of_memory
 from combo_common.paths import require_text
 from combo_common.suggest import did_you_mean, nearest
 from combo_common.versions import named
 
 BROKEN_PIPE = 141
 """Exit code of a command whose output is read no more: 128 and the number of the signal, as of any other program."""
+STOPPED = 130
+"""Exit code of a command that a signal has stopped; where there is something to go on with, a line says how."""
+REFUSED = 2
+"""Exit code of a command that says in a line what is wrong."""
 
 
 def run_cli(main: Callable[[], None]) -> NoReturn:
-    """Run a command and leave, as `in_a_line` does for what goes wrong."""
-    in_a_line(main)
+    """Run a command and leave, as `in_a_line` does for what goes wrong; SIGTERM and SIGUSR1 do as Ctrl-C does."""
+
+    def stoppable() -> None:
+        with Interrupt(at_once=True):
+            main()
+
+    in_a_line(stoppable)
     sys.exit(0)
 
 
 def in_a_line(work: Callable[[], object]) -> None:
-    """Do a part of a command: a UserError, or a closed folder, becomes one line and exit code 2; Ctrl-C is code 130.
+    """Do a part of a command: what is wrong becomes one line and an exit code.
 
-    A closed pipe is 141.
+    It is 2 for a UserError, a closed folder, a full disk and too little memory, 130 for Ctrl-C and 141 for a closed
+    pipe.
     """
     try:
         work()
         sys.stdout.flush()  # here, where a closed pager can be told
     except StoppedError as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(130)
+        _leave(stopped, str(stopped), STOPPED)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _leave(error, f"error: {error}", REFUSED)
     except PermissionError as error:
-        print(
-            f"error: can not use {error.filename}: {error.strerror}; mend its permissions, or copy it", file=sys.stderr
-        )
-        sys.exit(2)
-    except BrokenPipeError:  # whoever read the output has closed it; what is left of it goes nowhere
+        line = f"error: can not use {error.filename}: {error.strerror}; mend its permissions, or copy it"
+        _leave(error, line, REFUSED)
+    except BrokenPipeError as error:  # whoever read the output has closed it; what is left of it goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _leave(error, "", BROKEN_PIPE)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        place = error.filename or "a file, perhaps that of this output"
+        _leave(error, f"error: cannot write to {place}: {error.strerror}; free some space", REFUSED)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        _leave(error, f"error: {MEMORY}: end other programs, or take less data at a time", REFUSED)
+    except KeyboardInterrupt as error:
+        _leave(error, "interrupted", STOPPED)
+
+
+def _leave(error: BaseException, line: str, code: int) -> NoReturn:
+    """Say a line on the standard error stream, and leave with a code."""
+    passed: BaseException | None = error
+    while passed is not None:
+        traceback.clear_frames(passed.__traceback__)  # which ends what was being worked on, in processes, too
+        passed = passed.__cause__ or passed.__context__
+    for stream, said in ((sys.stderr, f"{line}\n" if line else ""), (sys.stdout, "")):
+        try:
+            stream.write(said)
+            stream.flush()
+        except OSError:  # it is on a disk that is full: Python would try again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 def with_dashes(arguments: Sequence[str]) -> list[str]:

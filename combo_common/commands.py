@@ -28,6 +28,11 @@ def program(module: str) -> str:
     return f"{SCRIPT} data {name}" if package == "data" else f"{SCRIPT} {name}"
 
 
+def same_command(module: str) -> str:
+    """The command line of this process, whose command is that of a module."""
+    return command(module, *sys.argv[1:])
+
+
 def command(module: str, *arguments: object) -> str:
     """A whole command line: `program(module)` and arguments, quoted where a shell needs it."""
     return f"{program(module)} {shlex.join(map(str, arguments))}"

@@ -6,6 +6,7 @@ agents, up to a fifth of its time (docs/notes/states.md). Kept, they are used ag
 
 import contextlib
 import ctypes
+import errno
 import os
 import platform
 from pathlib import Path
@@ -29,28 +30,64 @@ def keep_freed_memory() -> bool:
     return all([mapped, mallopt(TRIM_THRESHOLD, TRIM_BYTES), mallopt(TOP_PAD, GROWTH_BYTES)])
 
 
+MEMORY = "out of memory"
+ALLOCATORS = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""Words of a RuntimeError of torch's that is one of memory."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error is that of too little memory: Python's, NumPy's, the system's, or torch's on either device."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in ALLOCATORS)
+
+
 def free_memory(root: Path = Path("/")) -> int:
     """Bytes that could be had now: of the machine, or of the narrowest control group that this process is in.
 
     What files have in memory counts as free. Where nothing tells, half of what the machine has. `root` is for tests.
     """
-    free = []
+    free = _told(root, "MemAvailable:") + [limit - used for limit, used in _limits(root)]
+    return max(0, min(free)) if free else _physical() // 2
+
+
+def whole_memory(root: Path = Path("/")) -> int:
+    """Bytes that could be had if nothing else took any: with more, a process is ended. `root` is for tests."""
+    machine = _told(root, "MemTotal:")
+    swap = sum(_told(root, "SwapTotal:"))
+    return min([*(memory + swap for memory in machine), *(limit + swap for limit, _ in _limits(root))] or [_physical()])
+
+
+def _physical() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _told(root: Path, name: str) -> list[int]:
+    """What the kernel says of the machine's memory by a name, in bytes; empty where it does not."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = (root / "proc/meminfo").read_text().splitlines()
-        free.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
+        return [1024 * int(next(line for line in lines if line.startswith(name)).split()[1])]
+    return []
+
+
+def _limits(root: Path) -> list[tuple[int, int]]:
+    """Limits of the control groups that this process is in, and what is used of each, in bytes."""
+    limits: list[tuple[int, int]] = []
     with contextlib.suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:  # version 2
-                free += _left(root / "sys/fs/cgroup", path, "memory.max", "memory.current", "inactive_file")
+                limits += _left(root / "sys/fs/cgroup", path, "memory.max", "memory.current", "inactive_file")
             elif "memory" in controllers.split(","):
                 names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-                free += _left(root / "sys/fs/cgroup/memory", path, *names)
-    return max(0, min(free)) if free else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+                limits += _left(root / "sys/fs/cgroup/memory", path, *names)
+    return limits
 
 
-def _left(base: Path, path: str, limit: str, usage: str, cached: str) -> list[int]:
-    """What is left of the limits of a control group and of those that it is in."""
+def _left(base: Path, path: str, limit: str, usage: str, cached: str) -> list[tuple[int, int]]:
+    """The limits, and what is used, of a control group and of those that it is in."""
     left = []
     parts = [part for part in path.split("/") if part]
     for depth in range(len(parts) + 1):
@@ -58,5 +95,5 @@ def _left(base: Path, path: str, limit: str, usage: str, cached: str) -> list[in
         with contextlib.suppress(OSError, ValueError):  # no limit is "max"
             held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
             used = int((group / usage).read_text()) - int(held.get(cached, 0))
-            left.append(int((group / limit).read_text()) - used)
+            left.append((int((group / limit).read_text()), used))
     return left

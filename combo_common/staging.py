@@ -9,9 +9,10 @@ from pathlib import Path
 
 from combo_common.errors import UserError
 from combo_common.files import write_atomically, writing
+from combo_common.process_marks import MARK, is_alive, is_elsewhere, own_mark
 
 PARTIAL = ".partial-"
-"""What stands between a folder's name and the number of the process that writes it."""
+"""What stands between a folder's name and the mark of the process that writes it."""
 ORIGIN = "origin.txt"
 """What a folder that can be continued is made of; it is not in the folder in the end."""
 
@@ -25,7 +26,7 @@ def staged_folder(folder: Path, origin: str | None = None) -> Iterator[Path]:
     it stays there if the body is interrupted, other than by a UserError. Raises UserError when `folder` holds anything
     already, or cannot be written.
     """
-    partial = folder.with_name(f"{folder.name}{PARTIAL}{os.getpid()}")
+    partial = folder.with_name(f"{folder.name}{PARTIAL}{own_mark()}")
     with writing(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder} exists and is not an empty folder; remove it or name another")
@@ -84,23 +85,18 @@ def _abandoned(parent: Path, name: str | None) -> list[Path]:
     found = []
     with suppress(OSError):
         for path in sorted(parent.iterdir()):
-            of, mark, number = path.name.rpartition(PARTIAL)
-            ours = bool(mark) and number.isascii() and number.isdigit() and name in (None, of)
-            if ours and path.is_dir() and not path.is_symlink() and not _is_written(path, int(number)):
+            of, _, mark = path.name.rpartition(PARTIAL)
+            ours = bool(of) and MARK.fullmatch(mark) is not None and name in (None, of)
+            if ours and path.is_dir() and not path.is_symlink() and not _is_written(path, mark):
                 found.append(path)
     return found
 
 
-def _is_written(partial: Path, process: int) -> bool:
+def _is_written(partial: Path, mark: str) -> bool:
     """Whether a process still writes a partial folder."""
-    if process != os.getpid():  # which may have had a namesake: then only the lock tells
-        try:
-            os.kill(process, 0)
-            return True
-        except ProcessLookupError:
-            pass
-        except (PermissionError, OverflowError):  # somebody else's; or a number that is none
-            return True
+    mine = mark in (own_mark(), str(os.getpid()))  # which may have had a namesake: then only the lock tells
+    if not mine and not is_elsewhere(mark) and is_alive(mark):
+        return True
     if (lock := _locked(partial)) is None:
         return True
     os.close(lock)

@@ -26,6 +26,7 @@ import numpy as np
 
 import combo_common.own_packages  # noqa: F401
 from combo_common.cli import Parser, run_cli
+from combo_common.commands import same_command
 from combo_common.errors import StoppedError, UserError
 from combo_common.figures import figure
 from combo_common.files import writing
@@ -85,10 +86,14 @@ def main() -> None:
     check_options(given, task)
     processes = processes_for(given.processes, task.horizon * (given.episodes or task.split_episodes), WORTHWHILE)
     check_out(given.out)
-    episodes, made_by, references = _collected(given, task, processes)
-    described = describe(task, given.split, given.seed, made_by, *references)
-    write = _write_d4rl if is_hdf5(given.out) else _write_recording
-    written = write(given.out, episodes, task, described, _total(given, task, made_by))
+    try:
+        episodes, made_by, references = _collected(given, task, processes)
+        described = describe(task, given.split, given.seed, made_by, *references)
+        write = _write_d4rl if is_hdf5(given.out) else _write_recording
+        written = write(given.out, episodes, task, described, _total(given, task, made_by))
+    except KeyboardInterrupt as error:
+        again = same_command("data.collect")
+        raise StoppedError(f"stopped; {given.out} is not written, and the same command begins it: {again}") from error
     print(f"{given.out}: {written}")
     print(train_line(given.out, given.task))
 
@@ -169,7 +174,8 @@ def _behaviour(task: Task, given: argparse.Namespace, seed: int, processes: int)
     try:
         train_behaviour(learner, folder, given.steps, seed)
     except KeyboardInterrupt as error:
-        raise StoppedError(f"stopped; the same command continues from the last save in {folder}") from error
+        again = same_command("data.collect")
+        raise StoppedError(f"stopped; the same command continues from the last save in {folder}: {again}") from error
     return Behaviour(task, learner, folder, measure(learner, folder, processes=processes))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from combo_common.errors import UserError
+from combo_common.files import write_all, write_new, writing
 from combo_common.hashing import sha256_of
 from combo_common.paths import home
 from combo_common.progress import progress_bar
@@ -95,7 +96,7 @@ def check_sum(path: Path, data_dir: Path) -> None:
     if not note.exists():
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            note.write_text(f"{found}  {path.name}\n")
+            write_new(note, f"{found}  {path.name}\n".encode())
         except OSError as error:
             raise UserError(f"cannot write to {data_dir}: {error.strerror}; choose another --data-dir") from error
         return
@@ -148,11 +149,12 @@ def _fetch(url: str, part: Path) -> None:
         resumed = answer.status == 206
         left = int(answer.headers.get("Content-Length") or 0)
         total = left + (have if resumed else 0)
-        with part.open("ab" if resumed else "wb") as file, progress_bar(
+        with part.open("ab" if resumed else "wb", buffering=0) as file, progress_bar(
             desc=f"fetching {url}", total=total or None, initial=have if resumed else 0, unit="B", unit_scale=True
         ) as bar:  # fmt: skip
             while block := answer.read(BLOCK):
-                file.write(block)
+                with writing(part):
+                    write_all(file.fileno(), block)
                 bar.update(len(block))
     if total and part.stat().st_size != total:
         raise OSError(f"cut off after {part.stat().st_size} of {total} bytes")

@@ -5,20 +5,21 @@ under the fingerprint of the dataset, so the next run starts at once.
 """
 
 import hashlib
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from combo_common.files import write_atomically, writing
+from combo_common.files import require_room, write_all, write_atomically, write_new, writing
 from combo_common.lock import waiting_for
 from combo_common.memory import free_memory
 from combo_common.progress import progress_bar
@@ -121,8 +122,9 @@ def _making(folder: Path) -> Iterator[bool]:
 def _write_states(folder: Path, states: TrajectoryDataset) -> None:
     """Keep the vectors of all episodes, and the actions that tell of which steps they are."""
     with staged_folder(folder) as partial, writing(folder):
-        np.save(partial / "state.npy", states.observation)
-        np.save(partial / "action.npy", states.action)
+        for name, column in (("state", states.observation), ("action", states.action)):
+            whole = np.ascontiguousarray(column)
+            write_new(partial / f"{name}.npy", npy_header(whole.dtype, whole.shape), whole.data)
         write_atomically(partial / ROWS, json.dumps(states.lengths.tolist()).encode())
 
 
@@ -229,14 +231,19 @@ def load_pixels(
     folder = data_dir / "decoded" / name
     with _making(folder) as begin:
         if begin:
+            if source.dataset is not None:
+                manifest = source.dataset.manifest
+                pixels = (manifest.transitions + manifest.episodes) * size * size * 3
+                remedy = "set another data folder (--data-dir) or a smaller --rssm.conv.image-size"
+                require_room(folder, pixels, "the decoded images", remedy)
             _decode(folder, _pixels(source, task, size, look, progress))
     cached = not begin
     if cached and source.dataset is not None and not skip_corrupt:
         source.dataset.verify()
     decoded = _open(folder, storage)
-    missing = (source.count or 0) - len(decoded.lengths)
-    if cached and skip_corrupt and missing > 0:  # said again: it was not read again
-        print(f"{source.where}: left out {missing} of {source.count} files, which are damaged", file=sys.stderr)
+    left_out = (source.count or 0) - len(decoded.lengths)
+    if cached and skip_corrupt and left_out > 0:  # said again: it was not read again
+        print(f"{source.where}: left out {left_out} of {source.count} files, which are damaged", file=sys.stderr)
     return _marked(source, with_remarks(decoded, source.where, task), "" if skip_corrupt else read)
 
 
@@ -270,10 +277,17 @@ def resized(where: str, images: NDArray[np.uint8], size: int) -> NDArray[np.uint
     return averaged(images, size)
 
 
+def npy_header(dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> bytes:
+    """How a `.npy` file begins; it is of one length for any number of rows."""
+    header = io.BytesIO()
+    write_array_header_1_0(header, {"descr": dtype.str, "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
 def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
     """Write the columns of all episodes, one episode in memory at a time."""
-    files: dict[str, BinaryIO] = {}
-    headers: dict[str, dict[str, Any]] = {}
+    files: dict[str, io.RawIOBase] = {}
+    kinds: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
     lengths: list[int] = []
     sweep(folder.parent)  # what was decoded of data that have changed since has other names
     with staged_folder(folder) as partial, writing(folder), ExitStack() as opened:
@@ -283,12 +297,12 @@ def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
                 if name not in files:
                     if lengths:
                         raise UserError(f"only some episodes for {folder.name} have `{name}`; make the dataset again")
-                    files[name] = opened.enter_context((partial / f"{name}.npy").open("wb"))
-                    headers[name] = {"descr": array.dtype.str, "fortran_order": False, "shape": (0, *array.shape[1:])}
-                    write_array_header_1_0(files[name], headers[name])  # it leaves room for any number of rows
-                if array.shape[1:] != headers[name]["shape"][1:]:
+                    files[name] = opened.enter_context((partial / f"{name}.npy").open("wb", buffering=0))
+                    kinds[name] = array.dtype, array.shape[1:]
+                    write_all(files[name].fileno(), npy_header(array.dtype, (0, *array.shape[1:])))
+                if array.shape[1:] != kinds[name][1]:
                     raise UserError(f"`{name}` is not of one size in all episodes for {folder.name}; make it again")
-                files[name].write(np.ascontiguousarray(array).data)
+                write_all(files[name].fileno(), np.ascontiguousarray(array).data)
             if len(columns) != len(files):
                 raise UserError(f"only some episodes for {folder.name} have {', '.join(files)}; make the dataset again")
             lengths.append(episode.length + 1)
@@ -296,7 +310,7 @@ def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
             raise UserError(f"there are no episodes for {folder.name}; use another dataset")
         for name, file in files.items():
             file.seek(0)
-            write_array_header_1_0(file, {**headers[name], "shape": (sum(lengths), *headers[name]["shape"][1:])})
+            write_all(file.fileno(), npy_header(kinds[name][0], (sum(lengths), *kinds[name][1])))
         opened.close()
         write_atomically(partial / ROWS, json.dumps(lengths).encode())
 

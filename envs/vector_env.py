@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from combo_common.child_process import begin_child, deaf_children, end_child
 from combo_common.errors import UserError
 from envs.base import TaskEnv
 from envs.make import make
@@ -189,12 +190,17 @@ class SubprocessVectorEnv:
         context = multiprocessing.get_context("spawn")
         self._workers: list[tuple[Any, Connection]] = []
         shares = [len(range(p, count, processes)) for p in range(min(processes, count))]
-        for share in shares:
-            ours, theirs = context.Pipe()
-            worker = context.Process(target=_work, args=(theirs, task, observation_spec, share), daemon=True)
-            worker.start()
-            theirs.close()
-            self._workers.append((worker, ours))
+        try:
+            for share in shares:
+                ours, theirs = context.Pipe()
+                worker = context.Process(target=_work, args=(theirs, task, observation_spec, share), daemon=True)
+                with deaf_children():
+                    worker.start()
+                    self._workers.append((worker, ours))
+                theirs.close()
+        except BaseException:
+            self.close()
+            raise
 
     def reset(self, seeds: list[int]) -> Started:
         """See `SyncVectorEnv.reset`."""
@@ -208,9 +214,10 @@ class SubprocessVectorEnv:
 
     def close(self) -> None:
         """End the processes."""
-        for worker, pipe in self._workers:
+        for _, pipe in self._workers:
             pipe.close()  # which ends what reads from it
-            worker.join()
+        for worker, _ in self._workers:
+            end_child(worker)
         self._workers.clear()
 
     def _ask(self, what: str, argument: Any, count: int) -> Any:
@@ -262,6 +269,7 @@ def make_vector_env(
 
 def _work(pipe: Connection, task: Task, observation_spec: ObservationSpec, count: int) -> None:
     """What a process does: it answers until the other end is closed."""
+    begin_child()
     copies: SyncVectorEnv | None = None
     try:
         while True:
@@ -271,8 +279,8 @@ def _work(pipe: Connection, task: Task, observation_spec: ObservationSpec, count
                 pipe.send(copies.reset(argument) if what == "reset" else copies.step(argument))
             except UserError as error:
                 pipe.send(str(error))
-    except (EOFError, KeyboardInterrupt):
-        pass  # the other end is closed, or Ctrl-C reached all processes of the terminal: the first one speaks of it
+    except (EOFError, OSError):
+        pass  # the other end is closed
     finally:
         if copies is not None:
             copies.close()

@@ -6,7 +6,8 @@ Commands import this before anything else of the project, as the console script 
 import sys
 
 import latent_combo.own_packages  # noqa: F401
-from combo_common.cli import in_a_line
+from combo_common.cli import STOPPED, in_a_line
+from combo_common.interrupt import end_at_once
 from latent_combo.cli import COMMANDS
 
 
@@ -15,6 +16,7 @@ def answer() -> None:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     checks = (command.check for command in COMMANDS.values() if spec is not None and command.module == spec.name)
     if (check := next(checks, None)) is not None:
+        end_at_once(STOPPED)  # until the command hears signals itself, after its imports
         in_a_line(lambda: check(sys.argv[1:]))
 
 

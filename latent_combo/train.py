@@ -11,6 +11,7 @@ from types import ModuleType
 import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
+from combo_common.interrupt import Interrupt
 from combo_common.memory import keep_freed_memory
 from latent_combo.agent.frames import FrameStack
 from latent_combo.config.arguments import accepts_changes
@@ -35,11 +36,13 @@ from latent_combo.pipeline.measure import (
     write_pages,
 )
 from latent_combo.pipeline.model_phase import fit_world_model, keep_pretrained
+from latent_combo.pipeline.needs import check_needs
 from latent_combo.pipeline.prepare import prepare
 from latent_combo.pipeline.same_data import keep_fingerprint
 from latent_combo.pipeline.session import Session
+from latent_combo.pipeline.stopping import Ending
 from latent_combo.pipeline.summary import dataset_returns, log_result, seconds_of, summarise
-from latent_combo.runtime.interrupt import Interrupt
+from latent_combo.runtime.run_folder import REPORT
 from latent_combo.world_model.base import WorldModel
 
 
@@ -47,14 +50,21 @@ def train(config: Config, resume: bool = False, accept_changes: bool = False) ->
     """Run all phases, or those that a stopped run has left, and return what they came to.
 
     A run goes on with the settings and data that it began with, or with `accept_changes` with others, which are noted.
-    Raises UserError for a dataset or setting that does not fit, when stopped by Ctrl-C (after saving), and for a loss
-    or gradient that is not finite (before it is used).
+    Raises UserError for a dataset or setting that does not fit, and for a loss or gradient that is not finite (before
+    it is used), and StoppedError when stopped by Ctrl-C, SIGTERM or SIGUSR1: a step in progress is finished and saved,
+    and whatever else is being done is left at once, to be done again.
     """
     keep_freed_memory()
     require_shareable(config)
-    with Interrupt() as interrupt, Session(config, interrupt, resume, accept_changes) as session:
+    with (
+        Interrupt(at_once=True) as interrupt,
+        Ending(Path(config.out)) as ending,
+        Session(config, interrupt, resume, accept_changes) as session,
+    ):
+        ending.of(session)
         config = session.config
         data, split, pretrained = prepare(session)
+        check_needs(config, session.task, data, session.device, session.out)
         with (
             session.opened(),
             closing(evaluator_of(session)) as evaluator,
@@ -81,7 +91,7 @@ def train(config: Config, resume: bool = False, accept_changes: bool = False) ->
             trained = fit_agent(session, model, dataset, validation, evaluator, callbacks)
             # All of them, or the one that the paper's offline rule chooses, in the environment
             agent, selected = selected_of(session, trained)
-            with session.timer.section("score"):
+            with session.timer.section("score"), session.interrupt.at_once():
                 policy = policy_of(session, model, agent, selected or 0)
                 score = evaluator.final(policy, record=config.views.episodes)
             # What it came to, written before the last views, so that none of them can cost a score
@@ -92,7 +102,7 @@ def train(config: Config, resume: bool = False, accept_changes: bool = False) ->
             diagnostics = show(session, shown, model, agent, dataset, score)
             result = result.with_diagnostics(diagnostics, seconds_of(session))
             result.write(session.out)
-            write_pages(session)
+            write_pages(session.out)
             return result
 
 
@@ -104,6 +114,8 @@ def main() -> None:
     config, resume = parse(sys.argv[1:])
     accepts = accepts_changes(sys.argv[1:])
     if resume and not (accepts and has_other_settings(config)) and (result := finished(Path(config.out))) is not None:
+        if not (Path(config.out) / REPORT).exists():  # it was stopped then
+            write_pages(Path(config.out))
         print(f"{config.out} is finished, and stays as it is; score it again with: {command('evaluate', config.out)}")
         print(result.describe(config.out))
         return

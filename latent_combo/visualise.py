@@ -49,6 +49,10 @@ def visualise(folder: Path, run: Run, seed: int) -> None:
         elif run.agent is not None:
             score = _play(run, seed)
             show_films(gallery, run.task, run.config.look, score, run.agent_step)
+        gallery.wait()
+    except KeyboardInterrupt:
+        gallery.cut_off(0.0)
+        raise
     finally:
         gallery.close()
         gallery.board.close()

@@ -234,7 +234,8 @@ def test_a_signal_has_runs_save_what_they_have_and_begins_no_more(number: int, o
     assert (jobs[0].folder / "saved").exists() and not jobs[1].folder.exists()
 
 
-def test_a_second_signal_ends_runs_at_once(out: Path) -> None:
+def test_a_second_signal_ends_runs_at_once(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("combo_common.interrupt.AGAIN", 0.0)
     job = a_job(out, IGNORES)
     signal_when(job.folder / "began", signal.SIGINT)
     signal_when(job.folder / "saved", signal.SIGINT)  # the first one was heard, and does not end it

@@ -22,6 +22,7 @@ from toy_runs import short_episodes
 
 import latent_combo
 from combo_common.errors import UserError
+from combo_common.interrupt import Interrupt
 from data.episode import Episode
 from envs.make import make
 from envs.registry import get_task
@@ -32,7 +33,6 @@ from latent_combo.api.policy_file import METADATA
 from latent_combo.config.command_line import parse
 from latent_combo.evaluation.evaluator import Evaluator
 from latent_combo.evaluation.policy import Policy
-from latent_combo.runtime.interrupt import Interrupt
 
 ROOT = Path(__file__).parent.parent
 STEPS = 5

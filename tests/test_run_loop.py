@@ -2,7 +2,6 @@
 
 import platform
 import re
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -17,7 +16,6 @@ from latent_combo.numerics.flops import count_flops
 from latent_combo.numerics.schedule import cosine
 from latent_combo.runtime import speed
 from latent_combo.runtime.clocks import Every, Timer
-from latent_combo.runtime.interrupt import Interrupt
 from latent_combo.runtime.speed import Meter, matmul_rate
 
 CPU = torch.device("cpu")
@@ -44,18 +42,6 @@ def test_a_timer_adds_up_by_section_even_if_the_body_fails(monkeypatch: pytest.M
     with pytest.raises(ValueError), timer.section("data"):
         raise ValueError
     assert timer.seconds == {"data": 6.0, "agent": 1.5}
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_interrupt_waits_and_the_second_does_not(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with Interrupt() as interrupt:
-        assert not interrupt.requested
-        signal.raise_signal(number)
-        assert interrupt.requested
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
-    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize(

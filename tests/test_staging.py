@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from combo_common.errors import StoppedError, UserError
+from combo_common.files import sweep_files
+from combo_common.process_marks import is_alive, own_mark
 from combo_common.staging import staged_folder, sweep
 from data.episode import Episode
 from data.formats.manifest import describe
@@ -74,7 +76,33 @@ def test_a_folder_whose_writer_holds_its_lock_stays_whatever_its_number(tmp_path
 def test_what_a_namesake_of_this_process_left_is_swept(tmp_path: Path) -> None:
     left = _left(tmp_path, "a", os.getpid())
     with staged_folder(tmp_path / "a") as partial:
-        assert partial == left and list(partial.iterdir()) == []
+        assert not left.exists() and list(partial.iterdir()) == []
+
+
+def test_what_is_left_of_a_number_that_another_process_has_by_now_is_swept(tmp_path: Path, living: int) -> None:
+    pid, start, host = own_mark().split("-")
+    begun = int(Path(f"/proc/{living}/stat").read_text().rpartition(")")[2].split()[19])
+    assert is_alive(own_mark()) and is_alive(f"{living}-{begun}-{host}") and not is_alive(f"{living}-{start}-{host}")
+    for folder in (tmp_path, tmp_path / "below"):
+        folder.mkdir(exist_ok=True)
+        for mark in (f"{living}-{begun}", f"{living}-{start}", f"{pid}-{start}"):
+            (folder / f"a.json.{mark}-{host}.tmp").touch()
+            (folder / f"a.{mark}-{host}.tmp.mp4").touch()
+            (folder / f"a.partial-{mark}-{host}").mkdir()
+        (folder / f"a.json.{living}-{start}-000000.tmp").touch()  # of another machine, whose numbers say nothing here
+        (folder / f"b.json.{living}-{start}-000000.tmp").touch()
+        os.utime(folder / f"b.json.{living}-{start}-000000.tmp", (0, 0))  # and long ago
+        (folder / "mine.tmp").touch()
+        sweep(folder)
+        assert (folder / f"a.partial-{living}-{begun}-{host}").exists()
+        assert not (folder / f"a.partial-{living}-{start}-{host}").exists()
+    sweep_files(tmp_path)
+    for folder in (tmp_path, tmp_path / "below"):
+        assert {path.name for path in folder.glob("*.tmp*")} == {
+            *(f"a.json.{mark}-{host}.tmp" for mark in (f"{living}-{begun}", f"{pid}-{start}")),
+            *(f"a.{mark}-{host}.tmp.mp4" for mark in (f"{living}-{begun}", f"{pid}-{start}")),
+            *("mine.tmp", f"a.json.{living}-{start}-000000.tmp"),
+        }
 
 
 def test_only_what_is_of_the_same_origin_is_continued(tmp_path: Path, dead: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from combo_common.commands import same_command
 from combo_common.errors import StoppedError, UserError
 from combo_common.progress import progress_bar
 from combo_common.staging import staged_folder
@@ -225,7 +226,8 @@ def render_dataset(
                     writer.add(episode)
             return writer.finish()
     except KeyboardInterrupt as error:
-        raise StoppedError(f"stopped; the same command continues with what is drawn of {out}") from error
+        again = same_command("data.render")
+        raise StoppedError(f"stopped; the same command continues with what is drawn of {out}: {again}") from error
 
 
 def _is_drawn_of(recording: Dataset, name: str) -> Callable[[Episode], bool]:

@@ -20,6 +20,7 @@ from safetensors.numpy import save as pack
 
 from combo_common.errors import UserError
 from combo_common.files import write_atomically, writing
+from combo_common.interrupt import held
 from combo_common.progress import progress_bar
 from data.episode import Episode
 from data.safe.npz import read_npz
@@ -189,8 +190,9 @@ def _save(model: Any, episodes: list[Episode], folder: Path, done: int) -> None:
         name: np.concatenate([episode.columns()[name] for episode in episodes]) for name in names
     }
     np.savez_compressed(replay, **columns)
-    write_atomically(folder / STATE, to_bytes(_networks(model)))
-    write_atomically(folder / f"episodes-{done:07d}.npz", replay.getvalue())
+    with held():  # networks and episodes of one step
+        write_atomically(folder / STATE, to_bytes(_networks(model)))
+        write_atomically(folder / f"episodes-{done:07d}.npz", replay.getvalue())
 
 
 def _restore(model: Any, folder: Path, steps: int) -> None:

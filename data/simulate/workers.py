@@ -3,7 +3,6 @@
 import contextlib
 import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -11,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any, TypeVar
 
+from combo_common.child_process import begin_child, deaf_children
 from combo_common.errors import UserError
 
 Item = TypeVar("Item")
@@ -61,17 +61,23 @@ def in_order(
     waiting: deque[Future[Result]] = deque()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_one_thread_each())
-        pool = ProcessPoolExecutor(processes, context, _prepare, (prepare,))
+        with deaf_children():
+            pool = ProcessPoolExecutor(processes, context, _prepare, (prepare,))
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         try:
             for item in items:
-                waiting.append(pool.submit(_do, item))
+                with deaf_children():
+                    waiting.append(pool.submit(_do, item))
                 if len(waiting) >= ITEMS_PER_PROCESS * processes:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise UserError("a worker process crashed; see its output above, or set --processes 1") from error
+        except (GeneratorExit, KeyboardInterrupt):  # nobody takes the results of what is still being done
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+            raise
 
 
 @contextlib.contextmanager
@@ -90,7 +96,7 @@ def _one_thread_each() -> Iterator[None]:
 
 def _prepare(prepare: Callable[[], Callable[[Any], Any]]) -> None:
     global _work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
+    begin_child()
     try:
         _work = prepare()
     except UserError as error:  # raised here, it would end the process; raised by the first item, it is told as it is

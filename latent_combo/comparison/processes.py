@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from combo_common.errors import StoppedError
+from combo_common.interrupt import Interrupt
 from data.simulate.workers import default_processes
 from latent_combo.comparison.job import Job, Outcome
 from latent_combo.comparison.run_job import AT_ONCE, POLL, SAVE, run_job
-from latent_combo.runtime.interrupt import Interrupt
 
 
 class ProcessScheduler:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from combo_common.errors import StoppedError
+from combo_common.interrupt import Interrupt
 from latent_combo.comparison.given import Resources
 from latent_combo.comparison.job import Job, Outcome
 from latent_combo.comparison.ray_cluster import (
@@ -19,7 +20,6 @@ from latent_combo.comparison.ray_cluster import (
 from latent_combo.comparison.ray_worker import Board, task
 from latent_combo.comparison.run_job import AT_ONCE, POLL, SAVE
 from latent_combo.comparison.shared_folder import Asked, asking
-from latent_combo.runtime.interrupt import Interrupt
 
 RETRIES = 20
 """How many workers or machines a run may lose in one call; the next call goes on anyway."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO
 
+from combo_common.cli import STOPPED
 from combo_common.errors import UserError
 from combo_common.versions import ROOT
 from latent_combo.comparison.fingerprint import code, keep
@@ -19,8 +20,6 @@ POLL = 0.2
 """Seconds between two looks at whether to stop."""
 SAVE, AT_ONCE = 1, 2
 """How a run may be asked to stop: when it has saved what it has, or without."""
-STOPPED = 130
-"""Exit code of a command that was stopped and has saved its work (combo_common.cli)."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS")
 """What bounds the threads of PyTorch, of the libraries of matrices, and of pictures that are drawn in software."""
 INSTALLED = ("site-packages", "dist-packages")

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from combo_common.errors import UserError
+from combo_common.files import write_atomically
 from latent_combo.config.parser import instantiate
 from latent_combo.config.schema import Config
 from latent_combo.runtime.run_folder import config_file
@@ -36,8 +37,8 @@ def unreadable(run: Path) -> list[str]:
 
 
 def save_config(config: Config, path: Path) -> None:
-    """Write the whole config as YAML."""
-    path.write_text(yaml.safe_dump(settings_of(config), sort_keys=False))
+    """Write the whole config as YAML, whole or not at all. Raises UserError where it can't."""
+    write_atomically(path, yaml.safe_dump(settings_of(config), sort_keys=False).encode())
 
 
 def settings_of(config: Config) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed
 
 from combo_common.errors import UserError
+from combo_common.interrupt import SIGNALS
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class Group:
 
 
 def leave_signals_to_the_first() -> None:
-    """Let Ctrl-C and SIGTERM reach the first process alone, which saves and ends, and with it what all share."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Let Ctrl-C and its like reach the first process alone, which saves and ends, and with it what all share."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,15 +70,21 @@ def fit_agent(
     beyond = BeyondReach(session.config, dataset)
 
     def score_interim(agent: ConservativeActorCritic, step: int) -> None:
-        score = evaluator.interim(policy_of(session, model, agent), last=step == config.updates)
+        with session.interrupt.at_once():
+            score = evaluator.interim(policy_of(session, model, agent), last=step == config.updates)
         if not score.played.any(1).all():
             return  # the evaluator has said why
         evaluations.add(step, np.nanmean(score.returns, 1).tolist())
         session.log.write(PHASE, step, {"score": torch.tensor(evaluations.returns[-1])})
 
     def note_regularisers() -> None:
-        # before the last checkpoint, which leaves out what was imagined: a run that goes on chooses the same agent
-        at_end[:] = regularisers(fit)
+        # before a checkpoint that leaves out what was imagined: a run that goes on chooses the same agent
+        if fit.done() and not at_end:
+            at_end.extend(regularisers(fit))
+
+    def state() -> dict[str, Any]:
+        note_regularisers()
+        return {"evaluations": asdict(evaluations), "regularisers": at_end}
 
     played = session.config.score.episodes > 0
     due = evaluation_steps(config.updates, config.evaluations) if played else set()
@@ -96,7 +103,7 @@ def fit_agent(
             [*callbacks, Callback(due.__contains__, score_interim, "evaluations")],
             measure=lambda: beyond.look(validation_metrics(agent, validation, seed, beyond.highest)),
             finish=note_regularisers,
-            state=lambda: {"evaluations": asdict(evaluations), "regularisers": at_end},
+            state=state,
         ),
     )
     beyond.look(validation_metrics(agent, validation, seed, beyond.highest))  # as they are at the end

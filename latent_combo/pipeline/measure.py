@@ -1,5 +1,7 @@
 """What a run measures and draws of its model and its agents, in callbacks of its phases and after them."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -42,7 +44,9 @@ def model_callbacks(session: Session, views: ModelViews) -> list[Callback[WorldM
     config = session.config
 
     def draw(model: WorldModel, step: int) -> None:
-        log_open_loop(session, views.during(model, step), step)
+        with session.interrupt.at_once():
+            predictions = views.during(model, step)
+        log_open_loop(session, predictions, step)
 
     return [
         Callback(
@@ -60,7 +64,8 @@ def agent_callbacks(
 
     def draw(agent: ConservativeActorCritic, step: int) -> None:
         draws = generator(config.seed, session.device, "views, values")
-        show_values(session.log.board, agent, model, dataset, config.agent_fit.rollout_length, step, draws)
+        with session.interrupt.at_once():
+            show_values(session.log.board, agent, model, dataset, config.agent_fit.rollout_length, step, draws)
 
     return [Callback(session.view_clock(config.agent_fit.updates), draw, "views")]
 
@@ -96,11 +101,11 @@ def show(
     return found
 
 
-def write_pages(session: Session) -> None:
+def write_pages(run: Path) -> None:
     """Write the learning curves and the report of a run whose result is written."""
-    curves = draw_curves(session.out)
-    write_atomically(session.out / CURVES, joined(curves))
-    write_atomically(session.out / REPORT, write_report(session.out, curves).encode())
+    curves = draw_curves(run)
+    write_atomically(run / CURVES, joined(curves))
+    write_atomically(run / REPORT, write_report(run, curves).encode())
 
 
 def transitions(data: TrajectoryDataset, episodes: NDArray[np.int64], seed: int, device: torch.device) -> Segment:

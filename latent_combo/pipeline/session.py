@@ -1,5 +1,6 @@
 """One training run in progress: its folder, its log, its checkpoints, and how it is interrupted."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -14,7 +15,8 @@ from tqdm import tqdm
 
 from combo_common.commands import command
 from combo_common.errors import StoppedError, UserError
-from combo_common.files import write_atomically
+from combo_common.files import sweep_files, write_atomically
+from combo_common.interrupt import Interrupt, held
 from combo_common.lock import Lock
 from combo_common.progress import progress_bar
 from envs import gl
@@ -32,7 +34,6 @@ from latent_combo.pipeline.history import History, require_same_settings
 from latent_combo.pipeline.origin import Origin
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.clocks import Every, Timer
-from latent_combo.runtime.interrupt import Interrupt
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
 from latent_combo.runtime.renamed import result_now
@@ -44,6 +45,8 @@ from latent_combo.world_model.fit import Fit
 
 PHASES = {"world_model": WORLD_MODEL, "agent": AGENT}
 """The phases that are trained, and their checkpoints."""
+GRACE = 1.0
+"""Seconds that pictures in the background have, where a run is stopped."""
 
 
 class Session:
@@ -103,6 +106,7 @@ class Session:
             model = f"world model at step {steps['world_model']}, " if self.config.has_world_model else ""
             reached = f"{model}agent at update {steps['agent']}"
             print(f"resuming      {self.out}: {reached}", flush=True)
+        sweep_files(self.out)
         kept, labels = self._kept() if self.resumes else None, self.config.agent.labels()
         self.log = MetricsLog(self.out, kept, labels, self.config.log, flat_settings(self.config))
         self.gallery = MediaWriter(self.out, self.log.board, EXACT)
@@ -158,9 +162,13 @@ class Session:
         taken_over = "recipe" in self.saved.get("world_model", {})  # and so nothing was logged while it was fitted
         model_before_end = NOTHING if taken_over else min(model, self.config.world_model_fit.steps - 1)
         agent_before_end = min(agent, self.config.agent_fit.updates - 1)
+        undrawn = {phase: bool(self.saved.get(phase, {}).get("to_draw")) for phase in PHASES}  # at their last step
         return Kept(
             scalars={**saved, "open_loop": model_before_end, "result": NOTHING},
-            drawn={"world_model": model_before_end, "agent": agent_before_end, "values": agent_before_end},
+            drawn={
+                "world_model": min(model_before_end, model - undrawn["world_model"]),
+                **dict.fromkeys(("agent", "values"), min(agent_before_end, agent - undrawn["agent"])),
+            },
         )
 
     def restore(self, phase: str, fit: Fit | AgentFit) -> dict[str, Any] | None:
@@ -182,14 +190,19 @@ class Session:
             ) from error
         return saved
 
+    def left(self, phase: str) -> list[int]:
+        """Which callbacks a signal has left undone at the step of a phase's checkpoint, by their numbers."""
+        return list(self.saved.get(phase, {}).get("left", []))
+
     def save(self, phase: str, step: int, state: Mapping[str, Any], wait: bool = False) -> None:
         """Write a phase's checkpoint, with the time that was spent so far; first, what was logged and drawn until then.
 
         It is written beside the training; `wait` until it is on the disk. Raises UserError where it can't be written,
         or the one before could not.
         """
-        with self.timer.section("checkpoints"):
+        with self.timer.section("checkpoints"), held():
             self._lock.require_held()
+            self._leave_pictures()
             self.log.flush()
             drawn = self.gallery.pending()
 
@@ -231,11 +244,18 @@ class Session:
         return lambda step: every > 0 and step % every == 0 and step < steps
 
     def close(self) -> None:
-        """Wait for checkpoints and pictures, and close the log."""
+        """Wait for checkpoints and pictures, these for `GRACE` at most where the run is stopped, and close the log."""
         with ExitStack() as closing:
             closing.callback(self.log.close)
             closing.callback(self.gallery.close)
             closing.callback(self.saver.close)
+            self._leave_pictures()
+
+    def _leave_pictures(self) -> None:
+        """Where the run is stopped, give pictures `GRACE` to be drawn: a checkpoint would wait for all of them."""
+        undrawn = self.gallery.cut_off(GRACE) if self.interrupt.requested else 0
+        if undrawn:
+            print(f"{undrawn} pictures that were waiting to be drawn are left out", file=sys.stderr)
 
     def progress(self, phase: str, steps: int, done: int) -> "tqdm[Any]":
         """A progress bar with rate and remaining time."""

@@ -22,11 +22,13 @@ class Timer:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self.latest: str | None = None
+        """The section that was entered last."""
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
         """Add the time that the body takes to `name`."""
-        started = time.perf_counter()
+        started, self.latest = time.perf_counter(), name
         try:
             yield
         finally:

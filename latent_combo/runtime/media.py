@@ -1,12 +1,12 @@
 """Where pictures go: into TensorBoard, and into a run's folder; they are drawn and encoded in the background."""
 
+import ctypes
 import io
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent import futures
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,14 @@ Frames = NDArray[np.uint8]
 Numbers = Mapping[str, NDArray[Any]]
 
 
+TO_END = 2.0
+"""Seconds in which a function that draws ends when it is cut off, or else is not waited for."""
+
+
+class CutOffError(BaseException):
+    """Raised in a function that draws, where it is not to go on."""
+
+
 class MediaWriter:
     """Takes functions that draw, so that neither drawing nor encoding holds the training loop up."""
 
@@ -34,6 +42,8 @@ class MediaWriter:
         """Processor time that the background took."""
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="gallery", initializer=_step_back)
         self._waiting: list[Future[None]] = []
+        self._drawing: int | None = None
+        """The background's thread, while it draws."""
 
     def clip(
         self,
@@ -83,10 +93,11 @@ class MediaWriter:
 
     def _submit(self, work: Callable[[], None]) -> None:
         def timed() -> None:
-            started = time.thread_time()
+            started, self._drawing = time.thread_time(), threading.get_ident()
             try:
                 work()
             finally:
+                self._drawing = None
                 self.seconds += time.thread_time() - started
 
         self._waiting = [future for future in self._waiting if not future.done() or future.exception()]
@@ -95,13 +106,24 @@ class MediaWriter:
     def pending(self) -> Callable[[], object]:
         """What waits for all that is to be drawn at the moment, in any thread; what goes wrong there `wait` raises."""
         waiting = list(self._waiting)
-        return lambda: futures.wait(waiting)
+        return lambda: wait(waiting)
 
     def wait(self) -> None:
         """Wait until all is drawn and written. Raises what went wrong with the first that failed."""
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             future.result()
+
+    def cut_off(self, seconds: float) -> int:
+        """Wait so long, and then have nothing more drawn; returns how much is left out, with what has failed."""
+        wait(self._waiting, seconds)
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        thread = self._drawing
+        if thread is not None:  # Python code ends at its next instruction, and what it writes is removed
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(CutOffError))
+            wait([future for future in self._waiting if not future.cancelled()], TO_END)
+        waiting, self._waiting = self._waiting, []
+        return sum(future.cancelled() or not future.done() or future.exception() is not None for future in waiting)
 
     def close(self) -> None:
         """Wait, and end the background."""

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
 from combo_common.errors import UserError
-from combo_common.files import write_atomically, writing
+from combo_common.files import GrowingFile, write_atomically, writing
 from latent_combo.runtime import sinks
 from latent_combo.runtime.event_files import FILES, purge
 from latent_combo.runtime.renamed import metric_now
@@ -70,13 +70,10 @@ class MetricsLog:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             kept = _rows_kept(path, resume) if resume is not None and path.exists() else []
-            start = io.StringIO()
-            csv.writer(start, lineterminator="\n").writerows([HEADER, *kept])
-            write_atomically(path, start.getvalue().encode())
-            self._file = open(path, "a", newline="")  # noqa: SIM115  # closed by close()
+            write_atomically(path, as_csv([HEADER, *kept]))
+            self._file = GrowingFile(path)
         except OSError as error:
             raise UserError(f"can not write {path}: {error.strerror}; choose another --out") from error
-        self._csv = csv.writer(self._file, lineterminator="\n")
         if resume is not None:
             purge(folder / TENSORBOARD, resume.value)
         self.board: TensorBoardLog = TensorBoardLog(folder / TENSORBOARD) if sinks.TENSORBOARD in names else NoBoard()
@@ -98,15 +95,14 @@ class MetricsLog:
         # one transfer, so gather where the tensors are, not where the plain numbers are
         device = next((v.device for v in values if v.device.type != "cpu"), torch.device("cpu"))
         read: list[float] = torch.cat([v.to(device) for v in values]).tolist() if values else []
-        self._csv.writerows((phase, step, name, f"{number:.8g}") for name, number in zip(names, read, strict=True))
-        self._file.flush()  # before the sinks: what a kill leaves out of them is given once, or not at all
+        rows = [(phase, step, name, f"{number:.8g}") for name, number in zip(names, read, strict=True)]
+        self._file.write(as_csv(rows))  # before the sinks: what a kill leaves out of them is given once, or not at all
         for sink in self._sinks:
             sink.scalars(phase, step, dict(zip(tags, read, strict=True)))
         return dict(zip(names, read, strict=True))
 
     def flush(self) -> None:
         """Write what is waiting, as before a checkpoint, after which nothing up to its step is logged again."""
-        self._file.flush()
         for sink in self._sinks:
             sink.flush()
 
@@ -122,6 +118,13 @@ class MetricsLog:
         self._file.close()
         for sink in self._sinks:
             sink.close()
+
+
+def as_csv(rows: Iterable[Sequence[object]]) -> bytes:
+    """Lines of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def last_steps(path: Path) -> dict[str, int]:

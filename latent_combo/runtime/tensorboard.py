@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,23 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from combo_common.files import writing
+from latent_combo.runtime.event_files import EventFile
+
 HYPERPARAMETERS = "_hparams_"
 """The first part of the tags of the HParams tab."""
+
+
+class _Writer(SummaryWriter):
+    """Torch's, whose events are written where they are added: its own thread would speak of a full disk by itself."""
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self._events: Any = EventFile(folder, suffix)
+        super().__init__(str(folder))
+
+    def _get_file_writer(self) -> Any:
+        vars(self).update(file_writer=self._events, all_writers={self._events.get_logdir(): self._events})
+        return self._events
 
 
 class TensorBoardLog:
@@ -24,7 +40,7 @@ class TensorBoardLog:
             for earlier in folder.glob(f"events*{suffix}"):
                 earlier.unlink()
         self._folder = folder
-        self._writer = SummaryWriter(str(folder), filename_suffix=suffix)
+        self._writer = _Writer(folder, suffix)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Add a point to a curve."""
@@ -61,7 +77,8 @@ class TensorBoardLog:
             shutil.rmtree(earlier.parent)
         rows = [[f"{value:.6g}" for value in row] for row in zip(*metadata.values(), strict=True)]
         pictures = None if thumbnail is None else torch.from_numpy(thumbnail).permute(0, 3, 1, 2).float() / 255.0
-        self._writer.add_embedding(torch.from_numpy(feature), rows, pictures, step, tag, list(metadata))
+        with writing(self._folder):
+            self._writer.add_embedding(torch.from_numpy(feature), rows, pictures, step, tag, list(metadata))
 
     def hyperparameters(self, settings: Mapping[str, bool | str | float], scores: Mapping[str, float]) -> None:
         """Put a run into the HParams tab: its settings, and scores by the tags of scalars that it has."""

@@ -1,9 +1,12 @@
 """Clips as files: mp4 and GIF."""
 
+import errno
 import io
 import math
+import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -39,6 +42,29 @@ def encode_gif(frames: Frames, fps: int, exact: Sequence[tuple[int, int, int]] =
 
 
 def write_mp4(path: Path, frames: Frames, fps: int) -> None:
-    """Write an H.264 mp4 that browsers play, whole or not at all; height and width must be even."""
+    """Write an H.264 mp4 that browsers play, whole or not at all; height and width must be even.
+
+    Raises UserError where it can't be written: ffmpeg, a process of its own, does so, and nothing tells how it ends.
+    """
     with replacing(path) as temporary:
-        iio.imwrite(temporary, frames, fps=fps, codec="libx264", macro_block_size=2, output_params=["-crf", "18"])
+        settings: dict[str, Any] = {"codec": "libx264", "macro_block_size": 2, "output_params": ["-crf", "18"]}
+        try:
+            iio.imwrite(temporary, frames, fps=fps, ffmpeg_log_level="quiet", **settings)
+        except OSError as error:
+            raise OSError(error.errno or errno.EIO, "ffmpeg has not taken all frames; is the disk full?") from error
+        if not _is_whole(temporary.read_bytes()):
+            raise OSError(errno.ENOSPC, "ffmpeg has not written all of it; is the disk full?")
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether an mp4's boxes fill it, and its table of frames, which is written last, is among them."""
+    kinds, place = [], 0
+    while place + 8 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, place)
+        if size == 1 and place + 16 <= len(content):
+            (size,) = struct.unpack_from(">Q", content, place + 8)
+        if size < 8:
+            return False
+        kinds.append(kind)
+        place += size
+    return place == len(content) and b"moov" in kinds and b"mdat" in kinds

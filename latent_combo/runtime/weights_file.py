@@ -8,7 +8,7 @@ import safetensors.torch
 from torch import Tensor
 
 from combo_common.errors import UserError
-from combo_common.files import replacing
+from combo_common.files import write_atomically
 from latent_combo.runtime.weights_name import require_new
 
 Weights = dict[str, Tensor]
@@ -20,8 +20,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: dict[str,
     require_new(path)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     content = safetensors.torch.save(plain, metadata)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    write_atomically(path, content)
 
 
 def read_metadata(path: Path) -> dict[str, str]:

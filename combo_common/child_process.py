@@ -1,0 +1,85 @@
+"""Processes that help this one: deaf to the signals of its terminal, and ended when it ends, however it does."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+DEAF_TO = tuple(getattr(signal, name) for name in ("SIGINT", "SIGUSR1") if hasattr(signal, name))
+"""Ctrl-C, and a request to save, reach all processes of a group; the first one ends the others. SIGTERM ends them."""
+OURS = ("latent_combo", "data", "envs")
+"""Packages with commands (`python -m`)."""
+PATIENCE = 2.0
+"""Seconds that a process has to end by itself, and then by SIGTERM."""
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes that are started in the body are deaf to DEAF_TO from their first instruction on.
+
+    They inherit what this thread blocks; what arrives here meanwhile is heard after the body, or by another thread.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
+    try:
+        resource_tracker.ensure_running()  # multiprocessing's own: starting it later would unblock SIGINT
+        signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
+        with _without_this_command():
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _without_this_command() -> Iterator[None]:
+    """Keep multiprocessing from importing the module of this process's command, with all that it imports, in others.
+
+    It does so for what is pickled of that module, and nothing of ours is; a script of somebody else is left alone.
+    """
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is None or spec.name.partition(".")[0] not in OURS:
+        yield
+        return
+    hidden: dict[str, Any] = {name: vars(main).pop(name) for name in ("__spec__", "__file__") if name in vars(main)}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
+
+
+def begin_child() -> None:
+    """What a process that multiprocessing has started does first: it stays deaf, and watches the one that started it.
+
+    The other end of a pipe is held by that one, and the kernel closes it, even for SIGKILL.
+    """
+    for number in DEAF_TO:
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True, name="end with parent").start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def end_child(process: BaseProcess) -> None:
+    """Wait for a process that has been told to end; after a while, it is ended."""
+    process.join(PATIENCE)
+    if process.exitcode is None:
+        process.terminate()
+        process.join(PATIENCE)
+    if process.exitcode is None:
+        process.kill()
+        process.join()

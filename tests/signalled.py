@@ -1,0 +1,89 @@
+"""A toy run that sends itself a signal at some point: `signalled.py POINT SIGNAL WHOM DATA_DIR OUT ARGUMENTS...`.
+
+What is being done at that point then takes a minute, unless it is stopped: so a run that waits for it is told from one
+that does not. WHOM is `process` or `group`; SIGNAL is a name, or `none`. With `--resume` among the arguments the run in
+OUT goes on. The points are in `POINTS`.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+POINTS = {
+    "drawing a recording": ("data.simulate.rendering", "RenderWorkerMaker.__call__", 0, 60),
+    "decoding": ("data.load", "_open", 0, 60),
+    "world model": ("latent_combo.world_model.fit", "Fit.take_step", 4, 0),
+    "views during": ("latent_combo.diagnostics.model", "open_loop", 0, 60),
+    "in the background": ("latent_combo.diagnostics.model", "composite_clip", 0, 60),
+    "saving": ("latent_combo.runtime.checkpoint", "save", 0, 0),
+    "measuring": ("latent_combo.diagnostics.model", "dream_apart", 0, 60),
+    "encoding": ("latent_combo.latents.encode", "encode_episodes", 0, 60),
+    "agent": ("latent_combo.agent.fit", "AgentFit.take_step", 5, 0),
+    "evaluation": ("latent_combo.evaluation.evaluator", "Evaluator.interim", 0, 60),
+    "episodes of an evaluation": ("envs.vector_env", "SubprocessVectorEnv.step", 3, 60),
+    "score": ("latent_combo.evaluation.evaluator", "Evaluator.final", 0, 60),
+    "views of agents": ("latent_combo.diagnostics.agent", "sample_values", 1, 60),
+    "film": ("latent_combo.diagnostics.agent", "film", 0, 60),
+    "report": ("latent_combo.pipeline.measure", "draw_curves", 0, 60),
+}
+"""Where it is: a module, a function of it, calls of it before, and seconds that the call then takes."""
+
+
+def signalled(function: Callable[..., Any], calls: int, seconds: int, send: Callable[[], None]) -> Callable[..., Any]:
+    """The function, whose call after so many sends the signal and takes as long."""
+    count = iter(range(1_000_000))
+
+    def instead(*given: Any, **named: Any) -> Any:
+        if next(count) == calls:
+            print(f"signal {os.getpid()} {time.time()}", flush=True)
+            send()
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                time.sleep(0.02)
+        return function(*given, **named)
+
+    return instead
+
+
+def sender(name: str, whom: str) -> Callable[[], None]:
+    """What sends a signal, by its name, to this process or its group."""
+    if name == "none":
+        return lambda: None
+    number = signal.Signals[name]
+    return (lambda: os.killpg(0, number)) if whom == "group" else (lambda: os.kill(os.getpid(), number))
+
+
+def patched(point: tuple[str, str, int, int], send: Callable[[], None]) -> Any:
+    """While it is on, the signal is sent at a point."""
+    module, path, calls, seconds = point
+    owner: Any = importlib.import_module(module)
+    *outer, name = path.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    return mock.patch.object(owner, name, signalled(getattr(owner, name), calls, seconds, send))
+
+
+def main() -> None:
+    from toy_runs import TOY, short_episodes
+
+    from latent_combo import train as trainer
+
+    point, name, whom, data_dir, out, *more = sys.argv[1:]
+    own = ["--resume", out] if "--resume" in more else [*TOY.split(), "--data_dir", data_dir, "--out", out, *more]
+    sys.argv[1:] = own
+    with short_episodes(), patched(POINTS[point], sender(name, whom)):
+        trainer.main()
+
+
+if __name__ == "__main__":
+    import latent_combo.early  # noqa: F401
+    from combo_common.cli import run_cli
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    run_cli(main)

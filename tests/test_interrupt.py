@@ -1,0 +1,120 @@
+"""Ctrl-C and other requests to end: where they wait, where they do not, and what they leave whole."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from combo_common import interrupt as module
+from combo_common.cli import run_cli
+from combo_common.interrupt import SIGNALS, Interrupt, held
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the clock shows, to be set."""
+    shown = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: shown[0])
+    return shown
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_waits_and_the_second_does_not(number: signal.Signals, clock: list[float]) -> None:
+    before = signal.getsignal(number)
+    with Interrupt() as interrupt:
+        assert not interrupt.requested
+        signal.raise_signal(number)
+        assert interrupt.requested
+        clock[0] += 1.0
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_what_a_group_gets_and_what_is_forwarded_is_one_request(clock: list[float]) -> None:
+    with Interrupt():
+        for number in SIGNALS:
+            signal.raise_signal(number)
+            clock[0] += 0.02
+
+
+def test_where_signals_do_not_wait_the_first_is_raised(clock: list[float]) -> None:
+    with Interrupt(at_once=True) as interrupt:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert interrupt.requested
+    with Interrupt(at_once=True) as interrupt:
+        with interrupt.waiting():
+            signal.raise_signal(signal.SIGTERM)
+            with pytest.raises(KeyboardInterrupt), interrupt.at_once():
+                pytest.fail("what takes long was begun, though it was to end")
+        with interrupt.waiting(), pytest.raises(KeyboardInterrupt):
+            clock[0] += 1.0
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_second_signal_waits_for_what_must_not_be_done_by_half(clock: list[float]) -> None:
+    done = []
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        clock[0] += 1.0
+        with pytest.raises(KeyboardInterrupt), held():
+            with held():
+                signal.raise_signal(signal.SIGINT)
+            done.append("saved")
+        with held():  # it was raised once
+            assert interrupt.requested
+    assert done == ["saved"]
+
+
+def test_what_takes_long_within_what_is_held_is_stopped_all_the_same() -> None:
+    done = []
+    with Interrupt() as interrupt, held():
+        with pytest.raises(KeyboardInterrupt), interrupt.at_once():
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        done.append("noted")
+    assert done == ["noted"]
+
+
+def test_held_says_nothing_of_other_threads() -> None:
+    with Interrupt() as interrupt:
+        inside, seen = threading.Event(), threading.Event()
+
+        def work() -> None:
+            with held():
+                inside.set()
+                seen.wait(10)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert inside.wait(10)
+        with pytest.raises(KeyboardInterrupt), interrupt.at_once():
+            signal.raise_signal(signal.SIGINT)
+        seen.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_command_ends_with_one_code_by_any_of_them(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        os.kill(os.getpid(), number)
+        signal.pause()
+
+    with pytest.raises(SystemExit) as ended:
+        run_cli(main)
+    assert ended.value.code == 130 and capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_command_that_still_imports_ends_with_a_line() -> None:
+    program = (
+        "import os, signal; from combo_common.interrupt import end_at_once; end_at_once(130);"
+        "os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
