@@ -26,7 +26,7 @@ from data.formats.minari_episode import episode_of
 from data.formats.store import Store
 from data.notes import Notes
 from data.safe.minari import HDF5, METADATA, check_minari
-from data.safe.reason import reason
+from combo_common.reason import reason
 from data.skipped import Skipped
 from envs.registry import task_of_environment
 from envs.task import Task

@@ -19,7 +19,7 @@ from PIL import Image
 
 from combo_common.errors import UserError
 from data.safe.hdf5_heap import check_variable, read_text
-from data.safe.reason import reason
+from combo_common.reason import reason
 
 MAX_DATASET_BYTES = 1 << 34
 """Bytes that one dataset may have."""

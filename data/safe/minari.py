@@ -6,7 +6,7 @@ from pathlib import Path
 
 from combo_common.errors import UserError
 from data.safe.hdf5 import open_hdf5
-from data.safe.reason import reason
+from combo_common.reason import reason
 
 METADATA, HDF5 = "metadata.json", "main_data.hdf5"
 NUMBERS = {

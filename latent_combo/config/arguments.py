@@ -6,11 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from combo_common.cli import with_underscores
 from combo_common.errors import UserError
 from combo_common.paths import given_path, path_text
+from combo_common.plain_yaml import load_yaml, require_plain
 from latent_combo.config.parser import may_be_null, setting_types, settings_in
 from latent_combo.config.schema import PATHS
 from latent_combo.runtime.renamed import GROUPS, line, renamed, with_new_names
@@ -60,8 +59,9 @@ def with_new_words(arguments: list[str]) -> list[str]:
 def _together(group: str, given: str) -> dict[str, Any]:
     """The settings of a group that one option gives, as a mapping or by a file's name. Raises UserError for others."""
     if given.startswith("{"):
-        with suppress(yaml.YAMLError):
-            content = yaml.safe_load(given)
+        require_plain(given, f"--{group}")
+        with suppress(UserError):
+            content = load_yaml(given, f"--{group}")
             if isinstance(content, dict):
                 return content
     elif given and given_path(given).is_file():
