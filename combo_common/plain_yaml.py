@@ -60,7 +60,9 @@ class _Loader(_Base):  # type: ignore[misc]  # libyaml's, ten times as fast, whe
         """A whole number. Raises _RefusedError for one that is too large for anything."""
         number: int = self.construct_yaml_int(node)
         if number not in NUMBERS:
-            raise _RefusedError(f"in line {node.start_mark.line + 1} is a number of more than 64 bits; give a smaller one")
+            raise _RefusedError(
+                f"in line {node.start_mark.line + 1} is a number of more than 64 bits; give a smaller one"
+            )
         return number
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from combo_common.commands import command
 from combo_common.errors import UserError
-from envs.registry import get_task, names_module, told_task, whole_name
+from envs.registry import get_task, names_module, require_trusted, told_task, whole_name
 from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.frames import FrameStack
@@ -96,8 +96,9 @@ def _filter(folder: Path, config: Config, task: Task, device: torch.device) -> t
 
 
 def _task(folder: Path, config: Config, named: str | None) -> Task:
-    """A run's task; a module is imported only as its settings or a user name it. Raises UserError for another task."""
+    """A run's task; a module is imported only as a user names it. Raises UserError for another task."""
     if named is None:
+        require_trusted(config.task, str(folder))
         return get_task(config.task) if names_module(config.task) else told_task(config.task, str(folder))
     task = get_task(named)
     own = _name_in_result(folder) if names_module(config.task) else config.task

@@ -19,7 +19,7 @@ from combo_common.files import write_atomically
 from combo_common.lock import Lock
 from combo_common.progress import progress_bar
 from envs import gl
-from envs.registry import get_task
+from envs.registry import get_task, names_module
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config.saved import flat_settings, save_config
 from latent_combo.config.schema import Config
@@ -229,10 +229,16 @@ class Session:
             write_atomically(path, safetensors.torch.save(tensors))
             raise NonFiniteError(f"{error}; what that step was given is in {path}", error.step) from error
 
+    @property
+    def resume_words(self) -> tuple[object, ...]:
+        """The arguments of `train` that go on with this run; its module has to be named by a user."""
+        task = self.config.task
+        return "--resume", self.out, *(("--task", task) if names_module(task) else ())
+
     def stop_if_asked(self) -> None:
         """Raise StoppedError if Ctrl-C was pressed or the process was asked to end; call it when all is saved."""
         if self.interrupt.requested:
-            raise StoppedError(f"stopped and saved; continue with: {command('train', '--resume', self.out)}")
+            raise StoppedError(f"stopped and saved; continue with: {command('train', *self.resume_words)}")
 
     def clocks(self, steps: int, **every: int) -> dict[str, Every]:
         """Clocks for a loop of `steps` steps: "log" and "save" from the config, and the named ones."""
