@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
+from combo_common.reason import reason
 from data.actions import BOUND, bounds, simulator_actions
 from data.episode import Episode
 from data.formats.base import Contents, Format, Named, Source, other_discounts, side
@@ -26,7 +27,6 @@ from data.formats.minari_episode import episode_of
 from data.formats.store import Store
 from data.notes import Notes
 from data.safe.minari import HDF5, METADATA, check_minari
-from combo_common.reason import reason
 from data.skipped import Skipped
 from envs.registry import task_of_environment
 from envs.task import Task

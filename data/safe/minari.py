@@ -5,8 +5,8 @@ from math import prod
 from pathlib import Path
 
 from combo_common.errors import UserError
-from data.safe.hdf5 import open_hdf5
 from combo_common.reason import reason
+from data.safe.hdf5 import open_hdf5
 
 METADATA, HDF5 = "metadata.json", "main_data.hdf5"
 NUMBERS = {
