@@ -64,8 +64,10 @@ def resumed(run: Path, named: str) -> Config:
     if not named:
         require_trusted(config.task, str(run))
         return config
-    if config.task not in (named, get_task(named).name) and not names_module(config.task):
-        raise UserError(f"task is {get_task(named).name}, but the run {run} is of {config.task}; name that task")
+    if config.task == (task := get_task(named).name):
+        return config  # which is known by that name from now on
+    if not names_module(config.task):
+        raise UserError(f"task is {task}, but the run {run} is of {config.task}; name that task")
     return replace(config, task=named)
 
 

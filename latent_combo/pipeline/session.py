@@ -59,7 +59,7 @@ class Session:
         require_installed(config.log)
         gl.chosen_by_user()  # which raises before the hours of training, not at the first score
         self.interrupt = interrupt
-        self.task = get_task(config.task)
+        self.task, self.task_name = get_task(config.task), config.task
         self.task.vector_indices(config.observation_spec.vectors)  # which raises for unknown names
         self.device = choose_device(config.device)
         self.out = Path(config.out)
@@ -122,7 +122,7 @@ class Session:
             if not self.resumes:
                 raise
             if not self.accepts_changes:
-                accepting = command("train", "--resume", self.out, "--accept-changes")
+                accepting = command("train", *self.resume_words, "--accept-changes")
                 raise UserError(f"{change}, or take the change knowingly: {accepting}") from change
             print(f"note: {self.out} goes on with a change of its {change.what}", file=sys.stderr)
             self.changes.append(change.what)
@@ -232,8 +232,7 @@ class Session:
     @property
     def resume_words(self) -> tuple[object, ...]:
         """The arguments of `train` that go on with this run; its module has to be named by a user."""
-        task = self.config.task
-        return "--resume", self.out, *(("--task", task) if names_module(task) else ())
+        return "--resume", self.out, *(("--task", self.task_name) if names_module(self.task_name) else ())
 
     def stop_if_asked(self) -> None:
         """Raise StoppedError if Ctrl-C was pressed or the process was asked to end; call it when all is saved."""

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from combo_common.bounded_json import MOST_BYTES, read_bounded
 from combo_common.durable import publish, write_durably
 from combo_common.errors import UserError
 from combo_common.files import writing
@@ -167,7 +168,7 @@ def _read(folder: Path, device: torch.device, skip: Collection[str]) -> dict[str
                 f"{folder} is of format {said['format']}, not {FORMAT}; read it by the version that wrote it"
             )
         tensors = TensorsFile(folder / TENSORS, device)
-        return from_json((folder / STATE).read_bytes(), tensors.read, skip)
+        return from_json(read_bounded(folder / STATE, MOST_BYTES), tensors.read, skip)
     except PermissionError as error:
         raise UserError(f"can not read {error.filename}: {error.strerror}; mend its permissions") from error
     except FAILURES as error:
