@@ -16,6 +16,7 @@ from combo_common.commands import program
 from combo_common.errors import UserError
 from combo_common.paths import given_path
 from combo_common.plain_yaml import require_plain
+from combo_common.reason import printable
 from combo_common.suggest import did_you_mean, nearest, nearest_by_last_word
 from combo_common.validation import choices, with_group
 from latent_combo.config.schema import Config
@@ -114,7 +115,7 @@ def require_known(settings: Mapping[str, Any], where: str, prefix: str = "") -> 
         name = f"{prefix}{key}"
         if name not in setting_types() and not any(known.startswith(f"{name}.") for known in setting_types()):
             inner = dict(flat(value, f"{name}.")) if isinstance(value, Mapping) else {}
-            raise UserError(f"{where}: {_unknown(next(iter(inner), name))}")
+            raise UserError(f"{where}: {printable(_unknown(next(iter(inner), name)))}")
         kind = setting_types().get(name)
         if kind is None:
             if value is None:
@@ -155,7 +156,7 @@ def one_line() -> Iterator[None]:
     try:
         yield
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
-        line = _readable(" ".join(str(error).split()))
+        line = printable(_readable(" ".join(str(error).split())))
         raise UserError(f"{line} ({program('train')} --help lists all settings)") from error
 
 
