@@ -250,11 +250,5 @@ def test_a_folder_of_minaris(holds: str, file: str, tmp_path: Path, monkeypatch:
         assert recorded_in(folder).isprintable()
         return (episode for _, episode in minari_episodes(folder))
 
-    fuzz(
-        f"minari's {holds}, {file}",
-        (40 if "hdf5" in file else 150, 1_000),
-        path,
-        [path.read_bytes()],
-        read,
-        named=folder,
-    )
+    cases = (40 if "hdf5" in file else 150, 1_000)
+    fuzz(f"minari's {holds}, {file}", cases, path, [path.read_bytes()], read, named=folder)
