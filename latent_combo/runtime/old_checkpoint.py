@@ -41,10 +41,10 @@ def read(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            if len(entries) > MOST_ENTRIES or sum(entry.file_size for entry in entries) > path.stat().st_size:
-                raise ValueError("its parts are more than the file holds")
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise ValueError("a part of it is compressed, and may unpack to any size")
+            if len(entries) > MOST_ENTRIES or sum(entry.file_size for entry in entries) > path.stat().st_size:
+                raise ValueError("its parts are more than the file holds")
             if archive.testzip() is not None:
                 raise ValueError("a part of it does not agree with its checksum")
             (words,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
