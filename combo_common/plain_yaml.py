@@ -112,7 +112,8 @@ def _check(text: str) -> None:
     """Raise _RefusedError for what is not plain, before anything is made of it."""
     depth = 0
     for number, event in enumerate(yaml.parse(text, _Base)):
-        line = f"in line {event.start_mark.line + 1}"
+        mark = event.start_mark
+        line = f"in line {1 if mark is None else mark.line + 1}"
         if number >= MOST_EVENTS:
             raise _RefusedError(f"it has more than {MOST_EVENTS} values; settings have a hundred")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:

@@ -91,7 +91,8 @@ def _licence(name: str, version: str) -> str:
         found = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         return ""
-    said = found.metadata.get("License-Expression") or found.metadata.get("License") or ""
+    told = found.metadata.json
+    said = str(told.get("license_expression") or told.get("license") or "")
     return said if found.version == version and "\n" not in said and len(said) < 100 else ""
 
 
