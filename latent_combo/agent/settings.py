@@ -56,7 +56,7 @@ def real_rows(f: float, batch: int) -> int:
     return round(f * batch)
 
 
-MOST_LAYERS, MOST_AGENTS = 100, 1000
+MOST_LAYERS, MOST_AGENTS = 100, 256
 """Beyond these a setting is a slip, or somebody else's malice: each layer and agent takes time and memory."""
 
 
