@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup train test soak lint format bench docs tensorboard clean
+.PHONY: setup train test soak lint format bench docs audit tensorboard clean
 
 setup: .venv/ready
 
@@ -51,6 +51,11 @@ docs: .venv/docs
 .venv/docs: .venv/ready
 	$(PIP) -c constraints.txt -e ".[docs]"
 	touch .venv/docs
+
+# What is pinned (CycloneDX), and known vulnerabilities of it, by the advisories in $$LATENT_COMBO_ADVISORIES or by
+# pip-audit, if either is there; a line says where neither is. No network is needed.
+audit: setup
+	$(BIN)/python -m tools.audit --sbom build/sbom.json
 
 tensorboard: .venv/train
 	$(BIN)/tensorboard --logdir runs --host 127.0.0.1

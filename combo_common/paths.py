@@ -36,6 +36,11 @@ def path_text(given: str) -> str:
     return str(given_path(given)) if given.startswith("~") else given
 
 
+def leads_out(folder: Path, path: Path) -> bool:
+    """Whether what lies in a folder by its name is a link to a place outside of it, or in a folder that is one."""
+    return not path.resolve().is_relative_to(folder.resolve())
+
+
 def require_text(words: Iterable[str]) -> None:
     """Raise UserError for a word with bytes that are not UTF-8, or with a zero byte."""
     for word in words:

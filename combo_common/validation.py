@@ -53,6 +53,17 @@ def require_positive(config: object, *names: str) -> None:
             raise ValueError(f"{name} is {value}; it is more than 0")
 
 
+def require_at_most(config: object, most: int, *names: str) -> None:
+    """Raise ValueError naming the first of the fields that is more, or lists more: each takes a network or a layer."""
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, (list, tuple)):
+            if len(value) > most:
+                raise ValueError(f"{name} lists {len(value)} values; {most} are the most")
+        elif value > most:
+            raise ValueError(f"{name} is {value}; it is at most {most}")
+
+
 def require_not_negative(config: object, *names: str) -> None:
     """Raise ValueError naming the first of the fields that is below 0."""
     for name in names:

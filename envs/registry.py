@@ -8,6 +8,7 @@ these have plain names, too (`envs.adapters.ALIASES`).
 
 import importlib
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from envs.task import Task
 
 ENTRY_POINTS = "latent_combo.tasks"
 """The group of entry points by which installed packages add tasks."""
+TRUSTED = "LATENT_COMBO_TRUSTED_MODULES"
+"""The environment variable that lists modules, with commas between, which runs and files of settings may name."""
 
 
 class _MissingError(UserError):
@@ -32,6 +35,7 @@ class _MissingError(UserError):
 
 _registered: dict[str, Task] = {}
 _adapted: dict[str, Task] = {}
+_named: set[str] = set()
 _installed: dict[str, EntryPoint] | None = None
 
 
@@ -83,6 +87,28 @@ def names_module(name: str) -> bool:
     return bool(colon and rest) and name not in _registered
 
 
+def is_trusted(name: str) -> bool:
+    """Whether a task may be made that a run or a file of settings names, and no word of the user here.
+
+    Its module is one that TRUSTED lists, or in one of those; or the user has named the same task in this process.
+    """
+    if not names_module(name) or name in _named:
+        return True
+    scheme, _, rest = name.partition(":")
+    module, _, attribute = rest.partition(":") if scheme in ADAPTERS else (scheme, "", rest)
+    listed = os.environ.get(TRUSTED, "").replace(",", " ").split()
+    return ":" not in attribute and any(f"{module}.".startswith(f"{known}.") for known in listed)
+
+
+def require_trusted(name: str, where: str) -> None:
+    """Raise UserError for a task whose module only a user may have imported; errors call what names it `where`."""
+    if not is_trusted(name):
+        raise UserError(
+            f"{where} names the task {name!r}, and code of its module would run: if you trust that code, add to the "
+            f"command: --task {shlex.quote(name)} (in Python task={name!r}), or list the module in {TRUSTED}"
+        )
+
+
 def find_task(name: str) -> Task | None:
     """The task of a name that data may have given, or None: no module is imported for it but an installed package's.
 
@@ -106,6 +132,8 @@ def get_task(name: str) -> Task:
     if (task := find_task(name)) is not None:
         return task
     scheme, colon, rest = name.partition(":")
+    if names_module(name):
+        _named.add(name)
     if colon and scheme in ADAPTERS:
         if names_module(name):
             _run(name, lambda: _module(name, rest.partition(":")[0]))

@@ -257,10 +257,10 @@ def test_a_format_to_come_and_a_forbidden_file_are_no_damage(tmp_path: Path, mon
     with pytest.raises(UserError, match="agent-0000020 is of format 3, not 2; read it by the version that wrote it"):
         checkpoint.load(path, CPU)
 
-    def forbidden(self: Path) -> bytes:
+    def forbidden(self: Path, *_: object) -> bytes:
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    monkeypatch.setattr(Path, "open", forbidden)
     with pytest.raises(UserError, match="can not read .*agent-0000020/manifest.json: Permission denied; mend"):
         checkpoint.load(path, CPU)
 

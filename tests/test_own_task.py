@@ -198,11 +198,16 @@ def test_another_task_than_the_runs_is_refused_in_a_line(run: Path, elsewhere: P
     assert not out.exists()
 
 
-def test_a_run_whose_module_has_moved_is_read_by_another(run: Path, elsewhere: Path) -> None:
+def test_a_run_whose_module_has_moved_is_read_by_another(
+    run: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     moved = elsewhere / "moved"
     shutil.copytree(run, moved)
     config = (moved / "config.yaml").read_text()
     (moved / "config.yaml").write_text(config.replace("task: point\n", "task: gone_tasks:TASK\n"))
+    with pytest.raises(UserError, match="names the task 'gone_tasks:TASK', and code of its module would run"):
+        latent_combo.load_run(moved)
+    monkeypatch.setenv(registry.TRUSTED, "gone_tasks")
     with pytest.raises(UserError, match="there is no module gone_tasks"):
         latent_combo.load_run(moved)
     assert latent_combo.load_run(moved, "named_tasks:TASK").config.task == "named_tasks:TASK"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from combo_common.bounded_json import read_json
 from combo_common.errors import UserError
 from data.actions import bounds
 from envs.task import Task
@@ -111,7 +112,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check `manifest.json`. Raises UserError naming the file and what is wrong with it."""
     path = folder / MANIFEST_NAME
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{folder} is no dataset: it has no {MANIFEST_NAME}; make one with data.collect or data.render"

@@ -6,7 +6,6 @@ here.
 """
 
 import itertools
-import json
 import os
 import re
 import shutil
@@ -18,7 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from combo_common.bounded_json import parse_json, read_json
 from combo_common.errors import UserError
+from combo_common.reason import reason
 from data.actions import BOUND, bounds, simulator_actions
 from data.episode import Episode
 from data.formats.base import Contents, Format, Named, Source, other_discounts, side
@@ -26,7 +27,6 @@ from data.formats.minari_episode import episode_of
 from data.formats.store import Store
 from data.notes import Notes
 from data.safe.minari import HDF5, METADATA, check_minari
-from data.safe.reason import reason
 from data.skipped import Skipped
 from envs.registry import task_of_environment
 from envs.task import Task
@@ -136,15 +136,15 @@ def spaces_of(path: Path) -> dict[str, dict[str, Any]]:
 
     Raises OSError, ValueError, LookupError or TypeError for metadata that are not sound.
     """
-    space = json.loads(json.loads(((minari_folder(path) or path) / METADATA).read_text())["observation_space"])
+    space = parse_json(read_json((minari_folder(path) or path) / METADATA)["observation_space"])
     return dict(space["subspaces"]) if space["type"] == "Dict" else {"": space}
 
 
 def recorded_in(path: Path) -> str:
     """Gymnasium's id of the environment that a dataset says it was recorded in; empty where it does not say."""
     try:
-        spec = json.loads(((minari_folder(path) or path) / METADATA).read_text()).get("env_spec")
-        told = json.loads(spec).get("id") if isinstance(spec, str) else None
+        spec = read_json((minari_folder(path) or path) / METADATA).get("env_spec")
+        told = parse_json(spec).get("id") if isinstance(spec, str) else None
     except (OSError, ValueError, AttributeError, RecursionError):
         return ""  # opening it tells what is wrong
     return told if isinstance(told, str) and told.isprintable() else ""

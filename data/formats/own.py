@@ -1,7 +1,6 @@
 """The project's own format as one of many: what `native` writes and reads, beside other programs' formats."""
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -9,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar
 
+from combo_common.bounded_json import read_json
 from combo_common.errors import UserError
 from data.episode import Episode
 from data.formats.base import Contents, Named, Source
@@ -34,7 +34,7 @@ class Own(FileByFile):
 
     def says(self, path: Path) -> dict[str, Any]:
         """What the manifest has, unchecked."""
-        content = json.loads((path / MANIFEST_NAME).read_text())
+        content = read_json(path / MANIFEST_NAME)
         return content if isinstance(content, dict) else {}
 
     def image_size(self, path: Path) -> int | None:

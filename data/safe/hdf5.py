@@ -2,7 +2,7 @@
 
 What a file says of its datasets is looked at before anything is read: a link that leads elsewhere is refused without
 being followed, and so are contents that lie outside the file, types that are no numbers, and sizes beyond what is
-stored.
+stored. Before that, another process looks at the file (`hdf5_process`), since libhdf5 crashes on some.
 """
 
 import io
@@ -18,8 +18,9 @@ import h5py
 from PIL import Image
 
 from combo_common.errors import UserError
+from combo_common.reason import reason
 from data.safe.hdf5_heap import check_variable, read_text
-from data.safe.reason import reason
+from data.safe.hdf5_process import require_harmless
 
 MAX_DATASET_BYTES = 1 << 34
 """Bytes that one dataset may have."""
@@ -183,6 +184,7 @@ class Hdf5:
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Hdf5]:
     """Open a file for reading. Raises UserError where that, or anything done while it is open, fails."""
+    require_harmless(path)
     try:
         with h5py.File(path, "r") as file:
             yield Hdf5(path, file)

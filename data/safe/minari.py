@@ -1,12 +1,12 @@
 """Minari's folders, checked before its library reads them: what their metadata and HDF5 file say they hold."""
 
-import json
 from math import prod
 from pathlib import Path
 
+from combo_common.bounded_json import parse_json, read_json
 from combo_common.errors import UserError
+from combo_common.reason import reason
 from data.safe.hdf5 import open_hdf5
-from data.safe.reason import reason
 
 METADATA, HDF5 = "metadata.json", "main_data.hdf5"
 NUMBERS = {
@@ -21,7 +21,7 @@ MOST_NUMBERS = 1 << 23
 def check_minari(folder: Path) -> None:
     """Raise UserError for files that lead out of themselves, or whose spaces only an environment would tell."""
     try:
-        metadata = json.loads((folder / METADATA).read_text())
+        metadata = read_json(folder / METADATA)
         told = all(isinstance(metadata.get(f"{of}_space"), str) for of in ("observation", "action"))
         images = (
             [image for of in ("observation", "action") for image in _spaces(metadata[f"{of}_space"])] if told else []
@@ -44,7 +44,7 @@ def check_minari(folder: Path) -> None:
 def _spaces(serialised: str) -> list[tuple[int, ...]]:
     """The shapes of the images in a space. Raises ValueError for a space whose arrays are too large or no numbers."""
     shapes = []
-    waiting = [json.loads(serialised)]
+    waiting = [parse_json(serialised)]
     while waiting:
         space = waiting.pop()
         if not isinstance(space, dict):

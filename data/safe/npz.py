@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from data.safe.reason import reason
+from combo_common.reason import reason
 
 MAX_ARRAYS_BYTES = 1 << 31
 """Bytes that the arrays of one file may have in all."""

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-from combo_common.validation import require_not_negative, require_positive
+from combo_common.validation import require_at_most, require_not_negative, require_positive
 
 PADDING, OF_PIXELS = 4, 84
 """Random shifts of DrQ (Kostrikov et al., 2021): pixels, and the size of the images that they are of."""
+
+MOST_LAYERS = 100
+"""Beyond it a setting is a slip, or somebody else's malice: each layer and frame takes time and memory."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class PixelEncoderConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "frames", "channels", "layers", "projection")
+        require_at_most(self, MOST_LAYERS, "frames", "layers")
         if self.random_shift is not None:
             require_not_negative(self, "random_shift")
 

@@ -3,7 +3,13 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from combo_common.validation import require_choices, require_not_negative, require_positive, require_share
+from combo_common.validation import (
+    require_at_most,
+    require_choices,
+    require_not_negative,
+    require_positive,
+    require_share,
+)
 from latent_combo.agent.algorithm_settings import BearConfig, MorelConfig
 from latent_combo.agent.encoder_settings import PixelEncoderConfig
 
@@ -50,6 +56,10 @@ def real_rows(f: float, batch: int) -> int:
     return round(f * batch)
 
 
+MOST_LAYERS, MOST_AGENTS = 100, 256
+"""Beyond these a setting is a slip, or somebody else's malice: each layer and agent takes time and memory."""
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Sizes of the critics and of the policy (B.1: three layers of 256)."""
@@ -63,6 +73,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "hidden", "layers")
+        require_at_most(self, MOST_LAYERS, "layers")
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,7 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         self._settle_stack()
+        require_at_most(self, MOST_AGENTS, "num_agents")
         require_choices(self)
         if self.extraction not in FOLLOWS_VALUES:
             raise ValueError(f"extraction is {self.extraction!r}; it is one of {', '.join(FOLLOWS_VALUES)}")

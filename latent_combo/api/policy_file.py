@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from combo_common.bounded_json import parse_json
 from combo_common.errors import UserError
 from combo_common.paths import given_path
 from combo_common.versions import versions
@@ -166,7 +167,7 @@ def read_policy_settings(path: Path) -> PolicySettings:
     if text is None:
         raise _unfit(path, "it holds no policy")
     try:
-        said = json.loads(text)
+        said = parse_json(text)
         if (version := said.pop("format")) == 1 and said["obs"] == "pixels":
             said["model"] = with_new_names({"rssm": said["model"]})[0]["rssm"]
         elif version not in (1, FORMAT):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from combo_common.bounded_json import read_json
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from combo_common.versions import ROOT
@@ -65,7 +66,7 @@ def keep(fingerprint: dict[str, Any], run: Path) -> None:
 def kept(run: Path) -> Fingerprint | None:
     """What a run says that it is known by; None for a run that says nothing, or nothing that can be read."""
     try:
-        return Fingerprint(**json.loads((run / RECORD).read_text()))
+        return Fingerprint(**read_json(run / RECORD))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from combo_common.commands import command
+from envs.registry import names_module
 from latent_combo.runtime.run_folder import SETTINGS
 
 LOG = "log.txt"
@@ -53,7 +54,8 @@ class Job:
     @property
     def next_words(self) -> tuple[str, ...]:
         """The arguments of `train` that begin it, or go on with it where it was begun."""
-        return ("--resume", self.run) if (self.folder / SETTINGS).exists() else self.words
+        own = (f"--task={self.task}",) if names_module(self.task) else ()
+        return ("--resume", self.run, *own) if (self.folder / SETTINGS).exists() else self.words
 
     @property
     def command(self) -> str:

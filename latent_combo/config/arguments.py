@@ -6,12 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from combo_common.cli import with_underscores
 from combo_common.errors import UserError
 from combo_common.paths import given_path, path_text
-from latent_combo.config.parser import may_be_null, setting_types, settings_in
+from combo_common.plain_yaml import load_yaml, require_plain
+from latent_combo.config.parser import may_be_null, require_known, setting_types, settings_in
 from latent_combo.config.schema import PATHS
 from latent_combo.runtime.renamed import GROUPS, line, renamed, with_new_names
 from latent_combo.runtime.settings_file import flat, read_mapping, say
@@ -45,6 +44,7 @@ def with_new_words(arguments: list[str]) -> list[str]:
         if setting_types().get(now, now) is None:
             rest = rest if equals else rest[1:]
             settings, inside = with_new_names({name: _together(name, given)})
+            require_known(settings, f"--{name}")
             found |= inside
             said = ((own, item) for own, item in flat(settings) if item is not None or may_be_null(own))
             result += [f"--{own}={as_written(item)}" for own, item in said]
@@ -60,8 +60,9 @@ def with_new_words(arguments: list[str]) -> list[str]:
 def _together(group: str, given: str) -> dict[str, Any]:
     """The settings of a group that one option gives, as a mapping or by a file's name. Raises UserError for others."""
     if given.startswith("{"):
-        with suppress(yaml.YAMLError):
-            content = yaml.safe_load(given)
+        require_plain(given, f"--{group}")
+        with suppress(UserError):
+            content = load_yaml(given, f"--{group}")
             if isinstance(content, dict):
                 return content
     elif given and given_path(given).is_file():
@@ -118,19 +119,26 @@ def peek(arguments: list[str], name: str, default: str) -> str:
 def resumed_folder(arguments: list[str]) -> Path | None:
     """The run that `--resume` names, or None without that option.
 
-    Raises UserError where anything but --accept_changes is beside it, and for that without it.
+    Raises UserError where anything but --accept_changes, and the run's own --task, is beside it, and for the first
+    without it.
     """
     if not any(argument.split("=")[0] == "--resume" for argument in arguments):
         if accepts_changes(arguments):
             raise UserError("--accept-changes is for a run that goes on: --resume RUN --accept-changes")
         return None
     words = [word for argument in arguments for word in argument.split("=", 1) if argument != ACCEPT]
-    if len(words) != 2 or words[0] != "--resume":
+    given = dict(zip(words[::2], words[1::2], strict=False))
+    if len(words) != 2 * len(given) or not set(given) <= {"--resume", "--task"}:
         raise UserError(
-            "--resume RUN stands alone: a run goes on with its own settings; edit its config.yaml to change them, and "
-            "give --accept-changes"
+            "--resume RUN stands alone, or with --task: a run goes on with its own settings; edit its config.yaml to "
+            "change them, and give --accept-changes"
         )
-    return given_path(words[1])
+    return given_path(given["--resume"])
+
+
+def named_by_user(arguments: list[str]) -> str:
+    """The task that the command line itself names, in no file; empty for none."""
+    return peek(split_config(arguments)[1], "task", "")
 
 
 def accepts_changes(arguments: list[str]) -> bool:

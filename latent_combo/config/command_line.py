@@ -5,6 +5,7 @@ images, what a fitted world model says of itself, the algorithm, `--config FILE`
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from combo_common.cli import with_underscores
@@ -13,12 +14,13 @@ from combo_common.paths import path_text, require_text
 from combo_common.versions import named
 from data.locate import unknown
 from data.reference import resolve
-from envs.registry import get_task
+from envs.registry import get_task, names_module, require_trusted
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.config.arguments import (
     NONE,
     as_written,
     config_files,
+    named_by_user,
     peek,
     resumed_folder,
     split_config,
@@ -45,12 +47,28 @@ def parse(arguments: list[str]) -> tuple[Config, bool]:
     _answer(arguments)
     arguments = _spelt(arguments)
     if (run := resumed_folder(arguments)) is not None:
-        return load_config(run), True
+        return resumed(run, named_by_user(arguments)), True
     layers = Layers.of(arguments)
     whole = _ordered(arguments, layers)
     if layers.recipe is not None:
         _require_agreement(whole, layers.recipe, layers.world_model)
     return instantiate(whole), False
+
+
+def resumed(run: Path, named: str) -> Config:
+    """The config with which a run goes on, and with its task as a user names it; empty: as its settings do.
+
+    Raises UserError where that takes a module that no user has named, and for another task than the run's.
+    """
+    config = load_config(run)
+    if not named:
+        require_trusted(config.task, str(run))
+        return config
+    if config.task == (task := get_task(named).name):
+        return config  # which is known by that name from now on
+    if not names_module(config.task):
+        raise UserError(f"task is {task}, but the run {run} is of {config.task}; name that task")
+    return replace(config, task=named)
 
 
 def check(arguments: list[str]) -> None:

@@ -8,10 +8,10 @@ from combo_common.errors import UserError
 from combo_common.suggest import did_you_mean, nearest
 from data.locate import EMBEDDED, default_data_dir
 from data.reference import DatasetReference, resolve
-from envs.registry import find_task, get_task, names_module, unregistered
+from envs.registry import find_task, get_task, names_module, require_trusted, unregistered
 from envs.task import OBSERVATIONS
 from latent_combo.agent.algorithms import ALGORITHMS
-from latent_combo.config.arguments import NONE, peek, split_config
+from latent_combo.config.arguments import NONE, named_by_user, peek, split_config
 from latent_combo.config.image_size import image_settings
 from latent_combo.config.presets import paper_settings, preset_file
 from latent_combo.config.recipe import Recipe
@@ -56,7 +56,8 @@ class Layers:
             usual, dataset = own, "" if dataset == own else dataset
         reference = resolve(dataset or usual, None, folder)
         told = reference.task
-        asked = peek(arguments, "task", "")
+        if (asked := peek(arguments, "task", "")) != named_by_user(arguments):
+            require_trusted(asked, "the file that --config names")
         named = _named_task(asked, told if dataset else None, recipe, world_model)
         if own is None and not dataset and named and told not in (named, None):
             raise UserError(

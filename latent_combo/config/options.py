@@ -6,7 +6,7 @@ from combo_common.cli import Parser
 from combo_common.errors import UserError
 from combo_common.paths import given_path
 from envs.registry import get_task
-from latent_combo.runtime.run_folder import config_file
+from latent_combo.runtime.run_folder import config_file, require_own_folders
 from latent_combo.runtime.weights_name import require_new
 
 
@@ -38,6 +38,7 @@ def visualise(arguments: list[str] | None = None) -> Namespace:
     given = parser.parse_args(arguments)
     _require_seed(given.seed)
     config_file(given.run)
+    require_own_folders(given.run)
     _import_task(given.task)
     return given
 

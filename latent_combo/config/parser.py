@@ -15,10 +15,12 @@ import jsonargparse
 from combo_common.commands import program
 from combo_common.errors import UserError
 from combo_common.paths import given_path
+from combo_common.plain_yaml import require_plain
+from combo_common.reason import printable
 from combo_common.suggest import did_you_mean, nearest, nearest_by_last_word
 from combo_common.validation import choices, with_group
 from latent_combo.config.schema import Config
-from latent_combo.runtime.settings_file import has_old_names, read_settings
+from latent_combo.runtime.settings_file import flat, read_settings
 
 NOT_SETTINGS = ("help", "config", "resume", "print_config", "print_shtab")
 """Options that are not settings of a run."""
@@ -66,6 +68,9 @@ def read(arguments: list[str]) -> dict[str, Any]:
 
 
 def _namespace(arguments: list[str]) -> jsonargparse.Namespace:
+    for name in (argument.partition("=")[0].removeprefix("--") for argument in arguments if argument[:2] == "--"):
+        if name not in NOT_SETTINGS and setting_types().get(name) is None:  # or else the parser might import something
+            raise ValueError(_unknown(name))
     namespace = _defaults().clone()
     # on defaults of its own the parser would check each of them anew, which is most of its time
     namespace.update(parser().parse_args([_as_read(argument) for argument in arguments], defaults=False))
@@ -81,24 +86,50 @@ def _defaults() -> jsonargparse.Namespace:
 
 
 def _as_read(argument: str) -> str:
-    """An option; one that names a file holds what that says instead, where the parser would read something else."""
+    """An option; one that names a file holds what that says instead, which the parser would read less strictly."""
     if not argument.startswith("--config="):
         return argument
     path = given_path(argument.removeprefix("--config="))
     if not path.is_file():
         raise UserError(f"there is no file {path}; --config names a YAML file of settings")
-    said = settings_in(path)
-    if not has_old_names(path) and said == read_settings(path) and None not in said.values():
-        return f"--config={path}"
-    return f"--config={json.dumps(said, default=str)}"  # a date in a name of a folder, for one
+    return f"--config={json.dumps(settings_in(path))}"
 
 
 def settings_in(path: Path) -> dict[str, Any]:
     """What a file says, nested as there; what is left empty and can not be null is not said.
 
-    Raises UserError if it is no file of settings.
+    Raises UserError if it is no file of settings, and for names that are none.
     """
-    return _without_empty(read_settings(path))
+    said = read_settings(path)
+    require_known(said, str(path))
+    return _without_empty(said)
+
+
+def require_known(settings: Mapping[str, Any], where: str, prefix: str = "") -> None:
+    """Raise UserError for a name that no setting has, a group that is no mapping, and a value that is one.
+
+    The parser takes some more names than those: `class_path` has it import a module, `config` and the name of a group
+    with text have it read another file. It takes text for YAML where a setting is more than text.
+    """
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if name not in setting_types() and not any(known.startswith(f"{name}.") for known in setting_types()):
+            inner = dict(flat(value, f"{name}.")) if isinstance(value, Mapping) else {}
+            raise UserError(f"{where}: {printable(_unknown(next(iter(inner), name)))}")
+        kind = setting_types().get(name)
+        if kind is None:
+            if value is None:
+                continue  # it is left empty, and nothing is said
+            if not isinstance(value, Mapping):
+                raise UserError(f"{where}: {name} is {value!r:.80}, but it is a group of settings; give them by name")
+            require_known(value, where, f"{name}.")
+        elif isinstance(value, Mapping):
+            raise UserError(f"{where}: {name} has settings below it, but it is one itself; give it a value")
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, (list, Mapping)) and kind is not None:
+                raise UserError(f"{where}: {name} has a list or a group in a list; give it values")
+            if isinstance(text, str) and kind is not str:
+                require_plain(text, f"{where}: {name}")
 
 
 def _without_empty(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -125,7 +156,7 @@ def one_line() -> Iterator[None]:
     try:
         yield
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
-        line = _readable(" ".join(str(error).split()))
+        line = printable(_readable(" ".join(str(error).split())))
         raise UserError(f"{line} ({program('train')} --help lists all settings)") from error
 
 

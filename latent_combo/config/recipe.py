@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from combo_common.bounded_json import parse_json
 from combo_common.errors import UserError
 from latent_combo.runtime.renamed import with_new_names
 from latent_combo.runtime.settings_file import flat
@@ -68,7 +69,7 @@ class Recipe:
     def from_json(cls, text: str, where: Path) -> "Recipe":
         """Read what `to_json` wrote. Raises UserError for anything else."""
         try:
-            said = json.loads(text)
+            said = parse_json(text)
             if (version := said.pop("format")) == 1:
                 said = _of_format_1(said)
             elif version != FORMAT:

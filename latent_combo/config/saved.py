@@ -22,8 +22,8 @@ def load_config(run: Path) -> Config:
     try:
         config = instantiate([f"--config={path}"])
     except UserError as error:
-        remedy = "use the version that result.json names, or train anew"
-        raise UserError(f"{path} is not of this version of the program: {error}; {remedy}") from error
+        why, remedy = str(error).removeprefix(f"{path}: "), "use the version that result.json names, or train anew"
+        raise UserError(f"{path} is not of this version of the program: {why}; {remedy}") from error
     return Config(**{**vars(config), "out": str(run)})
 
 

@@ -23,6 +23,7 @@ from latent_combo.diagnostics.style import (
     Frame,
     finish,
     new_figure,
+    plain,
     to_frame,
     to_png,
 )
@@ -35,6 +36,7 @@ from latent_combo.world_model.open_loop import MEASURES, Measure
 CURVES = "curves.png"
 PANEL = (5.4, 4.8)
 """Inches of a panel: on a phone's 360 pixels its text is still read."""
+MOST_STEPS, MOST_LETTERS = 1 << 40, 200
 Panels = list[Frame]
 """Pictures (H, W, 3) of one size; the one of returns comes first."""
 Series = dict[tuple[str, str], list[tuple[int, float]]]
@@ -49,15 +51,20 @@ def read_series(path: Path) -> Series:
     if not path.exists():
         raise UserError(f"{path.parent} has no metrics.csv; is it a run?")
     series: Series = defaultdict(list)
-    whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    for number, row in enumerate(csv.reader(whole), start=1):
-        if number == 1 and tuple(row) == HEADER:
-            continue
-        try:
+    number = 0
+    try:
+        whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        for number, row in enumerate(csv.reader(whole), start=1):
+            if number == 1 and tuple(row) == HEADER:
+                continue
             phase, step, name, value = row
+            if not 0 <= int(step) <= MOST_STEPS or any(len(word) > MOST_LETTERS for word in row):
+                raise ValueError("no step")
+            if phase == "agent" and name.startswith("score/"):
+                int(name.removeprefix("score/"))  # the agent's number
             series[phase, metric_now(name)].append((int(step), float(value)))
-        except ValueError as error:
-            raise UserError(f"{path}, line {number} is not {','.join(HEADER)}; remove that line") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}, line {number or 1} is not {','.join(HEADER)}; remove that line") from error
     return series
 
 
@@ -133,9 +140,9 @@ def _open_loop(axes: Axes, series: Series) -> None:
         ("mean_observation", "mean observation", GREY),
     ):
         points = sorted(
-            (int(key.rsplit("_", 1)[1]), series["open_loop", key][-1][1])
+            (int(ahead), series["open_loop", key][-1][1])
             for key in logged
-            if key.startswith(f"{name}_{measure}_")
+            if (ahead := key.removeprefix(f"{name}_{measure}_")) != key and ahead.isascii() and ahead.isdigit()
         )
         if points:
             axes.plot([k for k, _ in points], [error for _, error in points], marker="o", label=label, color=colour)
@@ -149,7 +156,7 @@ def _returns(axes: Axes, series: Series, result: Result | None) -> None:
     scored = next((index for index, agent in enumerate(agents) if agent.return_mean is not None), None)
     for index, key in enumerate(keys):
         points, own = series[key], agents[index] if index < len(agents) else None
-        label = f"agent {own.label if own and own.label else index}: interim"
+        label = plain(f"agent {own.label if own and own.label else index}: interim")
         (line,) = axes.plot([s for s, _ in points], [v for _, v in points], marker=".", label=label)
         if own is not None and own.return_mean is not None:
             label = f"final score, {len(own.returns)} episodes" if index == scored else ""

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from latent_combo.diagnostics.style import BLACK, BLUE, GREY, VERMILION, finish, new_figure
+from latent_combo.diagnostics.style import BLACK, BLUE, GREY, VERMILION, finish, new_figure, plain
 from latent_combo.evaluation.result import Result
 
 WIDTH, ROW, REST = 5.4, 0.6, 2.4
@@ -55,7 +55,7 @@ def draw_episodes(result: Result) -> Figure:
 
 def named(row: int, label: str) -> str:
     """An agent's name, a line for each setting that it alone has."""
-    return f"agent {label or row}".replace(", ", "\n")
+    return plain(f"agent {label or row}").replace(", ", "\n")
 
 
 def offsets(count: int) -> NDArray[np.float64]:

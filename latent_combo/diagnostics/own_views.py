@@ -33,6 +33,8 @@ class OwnView:
         return {"title": np.array(self.title), "reading": np.array(self.reading)}
 
 
+MOST_LETTERS = 10_000
+"""Of a title, and of how to read a view."""
 OWN_VIEWS: dict[str, OwnView] = {}
 """By the names of their functions, which are those of their pictures, too."""
 
@@ -47,10 +49,16 @@ def view(title: str, reading: str) -> Callable[[Draw], Draw]:
     return add
 
 
+def _letters(kept: Any, name: str) -> int:
+    """How many letters there may be at most in a text of a file, which is not unpacked for it."""
+    return int(kept.zip.getinfo(f"{name}.npy").file_size) // 4
+
+
 def words_of(pictures: Path) -> dict[str, tuple[str, str]]:
     """Title and reading of each view that somebody added: in this process, or when the pictures of a run were drawn."""
     found = {name: (own.title, own.reading) for name, own in OWN_VIEWS.items()}
     for file in sorted(pictures.glob("*.npz")):
         with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(file, allow_pickle=False) as kept:
-            found.setdefault(file.stem, (str(kept["title"]), str(kept["reading"])))
+            if file.is_file() and all(_letters(kept, name) <= MOST_LETTERS for name in ("title", "reading")):
+                found.setdefault(file.stem, (str(kept["title"]), str(kept["reading"])))
     return found

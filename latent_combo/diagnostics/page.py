@@ -1,6 +1,7 @@
 """A run on one self-contained HTML page, to be sent to a colleague."""
 
 import base64
+import glob
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from combo_common.commands import command
 from combo_common.errors import UserError
+from combo_common.paths import leads_out
 from combo_common.versions import versions
 from latent_combo.agent.selection import RULE
 from latent_combo.diagnostics.curves import Panels, draw_curves, has_model, read_series
@@ -24,6 +26,10 @@ from latent_combo.runtime.settings_file import read_settings
 
 TEMPLATE = "report.html.jinja"
 PHASES = ("world_model", "agent")
+MOST_INLINED = 1 << 26
+"""Bytes of a picture or clip."""
+MOST_SETTINGS = 1 << 20
+"""Letters of the settings that are shown."""
 T = TypeVar("T")
 
 
@@ -150,7 +156,7 @@ def find_views(run: Path, states: bool, model: bool = True) -> tuple[dict[str, l
             pattern = view.file if view.of_states is None or not states else view.of_states
             if not pattern:
                 continue
-            files = sorted(run.glob(pattern))
+            files = [file for file in sorted(run.glob(pattern)) if _is_shown(run, file)]
             if files:
                 shown = Shown(view, [inline(path) for path in files], pattern.endswith(".mp4"))
                 found.setdefault(section, []).append(shown)
@@ -162,7 +168,12 @@ def find_views(run: Path, states: bool, model: bool = True) -> tuple[dict[str, l
 def own_views(run: Path) -> tuple[View, ...]:
     """The views that somebody added to this run, or in this process."""
     added = words_of(run / PICTURES).items()
-    return tuple(View(f"{PICTURES}/{name}.png", title, reading) for name, (title, reading) in added)
+    return tuple(View(f"{PICTURES}/{glob.escape(name)}.png", title, reading) for name, (title, reading) in added)
+
+
+def _is_shown(run: Path, file: Path) -> bool:
+    """Whether a file goes into the page: none from elsewhere, which would be sent to others."""
+    return file.is_file() and not leads_out(run, file) and file.stat().st_size <= MOST_INLINED
 
 
 def inline(path: Path) -> str:
@@ -230,9 +241,14 @@ def write_report(run: Path, curves: Panels | None = None, known: Sequence[str] =
         episodes=png_uri(draw_episodes(result)) if result is not None and result.episodes and result.agents else None,
         curves=[png_uri(panel) for panel in curves or []],
         sections=shown,
-        config=config.read_text(errors="replace"),
+        config=_settings_text(config),
         without_model=not has_model(run),
     )
+
+
+def _settings_text(path: Path) -> str:
+    with path.open(errors="replace") as file:
+        return file.read(MOST_SETTINGS)
 
 
 def _attempt(read: Callable[[Path], T], run: Path, said: list[str]) -> T | None:

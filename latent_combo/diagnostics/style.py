@@ -110,6 +110,11 @@ def framed(picture: Frame, colour: tuple[int, int, int], border: int) -> Frame:
     return result
 
 
+def plain(text: str) -> str:
+    """Text that matplotlib draws as it is, where it would take what is between two dollars for a formula."""
+    return text.replace("\\", "/").replace("$", r"\$")
+
+
 def write(picture: Frame, x: int, y: int, text: str, colour: tuple[int, int, int] = (0, 0, 0)) -> None:
     """Write into a picture, in place; `y` is the middle of the line."""
     rows = slice(y - 10, y + 10)

@@ -5,6 +5,9 @@ from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
+MOST = 1 << 63
+"""Beyond it a whole number is none that others than Python have."""
+
 
 class FieldError(Exception):
     """What is wrong with a mapping, as the end of a sentence about it."""
@@ -42,5 +45,6 @@ def fits(value: Any, kind: Any) -> bool:
     if kind is None or kind is NoneType:
         return value is None
     if kind in (int, float):
-        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+        number = isinstance(value, (int, kind)) and not isinstance(value, bool)
+        return number and (isinstance(value, float) or -MOST < value < MOST)
     return isinstance(value, kind)

@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from combo_common.bounded_json import read_json
 from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.figures import figure
 from combo_common.files import write_atomically
+from combo_common.reason import reason
 from combo_common.symbols import plus_minus
 from combo_common.versions import versions
 from envs.task import Task
@@ -28,6 +30,8 @@ if TYPE_CHECKING:  # it takes torch, which those who read results do without
     from latent_combo.evaluation.score import Score
 
 RESULT = "result.json"
+MOST_AGENTS, MOST_LETTERS = 1000, 1000
+"""Of a stack, and of what tells an agent from the others."""
 RANDOM, EXPERT = 0.0, 100.0
 """Normalised scores, by definition."""
 REFERENCES = ("dataset_return_mean", "random_return", "expert_return")
@@ -191,15 +195,15 @@ class Result:
             return None
         remedy = f"score it anew: {command('train', '--resume', run)}"
         try:
-            said = json.loads(path.read_text())
+            said = read_json(path)
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} can not be read ({error}); {remedy}") from error
         if not isinstance(said, dict):
             raise UserError(f"{path} holds no result; {remedy}")
         try:
-            return cls(**read_fields(cls, _typed(said)))
+            return _bounded(cls(**read_fields(cls, _typed(said))))
         except FieldError as error:
-            raise UserError(f"{path} is of another version of the program and {error}; {remedy}") from error
+            raise UserError(f"{path} is of another version of the program and {reason(error)}; {remedy}") from error
 
     def __str__(self) -> str:
         """A few lines for people."""
@@ -300,6 +304,17 @@ def _typed(said: dict[str, Any]) -> dict[str, Any]:
     if isinstance(said.get("agents"), list):
         made["agents"] = [AgentResult(**read_fields(AgentResult, agent)) for agent in said["agents"]]
     return made
+
+
+def _bounded(result: Result) -> Result:
+    """The same. Raises FieldError for one that no page and no picture would hold, or whose choice is no agent."""
+    if len(result.agents) > MOST_AGENTS:
+        raise FieldError(f"lists {len(result.agents)} agents; {MOST_AGENTS} are the most")
+    if any(len(agent.label) > MOST_LETTERS for agent in result.agents):
+        raise FieldError(f"has a label of more than {MOST_LETTERS} letters")
+    if result.selected is not None and not 0 <= result.selected < len(result.agents):
+        raise FieldError(f"has {result.selected} for selected, of {len(result.agents)} agents")
+    return result
 
 
 def _of_dataset(said: dict[str, Any]) -> float:

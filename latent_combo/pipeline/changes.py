@@ -14,8 +14,9 @@ from latent_combo.pipeline.origin import Origin
 class Changes:
     """The changes of a run that goes on; a new one has none."""
 
-    def __init__(self, run: Path, resumes: bool, accepted: bool) -> None:
-        self.run, self.resumes, self.accepted = run, resumes, accepted
+    def __init__(self, run: Path, resumes: bool, accepted: bool, going_on: tuple[object, ...]) -> None:
+        """Of a run's folder; `going_on` are the arguments of `train` that go on with it."""
+        self.run, self.resumes, self.accepted, self.going_on = run, resumes, accepted, going_on
         self.found: list[str] = []
         """Those that were accepted, of settings and data."""
 
@@ -31,7 +32,7 @@ class Changes:
             if not self.resumes:
                 raise
             if not self.accepted:
-                accepting = command("train", "--resume", self.run, "--accept-changes")
+                accepting = command("train", *self.going_on, "--accept-changes")
                 raise UserError(f"{change}, or take the change knowingly: {accepting}") from change
             print(f"note: {self.run} goes on with a change of its {change.what}", file=sys.stderr)
             self.found.append(change.what)

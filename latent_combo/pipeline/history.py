@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from combo_common.bounded_json import read_json
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from latent_combo.config.schema import Config
@@ -53,7 +54,7 @@ class History:
         """Read a run's; None where it has none, as runs of older versions. Raises UserError for a damaged file."""
         path = run / HISTORY
         try:
-            said = json.loads(path.read_text())
+            said = read_json(path)
             if said["format"] != FORMAT:
                 raise ValueError(f"its format is {said['format']}, not {FORMAT}")
             return cls(Origin(**said["origin"]), [Resumption(**one) for one in said["resumptions"]])

@@ -1,14 +1,16 @@
 """A finished or half-trained run, read back from its folder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from combo_common.commands import command
 from combo_common.errors import UserError
-from envs.registry import get_task, names_module, told_task, whole_name
+from envs.registry import get_task, names_module, require_trusted, told_task, whole_name
 from envs.task import Task
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.frames import FrameStack
@@ -16,10 +18,18 @@ from latent_combo.config.saved import load_config
 from latent_combo.config.schema import Config
 from latent_combo.evaluation.policy import Policy
 from latent_combo.evaluation.result import Result
+from latent_combo.numerics.allocation import BoundedAllocation, TooLargeError
 from latent_combo.pipeline.build import build_agent, build_frame_stack, build_world_model, choose_device, use
 from latent_combo.runtime import checkpoint
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 from latent_combo.world_model.base import WorldModel
+
+PARTS = {Path(WORLD_MODEL).name: "model", Path(AGENT).name: "agent"}
+"""What checkpoints have the weights under."""
+BESIDE, SPARE = 20, 1 << 26
+"""How many times the bytes of its weights a network takes while it is built: targets, averages, optimisers, what is
+drawn for them; and bytes beyond that."""
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -79,8 +89,7 @@ def load_run(folder: Path, named: str | None = None) -> Run:
     filtering, model_step = _filter(folder, config, task, device)
     agent, agent_step = None, 0
     if checkpoint.exists(folder / AGENT):
-        agent = build_agent(config, task, filtering, device)
-        agent_step = _load(agent, folder / AGENT, "agent", task, device)
+        agent, agent_step = _loaded(lambda on: build_agent(config, task, filtering, on), folder / AGENT, task, device)
     return Run(config, task, filtering, agent, model_step, agent_step)
 
 
@@ -88,16 +97,17 @@ def _filter(folder: Path, config: Config, task: Task, device: torch.device) -> t
     """The world model of a run and the step that it is of, or stacked frames in its place."""
     if not config.has_world_model:
         return build_frame_stack(config, task), 0
-    world_model = build_world_model(config, task, device)
-    if not checkpoint.exists(folder / WORLD_MODEL):
+    path = folder / WORLD_MODEL
+    if not checkpoint.exists(path):
         raise UserError(f"{folder} has no world model yet; go on with: {command('train', '--resume', folder)}")
-    model_step = _load(world_model, folder / WORLD_MODEL, "model", task, device)
+    world_model, model_step = _loaded(lambda on: build_world_model(config, task, on), path, task, device)
     return world_model.requires_grad_(False), model_step
 
 
 def _task(folder: Path, config: Config, named: str | None) -> Task:
-    """A run's task; a module is imported only as its settings or a user name it. Raises UserError for another task."""
+    """A run's task; a module is imported only as a user names it. Raises UserError for another task."""
     if named is None:
+        require_trusted(config.task, str(folder))
         return get_task(config.task) if names_module(config.task) else told_task(config.task, str(folder))
     task = get_task(named)
     own = _name_in_result(folder) if names_module(config.task) else config.task
@@ -115,11 +125,20 @@ def _name_in_result(folder: Path) -> str | None:
     return None if result is None else whole_name(result.task)
 
 
-def _load(network: nn.Module, path: Path, part: str, task: Task, device: torch.device) -> int:
-    """Put a checkpoint's weights into a network, and return the step that they are of."""
+def _loaded(
+    build: Callable[[torch.device], Network], path: Path, task: Task, device: torch.device
+) -> tuple[Network, int]:
+    """A network with a checkpoint's weights, and the step that they are of; `build` makes it on a device.
+
+    Raises UserError where it is not the checkpoint's: that is seen before memory is taken for it.
+    """
+    part = PARTS[path.name]
     state = checkpoint.load(path, device, skip=("fit/optimiser", "fit/optimisers", "fit/buffer"))
     try:
         weights = state["fit"][part]
+        size = sum(tensor.numel() for tensor in weights.values())
+        with BoundedAllocation(SPARE + BESIDE * 4 * size):  # whatever sizes the settings name
+            network = build(device)
         due = {name: tensor.shape for name, tensor in network.state_dict().items()}
         other = next((name for name in due if weights[name].shape != due[name]), None)
         if other is not None and weights.keys() == due.keys():
@@ -129,9 +148,11 @@ def _load(network: nn.Module, path: Path, part: str, task: Task, device: torch.d
                 f"{other} is {tuple(weights[other].shape)}, not {tuple(due[other])}; mend them, or name the task that "
                 "it was trained on with --task"
             )
+        if weights.keys() != due.keys():
+            raise KeyError("other weights")
         network.load_state_dict(weights)
-        return int(state["fit"]["step"])
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        return network, int(state["fit"]["step"])
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, TooLargeError) as error:
         raise UserError(
             f"{path} is not of this version of the program, or not of this run's config.yaml; train it anew"
         ) from error

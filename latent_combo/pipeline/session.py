@@ -20,7 +20,7 @@ from combo_common.interrupt import Interrupt, held
 from combo_common.lock import Lock
 from combo_common.progress import progress_bar
 from envs import gl
-from envs.registry import get_task
+from envs.registry import get_task, names_module
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config.saved import flat_settings, save_config
 from latent_combo.config.schema import Config
@@ -62,14 +62,14 @@ class Session:
         require_installed(config.log)
         gl.chosen_by_user()  # which raises before the hours of training, not at the first score
         self.interrupt = interrupt
-        self.task = get_task(config.task)
+        self.task, self.task_name = get_task(config.task), config.task
         self.task.vector_indices(config.observation_spec.vectors)  # which raises for unknown names
         self.device = choose_device(config.device)
         self.out = Path(config.out)
         self.timer = Timer()
         self.saved: dict[str, dict[str, Any]] = {}
         self.resumes = resume
-        self.changes = Changes(self.out, resume, accept_changes)
+        self.changes = Changes(self.out, resume, accept_changes, self.resume_words)
         self.history: History | None = None
         self._lock = Lock(self.out / LOCK, str(self.out))
         if resume:
@@ -226,10 +226,15 @@ class Session:
             write_atomically(path, safetensors.torch.save(tensors))
             raise NonFiniteError(f"{error}; what that step was given is in {path}", error.step) from error
 
+    @property
+    def resume_words(self) -> tuple[object, ...]:
+        """The arguments of `train` that go on with this run; its module has to be named by a user."""
+        return "--resume", self.out, *(("--task", self.task_name) if names_module(self.task_name) else ())
+
     def stop_if_asked(self) -> None:
         """Raise StoppedError if Ctrl-C was pressed or the process was asked to end; call it when all is saved."""
         if self.interrupt.requested:
-            raise StoppedError(f"stopped and saved; continue with: {command('train', '--resume', self.out)}")
+            raise StoppedError(f"stopped and saved; continue with: {command('train', *self.resume_words)}")
 
     def clocks(self, steps: int, **every: int) -> dict[str, Every]:
         """Clocks for a loop of `steps` steps: "log" and "save" from the config, and the named ones."""

@@ -17,9 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from combo_common.bounded_json import MOST_BYTES, read_bounded
 from combo_common.durable import publish, write_durably
 from combo_common.errors import UserError
 from combo_common.files import writing
+from combo_common.reason import reason
 from latent_combo.runtime import old_checkpoint
 from latent_combo.runtime.manifest import DamagedError, read_manifest, write_manifest
 from latent_combo.runtime.plain_json import from_json, to_json
@@ -166,14 +168,14 @@ def _read(folder: Path, device: torch.device, skip: Collection[str]) -> dict[str
         said = read_manifest(folder)
         if said["format"] != FORMAT:
             raise UserError(
-                f"{folder} is of format {said['format']}, not {FORMAT}; read it by the version that wrote it"
+                f"{folder} is of format {said['format']!r:.40}, not {FORMAT}; read it by the version that wrote it"
             )
         tensors = TensorsFile(folder / TENSORS, device)
-        return from_json((folder / STATE).read_bytes(), tensors.read, skip)
+        return from_json(read_bounded(folder / STATE, MOST_BYTES), tensors.read, skip)
     except PermissionError as error:
         raise UserError(f"can not read {error.filename}: {error.strerror}; mend its permissions") from error
     except FAILURES as error:
-        raise DamagedError(f"{folder} can not be read ({' '.join(str(error).split())})") from error
+        raise DamagedError(f"{folder} can not be read ({reason(error)})") from error
 
 
 def _read_old(path: Path, device: torch.device) -> dict[str, Any]:
@@ -183,7 +185,7 @@ def _read_old(path: Path, device: torch.device) -> dict[str, Any]:
     except PermissionError as error:
         raise UserError(f"can not read {path}: {error.strerror}; mend its permissions") from error
     except FAILURES as error:
-        raise DamagedError(f"{path} is not a readable checkpoint ({' '.join(str(error).split())})") from error
+        raise DamagedError(f"{path} is not a readable checkpoint ({reason(error)})") from error
 
 
 def _moved(value: Any, device: torch.device) -> Any:

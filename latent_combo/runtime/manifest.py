@@ -5,14 +5,21 @@ The manifest is written last, so that a folder without one is not whole.
 
 import hashlib
 import json
+import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from combo_common.bounded_json import parse_json, read_bounded
 from combo_common.durable import Written, write_durably
 from combo_common.hashing import BLOCK
 
 MANIFEST = "manifest.json"
+MOST_BYTES = 1 << 20
+"""Of a manifest."""
+NAME = re.compile(r"\w[\w.-]{0,99}")
+"""Of a file in the folder, and nowhere else."""
 
 
 class DamagedError(Exception):
@@ -29,11 +36,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """What a folder's manifest says, all of its files being as that says. Raises DamagedError, and OSError."""
     path = folder / MANIFEST
     try:
-        content = path.read_bytes()
-        said = json.loads(content)
+        content = read_bounded(path, MOST_BYTES)
+        said = parse_json(content)
         said.pop("sha256")
         if content != _with_checksum(said):
             raise DamagedError(f"{path} does not agree with its own checksum")
+        if any(not NAME.fullmatch(name) for name in said["files"]):
+            raise DamagedError(f"{path} names a file that is not beside it")
         for name, file in said["files"].items():
             _require(folder / name, file["bytes"], file["sha256"])
     except FileNotFoundError as error:
@@ -45,8 +54,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _require(path: Path, size: int, sha256: str) -> None:
     """Raise DamagedError where a file is not of that size and SHA-256."""
-    if (found := path.stat().st_size) != size:
-        raise DamagedError(f"{path} has {found} bytes instead of {size}")
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode):
+        raise DamagedError(f"{path} is a link or no file; put the file itself there")
+    if about.st_size != size:
+        raise DamagedError(f"{path} has {about.st_size} bytes instead of {size}")
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):

@@ -24,6 +24,8 @@ DTYPES = {
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 VALUES = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE")
 """Opcodes that put their argument on the stack."""
+MOST_ENTRIES, MOST_WORDS, MOST_VALUES = 100_000, 1 << 22, 1_000_000
+"""Files in the zip, bytes of its `data.pkl`, and values that this describes."""
 _MARK = object()
 
 
@@ -38,8 +40,11 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise ValueError("a part of it is compressed, and may unpack to any size")
+            if len(entries) > MOST_ENTRIES or sum(entry.file_size for entry in entries) > path.stat().st_size:
+                raise ValueError("its parts are more than the file holds")
             if archive.testzip() is not None:
                 raise ValueError("a part of it does not agree with its checksum")
             (words,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
@@ -47,6 +52,8 @@ def read(path: Path) -> dict[str, Any]:
             order = f"{folder}byteorder"
             if order in archive.namelist() and archive.read(order) != b"little":
                 raise ValueError("it was written on a machine of another byte order")
+            if archive.getinfo(words).file_size > MOST_WORDS:
+                raise ValueError(f"what says what is in it has more than {MOST_WORDS} bytes")
             state = _state(archive.read(words), lambda key: archive.read(f"{folder}data/{key}"))
     except (
         zipfile.BadZipFile,
@@ -60,7 +67,22 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(" ".join(str(error).split())) from error
     if not isinstance(state, dict):
         raise ValueError("it is no dictionary")
+    _require_bounded(state)
     return state
+
+
+def _require_bounded(state: Any) -> None:
+    """Raise ValueError for a state in which a few values stand in so many places that nobody could go through it."""
+    waiting, met = [state], 0
+    while waiting:
+        value = waiting.pop()
+        met += 1
+        if met > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES} values")
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple)):
+            waiting += value
 
 
 def _state(words: bytes, numbers: Callable[[str], bytes]) -> Any:
@@ -70,7 +92,9 @@ def _state(words: bytes, numbers: Callable[[str], bytes]) -> Any:
     storages: dict[str, Tensor] = {}
 
     def since_mark() -> list[Any]:
-        place = len(stack) - 1 - stack[::-1].index(_MARK)
+        place = len(stack) - 1
+        while stack[place] is not _MARK:
+            place -= 1  # to -1 - len(stack), where there is none
         taken = stack[place + 1 :]
         del stack[place:]
         return taken

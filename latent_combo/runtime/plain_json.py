@@ -18,6 +18,8 @@ from typing import Any
 
 from torch import Tensor
 
+from combo_common.bounded_json import MOST_BYTES, MOST_VALUES, parse_json
+
 TENSOR, FLOAT, TUPLE, DICT = "$tensor", "$float", "$tuple", "$dict"
 RESERVED = "__metadata__"
 """A name that safetensors keeps for itself."""
@@ -56,7 +58,10 @@ def to_json(state: dict[str, Any]) -> tuple[bytes, dict[str, Tensor]]:
             return {DICT: [[encoded(k, place), encoded(v, f"{place}/{k}")] for k, v in value.items()]}
         raise TypeError(f"{place or 'the state'} is a {type(value).__name__}, which a checkpoint does not hold")
 
-    return json.dumps(encoded(state, ""), allow_nan=False).encode(), tensors
+    content = json.dumps(encoded(state, ""), allow_nan=False).encode()
+    if len(content) > MOST_BYTES or sum(content.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES:
+        raise TypeError(f"the state has more than {MOST_VALUES} values beside its tensors, and would not be read back")
+    return content, tensors
 
 
 def from_json(content: bytes, tensor: Callable[[str], Tensor], skip: Collection[str] = ()) -> dict[str, Any]:
@@ -80,6 +85,8 @@ def from_json(content: bytes, tensor: Callable[[str], Tensor], skip: Collection[
         if kind == TENSOR:
             return tensor(item)
         if kind == FLOAT:
+            if len(item) != 16:
+                raise ValueError("a number is not of 8 bytes")
             (number,) = struct.unpack(">d", bytes.fromhex(item))
             return number
         if kind == TUPLE:
@@ -88,7 +95,7 @@ def from_json(content: bytes, tensor: Callable[[str], Tensor], skip: Collection[
             return {decoded(k, place): decoded(v, f"{place}/{k}") for k, v in item}
         raise ValueError(f"{kind} is no kind of value")
 
-    state = decoded(json.loads(content), "")
+    state = decoded(parse_json(content), "")
     if not isinstance(state, dict):
         raise ValueError("it is no dictionary")
     return state

@@ -1,11 +1,12 @@
 """Where things are in a run's folder: for those who write them, and for those who read them without what that takes."""
 
-import json
 import os
 from pathlib import Path
 
+from combo_common.bounded_json import read_json
 from combo_common.commands import command
 from combo_common.errors import UserError
+from combo_common.paths import leads_out
 
 SETTINGS = "config.yaml"
 WORLD_MODEL = "checkpoints/world_model"
@@ -37,7 +38,16 @@ def config_file(run: Path) -> Path:
         inside = sorted(settings.parent for settings in run.glob(f"*/{SETTINGS}"))
         remedy = f"name a run in it, such as {inside[0]}" if inside else "name the folder that training wrote"
         raise UserError(f"{run} is not a run: it has no {SETTINGS}; {remedy}")
+    if leads_out(run, path):  # a report, which is sent to others, has all of it
+        raise UserError(f"{path} is a link that leads out of the run's folder; put the file itself there")
     return path
+
+
+def require_own_folders(run: Path) -> None:
+    """Raise UserError where a folder into which a run is drawn leads out of it: files there would be replaced."""
+    for name in (CLIPS, PICTURES, TENSORBOARD):
+        if leads_out(run, run / name):
+            raise UserError(f"{run / name} is a link that leads out of the run's folder; remove it")
 
 
 def require_new_run(run: Path) -> None:
@@ -56,7 +66,7 @@ def read_fingerprint(run: Path) -> str | None:
     """What a run's data are known by; None where it does not say. Raises UserError for a file that is damaged."""
     path = run / DATASET
     try:
-        told = json.loads(path.read_text())["fingerprint"]
+        told = read_json(path)["fingerprint"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:

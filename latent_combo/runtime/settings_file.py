@@ -1,15 +1,13 @@
 """Files of settings, as YAML."""
 
-import copy
 import sys
 from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from combo_common.errors import UserError
+from combo_common.plain_yaml import read_yaml
 from latent_combo.runtime.renamed import line, with_new_names
 
 
@@ -22,11 +20,6 @@ def read_settings(path: Path) -> dict[str, Any]:
     if found:
         say(line(str(path), found))
     return settings
-
-
-def has_old_names(path: Path) -> bool:
-    """Whether a file has settings by names of before. Raises UserError if it is no file of settings."""
-    return bool(with_new_names(read_mapping(path))[1])
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -44,18 +37,9 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-@lru_cache(maxsize=64)
-def _parsed(text: str) -> Any:
-    """What a YAML text says; a command line reads its preset five times, and parsing it took half of its time."""
-    return yaml.safe_load(text)
-
-
 def read_mapping(path: Path) -> dict[str, Any]:
     """A file of settings, by the names that it has. Raises UserError if it is none."""
-    try:
-        content = copy.deepcopy(_parsed(path.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not a YAML file of settings ({' '.join(str(error).split())})") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no settings; it needs lines such as `seed: 1`")
     return content

@@ -1,6 +1,7 @@
 """Many tensors in a safetensors file, written one after another without a copy of them all, and read one by one."""
 
 import json
+import stat
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ NAMES = {
     **{torch.uint8: "U8", torch.bool: "BOOL"},
 }
 """Types as the format calls them."""
+MOST_HEADER = 1 << 23
+"""Bytes that say where the tensors lie: some 100 for each."""
 ALIGNMENT = 8
 """The header's length is a multiple of it, so that no number lies across two words."""
 
@@ -54,19 +57,38 @@ def _bytes(tensor: Tensor) -> memoryview:
     return memoryview(numbers)
 
 
+def check_header(path: Path) -> None:
+    """Raise ValueError for a file whose header is too large to be read, or is no file; and OSError."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("it is no file")
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > min(MOST_HEADER, about.st_size - 8):
+        raise ValueError(f"its header is said to have {length} bytes, and the file has {about.st_size}")
+
+
 class TensorsFile:
     """A file of tensors that is read one by one; it holds no code."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
         """Open it. Raises OSError, and ValueError where it is not safetensors."""
+        check_header(path)
         try:
             self._opened: Any = safetensors.safe_open(path, "pt")
         except safetensors.SafetensorError as error:
             raise ValueError(" ".join(str(error).split())) from error
         self.device = device
+        self._read: set[str] = set()
 
     def read(self, name: str) -> Tensor:
-        """A tensor on the device, in memory of its own. Raises KeyError for a name that there is not."""
+        """A tensor on the device, in memory of its own. Raises KeyError for a name that there is not.
+
+        Raises ValueError for one that was read before: all that is read takes no more memory than the file has bytes.
+        """
+        if name in self._read:
+            raise ValueError(f"the tensor {name!s:.80} belongs to two places")
+        self._read.add(name)
         try:
             tensor: Tensor = self._opened.get_tensor(name)
         except safetensors.SafetensorError as error:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
+from latent_combo.runtime.tensors_file import check_header
 from latent_combo.runtime.weights_name import require_new
 
 Weights = dict[str, Tensor]
@@ -26,15 +27,17 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: dict[str,
 def read_metadata(path: Path) -> dict[str, str]:
     """The strings of a file's header. Raises UserError where it is not safetensors."""
     try:
+        check_header(path)
         with safetensors.safe_open(path, "pt") as opened:
             return dict(opened.metadata() or {})
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise _unreadable(path, error) from error
 
 
 def read_weights(path: Path) -> Weights:
     """The tensors of a file, on the CPU. Raises UserError where it is not safetensors."""
     try:
+        check_header(path)
         return safetensors.torch.load(path.read_bytes())
     except (OSError, safetensors.SafetensorError, ValueError, KeyError) as error:
         raise _unreadable(path, error) from error

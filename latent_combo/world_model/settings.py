@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from combo_common.validation import require_not_negative, require_positive, require_share
+from combo_common.validation import require_at_most, require_not_negative, require_positive, require_share
 from latent_combo.world_model.conv_shapes import (
     LOW,
     MAX_FOLLOWED,
@@ -18,6 +18,9 @@ LAYERS = ("encoder_channels", "decoder_channels", "decoder_kernels")
 """Settings of convolutions that follow from the size of the images."""
 FIRST_CHANNELS = 32
 """Of the encoder's first layer (B.1)."""
+
+MOST_LAYERS, MOST_MEMBERS, MOST_PIXELS = 100, 1000, 4096
+"""Beyond these a setting is a slip, or somebody else's malice: each layer and member takes time and memory."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class ConvConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "decoder_input", "image_size")
+        require_at_most(self, MOST_PIXELS, "image_size")
+        require_at_most(self, MOST_LAYERS, *LAYERS)
         for name in LAYERS:
             if min(getattr(self, name), default=1) < 1:
                 raise ValueError(f"{name} is {list(getattr(self, name))}; each is 1 or more")
@@ -115,6 +120,7 @@ class RSSMConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "deterministic", "stochastic", "hidden", "members")
+        require_at_most(self, MOST_MEMBERS, "members")
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,8 @@ class EnsembleConfig:
     def __post_init__(self) -> None:
         require_positive(self, "members", "elites", "hidden")
         require_not_negative(self, "bound_weight")
+        require_at_most(self, MOST_LAYERS, "weight_decay")
+        require_at_most(self, MOST_MEMBERS, "members")
         if self.elites > self.members:
             raise ValueError(f"elites is {self.elites}, but there are {self.members} members to choose them from")
         if len(self.weight_decay) < 2 or min(self.weight_decay) < 0.0:
