@@ -159,7 +159,9 @@ def test_an_algorithm_that_is_wrong_is_refused(filtered: Algorithm) -> None:
     ],
 )
 def test_a_weight_that_nothing_of_an_algorithm_has_is_refused(algorithm: str, weight: str, users: str) -> None:
-    with pytest.raises(UserError, match=f"in which nothing has agent.{weight}; leave it out, or use one of {users}"):
+    with pytest.raises(
+        UserError, match=f"agent.{weight} is 3.0, but nothing in algorithm {algorithm} has .* or use one of {users}"
+    ):
         parse(["--algorithm", algorithm, f"--agent.{weight}", "3"])
 
 

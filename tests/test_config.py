@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,18 @@ def test_every_preset_parses_and_survives_a_round_trip(obs: str, preset: str, tm
     assert (config.obs, config.preset, resume) == (obs, preset, False)
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path) == config
+
+
+def test_the_preset_of_ones_own_task_is_quickstart_in_the_datas_units_near_the_data() -> None:
+    own, usual = (parse(["--preset", preset])[0] for preset in ("own", "quickstart"))
+    assert own.rssm.scale_rewards and own.agent.scale_beta and own.agent.anchor == 10.0
+    # the same weights on quickstart's data: rewards have a standard deviation of 2.40, returns of 69.5
+    assert own.rssm.reward_weight / 2.401**2 == pytest.approx(usual.rssm.reward_weight, rel=0.01)
+    assert own.agent.beta * 69.5 == pytest.approx(usual.agent.beta, rel=0.03)
+    agent = replace(own.agent, scale_beta=False, beta=usual.agent.beta, anchor=0.0)
+    rssm = replace(own.rssm, scale_rewards=False, reward_weight=usual.rssm.reward_weight)
+    fit = replace(own.agent_fit, updates=usual.agent_fit.updates)
+    assert replace(own, preset="quickstart", agent=agent, rssm=rssm, agent_fit=fit) == usual
 
 
 def test_the_paper_preset_has_the_papers_sizes() -> None:
@@ -259,7 +272,7 @@ def test_what_is_wrong_is_named_in_one_line(arguments: list[str], named: str) ->
     [
         (
             ["--preset", "smal"],
-            "unknown preset 'smal'; for pixels there are gpu, paper, quickstart, small; did you mean small?",
+            "unknown preset 'smal'; for pixels there are gpu, own, paper, quickstart, small; did you mean small?",
         ),
         (["--algorithm", "comobo"], "unknown algorithm 'comobo'; it is one of combo, cql-mbpo"),
         (["--algorithm", "comobo"], "; did you mean combo?"),
@@ -307,7 +320,7 @@ def test_help_shows_texts_choices_and_the_values_of_the_other_arguments(capsys: 
         parse(["--preset", "small", "--help", "--seed", "7"])
     words = " ".join(capsys.readouterr().out.split())
     assert "--obs {pixels,state} What the policy sees: images (pixels) or vectors (state). (default: pixels)" in words
-    assert "--preset {gpu,paper,quickstart,small}" in words
+    assert "--preset {gpu,own,paper,quickstart,small}" in words
     assert "--world-model RUN_OR_FILE A fitted world model" in words
     assert "--agent.rollout-actions {uniform,policy} or [{uniform,policy}, ...]" in words and "(default: 7)" in words
     used_first, rest = words.split("Files and information:")

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -228,8 +229,11 @@ def test_a_checkpoint_appears_when_what_was_due_before_it_is_drawn(
         order.append("drawn")
 
     gallery._submit(draw)
-    unlocked = SimpleNamespace(require_held=lambda: None)
-    session: Any = SimpleNamespace(out=tmp_path, timer=Timer(), log=log, gallery=gallery, saver=saver, _lock=unlocked)
+    unlocked, interrupt = SimpleNamespace(require_held=lambda: None), SimpleNamespace(requested=False)
+    session: Any = SimpleNamespace(
+        out=tmp_path, timer=Timer(), log=log, gallery=gallery, saver=saver, _lock=unlocked, interrupt=interrupt
+    )
+    session._leave_pictures = partial(Session._leave_pictures, session)
     Session.save(session, "agent", 3, {"fit": {"step": 3}})
     assert saver._waiting is not None
     with pytest.raises(TimeoutError):
@@ -237,5 +241,11 @@ def test_a_checkpoint_appears_when_what_was_due_before_it_is_drawn(
     drawing.set()
     saver.close()
     assert order == ["drawn", "saved"]
+    # where the run is stopped, pictures have a second, and the checkpoint does not wait for more
+    monkeypatch.setattr(gallery, "cut_off", lambda seconds: order.append("cut off") or 0)
+    session.saver, interrupt.requested = Saver(kept=2), True
+    Session.save(session, "agent", 4, {"fit": {"step": 4}}, wait=True)
+    assert order == ["drawn", "saved", "cut off", "saved"]
+    session.saver.close()
     gallery.close()
     log.close()

@@ -149,6 +149,7 @@ def test_the_trainer_is_one_for_all_kinds_of_observations() -> None:
         "latent_combo.config.schema",
         "latent_combo.pipeline.build",
         "latent_combo.pipeline.checks",
+        "latent_combo.pipeline.needs",
         "latent_combo.pipeline.prepare",
     }
     for name in (

@@ -21,7 +21,7 @@ from latent_combo.config.schema import Config
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "settings.md"
-PRESETS = ("quickstart", "small", "gpu", "paper")
+PRESETS = ("quickstart", "own", "small", "gpu", "paper")
 OBSERVED = {"pixels": "pixels", "state": "states"}
 """Folders of presets, and what their runs observe."""
 COMMAND = "python -m tools.settings_reference"

@@ -43,8 +43,9 @@ class Config:
     by imitation (bc); without a world model, from stacked frames by an encoder of its own (cql-pixels, drq-bc); or by
     an algorithm that was registered (agent/algorithms.py). It sets some of the `agent` settings."""
     preset: str = "quickstart"
-    """Sizes and schedules: quickstart (minutes on two cores), small (an hour), gpu (the paper's sizes for images, in
-    minutes on a GPU) or paper (the paper's sizes and settings, for a GPU)."""
+    """Sizes and schedules: quickstart (minutes on two cores), own (the same for images of a task of your own), small
+    (an hour), gpu (the paper's sizes for images, in minutes on a GPU) or paper (the paper's sizes and settings, for a
+    GPU)."""
     select: bool = False
     """Of a stack whose agents differ in their settings, let the paper's offline rule choose one: the lowest regulariser
     at the end of training (section 3, B.2). The final score is of that agent alone; no score has any part in it."""
@@ -144,8 +145,8 @@ class Config:
         for name, users in WEIGHED.items():
             if getattr(self.agent, name) != getattr(AgentConfig, name) and ALGORITHMS[self.algorithm].lacks(name):
                 raise ValueError(
-                    f"algorithm is {self.algorithm}, in which nothing has agent.{name}; leave it out, or use one of "
-                    f"{', '.join(users)}"
+                    f"agent.{name} is {getattr(self.agent, name)}, but nothing in algorithm {self.algorithm} has such "
+                    f"a weight; leave it out, or use one of {', '.join(users)}"
                 )
         if not self.has_world_model:
             self._require_images_alone()
