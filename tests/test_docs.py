@@ -71,7 +71,7 @@ def test_the_page_of_settings_has_docstrings_types_and_values() -> None:
     text = settings_reference.page()
     assert "| `agent.batch` | int | `256` | B, transitions in an update. |" in text
     assert "## rssm.conv\n\nChannels of the convolutions" in text
-    assert "| `world_model_fit.steps` | `4000` | `10000` | `12000` | `25000` |" in text
+    assert "| `world_model_fit.steps` | `4000` | `4000` | `10000` | `12000` | `25000` |" in text
 
 
 def test_the_version_to_cite_is_the_programs() -> None:
