@@ -1,0 +1,52 @@
+"""A checkpoint is on the disk when what was due before it is; of a run that is stopped it does not wait for long."""
+
+import threading
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from latent_combo.pipeline.session import Session
+from latent_combo.runtime import checkpoint
+from latent_combo.runtime.clocks import Timer
+from latent_combo.runtime.media import MediaWriter
+from latent_combo.runtime.metrics import MetricsLog
+from latent_combo.runtime.saver import Saver
+
+
+def test_a_checkpoint_appears_when_what_was_due_before_it_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a run that is killed then, and goes on from it, would lack the pictures."""
+    drawing, order = threading.Event(), list[str]()
+    monkeypatch.setattr(checkpoint, "save", lambda *given: order.append("saved"))
+    log = MetricsLog(tmp_path)
+    gallery, saver = MediaWriter(tmp_path, log.board), Saver(kept=2)
+
+    def draw() -> None:
+        drawing.wait()
+        order.append("drawn")
+
+    gallery._submit(draw)
+    unlocked, interrupt = SimpleNamespace(require_held=lambda: None), SimpleNamespace(requested=False)
+    session: Any = SimpleNamespace(
+        out=tmp_path, timer=Timer(), log=log, gallery=gallery, saver=saver, _lock=unlocked, interrupt=interrupt
+    )
+    session._leave_pictures = partial(Session._leave_pictures, session)
+    Session.save(session, "agent", 3, {"fit": {"step": 3}})
+    assert saver._waiting is not None
+    with pytest.raises(TimeoutError):
+        saver._waiting.result(timeout=0.1)
+    drawing.set()
+    saver.close()
+    assert order == ["drawn", "saved"]
+    # where the run is stopped, pictures have a second, and the checkpoint does not wait for more
+    monkeypatch.setattr(gallery, "cut_off", lambda seconds: order.append("cut off") or 0)
+    session.saver, interrupt.requested = Saver(kept=2), True
+    Session.save(session, "agent", 4, {"fit": {"step": 4}}, wait=True)
+    assert order == ["drawn", "saved", "cut off", "saved"]
+    session.saver.close()
+    gallery.close()
+    log.close()
