@@ -4,6 +4,9 @@ BIN := .venv/bin
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# One more than there are cores, since tests wait for the processes that they start.
+WORKERS = $(shell $(BIN)/python -c "import os; print(1 + len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 'auto')")
+
 .PHONY: setup train test soak lint format bench docs audit tensorboard clean
 
 setup: .venv/ready
@@ -24,7 +27,7 @@ train: .venv/train
 	$(BIN)/latent-combo train --preset quickstart --out $(RUN)
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 # The long counts: runs that are killed at random moments, and the like; some 15 minutes on two busy cores.
 soak: setup
