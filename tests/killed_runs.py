@@ -110,7 +110,7 @@ def digest(run: Path) -> dict[str, str]:
     assert result is not None
     parts["metrics"] = sorted(rows(run))
     parts["events"] = sorted(logged(run).items())
-    parts["result"] = {name: value for name, value in result.to_json().items() if name not in OF_TIMING}
+    parts |= {f"result: {name}": value for name, value in result.to_json().items() if name not in OF_TIMING}
     return {
         name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest() for name, value in parts.items()
     }
