@@ -26,8 +26,10 @@ setup: .venv/ready
 train: .venv/train
 	$(BIN)/latent-combo train --preset quickstart --out $(RUN)
 
+# A test that takes five minutes hangs: it fails, by its name, with what each of its threads was doing.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal \
+	    -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 
 # The long counts: runs that are killed at random moments, and the like; some 15 minutes on two busy cores.
 soak: setup

@@ -92,6 +92,29 @@ def test_one_process_takes_an_item_at_a_time_and_closes_what_was_made() -> None:
     assert closed == [True]
 
 
+def test_what_is_left_while_a_process_sends_its_answer_ends() -> None:
+    """Ctrl-C while episodes are drawn: a process may be ended within an answer, whose rest never comes."""
+    for _ in range(3):
+        results = in_order(EVALUATED, itertools.repeat("b'1' * 30_000_000"), 2)  # more than pipes hold
+        assert len(next(results)) == 30_000_000
+        results.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ("open('/nowhere')", r"\[Errno 2\] No such file"),
+        ("(_ for _ in ()).throw(EOFError('no data left'))", "^no data left"),
+        ("lambda: 1", "the result cannot be sent: .*lambda"),
+        ("(_ for _ in ()).throw(type('Odd', (Exception,), {})('odd'))", "^odd cannot be sent"),
+    ],
+)
+def test_what_is_raised_there_is_raised_here_with_its_place(item: str, said: str) -> None:
+    with pytest.raises((OSError, EOFError, RuntimeError), match=f"(?s){said}") as raised:
+        list(in_order(EVALUATED, ["1", item, "1"], 2))
+    assert "workers.py" in "".join([*getattr(raised.value, "__notes__", []), str(raised.value)])
+
+
 def test_a_process_that_dies_is_told() -> None:
     results = in_order(EVALUATED, ["1", "__import__('os')._exit(1)"], 2)
     with pytest.raises(UserError, match="a worker process crashed; .* set --processes 1"):

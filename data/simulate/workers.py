@@ -3,14 +3,16 @@
 import contextlib
 import multiprocessing
 import os
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from combo_common.child_process import begin_child, deaf_children
+from combo_common.child_process import begin_child, deaf_children, end_child
 from combo_common.errors import UserError
 
 Item = TypeVar("Item")
@@ -18,9 +20,6 @@ Result = TypeVar("Result")
 
 ITEMS_PER_PROCESS = 2
 """Items a process that are begun before the first result is taken: memory holds no more results than these."""
-
-_work: Callable[[Any], Any] | None = None
-"""What a worker process does with an item."""
 
 
 def default_processes() -> int:
@@ -57,27 +56,76 @@ def in_order(
         finally:
             getattr(work, "close", lambda: None)()
         return
-    context = multiprocessing.get_context("spawn")
-    waiting: deque[Future[Result]] = deque()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_one_thread_each())
-        with deaf_children():
-            pool = ProcessPoolExecutor(processes, context, _prepare, (prepare,))
-        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        try:
-            for item in items:
-                with deaf_children():
-                    waiting.append(pool.submit(_do, item))
-                if len(waiting) >= ITEMS_PER_PROCESS * processes:
-                    yield waiting.popleft().result()
-            while waiting:
+    with _Pool(prepare, processes) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(item))
+            if len(waiting) >= ITEMS_PER_PROCESS * processes:
                 yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise UserError("a worker process crashed; see its output above, or set --processes 1") from error
-        except (GeneratorExit, KeyboardInterrupt):  # nobody takes the results of what is still being done
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class _Pool:
+    """Processes, each with a pipe of its own and a thread here that waits for its answers.
+
+    A process may be killed at any moment, while it answers as well: nothing is shared that it could hold, and the end
+    of its pipe ends the wait. (`concurrent.futures` waits for ever for the rest of an answer.)
+    """
+
+    def __init__(self, prepare: Callable[[], Callable[[Any], Any]], processes: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._processes: list[BaseProcess] = []
+        self._idle = SimpleQueue[Connection]()
+        self._threads = ThreadPoolExecutor(processes, "worker")
+        try:
+            with _one_thread_each(), deaf_children():
+                for _ in range(processes):
+                    ours, theirs = context.Pipe()
+                    process = context.Process(target=_work, args=(theirs, prepare), daemon=True)
+                    process.start()
+                    self._processes.append(process)
+                    theirs.close()  # theirs alone, so that it is closed when they end
+                    self._idle.put(ours)
+        except BaseException:
+            self._end(at_once=True)
             raise
+
+    def submit(self, item: Any) -> "Future[Any]":
+        """What a process makes of an item, once one is free. It raises what that raised, or UserError."""
+        return self._threads.submit(self._ask, item)
+
+    def _ask(self, item: Any) -> Any:
+        pipe = self._idle.get()
+        try:
+            pipe.send(item)
+            result, error = pipe.recv()
+        except (EOFError, OSError) as ended:
+            raise UserError("a worker process crashed; see its output above, or set --processes 1") from ended
+        finally:
+            self._idle.put(pipe)
+        if error is not None:
+            raise error
+        return result
+
+    def __enter__(self) -> "_Pool":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._end(at_once=kind is not None)
+
+    def _end(self, at_once: bool) -> None:
+        """End the processes and their threads, `at_once` where nobody takes what they still do."""
+        if at_once:
+            for process in self._processes:
+                process.terminate()
+            for process in self._processes:
+                end_child(process)
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        while not self._idle.empty():
+            self._idle.get().close()  # which ends a process that reads from it
+        for process in self._processes:
+            end_child(process)
 
 
 @contextlib.contextmanager
@@ -94,19 +142,34 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ.pop(name, None)
 
 
-def _prepare(prepare: Callable[[], Callable[[Any], Any]]) -> None:
-    global _work
+def _work(pipe: Connection, prepare: Callable[[], Callable[[Any], Any]]) -> None:
+    """What a process does: it answers each item by its result, or an error, until the other end is closed."""
     begin_child()
+    work: Callable[[Any], Any] | None = None
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            item = pipe.recv()
+            answer: tuple[Any, Exception | None]
+            try:
+                work = work or prepare()
+                answer = work(item), None
+            except Exception as error:
+                answer = None, _with_place(error)
+            _send(pipe, answer)
+
+
+def _with_place(error: Exception) -> Exception:
+    """An error with the lines where it was raised, which do not follow it to another process by themselves."""
+    if not isinstance(error, UserError):
+        error.add_note(traceback.format_exc())
+    return error
+
+
+def _send(pipe: Connection, answer: tuple[Any, Exception | None]) -> None:
+    """Send an answer, or why it cannot be sent. Raises OSError where the other end is closed."""
     try:
-        _work = prepare()
-    except UserError as error:  # raised here, it would end the process; raised by the first item, it is told as it is
-        _work = partial(_raise, error)
-
-
-def _raise(error: UserError, _: Any) -> None:
-    raise error
-
-
-def _do(item: Any) -> Any:
-    assert _work is not None, "the pool prepares its processes"
-    return _work(item)
+        pipe.send(answer)
+    except OSError:
+        raise
+    except Exception:  # it cannot be pickled
+        pipe.send((None, RuntimeError(f"{answer[1] or 'the result'} cannot be sent: {traceback.format_exc()}")))
