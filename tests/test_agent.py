@@ -11,7 +11,7 @@ from torch import Tensor
 from latent_combo.agent.batch import Batch, Noise, draw_by_weight
 from latent_combo.agent.extraction import IMITATION, VALUE
 from latent_combo.agent.replay import real_share
-from latent_combo.agent.settings import AgentConfig, NetworkConfig, one, real_rows
+from latent_combo.agent.settings import AgentConfig, AnchorBy, NetworkConfig, one, real_rows
 from latent_combo.agent.stack import penalised_rows
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 from latent_combo.numerics.adam import StackedAdam
@@ -311,6 +311,29 @@ def test_eq_3_with_an_anchor_by_hand() -> None:
     torch.testing.assert_close(metrics["squared_distance"], away.detach())
     grown = dataclasses.replace(batch, action=torch.where(batch.real[..., None] > 0, batch.action, 0.9))
     torch.testing.assert_close(VALUE.loss(agent, grown, noise)[0], loss)  # only the dataset's actions are an anchor
+
+
+@pytest.mark.parametrize("extraction", ["value", "deterministic"])
+@pytest.mark.parametrize(("by", "constant", "equal"), [("spread", 5.0, True), ("size", 5.0, False)])
+def test_by_their_spread_an_anchor_weighs_the_same_whatever_is_added_to_all_values(
+    extraction: str, by: AnchorBy, constant: float, equal: bool
+) -> None:
+    """As by rewards that all have another constant added: the policy's gradient is the same."""
+    config = dataclasses.replace(SMALL, extraction=extraction, anchor=2.5, anchor_by=by)
+    batch, noise, gradients = random_batch(1), Noise.draw(1, config, A, draws()), []
+    for added in (0.0, constant):
+        agent = make_agent(config)
+        of_network = agent.critic.forward
+        agent.critic.forward = lambda *given, of=of_network, added=added: of(*given) + added  # type: ignore[method-assign]
+        loss, metrics = agent.extraction.loss(agent, batch, noise)
+        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, agent.actor_parameters)]))
+        if by == "spread" and extraction == "deterministic":
+            value = of_network(batch.feature, agent.actor(batch.feature).mode[:, :, None]).squeeze(-1).amin(0) + added
+            by_hand = (
+                -2.5 * value.mean() / (value - value.mean()).square().mean().sqrt() + metrics["squared_distance"] / A
+            )
+            torch.testing.assert_close(metrics["actor_loss"], by_hand.detach(), atol=1e-5, rtol=1e-4)
+    assert torch.allclose(*gradients, atol=1e-6, rtol=1e-3) is equal
 
 
 def test_an_anchored_policy_goes_where_values_grow_and_stays_near_the_data() -> None:

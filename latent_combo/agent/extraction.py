@@ -18,7 +18,7 @@ from latent_combo.agent.stack import AgentSettings
 from latent_combo.agent.tanh_gaussian import TanhGaussian
 
 LEAST_SIZE = 1e-2
-"""Of the mean value that an anchor divides by."""
+"""Of what an anchor divides values by."""
 
 
 class ActorCritic(Protocol):
@@ -104,8 +104,9 @@ class ValueExtraction(Extraction):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """`E[alpha log pi - min_i Q_i]` over the batch's states, those of the model like those of the dataset.
 
-        With an anchor it is `c E[alpha log pi - min_i Q_i] / mean |min_i Q_i| + E_D[|mode - a|^2]`: the temperature
-        stays in units of the values, as the target entropy and the backup need it.
+        With an anchor it is `c E[alpha log pi - min_i Q_i] / D + E_D[|mode - a|^2]`, D the values' mean size or their
+        spread (`agent.anchor_by`): the temperature stays in units of the values, as the target entropy and the backup
+        need it.
         """
         policy = agent.actor(batch.feature) if policy is None else policy
 
@@ -117,7 +118,7 @@ class ValueExtraction(Extraction):
 
         # The anchor, at the dataset's pairs alone
         away = squared_distance(policy, batch)
-        loss = anchored(each.mean(-1), value, away, agent.anchor)
+        loss = anchored(each.mean(-1), value, away, agent)
         entropy = -log_policy.detach().mean(-1)
         return loss.sum(), {"actor_loss": loss.detach(), "squared_distance": away.detach(), "entropy": entropy}
 
@@ -142,12 +143,14 @@ class Imitation(Extraction):
         return loss.sum(), {"actor_loss": loss.detach(), "entropy": entropy, "squared_distance": away}
 
 
-def anchored(loss: Tensor, value: Tensor, away: Tensor, anchor: Tensor | None) -> Tensor:
-    """`c loss / mean |value| + away` (S,), of values (S, B); the loss alone for agents whose c is 0."""
+def anchored(loss: Tensor, value: Tensor, away: Tensor, agent: ActorCritic) -> Tensor:
+    """`c loss / D + away` (S,), D of values (S, B) by `agent.anchor_by`; the loss alone for agents whose c is 0."""
+    anchor = agent.anchor
     if anchor is None:
         return loss
-    size = value.detach().abs().mean(-1).clamp(min=LEAST_SIZE)
-    scale = torch.where(anchor > 0.0, anchor / size, 1.0)
+    value = value.detach()
+    unit = value.abs().mean(-1) if agent.config.anchor_by == "size" else value.std(-1, correction=0)
+    scale = torch.where(anchor > 0.0, anchor / unit.clamp(min=LEAST_SIZE), 1.0)
     return scale * loss + (anchor > 0.0).float() * away
 
 

@@ -16,6 +16,7 @@ from latent_combo.agent.encoder_settings import PixelEncoderConfig
 Rho = Literal["model", "mix", "dataset"]
 Mu = Literal["uniform", "policy"]
 Backup = Literal["sample", "mode", "smoothed"]
+AnchorBy = Literal["size", "spread"]
 
 FOLLOWS_VALUES = {
     "value": True,
@@ -148,9 +149,13 @@ class AgentConfig:
     updates, 0 acts by the last weights. Not in the paper."""
     anchor: Numbers = 0.0
     """c, weight of eq. 3 against a squared distance to the dataset's actions: the policy's loss is c (loss of eq. 3)
-    / mean |Q| on all rows, plus |mode - a|^2 on the dataset's (of extraction "deterministic" the mean over an action's
-    numbers, as in TD3+BC). Of values above 0 the smaller ones stay closer to the data; 0 is eq. 3 as printed. It needs
-    values of one sign. Not in the paper (after Fujimoto & Gu, 2021)."""
+    / D on all rows, D by `anchor_by`, plus |mode - a|^2 on the dataset's (of extraction "deterministic" the mean over
+    an action's numbers, as in TD3+BC). Of values above 0 the smaller ones stay closer to the data; 0 is eq. 3 as printed.
+    Not in the paper (after Fujimoto & Gu, 2021)."""
+    anchor_by: AnchorBy = "size"
+    """D of the anchor, by which a batch's values Q at the policy's actions are divided: their "size", mean |Q|, as in
+    TD3+BC, which needs values of one sign; or their "spread", the standard deviation from state to state, which rewards
+    that all have another constant added leave as it is."""
     backup: Backup = "sample"
     """The next action in the critics' targets: a "sample" of the policy (eq. 2), its "mode", or the mode "smoothed" by
     noise of 0.2, at most 0.5 (TD3). With an anchor, samples of a wide policy pay for conservatism at every backup

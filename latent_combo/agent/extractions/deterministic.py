@@ -31,16 +31,16 @@ class Deterministic(Extraction):
     def loss(
         self, agent: ActorCritic, batch: Batch, noise: Noise, policy: TanhGaussian | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """`-c E[min_i Q_i(s, mode)] / mean |min_i Q_i| + E_D[|mode - a|^2] / A`, c = `agent.anchor`.
+        """`-c E[min_i Q_i(s, mode)] / D + E_D[|mode - a|^2] / A`, c = `agent.anchor`, D by `agent.anchor_by`.
 
-        With c = 0 it is `-E[min_i Q_i(s, mode)]` alone.
+        D is mean |min_i Q_i| as a rule. With c = 0 it is `-E[min_i Q_i(s, mode)]` alone.
         """
         policy = agent.actor(batch.feature) if policy is None else policy
         value = agent.critic(batch.feature, policy.mode[:, :, None]).squeeze(-1).amin(0)
         assert value.shape == batch.reward.shape  # (S, B)
         away = squared_distance(policy, batch)
         near = away / batch.action.shape[-1] if self.mean_of_actions else away
-        loss = anchored(-value.mean(-1), value, near, agent.anchor)
+        loss = anchored(-value.mean(-1), value, near, agent)
         entropy = torch.zeros_like(loss.detach())  # of what acts there is none
         return loss.sum(), {"actor_loss": loss.detach(), "squared_distance": away.detach(), "entropy": entropy}
 
