@@ -50,3 +50,32 @@ def test_a_checkpoint_appears_when_what_was_due_before_it_is_drawn(
     session.saver.close()
     gallery.close()
     log.close()
+
+
+def test_a_checkpoint_that_waits_for_pictures_is_saved_when_these_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A save is due, and waits for two pictures; a stop leaves them out, one in the middle, and saves once more."""
+    began, go_on, saved = threading.Event(), threading.Event(), list[int]()
+    monkeypatch.setattr(checkpoint, "save", lambda path, step, *given: saved.append(step))
+    monkeypatch.setattr("latent_combo.runtime.media.TO_END", 0.01)
+    log = MetricsLog(tmp_path)
+    gallery, saver = MediaWriter(tmp_path, log.board), Saver(kept=2)
+
+    def draw() -> None:
+        began.set()
+        go_on.wait()  # as compiled code does, which no exception ends
+
+    gallery._submit(draw)
+    gallery._submit(draw)
+    assert began.wait(60)
+    saver.save(tmp_path / "agent", 3, {}, gallery.pending())  # type: ignore[arg-type]
+    assert gallery.cut_off(0.0) == 2
+    saver.save(tmp_path / "agent", 4, {}, gallery.pending())  # type: ignore[arg-type]
+    assert saver._waiting is not None
+    saver._waiting.result(timeout=60)
+    assert saved == [3, 4]
+    go_on.set()
+    saver.close()
+    gallery.close()
+    log.close()

@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from combo_common.errors import StoppedError
 from combo_common.interrupt import SIGNALS
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
+from latent_combo.runtime.saver import Saver
 from latent_combo.train import train
 
 LONGEST = 10.0
@@ -51,6 +53,18 @@ ORDER = (
 
 
 @pytest.fixture
+def saved_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training waits for each checkpoint, so that a signal of the thread that writes it comes at a known step."""
+    save = Saver.save
+
+    def and_wait(saver: Saver, *given: Any) -> None:
+        save(saver, *given)
+        saver.wait()
+
+    monkeypatch.setattr(Saver, "save", and_wait)
+
+
+@pytest.fixture
 def noted(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is drawn is noted in TensorBoard alone, at once."""
 
@@ -63,7 +77,9 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("latent_combo.pipeline.measure.draw_curves", lambda run: [np.zeros((1, 1, 3), np.uint8)])
 
 
-def test_a_run_that_is_stopped_everywhere_has_the_log_of_one_in_one_go(tmp_path: Path, noted: None) -> None:
+def test_a_run_that_is_stopped_everywhere_has_the_log_of_one_in_one_go(
+    tmp_path: Path, noted: None, saved_at_once: None
+) -> None:
     with toy_pendulum.registered():
         train(balance(tmp_path, "whole"))
         config, out = balance(tmp_path, "parts"), tmp_path / "parts"

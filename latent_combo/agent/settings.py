@@ -150,8 +150,8 @@ class AgentConfig:
     anchor: Numbers = 0.0
     """c, weight of eq. 3 against a squared distance to the dataset's actions: the policy's loss is c (loss of eq. 3)
     / D on all rows, D by `anchor_by`, plus |mode - a|^2 on the dataset's (of extraction "deterministic" the mean over
-    an action's numbers, as in TD3+BC). Of values above 0 the smaller ones stay closer to the data; 0 is eq. 3 as printed.
-    Not in the paper (after Fujimoto & Gu, 2021)."""
+    an action's numbers, as in TD3+BC). Of values above 0 the smaller ones stay closer to the data; 0 is eq. 3 as
+    printed. Not in the paper (after Fujimoto & Gu, 2021)."""
     anchor_by: AnchorBy = "size"
     """D of the anchor, by which a batch's values Q at the policy's actions are divided: their "size", mean |Q|, as in
     TD3+BC, which needs values of one sign; or their "spread", the standard deviation from state to state, which rewards

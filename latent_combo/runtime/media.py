@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ class CutOffError(BaseException):
     """Raised in a function that draws, where it is not to go on."""
 
 
+@dataclass(frozen=True)
+class _Drawing:
+    """Something that is to be drawn."""
+
+    future: Future[None]
+    settled: threading.Event
+    """Set when it is drawn, has failed, or is left out. (`concurrent.futures.wait` waits for ever for what was
+    cancelled with the end of its pool.)"""
+
+
 class MediaWriter:
     """Takes functions that draw, so that neither drawing nor encoding holds the training loop up."""
 
@@ -41,7 +52,7 @@ class MediaWriter:
         self.seconds = 0.0
         """Processor time that the background took."""
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="gallery", initializer=_step_back)
-        self._waiting: list[Future[None]] = []
+        self._waiting: list[_Drawing] = []
         self._drawing: int | None = None
         """The background's thread, while it draws."""
 
@@ -100,30 +111,38 @@ class MediaWriter:
                 self._drawing = None
                 self.seconds += time.thread_time() - started
 
-        self._waiting = [future for future in self._waiting if not future.done() or future.exception()]
-        self._waiting.append(self._worker.submit(timed))
+        self._waiting = [each for each in self._waiting if not each.future.done() or each.future.exception()]
+        drawing = _Drawing(self._worker.submit(timed), threading.Event())
+        drawing.future.add_done_callback(lambda _: drawing.settled.set())
+        self._waiting.append(drawing)
 
     def pending(self) -> Callable[[], object]:
-        """What waits for all that is to be drawn at the moment, in any thread; what goes wrong there `wait` raises."""
+        """What waits for all that is to be drawn at the moment, in any thread, unless it is left out by `cut_off`.
+
+        What goes wrong there `wait` raises.
+        """
         waiting = list(self._waiting)
-        return lambda: wait(waiting)
+        return lambda: [each.settled.wait() for each in waiting]
 
     def wait(self) -> None:
         """Wait until all is drawn and written. Raises what went wrong with the first that failed."""
         waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            future.result()
+        for drawing in waiting:
+            drawing.future.result()
 
     def cut_off(self, seconds: float) -> int:
         """Wait so long, and then have nothing more drawn; returns how much is left out, with what has failed."""
-        wait(self._waiting, seconds)
+        wait([drawing.future for drawing in self._waiting], seconds)
         self._worker.shutdown(wait=False, cancel_futures=True)
+        waiting, self._waiting = self._waiting, []
+        futures = [drawing.future for drawing in waiting]
         thread = self._drawing
         if thread is not None:  # Python code ends at its next instruction, and what it writes is removed
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(CutOffError))
-            wait([future for future in self._waiting if not future.cancelled()], TO_END)
-        waiting, self._waiting = self._waiting, []
-        return sum(future.cancelled() or not future.done() or future.exception() is not None for future in waiting)
+            wait([future for future in futures if not future.cancelled()], TO_END)
+        for drawing in waiting:
+            drawing.settled.set()
+        return sum(future.cancelled() or not future.done() or future.exception() is not None for future in futures)
 
     def close(self) -> None:
         """Wait, and end the background."""
