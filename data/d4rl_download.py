@@ -13,6 +13,7 @@ from typing import ClassVar
 from combo_common.errors import UserError
 from combo_common.files import write_all, write_new, writing
 from combo_common.hashing import sha256_of
+from combo_common.lock import waiting_for
 from combo_common.paths import home
 from combo_common.progress import progress_bar
 from data.formats.store import Store
@@ -110,12 +111,19 @@ def check_sum(path: Path, data_dir: Path) -> None:
 def download(name: str, data_dir: Path, sources: tuple[str, ...] | None = None) -> Path:
     """Fetch a dataset into the data folder, going on where an earlier attempt was cut off.
 
-    Raises UserError, naming an address to fetch by hand, where no source answers.
+    Where another process fetches it, this one waits, and takes what that fetched. Raises UserError, naming an address
+    to fetch by hand, where no source answers.
     """
-    file = file_name(name)
-    target = data_dir / file
-    sources = SOURCES[name.rsplit("-", 1)[1]] if sources is None else sources
-    reasons = []
+    target = data_dir / file_name(name)
+    with waiting_for(target.with_name(f"{target.name}.lock"), str(target)):
+        if target.is_file():
+            check_sum(target, data_dir)
+            return target
+        return _downloaded(name, target, SOURCES[name.rsplit("-", 1)[1]] if sources is None else sources)
+
+
+def _downloaded(name: str, target: Path, sources: tuple[str, ...]) -> Path:
+    data_dir, file, reasons = target.parent, target.name, []
     for number, source in enumerate(sources):
         # what one source began, another can not go on with: its file may be another
         url, part = source.format(file=file), data_dir / f"{file}.part{number}"

@@ -3,6 +3,7 @@
 import http.server
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,17 @@ def test_a_server_that_can_not_resume_sends_all_of_it_again(address: str, tmp_pa
 def test_a_finished_part_is_taken(address: str, tmp_path: Path) -> None:
     (tmp_path / "hopper_medium-v2.hdf5.part0").write_bytes(CONTENT)
     assert published.download("hopper-medium-v2", tmp_path, (f"{address}/{{file}}",)).read_bytes() == CONTENT
+
+
+def test_what_another_process_has_fetched_meanwhile_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def waited(path: Path, what: str) -> Iterator[None]:
+        assert path == tmp_path / "hopper_medium-v2.hdf5.lock" and what == str(path.with_suffix(""))
+        path.with_suffix("").write_bytes(CONTENT)
+        yield
+
+    monkeypatch.setattr(published, "waiting_for", waited)
+    assert published.download("hopper-medium-v2", tmp_path, ()).read_bytes() == CONTENT  # by no source
 
 
 def test_the_next_source_is_tried_and_all_failures_are_told(address: str, tmp_path: Path) -> None:
