@@ -3,11 +3,16 @@
 What is being done at that point then takes a minute, unless it is stopped: so a run that waits for it is told from one
 that does not. WHOM is `process` or `group`; SIGNAL is a name, or `none`. With `--resume` among the arguments the run in
 OUT goes on. The points are in `POINTS`.
+
+`signalled.py serve DESCRIPTOR` imports all that a run takes, and forks for each run that it is asked for over a socket
+(begun_runs.py): importing takes longer than a toy run does.
 """
 
 import importlib
+import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -33,6 +38,8 @@ POINTS = {
     "report": ("latent_combo.pipeline.measure", "draw_curves", 0, 60),
 }
 """Where it is: a module, a function of it, calls of it before, and seconds that the call then takes."""
+IMPORTED_BY_RUNS = ("scipy.ndimage", "sympy", "torch._dynamo")
+"""What takes longest of what is imported where it is used; what draws is left to each run, with its own context."""
 
 
 def signalled(function: Callable[..., Any], calls: int, seconds: int, send: Callable[[], None]) -> Callable[..., Any]:
@@ -69,6 +76,46 @@ def patched(point: tuple[str, str, int, int], send: Callable[[], None]) -> Any:
     return mock.patch.object(owner, name, signalled(getattr(owner, name), calls, seconds, send))
 
 
+def import_all() -> None:
+    """Import what a run takes, and measure what it measures once; raises RuntimeError where that starts a thread."""
+    for name in ("latent_combo.train", "toy_runs", *IMPORTED_BY_RUNS):
+        importlib.import_module(name)
+    import torch
+
+    from latent_combo.runtime.speed import matmul_rate
+
+    torch.set_num_threads(1)  # a fork has no other
+    matmul_rate(torch.device("cpu"))
+    if (threads := len(os.listdir("/proc/self/task"))) != 1:
+        raise RuntimeError(f"{threads} threads; a fork would have one of them, and what the others hold locked")
+
+
+def serve(descriptor: int) -> None:
+    """Fork for each message: a JSON list of arguments, with the descriptor that the run writes to.
+
+    Returns in the fork, which leads a session of its own; ends when nobody is there to ask. The answers are the number
+    of the process, and its exit code when it has ended.
+    """
+    import_all()
+    asked = socket.socket(fileno=descriptor)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(asked, 1 << 16, 1)
+        if not message:
+            os._exit(0)
+        child = os.fork()
+        if not child:
+            os.setsid()
+            asked.close()
+            for number in (1, 2):
+                os.dup2(descriptors[0], number)
+            os.close(descriptors[0])
+            sys.argv[1:] = json.loads(message)
+            return
+        os.close(descriptors[0])
+        asked.send(str(child).encode())
+        asked.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+
+
 def main() -> None:
     from toy_runs import TOY, short_episodes
 
@@ -86,4 +133,6 @@ if __name__ == "__main__":
     from combo_common.cli import run_cli
 
     sys.path.insert(0, str(Path(__file__).parent))
+    if sys.argv[1] == "serve":
+        serve(int(sys.argv[2]))
     run_cli(main)

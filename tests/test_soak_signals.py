@@ -1,65 +1,43 @@
-"""The long counts: each signal, to a run and to its group, at each point; and a parent that is killed alone."""
+"""The long counts: each signal, to a run and to its group, at each point; and a parent that is killed alone.
+
+Runs are forks of a process that has imported what they take (begun_runs.py), and a few are interpreters of their own.
+"""
 
 import os
 import re
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from begun_runs import Begin, empties, forks, in_a_process, in_session
 from signalled import POINTS
 from test_run_killed import rows
 
 pytestmark = [pytest.mark.soak, pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")]
-ROOT = Path(__file__).parent.parent
 LONGEST = 10.0
 """Seconds from the signal to the end."""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
 BEFORE_ANYTHING = ("drawing a recording", "decoding")
 """Points before there is a run to go on with."""
-
-
-def begin(point: str, name: str, whom: str, data: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
-    """Begin a toy run that sends itself a signal, or go on with one; it leads a group and a session of its own."""
-    given = [point, name, whom, data, out, *more]
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "tests" / "signalled.py"), *map(str, given)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
-
-
-def in_session(leader: int) -> list[int]:
-    """Processes of a session that live."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(session) == leader and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def empties(leader: int, seconds: float) -> bool:
-    """Whether all processes of a session end within so many seconds."""
-    until = time.monotonic() + seconds
-    while (living := in_session(leader)) and time.monotonic() < until:
-        try:
-            opened = os.pidfd_open(living[0])
-        except ProcessLookupError:
-            continue
-        select.select([opened], [], [], until - time.monotonic())
-        os.close(opened)
-    return not living
+PLAYED_BY_OTHERS = "episodes of an evaluation"
+"""A point that two processes have; one plays the episodes itself, as at the point before."""
+CASES = [
+    (point, name, whom, processes)
+    for point in POINTS
+    for name in SIGNALS
+    for whom in ("process", "group")
+    for processes in (1, 2)
+    if point != PLAYED_BY_OTHERS or processes == 2
+]
+ANEW = [("decoding", "SIGTERM", "group", 2), ("agent", "SIGINT", "process", 1), ("film", "SIGUSR1", "group", 2)]
+"""Cases that are tried in interpreters of their own, too."""
+Record = Callable[[str, object], None]
+"""Notes a figure of a test, for the page of reliability (tools/soak)."""
 
 
 def left_over(*folders: Path) -> list[Path]:
@@ -68,78 +46,96 @@ def left_over(*folders: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
+def fork() -> Iterator[Begin]:
+    with forks() as begin:
+        yield begin
+
+
+@pytest.fixture(scope="module")
 def whole(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing stopped."""
+    """A run that nothing stopped, in an interpreter of its own."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    process = begin("agent", "none", "process", data_dir, out)
-    said, _ = process.communicate(timeout=900)
-    assert process.returncode == 0, said
+    code, said = in_a_process("agent", "none", "process", data_dir, out).finish(900)
+    assert code == 0, said
     return out
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("whom", ["process", "group"])
-@pytest.mark.parametrize("name", SIGNALS)
-@pytest.mark.parametrize("point", POINTS)
-def test_it_saves_and_ends_and_goes_on_to_the_same(
-    point: str, name: str, whom: str, processes: int, data_dir: Path, whole: Path, tmp_path: Path
+def require_the_same(
+    begin: Begin, case: tuple[str, str, str, int], data_dir: Path, whole: Path, folder: Path, record: Record
 ) -> None:
-    if point == "episodes of an evaluation" and processes == 1:
-        pytest.skip("one process plays them itself, as at the point before")
-    data, out = tmp_path / "data", tmp_path / "run"
+    """A run that a signal ends at a point has ended, and goes on to what it would have come to."""
+    point, name, whom, processes = case
+    data, out = folder / "data", folder / "run"
     kept = shutil.ignore_patterns("decoded") if point in BEFORE_ANYTHING else None
     shutil.copytree(data_dir, data, ignore=kept)
     more = ["--score.processes", str(processes)]
-    process = begin(point, name, whom, data, out, *more)
-    said, _ = process.communicate(timeout=300)
+    run = begin(point, name, whom, data, out, *more)
+    code, said = run.finish(300)
     ended = time.time()
     sent = re.search(r"^signal \d+ ([\d.]+)$", said, re.M)
-    assert sent is not None and process.returncode == 130, said
-    assert ended - float(sent[1]) < LONGEST, said
-    assert empties(process.pid, 5.0) and not left_over(data, out), (in_session(process.pid), left_over(data, out))
+    assert sent is not None and code == 130, (code, said)
+    seconds = ended - float(sent[1])
+    assert seconds < LONGEST, said
+    assert empties(run.pid, 5.0) and not left_over(data, out), (in_session(run.pid), left_over(data, out))
     resumed = f"--resume {out}" in said
     assert resumed == (point not in BEFORE_ANYTHING), said
-    again = begin(point, "none", "process", data, out, *(["--resume"] if resumed else more))
-    said, _ = again.communicate(timeout=900)
-    assert again.returncode == 0, said
+    code, said = begin(point, "none", "process", data, out, *(["--resume"] if resumed else more)).finish(900)
+    assert code == 0, (code, said)
     assert (out / "report.html").exists() and sorted(rows(out)) == sorted(rows(whole))
+    record("seconds_to_end", round(seconds, 2))
 
 
-@pytest.mark.parametrize("point", ["drawing a recording", "views during", "episodes of an evaluation", "film"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+def test_it_saves_and_ends_and_goes_on_to_the_same(
+    case: tuple[str, str, str, int], fork: Begin, data_dir: Path, whole: Path, tmp_path: Path, record_property: Record
+) -> None:
+    require_the_same(fork, case, data_dir, whole, tmp_path, record_property)
+
+
+@pytest.mark.parametrize("case", ANEW, ids=lambda case: "-".join(map(str, case)))
+def test_an_interpreter_of_its_own_does_so_too(
+    case: tuple[str, str, str, int], data_dir: Path, whole: Path, tmp_path: Path, record_property: Record
+) -> None:
+    require_the_same(in_a_process, case, data_dir, whole, tmp_path, record_property)
+
+
+@pytest.mark.parametrize("point", ["drawing a recording", "views during", PLAYED_BY_OTHERS, "film"])
 def test_a_parent_that_is_killed_alone_leaves_no_process_and_no_folder_in_the_end(
-    point: str, data_dir: Path, tmp_path: Path
+    point: str, fork: Begin, data_dir: Path, tmp_path: Path, record_property: Record
 ) -> None:
     data, out = tmp_path / "data", tmp_path / "run"
     shutil.copytree(data_dir, data, ignore=shutil.ignore_patterns("decoded"))
     more = ["--score.processes", "2"]
-    process = begin(point, "none", "process", data, out, *more)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("signal "):
-            break
-    process.kill()
-    process.wait()
-    assert empties(process.pid, LONGEST), in_session(process.pid)
-    again = begin(point, "none", "process", data, out, *(["--resume"] if (out / "config.yaml").exists() else more))
-    said, _ = again.communicate(timeout=900)
-    assert again.returncode == 0, said
+    run = fork(point, "none", "process", data, out, *more)
+    run.reach()
+    began, alone = time.monotonic(), len(in_session(run.pid))
+    os.kill(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    assert empties(run.pid, LONGEST), in_session(run.pid)
+    seconds = time.monotonic() - began
+    again = fork(point, "none", "process", data, out, *(["--resume"] if (out / "config.yaml").exists() else more))
+    code, said = again.finish(900)
+    assert code == 0, (code, said)
     assert not left_over(data, out)
+    record_property("seconds_to_end", round(seconds, 2))
+    record_property("processes", alone - 1)
 
 
-def test_a_signal_while_another_is_being_served_loses_nothing(data_dir: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_signal_while_another_is_being_served_loses_nothing(
+    fork: Begin, data_dir: Path, whole: Path, tmp_path: Path, record_property: Record
+) -> None:
     """Several at once, and one a moment later, while it saves: the save is finished, or the one before holds."""
     out = tmp_path / "run"
-    process = begin("saving", "SIGINT", "group", data_dir, out)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("signal "):
-            break
+    run = fork("saving", "SIGINT", "group", data_dir, out)
+    run.reach()
+    began = time.monotonic()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
-        os.kill(process.pid, number)
+        os.kill(run.pid, number)
         select.select([], [], [], 0.3)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 130 and "Traceback" not in said, said
-    again = begin("saving", "none", "process", data_dir, out, "--resume")
-    said, _ = again.communicate(timeout=900)
-    assert again.returncode == 0, said
+    code, said = run.finish(300)
+    seconds = time.monotonic() - began
+    assert code == 130 and "Traceback" not in said, (code, said)
+    code, said = fork("saving", "none", "process", data_dir, out, "--resume").finish(900)
+    assert code == 0, (code, said)
     assert sorted(rows(out)) == sorted(rows(whole))
+    record_property("seconds_to_end", round(seconds, 2))
