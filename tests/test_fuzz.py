@@ -1,7 +1,7 @@
 """Readers are given files cut anywhere and with bits turned over: they read them, or refuse them in one line.
 
-Some 1,800 in CI, 100,000 by `pytest -m soak tests/test_fuzz.py`, which takes two hours. A case is made again by its
-reader's name and its number, `damaged("d4rl", contents, 123)`, and lies where its test says.
+Some 1,800 in CI, 100,000 by `make soak`, which takes two hours, in ten parts for each reader. A case is made again by
+its reader's name and its number, `damaged("d4rl", contents, 123)`, and lies where its test says.
 
 libhdf5 2.0 dies of some, such as a group whose names are said to lie elsewhere (d4rl, case 18096): a process of its own
 looks at each file first, and dies of it alone (data/safe/hdf5_process.py).
@@ -13,13 +13,13 @@ import io
 import json
 import os
 import pickle
-import resource
 import signal
 import time
 import traceback
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ from damaged_files import (
     shard_columns,
     write_hdf5,
 )
-from hostile_cases import TIMES
+from hostile_cases import ENDLESS, TIMES, Tally, cases_of
 
 from combo_common.errors import UserError
 from data.episode import Episode, validate
@@ -46,19 +46,19 @@ from data.formats.native import Dataset
 from data.formats.vd4rl import read_shard
 from data.safe.npz import open_npz
 
-SLOW, ENDLESS = 1.0, 20.0
-"""Seconds of the process that no case may take, whatever its file says (most take two thousandths), and that end it."""
-MOST_GROWTH = 300 << 20
-"""Bytes of resident memory by which the process may grow."""
 Read = Callable[[bytes], Iterable[Episode]]
 """Reads the file of a case, whose bytes it is given too; what it gives is valid."""
+Fuzz = Callable[..., None]
+"""Gives a reader the cases of a test's part, as `fuzzed` does, and notes its figures."""
 
 
-@pytest.fixture(autouse=True, params=TIMES)
-def soak(request: pytest.FixtureRequest) -> bool:
-    """Whether many cases are tried; the name of the test has it, too."""
-    many: bool = request.param
-    return many
+@pytest.fixture(params=TIMES)
+def fuzz(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Fuzz:
+    def noted(reader: str, cases: tuple[int, int], *given: Any, **named: Any) -> None:
+        for figure in fuzzed(reader, cases_of(request.param, *cases), *given, **named).items():
+            record_property(*figure)
+
+    return noted
 
 
 @pytest.fixture(autouse=True)
@@ -110,21 +110,20 @@ def write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def fuzz(
-    reader: str, cases: tuple[int, int], path: Path, contents: list[bytes], read: Read, named: Path | None = None
-) -> None:
+def fuzzed(
+    reader: str, cases: range, path: Path, contents: list[bytes], read: Read, named: Path | None = None
+) -> dict[str, float]:
     """Give a reader each case at `path`; it reads it, or raises a UserError that names it (or `named`), at once.
 
-    `cases` are as many as in CI, and of a soak. That is done by a process of its own, whose memory is its own, too.
+    That is done by a process of its own, whose memory is its own, too. Returns figures of it.
     """
     note = path.parent.with_name("case.txt")
-    count = cases[1] if "soak" in os.environ.get("PYTEST_CURRENT_TEST", "") else cases[0]
     child = os.fork()
     if not child:
         code = 1
         gc.freeze()  # collecting all that the suite has imported would count as the time of a case
         try:
-            _try_all(reader, count, path, contents, read, str(named or path), note)
+            write(note, json.dumps(_try_all(reader, cases, path, contents, read, str(named or path), note)).encode())
             code = 0
         except BaseException:
             write(note, traceback.format_exc().encode())
@@ -133,36 +132,37 @@ def fuzz(
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     died = f", of which the process died ({signal.Signals(-code).name})" if code < 0 else ""
     assert code == 0, f"{note.read_text()}{died}"
+    figures: dict[str, float] = json.loads(note.read_text())
+    return figures
 
 
-def _try_all(reader: str, cases: int, path: Path, contents: list[bytes], read: Read, named: str, note: Path) -> None:
+def _try_all(
+    reader: str, cases: range, path: Path, contents: list[bytes], read: Read, named: str, note: Path
+) -> dict[str, float]:
     for content in contents:
         write(path, content)
         list(read(content))
-    refused, began_with = 0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for case in range(cases):
+    tally = Tally()
+    for case in cases:
         content = damaged(reader, contents, case)
         write(path, content)
         what = f"{reader}, case {case}, which lies at {path}"
         write(note, what.encode())
         signal.setitimer(signal.ITIMER_PROF, ENDLESS)
-        began = time.process_time()
+        began, refused = time.process_time(), False
         try:
             for episode in read(content):
                 validate(episode, "what was read")
         except UserError as error:
-            refused += 1
+            refused = True
             assert named in str(error) and str(error).isprintable(), f"{what}: {error!r}"
         except Exception as error:
             raise AssertionError(f"{what}: {error!r}") from error
-        taken = time.process_time() - began
-        assert taken < SLOW, f"{what}: {taken:.1f} s"
-    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - began_with)
-    assert grown < MOST_GROWTH, f"{reader}: resident memory grew by {grown >> 20} MB"
-    assert 0 < refused < cases, f"{reader} refused {refused} of {cases}, so it is not tried what the others do"
+        tally.add(what, time.process_time() - began, refused)
+    return tally.figures()
 
 
-def test_an_npz_file(tmp_path: Path) -> None:
+def test_an_npz_file(tmp_path: Path, fuzz: Fuzz) -> None:
     folder = own_folder(tmp_path / "own")
     (path,) = folder.glob("*.npz")
 
@@ -175,7 +175,7 @@ def test_an_npz_file(tmp_path: Path) -> None:
     fuzz("npz", (300, 20_000), path, [path.read_bytes()], read)
 
 
-def test_an_episode_whose_checksum_agrees(tmp_path: Path) -> None:
+def test_an_episode_whose_checksum_agrees(tmp_path: Path, fuzz: Fuzz) -> None:
     dataset = Dataset(own_folder(tmp_path / "own"))
     (name,) = dataset.manifest.files
 
@@ -186,7 +186,7 @@ def test_an_episode_whose_checksum_agrees(tmp_path: Path) -> None:
     fuzz("own", (300, 20_000), dataset.folder / name, [(dataset.folder / name).read_bytes()], read)
 
 
-def test_an_episode_of_dreamers_layout_or_lompos(tmp_path: Path) -> None:
+def test_an_episode_of_dreamers_layout_or_lompos(tmp_path: Path, fuzz: Fuzz) -> None:
     contents = [
         file.read_bytes()
         for flags in (True, False)
@@ -196,13 +196,13 @@ def test_an_episode_of_dreamers_layout_or_lompos(tmp_path: Path) -> None:
     fuzz("dreamer", (300, 15_000), path, contents, lambda _: [read_episode(path)])
 
 
-def test_a_shard(tmp_path: Path) -> None:
+def test_a_shard(tmp_path: Path, fuzz: Fuzz) -> None:
     path = tmp_path / "shard.hdf5"
     contents = [write_hdf5(path, shard_columns(), packed=packed).read_bytes() for packed in (False, True)]
     fuzz("vd4rl", (150, 10_000), path, contents, lambda _: (episode for _, episode in read_shard(path)))
 
 
-def test_a_file_of_d4rls_layout(tmp_path: Path) -> None:
+def test_a_file_of_d4rls_layout(tmp_path: Path, fuzz: Fuzz) -> None:
     path = tmp_path / "hopper.hdf5"
     contents = [write_hdf5(path, hopper_columns(), packed=packed).read_bytes() for packed in (False, True)]
     unmarked = hopper_columns() | {"timeouts": np.zeros(12, bool)}  # as version 0 has them
@@ -215,7 +215,7 @@ def test_a_file_of_d4rls_layout(tmp_path: Path) -> None:
     fuzz("d4rl", (200, 12_000), path, contents, lambda _: read_d4rl(path, HOPPER).episodes())
 
 
-def test_what_such_a_file_says_of_itself(tmp_path: Path) -> None:
+def test_what_such_a_file_says_of_itself(tmp_path: Path, fuzz: Fuzz) -> None:
     path = tmp_path / "hopper.hdf5"
     content = write_hdf5(path, {}, {"task": "hopper", "split": "medium"}).read_bytes()
 
@@ -226,7 +226,7 @@ def test_what_such_a_file_says_of_itself(tmp_path: Path) -> None:
     fuzz("metadata", (150, 8_000), path, [content], read)
 
 
-def test_a_manifest(tmp_path: Path) -> None:
+def test_a_manifest(tmp_path: Path, fuzz: Fuzz) -> None:
     folder = own_folder(tmp_path / "own")
 
     def read(_: bytes) -> Iterable[Episode]:
@@ -241,7 +241,9 @@ def test_a_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("holds", "file"), [("vectors", "metadata.json"), ("vectors", "main_data.hdf5"), ("pictures", "main_data.hdf5")]
 )
-def test_a_folder_of_minaris(holds: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_minaris(
+    holds: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fuzz: Fuzz
+) -> None:
     pytest.importorskip("minari")
     folder = (minari_dataset if holds == "vectors" else minari_pictures)(tmp_path, monkeypatch)
     path = folder / file

@@ -1,6 +1,6 @@
 """Hostile settings and checkpoints: they are read, or refused in a line, run nothing and take little.
 
-A hundred or so of each in CI, 10,000 by `pytest -m soak tests/test_fuzz_untrusted.py`. A case is made again by its
+A hundred or so of each in CI, 2,000 to 10,000 by `make soak`, in ten parts. A case is made again by its
 number, and lies in the folder of its test.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hostile_cases import TIMES, refused_or_read
+from hostile_cases import TIMES, cases_of, refused_or_read
 from test_fuzz import turned
 from test_untrusted_settings import BOMB, NESTED_BOMB
 
@@ -29,6 +29,8 @@ from latent_combo.runtime import checkpoint
 from latent_combo.runtime.manifest import MANIFEST, write_manifest
 
 CPU = torch.device("cpu")
+Record = Callable[[dict[str, float]], None]
+"""Notes figures of a test."""
 ODD = (
     *(
         "0",
@@ -76,6 +78,11 @@ ODD_LINES = (
 )
 
 
+@pytest.fixture
+def record(record_property: Callable[[str, object], None]) -> Record:
+    return lambda figures: [record_property(*figure) for figure in figures.items()] and None
+
+
 def hostile_settings(content: str, case: int) -> bytes:
     """Settings of which some lines say something else; or that are cut, or have bits turned over."""
     rng = np.random.default_rng([1, case])
@@ -94,9 +101,9 @@ def hostile_settings(content: str, case: int) -> bytes:
     return "\n".join([*lines, ""]).encode("utf-8", "surrogatepass")
 
 
-@pytest.mark.parametrize("soak", TIMES)
+@pytest.mark.parametrize("part", TIMES)
 @pytest.mark.parametrize("obs", ["state", "pixels"])
-def test_settings(obs: str, soak: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings(obs: str, part: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: Record) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere.yaml").write_text("gamma: 0.5\n")
     (tmp_path / "evil_module.py").write_text("raise SystemExit\n")
@@ -109,7 +116,7 @@ def test_settings(obs: str, soak: bool, tmp_path: Path, monkeypatch: pytest.Monk
     def make(case: int) -> None:
         (run / "config.yaml").write_bytes(hostile_settings(content, case))
 
-    refused_or_read(5000 if soak else 40, make, lambda: load_config(run), tmp_path)
+    record(refused_or_read(cases_of(part, 40, 5000), make, lambda: load_config(run), tmp_path))
 
 
 STATE: dict[str, Any] = {
@@ -244,18 +251,19 @@ def agree(folder: Path) -> None:
     write_manifest(folder, {"format": said["format"], "phase": said["phase"], "step": said["step"]}, files)
 
 
-@pytest.mark.parametrize("soak", TIMES)
-def test_checkpoints(soak: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", TIMES)
+def test_checkpoints(part: int | None, tmp_path: Path, record: Record) -> None:
     path = tmp_path / "run" / "agent"
     checkpoint.save(path, 7, STATE)
     (folder,) = path.parent.iterdir()
     whole = folder.rename(tmp_path / "whole")
-    refused_or_read(
-        10_000 if soak else 150,
+    figures = refused_or_read(
+        cases_of(part, 150, 10_000),
         lambda case: hostile_checkpoint(whole, folder, case),
         lambda: checkpoint.load(path, CPU),
         tmp_path,
     )
+    record(figures)
 
 
 def turned_in_zip(content: bytes, rng: np.random.Generator) -> bytes:
@@ -279,8 +287,8 @@ def doubled(times: int) -> bytes:
     return made + b"s."
 
 
-@pytest.mark.parametrize("soak", TIMES)
-def test_checkpoints_of_before(soak: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", TIMES)
+def test_checkpoints_of_before(part: int | None, tmp_path: Path, record: Record) -> None:
     path = tmp_path / "run" / "agent"
     path.parent.mkdir()
     saved = io.BytesIO()
@@ -301,4 +309,4 @@ def test_checkpoints_of_before(soak: bool, tmp_path: Path) -> None:
         file.unlink(missing_ok=True)
         write_durably(file, [altered if rng.random() < 0.95 else content])
 
-    refused_or_read(2000 if soak else 60, make, lambda: checkpoint.load(path, CPU), tmp_path)
+    record(refused_or_read(cases_of(part, 60, 2000), make, lambda: checkpoint.load(path, CPU), tmp_path))
