@@ -31,9 +31,10 @@ test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal \
 	    -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 
-# The long counts: runs that are killed at random moments, and the like; some 15 minutes on two busy cores.
+# The long counts: runs that are killed at random moments, damaged files, small disks. All take hours; Ctrl-C keeps what
+# is done, in build/soak.json, and the next `make soak` goes on. SOAK="--minutes 60 --only fuzz" ends by itself.
 soak: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m soak
+	$(BIN)/python -m tools.soak $(SOAK)
 
 lint: setup
 	$(BIN)/ruff check .

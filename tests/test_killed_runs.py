@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +27,48 @@ def killed(folder: Path, seed: int, kills: int, *more: str) -> list[dict[str, An
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def require_equal(runs: list[dict[str, Any]], kills: int) -> None:
+def require_equal(runs: list[dict[str, Any]], kills: int, record: Callable[[str, object], None]) -> None:
     assert sum(run["kills"] for run in runs) == kills
     assert [run["other"] for run in runs] == [[] for _ in runs]
     assert all(run["resumed"] <= run["kills"] for run in runs)  # less where it was killed before it had begun
+    record("kills", kills)
+    record("runs", len(runs))
+    record("equal", sum(run["equal"] for run in runs))
 
 
-def test_a_run_that_sigkill_ends_twice_is_that_of_one_go(tmp_path: Path) -> None:
-    require_equal(killed(tmp_path, seed=0, kills=2), 2)
+def test_a_run_that_sigkill_ends_twice_is_that_of_one_go(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    require_equal(killed(tmp_path, seed=0, kills=2), 2, record_property)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("obs", ["state", "pixels"])
-def test_20_of_20_runs_that_sigkill_ends_are_those_of_one_go(tmp_path: Path, obs: str) -> None:
-    require_equal(killed(tmp_path, 1, 20, obs, "drawn"), 20)
+def test_20_of_20_runs_that_sigkill_ends_are_those_of_one_go(
+    tmp_path: Path, obs: str, record_property: Callable[[str, object], None]
+) -> None:
+    require_equal(killed(tmp_path, 1, 20, obs, "drawn"), 20, record_property)
 
 
 @pytest.mark.soak
-def test_200_kills_inside_saving_leave_a_checkpoint_and_cost_an_interval_at_most(tmp_path: Path) -> None:
-    path, draw, step = saved(tmp_path, 10), random.Random(0), 10
-    for _ in range(200):
+def test_200_kills_inside_saving_leave_a_checkpoint_and_cost_an_interval_at_most(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    path, draw, step, kills, kept = saved(tmp_path, 10), random.Random(0), 10, 0, 0
+    while kills < 200:
         call, child = draw.randrange(24), os.fork()
         if child == 0:
             with killed_while_saving(call):
                 checkpoint.save(path, step + 10, state_of(step + 10))
             os._exit(0)
         status = os.waitpid(child, 0)[1]
-        assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL
+        killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        assert killed_by == signal.SIGKILL or status == 0
+        kills += killed_by == signal.SIGKILL
         reached = step_of(path)
         assert reached in (step, step + 10)
         checkpoint.sweep(path, None)
         assert 1 <= len(names(path)) <= 2
-        step = reached
+        step, kept = reached, kept + (killed_by == signal.SIGKILL)
+    record_property("kills", kills)
+    record_property("kept", kept)

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,7 @@ def trained(data: Path, out: Path, *more: str) -> "subprocess.CompletedProcess[s
     )
 
 
-def test_a_disk_of_any_size(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_of_any_size(small_disk: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     data = tmp_path / "toy-pendulum.hdf5"
     with toy_pendulum.registered():
         toy_pendulum.dataset(data)
@@ -78,7 +78,8 @@ def test_a_disk_of_any_size(small_disk: Path, tmp_path: Path, monkeypatch: pytes
     assert whole.returncode == 0, whole.stderr
     needed = sum(path.stat().st_size for path in (tmp_path / "whole").rglob("*") if path.is_file())
     full = 0
-    for size in np.linspace(1 << 14, 1.2 * needed, SIZES).astype(int):
+    sizes = np.linspace(1 << 14, 1.2 * needed, SIZES).astype(int)
+    for size in sizes:
         mount(small_disk, int(size))
         try:
             out = small_disk / "run"
@@ -97,9 +98,15 @@ def test_a_disk_of_any_size(small_disk: Path, tmp_path: Path, monkeypatch: pytes
         finally:
             umount(small_disk)
     assert SIZES / 2 < full < SIZES
+    record_property("disks", SIZES)
+    record_property("full", full)
+    record_property("smallest_mb", sizes[0] / 1e6)
+    record_property("largest_mb", sizes[-1] / 1e6)
 
 
-def test_every_call_by_which_a_run_writes(tmp_path: Path, sketched: None) -> None:
+def test_every_call_by_which_a_run_writes(
+    tmp_path: Path, sketched: None, record_property: Callable[[str, object], None]
+) -> None:
     config = balance(tmp_path, "whole")
     with disk(tmp_path / "whole") as counted:
         train(config)
@@ -115,3 +122,4 @@ def test_every_call_by_which_a_run_writes(tmp_path: Path, sketched: None) -> Non
         check_whole(out) if out.exists() else None
         assert tried(config) is None
         shutil.rmtree(out)
+    record_property("calls", calls)

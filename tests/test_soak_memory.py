@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def open_files() -> int:
 
 @pytest.mark.soak
 def test_20000_updates_and_200_views_keep_memory_and_descriptors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
     record(tmp_path)
     seen: dict[int, tuple[int, int]] = {}
@@ -47,3 +48,6 @@ def test_20000_updates_and_200_views_keep_memory_and_descriptors(
     (first, files), (last, files_at_last) = seen[SETTLED], seen[UPDATES]
     assert last < 1.01 * first, seen
     assert files_at_last <= files + 1, seen
+    figures = {"updates": UPDATES, "views": VIEWS, "before_mb": first / 1e6, "after_mb": last / 1e6}
+    for name, value in (figures | {"files_before": files, "files_after": files_at_last}).items():
+        record_property(name, value)
