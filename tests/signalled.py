@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -112,8 +113,9 @@ def serve(descriptor: int) -> None:
             sys.argv[1:] = json.loads(message)
             return
         os.close(descriptors[0])
-        asked.send(str(child).encode())
-        asked.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+        with suppress(BrokenPipeError):  # nobody is there any more
+            asked.send(str(child).encode())
+            asked.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
 
 
 def main() -> None:
