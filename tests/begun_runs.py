@@ -32,9 +32,12 @@ class Begun:
 
     def reach(self) -> None:
         """Wait until it says that it is at its point."""
+        said = []
         for line in self.output:
+            said.append(line)
             if line.startswith("signal "):
                 return
+        raise AssertionError(f"it ended before: {''.join(said)}")
 
     def finish(self, seconds: float) -> tuple[int, str]:
         """Its exit code, and what else it says; all of its processes are killed after so many seconds."""
@@ -43,6 +46,9 @@ class Begun:
         try:
             said = self.output.read()
             return self.wait(), said
+        except BaseException:
+            kill_session(self.pid)
+            raise
         finally:
             late.cancel()
             self.output.close()
@@ -70,10 +76,10 @@ def in_a_process(*given: object) -> Begun:
 def forks() -> Iterator[Begin]:
     """What begins runs, one after the other, as forks of one process, which has imported all that they take.
 
-    What is left of the last one is killed in the end.
+    What a failed test has not waited for is killed before the next one, and in the end.
     """
     own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    begun: list[int] = []
+    running: list[int] = []
     with own:
         with other:
             server = subprocess.Popen(
@@ -87,16 +93,26 @@ def forks() -> Iterator[Begin]:
         def answer() -> int:
             return int(own.recv(64) or f"the process that forks has ended with {server.wait()}")
 
+        def ended() -> int:
+            code = answer()
+            running.clear()
+            return code
+
+        def end() -> None:
+            if running:
+                kill_session(running[0])
+                ended()
+
         def begin(*given: object) -> Begun:
+            end()
             output, theirs = os.pipe()
             socket.send_fds(own, [json.dumps([str(word) for word in given]).encode()], [theirs])
             os.close(theirs)
-            begun.append(answer())
-            return Begun(begun[-1], os.fdopen(output), answer)
+            running.append(answer())
+            return Begun(running[0], os.fdopen(output), ended)
 
         yield begin
-    for leader in begun[-1:]:
-        kill_session(leader)
+        end()
     server.wait()
 
 
