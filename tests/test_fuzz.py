@@ -126,7 +126,8 @@ def fuzzed(
             write(note, json.dumps(_try_all(reader, cases, path, contents, read, str(named or path), note)).encode())
             code = 0
         except BaseException:
-            write(note, traceback.format_exc().encode())
+            case = note.read_text() if note.exists() else reader  # first, and so in the first words of a report
+            write(note, f"{case}\n{traceback.format_exc()}".encode(errors="replace"))
         finally:
             os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
