@@ -144,7 +144,7 @@ def test_the_report_of_a_real_pytest_is_read(tmp_path: Path, monkeypatch: pytest
     assert results[other].figures == {"figure": 1.5} and "exit code -9" in results[dies].said
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist has another
     try:
-        with pytest.raises(Ended, match="Ctrl-C") as ended:
+        with pytest.raises(Ended, match="a signal") as ended:
             run_group([one, interrupted, other], float("inf"))
     finally:
         signal.signal(signal.SIGINT, before)
@@ -200,7 +200,7 @@ def test_what_was_done_before_an_end_is_kept_and_told(
     command: list[list[str]], tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ended(tests: list[str], until: float) -> dict[str, Result]:
-        raise Ended("Ctrl-C", {tests[0]: passed({"kills": 20, "runs": 5, "equal": 5})})
+        raise Ended("a signal", {tests[0]: passed({"kills": 20, "runs": 5, "equal": 5})})
 
     with monkeypatch.context() as patched:
         patched.setattr(tool, "run_group", ended)

@@ -5,7 +5,7 @@
     python -m tools.soak --again --only memory    # once more
 
 Ctrl-C and the limit of time end the test in progress, which is then run anew the next time; whatever is done is kept.
-Exit code 1: a test has failed; 130: Ctrl-C; 0 otherwise, also where the time did not suffice.
+Exit code 1: a test has failed; 130: a signal ended it; 0 otherwise, also where the time did not suffice.
 """
 
 import argparse
@@ -76,6 +76,9 @@ def main() -> None:
         "--minutes", type=float, default=float("inf"), help="end after this time, and keep what is done"
     )
     given = parser.parse_args()
+    if not given.minutes >= 0:
+        parser.error("--minutes is a number of minutes from 0 on")
+    until = time.monotonic() + 60 * given.minutes
     try:
         names = [kind.name for kind in chosen(given.only)]
         kinds = sorted_out(collected())
@@ -86,11 +89,11 @@ def main() -> None:
     asked = [test for name in names for test in kinds[name] if given.k in test]
     tests = [test for test in asked if given.again or record.lacks(test)]
     print(f"{len(tests)} soak tests to run, {len(asked) - len(tests)} have a result", flush=True)
-    why = soak(record, tests, time.monotonic() + 60 * given.minutes)
+    why = soak(record, tests, until)
     failed = told(record, kinds)
     if why:
-        print(f"ended by {why}; the same command goes on")
-    sys.exit(130 if why == "Ctrl-C" else int(failed > 0))
+        print(f"ended by {why}; the same command without --again goes on")
+    sys.exit(130 if why == "a signal" else int(failed > 0))
 
 
 if __name__ == "__main__":

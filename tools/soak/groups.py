@@ -22,7 +22,7 @@ PYTEST = (sys.executable, "-m", "pytest", "-q", "-m", "soak", "-p", "no:cachepro
 
 
 class Ended(Exception):  # noqa: N818  # no error
-    """The limit of time has been reached, or Ctrl-C was heard; `results` are there."""
+    """The limit of time has been reached, or Ctrl-C or another signal was heard; `results` are there."""
 
     def __init__(self, why: str, results: dict[str, Result]) -> None:
         """Say why, and what was done by then."""
@@ -58,7 +58,7 @@ def run_group(tests: list[str], until: float) -> dict[str, Result]:
             places = [f"--junitxml={report}", f"--basetemp={folder}/tests"]
             code = _pytest([*tests, *places, "-o", "junit_family=xunit1"], until)
         except (KeyboardInterrupt, subprocess.TimeoutExpired) as error:
-            why = "the limit of time" if isinstance(error, subprocess.TimeoutExpired) else "Ctrl-C"
+            why = "the limit of time" if isinstance(error, subprocess.TimeoutExpired) else "a signal"
             raise Ended(why, read_junit(report, tests)) from None
         results = read_junit(report, tests)
     if len(lost := [test for test in tests if test not in results]) == 1:
