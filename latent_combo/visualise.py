@@ -31,7 +31,7 @@ from latent_combo.pipeline.build import choose_device
 from latent_combo.pipeline.load_run import Run, load_run
 from latent_combo.pipeline.same_data import require_same_data
 from latent_combo.runtime.media import MediaWriter
-from latent_combo.runtime.run_folder import CLIPS, PICTURES, REPORT, TENSORBOARD
+from latent_combo.runtime.run_folder import CLIPS, PICTURES, REPORT, TENSORBOARD, lock_of
 from latent_combo.runtime.tensorboard import TensorBoardLog
 
 EVENTS = ".visualise"
@@ -123,13 +123,22 @@ def _result(folder: Path) -> Result | None:
 
 
 def main() -> None:
-    """Read the command line, and draw into the run's folder and its TensorBoard events."""
+    """Read the command line, and draw into the run's folder and its TensorBoard events.
+
+    Raises UserError that says who is in the folder, where a run trains there.
+    """
     given = options.visualise()
-    started, folder = time.perf_counter(), given.run
+    with lock_of(given.run):
+        draw(given.run, given.task, given.seed)
+
+
+def draw(folder: Path, task: str | None, seed: int) -> None:
+    """Draw all of a run, whose folder is locked, and write its page; `task` as `load_run` has it."""
+    started = time.perf_counter()
     curves = _curves(folder)
     page = write_report(folder, curves, unreadable(folder))  # of what there is, before anything else may fail
     write_atomically(folder / REPORT, page.encode())
-    visualise(folder, load_run(folder, given.task).with_selected(_result(folder)), given.seed)
+    visualise(folder, load_run(folder, task).with_selected(_result(folder)), seed)
     if curves is not None:
         write_atomically(folder / CURVES, joined(curves))
     write_atomically(folder / REPORT, write_report(folder, curves).encode())

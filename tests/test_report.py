@@ -3,20 +3,26 @@
 import html
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from test_lock import other
+from test_resumed_runs import files
 from toy_results import a_result
 
 from combo_common.errors import UserError
 from combo_common.versions import versions
+from latent_combo import report, visualise
 from latent_combo.config.saved import unreadable
 from latent_combo.diagnostics.curves import Panels
 from latent_combo.diagnostics.episodes import draw_episodes, named
 from latent_combo.diagnostics.page import VIEWS, find_views, write_report
 from latent_combo.diagnostics.style import to_frame
+from latent_combo.pipeline.load_run import load_run
+from latent_combo.runtime.run_folder import LOCK, REPORT
 
 
 @pytest.fixture
@@ -132,3 +138,26 @@ def test_a_page_is_for_phones_too(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     for name in ("dataset", "random", "expert"):
         assert f">{result[f'{name}_normalised_score']:.1f}</td>" in page
+
+
+def test_nothing_is_drawn_into_a_run_that_trains_which_others_read_meanwhile(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[bool] = []
+    monkeypatch.setattr(visualise, "draw", lambda folder, task, seed: drawn.append((folder / LOCK).exists()))
+    monkeypatch.setattr(sys, "argv", ["visualise", str(run)])
+    process = other(run / LOCK)
+    try:
+        before = files(run)
+        with pytest.raises(UserError, match=rf"^{run} is in use by process {process.pid} on .*; wait for it, or end"):
+            visualise.main()
+        assert files(run) == before and not drawn
+        assert load_run(run).agent_step == 8  # as `evaluate` and `export` read it
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sys, "argv", ["report", str(run), "--out", str(run.parent / REPORT)])
+            report.main()
+    finally:
+        process.kill()
+        process.wait()
+    visualise.main()
+    assert drawn == [True] and not (run / LOCK).exists()

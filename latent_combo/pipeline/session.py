@@ -17,7 +17,6 @@ from combo_common.commands import command
 from combo_common.errors import StoppedError, UserError
 from combo_common.files import sweep_files, write_atomically
 from combo_common.interrupt import Interrupt, held
-from combo_common.lock import Lock
 from combo_common.progress import progress_bar
 from envs import gl
 from envs.registry import get_task, names_module
@@ -37,7 +36,7 @@ from latent_combo.runtime.clocks import Every, Timer
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
 from latent_combo.runtime.renamed import result_now
-from latent_combo.runtime.run_folder import AGENT, BAD_BATCH, LOCK, WORLD_MODEL, require_new_run
+from latent_combo.runtime.run_folder import AGENT, BAD_BATCH, WORLD_MODEL, lock_of, require_new_run
 from latent_combo.runtime.saver import Saver
 from latent_combo.runtime.sinks import require_installed
 from latent_combo.runtime.speed import Meter
@@ -71,7 +70,7 @@ class Session:
         self.resumes = resume
         self.changes = Changes(self.out, resume, accept_changes, self.resume_words)
         self.history: History | None = None
-        self._lock = Lock(self.out / LOCK, str(self.out))
+        self._lock = lock_of(self.out)
         if resume:
             with self.changes.noting():
                 require_same_settings(History.read(self.out), config)

@@ -6,6 +6,7 @@ from pathlib import Path
 from combo_common.bounded_json import read_json
 from combo_common.commands import command
 from combo_common.errors import UserError
+from combo_common.lock import Lock
 from combo_common.paths import leads_out
 
 SETTINGS = "config.yaml"
@@ -13,7 +14,7 @@ WORLD_MODEL = "checkpoints/world_model"
 AGENT = "checkpoints/agent"
 """How the paths begin of the phases' checkpoints, before their steps."""
 LOCK = ".lock"
-"""Who trains there at the moment."""
+"""Who writes there at the moment: trains, or draws."""
 DATASET = "dataset.json"
 """What the data are known by."""
 METRICS = "metrics.csv"
@@ -41,6 +42,11 @@ def config_file(run: Path) -> Path:
     if leads_out(run, path):  # a report, which is sent to others, has all of it
         raise UserError(f"{path} is a link that leads out of the run's folder; put the file itself there")
     return path
+
+
+def lock_of(run: Path) -> Lock:
+    """The lock of all that writes into a run's folder; it makes the folder where there is none."""
+    return Lock(run / LOCK, str(run))
 
 
 def require_own_folders(run: Path) -> None:
