@@ -4,7 +4,6 @@ from contextlib import closing
 
 import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
-from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.figures import figure
 from combo_common.symbols import plus_minus
@@ -16,6 +15,7 @@ from latent_combo.evaluation.result import Result
 from latent_combo.evaluation.score import Score
 from latent_combo.evaluation.vd4rl import vd4rl_score
 from latent_combo.pipeline.load_run import Run, load_run
+from latent_combo.runtime.run_command import run_command
 from latent_combo.runtime.video import write_mp4
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     run = load_run(given.run, given.task)
     policy = run.policy(seed=run.config.seed)
     if run.agent_step < (updates := run.config.agent_fit.updates):
-        going_on = command("train", "--resume", given.run)
+        going_on = run_command("train", given.run, run.config.task)
         print(f"unfinished: the agent is at update {run.agent_step} of {updates}; go on with: {going_on}")
     first = run.config.score.seed if given.seed is None else given.seed
     with closing(Evaluator(run.task, run.config.observation_spec, policy.num_agents, run.config.score)) as evaluator:

@@ -10,7 +10,6 @@ from types import ModuleType
 
 import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
-from combo_common.commands import command
 from combo_common.interrupt import Interrupt
 from combo_common.memory import keep_freed_memory
 from latent_combo.agent.frames import FrameStack
@@ -42,6 +41,7 @@ from latent_combo.pipeline.same_data import keep_fingerprint
 from latent_combo.pipeline.session import Session
 from latent_combo.pipeline.stopping import Ending
 from latent_combo.pipeline.summary import dataset_returns, log_result, seconds_of, summarise
+from latent_combo.runtime.run_command import run_command
 from latent_combo.runtime.run_folder import REPORT
 from latent_combo.world_model.base import WorldModel
 
@@ -116,7 +116,8 @@ def main() -> None:
     if resume and not (accepts and has_other_settings(config)) and (result := finished(Path(config.out))) is not None:
         if not (Path(config.out) / REPORT).exists():  # it was stopped then
             write_pages(Path(config.out))
-        print(f"{config.out} is finished, and stays as it is; score it again with: {command('evaluate', config.out)}")
+        again = run_command("evaluate", config.out, config.task)
+        print(f"{config.out} is finished, and stays as it is; score it again with: {again}")
         print(result.describe(config.out))
         return
     if not resume:

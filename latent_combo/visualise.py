@@ -7,7 +7,6 @@ from pathlib import Path
 
 import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
-from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.files import write_atomically
 from combo_common.seeding import generator
@@ -31,6 +30,7 @@ from latent_combo.pipeline.build import choose_device
 from latent_combo.pipeline.load_run import Run, load_run
 from latent_combo.pipeline.same_data import require_same_data
 from latent_combo.runtime.media import MediaWriter
+from latent_combo.runtime.run_command import run_command
 from latent_combo.runtime.run_folder import CLIPS, PICTURES, REPORT, TENSORBOARD, lock_of
 from latent_combo.runtime.tensorboard import TensorBoardLog
 
@@ -57,7 +57,8 @@ def visualise(folder: Path, run: Run, seed: int) -> None:
         gallery.close()
         gallery.board.close()
     if run.agent is None:
-        print(f"no agent yet, so no values, calibration and policy; go on with: {command('train', '--resume', folder)}")
+        going_on = run_command("train", folder, run.config.task)
+        print(f"no agent yet, so no values, calibration and policy; go on with: {going_on}")
 
 
 def _dataset(run: Run) -> TrajectoryDataset | None:

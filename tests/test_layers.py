@@ -29,7 +29,7 @@ ORDER = (
 """Packages and rooms from the ground up: each imports from those before it only. The last are the commands."""
 ALLOWED = {
     "latent_combo.numerics": ("combo_common",),
-    "latent_combo.runtime": ("combo_common", "latent_combo.numerics"),
+    "latent_combo.runtime": ("combo_common", "envs.registry", "latent_combo.numerics"),
     "latent_combo.world_model": ("combo_common", "latent_combo.numerics"),
     "latent_combo.agent": (
         *("combo_common", "latent_combo.numerics"),

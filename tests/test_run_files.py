@@ -10,7 +10,8 @@ import pytest
 
 from combo_common.errors import UserError
 from combo_common.files import replacing, write_atomically
-from latent_combo.runtime.run_folder import config_file, require_new_run
+from latent_combo.runtime.new_run import require_new_run
+from latent_combo.runtime.run_folder import config_file
 from latent_combo.runtime.video import Frames, encode_gif, write_mp4
 
 

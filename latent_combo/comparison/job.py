@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from combo_common.commands import command
-from envs.registry import names_module
+from latent_combo.runtime.run_command import run_words
 from latent_combo.runtime.run_folder import SETTINGS
 
 LOG = "log.txt"
@@ -54,8 +54,7 @@ class Job:
     @property
     def next_words(self) -> tuple[str, ...]:
         """The arguments of `train` that begin it, or go on with it where it was begun."""
-        own = (f"--task={self.task}",) if names_module(self.task) else ()
-        return ("--resume", self.run, *own) if (self.folder / SETTINGS).exists() else self.words
+        return run_words("train", self.run, self.task) if (self.folder / SETTINGS).exists() else self.words
 
     @property
     def command(self) -> str:

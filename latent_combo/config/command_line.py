@@ -32,7 +32,7 @@ from latent_combo.config.parser import instantiate, read
 from latent_combo.config.recipe import COMPUTED, GROUPS, Recipe
 from latent_combo.config.saved import load_config
 from latent_combo.config.schema import Config
-from latent_combo.runtime.run_folder import require_new_run
+from latent_combo.runtime.new_run import require_new_run
 
 HELP = ("-h", "--help")
 

@@ -17,6 +17,7 @@ from latent_combo.agent.algorithms import has_world_model
 from latent_combo.config.recipe import METADATA, Recipe
 from latent_combo.evaluation.result import Result
 from latent_combo.runtime import checkpoint
+from latent_combo.runtime.run_command import run_command
 from latent_combo.runtime.run_folder import SETTINGS, WORLD_MODEL, read_fingerprint
 from latent_combo.runtime.settings_file import read_settings
 from latent_combo.runtime.weights_file import Weights, read_metadata, read_weights, write_weights
@@ -86,7 +87,7 @@ def _kind(tensor: Tensor) -> str:
 
 def _checkpoint(run: Path) -> dict[str, Any]:
     """The checkpoint of a run's world model, fitted to the end."""
-    resume = command("train", "--resume", run)
+    resume = run_command("train", run)
     if not has_world_model(algorithm := str(read_settings(run / SETTINGS).get("algorithm"))):
         remedy = f"name a run that has one; a policy is a file by {command('export', '--policy')}"
         raise UserError(f"{run} is a run of {algorithm}, which has no world model; {remedy}")

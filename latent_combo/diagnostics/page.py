@@ -11,7 +11,6 @@ from typing import TypeVar
 import jinja2
 from matplotlib.figure import Figure
 
-from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.paths import leads_out
 from combo_common.versions import versions
@@ -21,6 +20,7 @@ from latent_combo.diagnostics.episodes import draw_episodes
 from latent_combo.diagnostics.own_views import words_of
 from latent_combo.diagnostics.style import Frame, to_png
 from latent_combo.evaluation.result import RESULT, Result
+from latent_combo.runtime.run_command import run_command
 from latent_combo.runtime.run_folder import CLIPS, METRICS, PICTURES, config_file
 from latent_combo.runtime.settings_file import read_settings
 
@@ -206,14 +206,14 @@ def notices(run: Path, result: Result | None, missing: list[str]) -> list[str]:
     if made not in (None, here):
         said.append(f"This run was made with latent-combo {made}; this page with {here}.")
     if not (run / RESULT).exists():
-        said.append(f"This run is not finished, and has no score. Go on with: {command('train', '--resume', run)}")
+        said.append(f"This run is not finished, and has no score. Go on with: {run_command('train', run)}")
     if result is not None and (unplayed := result.unplayed()):
-        said.append(f"Episodes: {unplayed}. Play some with: {command('evaluate', run)}")
+        said.append(f"Episodes: {unplayed}. Play some with: {run_command('evaluate', run)}")
     if result is not None and not result.episodes:
         missing = [title for title in missing if title not in {view.title for view in VIEWS[POLICY]}]
     if missing:
         listed = "; ".join(missing)
-        said.append(f"Not drawn: {listed}. Draw what there is with: {command('visualise', run)}")
+        said.append(f"Not drawn: {listed}. Draw what there is with: {run_command('visualise', run)}")
     return said
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from combo_common.bounded_json import read_json
-from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.figures import figure
 from combo_common.files import write_atomically
@@ -24,6 +23,7 @@ from latent_combo.evaluation.interim import InterimScores
 from latent_combo.evaluation.result_parts import AgentResult, DatasetReturns, Setting, WorldModelResult, mean_of
 from latent_combo.evaluation.vd4rl import vd4rl_score
 from latent_combo.runtime.renamed import result_now
+from latent_combo.runtime.run_command import run_command
 from latent_combo.runtime.run_folder import REPORT
 
 if TYPE_CHECKING:  # it takes torch, which those who read results do without
@@ -193,17 +193,20 @@ class Result:
         path = run / RESULT
         if not path.exists():
             return None
-        remedy = f"score it anew: {command('train', '--resume', run)}"
+
+        def remedy() -> str:
+            return f"score it anew: {run_command('train', run)}"
+
         try:
             said = read_json(path)
         except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{path} can not be read ({error}); {remedy}") from error
+            raise UserError(f"{path} can not be read ({error}); {remedy()}") from error
         if not isinstance(said, dict):
-            raise UserError(f"{path} holds no result; {remedy}")
+            raise UserError(f"{path} holds no result; {remedy()}")
         try:
             return _bounded(cls(**read_fields(cls, _typed(said))))
         except FieldError as error:
-            raise UserError(f"{path} is of another version of the program and {reason(error)}; {remedy}") from error
+            raise UserError(f"{path} is of another version of the program and {reason(error)}; {remedy()}") from error
 
     def __str__(self) -> str:
         """A few lines for people."""

@@ -8,7 +8,6 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from combo_common.commands import command
 from combo_common.errors import UserError
 from envs.registry import get_task, names_module, require_trusted, told_task, whole_name
 from envs.task import Task
@@ -21,6 +20,7 @@ from latent_combo.evaluation.result import Result
 from latent_combo.numerics.allocation import BoundedAllocation, TooLargeError
 from latent_combo.pipeline.build import build_agent, build_frame_stack, build_world_model, choose_device, use
 from latent_combo.runtime import checkpoint
+from latent_combo.runtime.run_command import run_command
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 from latent_combo.world_model.base import WorldModel
 
@@ -59,9 +59,8 @@ class Run:
     def policy(self, seed: int) -> Policy:
         """The policy of all agents. Raises UserError if none was trained yet."""
         if self.agent is None:
-            raise UserError(
-                f"{self.config.out} has no agent yet; finish it with: {command('train', '--resume', self.config.out)}"
-            )
+            finish = run_command("train", self.config.out, self.config.task)
+            raise UserError(f"{self.config.out} has no agent yet; finish it with: {finish}")
         stack, sample = self.agent.num_agents, self.config.encode.sample
         return Policy(self.filter, self.agent.acting, stack, seed, sample, self.first_agent)
 
@@ -99,7 +98,7 @@ def _filter(folder: Path, config: Config, task: Task, device: torch.device) -> t
         return build_frame_stack(config, task), 0
     path = folder / WORLD_MODEL
     if not checkpoint.exists(path):
-        raise UserError(f"{folder} has no world model yet; go on with: {command('train', '--resume', folder)}")
+        raise UserError(f"{folder} has no world model yet; go on with: {run_command('train', folder, config.task)}")
     world_model, model_step = _loaded(lambda on: build_world_model(config, task, on), path, task, device)
     return world_model.requires_grad_(False), model_step
 

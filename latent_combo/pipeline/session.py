@@ -19,7 +19,7 @@ from combo_common.files import sweep_files, write_atomically
 from combo_common.interrupt import Interrupt, held
 from combo_common.progress import progress_bar
 from envs import gl
-from envs.registry import get_task, names_module
+from envs.registry import get_task
 from latent_combo.agent.fit import AgentFit
 from latent_combo.config.saved import flat_settings, save_config
 from latent_combo.config.schema import Config
@@ -35,8 +35,10 @@ from latent_combo.runtime import checkpoint
 from latent_combo.runtime.clocks import Every, Timer
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.metrics import NOTHING, Kept, MetricsLog
+from latent_combo.runtime.new_run import require_new_run
 from latent_combo.runtime.renamed import result_now
-from latent_combo.runtime.run_folder import AGENT, BAD_BATCH, WORLD_MODEL, lock_of, require_new_run
+from latent_combo.runtime.run_command import run_words
+from latent_combo.runtime.run_folder import AGENT, BAD_BATCH, WORLD_MODEL, lock_of
 from latent_combo.runtime.saver import Saver
 from latent_combo.runtime.sinks import require_installed
 from latent_combo.runtime.speed import Meter
@@ -226,9 +228,9 @@ class Session:
             raise NonFiniteError(f"{error}; what that step was given is in {path}", error.step) from error
 
     @property
-    def resume_words(self) -> tuple[object, ...]:
+    def resume_words(self) -> tuple[str, ...]:
         """The arguments of `train` that go on with this run; its module has to be named by a user."""
-        return "--resume", self.out, *(("--task", self.task_name) if names_module(self.task_name) else ())
+        return run_words("train", self.out, self.task_name)
 
     def stop_if_asked(self) -> None:
         """Raise StoppedError if Ctrl-C was pressed or the process was asked to end; call it when all is saved."""

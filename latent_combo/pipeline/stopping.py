@@ -3,11 +3,11 @@
 from pathlib import Path
 from types import TracebackType
 
-from combo_common.commands import command
 from combo_common.errors import StoppedError, UserError
 from combo_common.files import FULL, refused
 from combo_common.memory import MEMORY, out_of_memory
 from latent_combo.pipeline.session import Session
+from latent_combo.runtime.run_command import run_command
 from latent_combo.runtime.run_folder import SETTINGS
 
 TAKES = {
@@ -54,7 +54,7 @@ class Ending:
     def _stopped(self) -> str:
         if not (self.run / SETTINGS).exists():
             return "stopped before there was anything to save; begin again by the same command"
-        return f"stopped and saved; continue with: {command('train', '--resume', self.run)}"
+        return f"stopped and saved; continue with: {run_command('train', self.run)}"
 
     def _memory(self, error: BaseException) -> str:
         """What was being done, and which settings have it take less."""

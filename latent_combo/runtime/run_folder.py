@@ -1,10 +1,8 @@
 """Where things are in a run's folder: for those who write them, and for those who read them without what that takes."""
 
-import os
 from pathlib import Path
 
 from combo_common.bounded_json import read_json
-from combo_common.commands import command
 from combo_common.errors import UserError
 from combo_common.lock import Lock
 from combo_common.paths import leads_out
@@ -54,18 +52,6 @@ def require_own_folders(run: Path) -> None:
     for name in (CLIPS, PICTURES, TENSORBOARD):
         if leads_out(run, run / name):
             raise UserError(f"{run / name} is a link that leads out of the run's folder; remove it")
-
-
-def require_new_run(run: Path) -> None:
-    """Raise UserError where a run cannot be begun: one is there, or its folder cannot be made. Nothing is written."""
-    if (run / SETTINGS).exists():
-        resumed = command("train", "--resume", run)
-        raise UserError(f"{run} holds a run already; choose another --out, or go on with: {resumed}")
-    there = next(place for place in (run.absolute(), *run.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise UserError(f"cannot write to {run}: {there} is a file; choose another --out")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write to {run}: {there} allows no new files; choose another --out")
 
 
 def read_fingerprint(run: Path) -> str | None:
