@@ -10,13 +10,15 @@ from toy_models import Drift
 
 from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.batch import Batch
+from latent_combo.agent.fit import AgentFit
+from latent_combo.agent.measures import update_flops
 from latent_combo.agent.penalties.lompo import Lompo
 from latent_combo.agent.penalties.mobile import Mobile
 from latent_combo.agent.penalties.mopo import Mopo
 from latent_combo.agent.penalties.morel import Morel, disagreement
 from latent_combo.agent.replay import EncodedDataset, ModelBuffer
 from latent_combo.agent.rollout import rollout
-from latent_combo.agent.settings import AgentConfig, NetworkConfig
+from latent_combo.agent.settings import AgentConfig, AgentFitConfig, NetworkConfig
 from latent_combo.world_model.base import MemberPredictions, ModelStep
 from latent_combo.world_model.ensemble import EnsembleWorldModel
 from latent_combo.world_model.gaussian import Gaussian, log_prob
@@ -196,6 +198,23 @@ def test_mobile_knows_that_no_value_follows_a_terminal_step() -> None:
     spread = Mobile.spread(Ending(), agent, FEATURE[None], ACTION[None])
     rewards = torch.stack([FEATURE[:, 0] + (1.0 + k / 10.0) * ACTION[:, 0] for k in range(3)])
     torch.testing.assert_close(spread[0], rewards.std(0, unbiased=False))
+
+
+def test_what_the_ensemble_predicts_for_mobile_counts_among_an_updates_operations() -> None:
+    """K members' steps, the policy's modes there and the values of both targets at these, for 2 agents' 6 rows."""
+
+    class Multiplied(Drift):
+        def predict_per_member(self, feature: torch.Tensor, action: torch.Tensor) -> MemberPredictions:
+            return super().predict_per_member(feature @ torch.eye(2), action)
+
+    config = dataclasses.replace(SMALL, real_ratio=0.25, penalty_weight=1.0)
+    fit = AgentFit(
+        an_agent(config, config), Multiplied(), some_data([1.0, 2.0]), AgentFitConfig(), draws(), penalty=Mobile()
+    )
+    rows, hidden = 3 * 2 * 6, 16
+    of_policy, of_critic = (2 + hidden + 4) * hidden, (2 + 2 + hidden + 1) * hidden
+    by_hand = 2 * rows * (2 * 2 + of_policy + 2 * of_critic)
+    assert update_flops(fit.agent, fit.dataset, fit.penalised) - update_flops(fit.agent, fit.dataset) == by_hand
 
 
 def test_the_weight_of_a_penalty_is_that_of_each_states_agent() -> None:

@@ -119,10 +119,15 @@ class AgentFit:
         agent, config = self.agent, self.agent.config
         next_actions = agent.extraction.needs_next_action
         batch = mixed_batch(self.dataset, self.buffer, self._real, self.generator, warm, next_actions)
-        if self.penalty is not None and self.buffer is not None and self.model is not None:
-            batch = self.penalty.of_batch(self.model, agent, batch)
+        batch = self.penalised(batch)
         noise = Noise.draw(agent.num_agents, config, agent.action_dim, self.generator)
         return batch, noise, self.share
+
+    def penalised(self, batch: Batch) -> Batch:
+        """A batch, less what the algorithm's penalty takes from its model's rows."""
+        if self.penalty is None or self.buffer is None or self.model is None:
+            return batch
+        return self.penalty.of_batch(self.model, self.agent, batch)
 
     def roll_out(self) -> dict[str, Tensor]:
         """One round: nothing here may read the device."""

@@ -1,6 +1,7 @@
 """What is measured of agents without any environment."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from combo_common.seeding import generator
 from latent_combo.agent.actor_critic import ConservativeActorCritic
-from latent_combo.agent.batch import Noise
+from latent_combo.agent.batch import Batch, Noise
 from latent_combo.agent.conservative import weighted_mean
 from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.offline import OfflineDataset
@@ -82,8 +83,10 @@ def validation_metrics(
     }
 
 
-def update_flops(agent: ConservativeActorCritic, dataset: OfflineDataset) -> float:
-    """Floating-point operations of one update, rollouts aside."""
+def update_flops(
+    agent: ConservativeActorCritic, dataset: OfflineDataset, penalised: Callable[[Batch], Batch] = lambda batch: batch
+) -> float:
+    """Floating-point operations of one update, rollouts aside; `penalised` is what is done to its batch at first."""
     draws = generator(0, dataset.source.device, "flops")
     real = real_share(agent.real_rows, agent.config.batch, draws.device)
     batch = mixed_batch(dataset, None, real, draws, next_actions=agent.extraction.needs_next_action)
@@ -93,7 +96,7 @@ def update_flops(agent: ConservativeActorCritic, dataset: OfflineDataset) -> flo
         agent.imagination = replace(imagination, generator=draws)
 
     def work() -> None:
-        encoded = agent.encoded(batch)
+        encoded = agent.encoded(penalised(batch))
         trained = [own for optimiser in agent.critic_optimisers for own in optimiser.parameters]
         torch.autograd.grad(agent.critic_loss(agent.extraction.critic_batch(agent, encoded), noise)[0], trained)
         torch.autograd.grad(agent.extraction.loss(agent, encoded.fixed(), noise)[0], agent.actor_parameters)

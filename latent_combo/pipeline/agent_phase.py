@@ -88,7 +88,7 @@ def fit_agent(
 
     played = session.config.score.episodes > 0
     due = evaluation_steps(config.updates, config.evaluations) if played else set()
-    meter = Meter("updates", 1.0, update_flops(agent, dataset), device)
+    meter = Meter("updates", 1.0, update_flops(agent, dataset, fit.penalised), device)
     meter.load_state_dict((saved or {}).get("meter", {}))
     train_phase(
         session,
