@@ -4,6 +4,7 @@ import dataclasses
 import fcntl
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -290,6 +291,40 @@ def test_a_comparison_that_is_stopped_says_how_to_go_on_and_has_tables_of_what_t
     assert str(stopped.value).endswith(f"not begun; go on with: latent-combo compare {' '.join(arguments)}")
     page = (out / "grid" / "compare.md").read_text()
     assert "1 of 2 runs are finished" in page and "| hopper-mini | cql | 1 | waiting |" in page
+
+
+def test_whenever_a_run_ends_the_tables_have_it_and_pictures_come_last(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[tuple[str, int, bool]] = []
+
+    class InTurns:
+        def run(self, jobs: list[Job], done: Any) -> None:
+            for job in jobs:
+                job.folder.mkdir(parents=True)
+                a_run([float(job.seed)]).with_diagnostics({"left": "out"}, {}).write(job.folder)
+                (job.folder / "dataset.json").write_text(f'{{"fingerprint": "{min(job.seed, 1) if differ else 0}"}}')
+                done(job, Outcome("finished"))
+                page, drawn = (out / "grid" / "compare.md").read_text(), (out / "grid" / "compare-scores.png").exists()
+                table = (out / "grid" / "compare.csv").read_text()
+                seen.append((page.splitlines()[2].split(" are")[0], table.count("finished"), drawn or "![" in page))
+
+    words = ("--datasets", "hopper-mini", "--algorithms", "cql", "--seeds", "3", "--obs", "state")
+    monkeypatch.setattr(sys, "argv", ["latent-combo", str(out / "grid"), *words])
+    monkeypatch.setattr(compare, "scheduler", lambda given: InTurns())
+    monkeypatch.setattr("latent_combo.comparison.files.pictures", lambda *_: {"compare-scores.png": b""})
+    monkeypatch.setattr(compare.Plan, "of", lambda jobs: Plan(left=list(jobs)))
+    differ = False
+    compare.main()
+    assert seen == [("1 of 3 runs", 1, False), ("2 of 3 runs", 2, False), ("2 of 3 runs", 2, False)]
+    page = (out / "grid" / "compare.md").read_text()
+    assert "3 of 3 runs are finished" in page and "![compare-scores.png]" in page
+    # What stops the tables stops no run; the end says it
+    shutil.rmtree(out / "grid")
+    differ = True
+    with pytest.raises(UserError, match="were made of different data"):
+        compare.main()
+    assert len(seen) == 6 and "note: the tables are not up to date: " in capsys.readouterr().err
 
 
 def test_runs_that_are_kept_aside_have_a_name_each(out: Path) -> None:

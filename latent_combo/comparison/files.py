@@ -24,13 +24,13 @@ OF_RESULT = (
 """Figures of a run's result that a row has; empty where there are none."""
 
 
-def write(out: Path, rows: Sequence[Row], summary: Summary, table: int | None) -> None:
-    """Write all files. Raises UserError where one can't be written."""
+def write(out: Path, rows: Sequence[Row], summary: Summary, table: int | None, drawn: bool = True) -> None:
+    """Write all files, or those but the pictures, which take most of the time. Raises UserError where one can't be."""
     write_atomically(out / TABLE, as_csv(rows).encode())
     write_atomically(out / ALL, json.dumps(as_json(rows, summary, table), indent=2).encode())
-    for name, png in pictures(rows, summary).items():
+    for name, png in pictures(rows, summary).items() if drawn else ():
         write_atomically(out / name, png)
-    write_atomically(out / PAGE, page(rows, summary, table).encode())
+    write_atomically(out / PAGE, page(rows, summary, table, drawn).encode())
 
 
 def as_csv(rows: Sequence[Row]) -> str:

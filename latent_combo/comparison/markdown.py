@@ -13,14 +13,15 @@ from latent_combo.evaluation.result import Result
 NONE = "-"
 PICTURES = ("compare-scores.png", "compare-curves.png", "compare-overall.png")
 """Beside the page: every run's score; interim scores; the statistics over all datasets."""
+LATER = "Pictures are drawn when no run is left."
 OF_ALGORITHMS = ("algorithm", "runs", "mean [95%]", "median [95%]", "IQM [95%]", "return", "normalised", "success")
 NOTE = f"""A run's score is the mean over its episodes and agents; runs are the unit of every statistic. Intervals are
 {LEVEL:.0%} percentile intervals of the bootstrap ({RESAMPLES:,} draws of runs within each dataset). Of few runs they
 are too narrow, and of one run there is none. IQM is the mean of the middle half of the runs (Agarwal et al., 2021)."""
 
 
-def page(rows: Sequence[Row], summary: Summary, table: int | None = None) -> str:
-    """The whole page, in Markdown."""
+def page(rows: Sequence[Row], summary: Summary, table: int | None = None, drawn: bool = True) -> str:
+    """The whole page, in Markdown; pictures are not on it where they are not `drawn`."""
     missing = [row for row in rows if row.outcome.status != "finished"]
     parts = [
         "# Comparison",
@@ -30,7 +31,7 @@ def page(rows: Sequence[Row], summary: Summary, table: int | None = None) -> str
         NOTE,
         *_overall(summary),
         *_improvements(summary),
-        "\n".join(f"![{name}]({name})" for name in PICTURES),
+        "\n".join(f"![{name}]({name})" for name in PICTURES) if drawn else LATER,
         _runs(rows),
     ]
     return "\n\n".join(parts) + "\n"
