@@ -19,6 +19,7 @@ from toy_comparison import a_job, a_run
 from combo_common.errors import StoppedError, UserError
 from latent_combo import compare
 from latent_combo.comparison import run_job as running
+from latent_combo.comparison.gpus import VISIBLE, gpu_of, visible_gpus
 from latent_combo.comparison.job import LOG, RECORD, Job, Outcome
 from latent_combo.comparison.plan import Plan, keep_aside
 from latent_combo.comparison.processes import ProcessScheduler
@@ -209,6 +210,46 @@ def test_no_more_runs_at_a_time_than_workers(out: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("latent_combo.comparison.processes.run_job", job_that_counts)
     run([a_job(out, seed=seed) for seed in range(9)], workers=3)
     assert most == [3]
+
+
+@pytest.mark.parametrize(
+    ("named", "gpus", "of_places"),
+    [("0,1", ["0", "1"], ["0", "1", "0"]), (" GPU-a, GPU-b ,", ["GPU-a", "GPU-b"], ["GPU-a", "GPU-b", "GPU-a"]),
+     ("3", ["3"], [None] * 3), ("", [], [None] * 3)],
+)  # fmt: skip
+def test_runs_side_by_side_have_the_visible_gpus_in_turn(
+    named: str, gpus: list[str], of_places: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VISIBLE, named)
+    assert visible_gpus() == gpus
+    assert [gpu_of(place, gpus).get(VISIBLE) for place in range(3)] == of_places
+    monkeypatch.delenv(VISIBLE)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert visible_gpus() == ["0", "1"]
+
+
+def test_a_run_takes_the_gpu_of_the_one_that_has_ended(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VISIBLE, "4,7")
+    ends, seen = [threading.Event() for _ in range(3)], dict[int, str]()
+
+    def held(job: Job, threads: int, stops: Any, own: dict[str, str]) -> Outcome:
+        seen[job.seed] = own[VISIBLE]
+        if job.seed == 2:  # it began when 1 had ended; now the first may end, too
+            ends[0].set()
+        if job.seed != 1:
+            assert ends[job.seed].wait(20.0) or job.seed == 2
+        return Outcome("finished")
+
+    ends[2].set()
+    monkeypatch.setattr("latent_combo.comparison.processes.run_job", held)
+    run([a_job(out, seed=seed) for seed in range(3)], workers=2)
+    assert seen == {0: "4", 1: "7", 2: "7"}
+
+
+def test_what_a_run_has_of_its_own_is_in_its_environment(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VISIBLE, "0,1")
+    job = a_job(out, f"import os; print(os.environ['{VISIBLE}'])")
+    assert run_job(job).error == "0,1" and run_job(job, own={VISIBLE: "1"}).error == "1"
 
 
 def signal_when(ready: Path, number: int) -> threading.Thread:

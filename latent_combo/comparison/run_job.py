@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import BinaryIO
 
 from combo_common.cli import STOPPED
@@ -33,22 +34,24 @@ def never() -> int:
     return 0
 
 
-def run_job(job: Job, threads: int = 0, stops: Callable[[], int] = never) -> Outcome:
+def run_job(
+    job: Job, threads: int = 0, stops: Callable[[], int] = never, own: Mapping[str, str] = MappingProxyType({})
+) -> Outcome:
     """Run a job to its end, and say what became of it; a run that was cut off goes on where it was saved.
 
-    It blocks. `threads` bounds those of the process (0: no bound), unless the environment does. `stops` is asked a few
-    times per second: 0 goes on, SAVE and AT_ONCE end the run. A training that fails is an outcome, too, and so is a
-    folder that cannot be written: nothing is raised for them.
+    It blocks. `threads` bounds those of the process (0: no bound), unless the environment does. `own` is added to the
+    environment. `stops` is asked a few times per second: 0 goes on, SAVE and AT_ONCE end the run. A training that fails
+    is an outcome, too, and so is a folder that cannot be written: nothing is raised for them.
     """
     began = time.monotonic()
     try:
-        outcome = _run(job, threads, stops)
+        outcome = _run(job, threads, stops, own)
     except (OSError, UserError) as refused:
         outcome = Outcome("failed", str(refused))
     return Outcome(outcome.status, outcome.error, time.monotonic() - began)
 
 
-def _run(job: Job, threads: int, stops: Callable[[], int]) -> Outcome:
+def _run(job: Job, threads: int, stops: Callable[[], int], own: Mapping[str, str]) -> Outcome:
     job.folder.mkdir(parents=True, exist_ok=True)
     with open(job.folder / LOG, "ab") as log:
         # The process that trains inherits the lock, and holds it even where this one is killed
@@ -67,7 +70,7 @@ def _run(job: Job, threads: int, stops: Callable[[], int]) -> Outcome:
             stdout=log,
             stderr=log,
             cwd=job.working_folder,
-            env=_environment(threads),
+            env={**_environment(threads), **own},
             start_new_session=True,  # so that Ctrl-C of a terminal reaches it once, by `stops`
         )
         asked = _wait(process, stops)
