@@ -156,7 +156,7 @@ class Bench:
 
         @torch.no_grad()
         def encode() -> Tensor:
-            return model.encode(data.observation, data.action, draws)
+            return model.observe(data.observation, data.action, draws)[0]
 
         self.report(name, encode, batch * length, "frames/s")
 

@@ -19,9 +19,7 @@ class Middle(PartialWorldModel):
 
     feature_dim, action_dim = 3, 1
 
-    def encode(
-        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
-    ) -> Tensor:
+    def encode(self, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None) -> Tensor:
         return observation[:, :, MIDDLE, MIDDLE].float()
 
 

@@ -1,6 +1,7 @@
 """From observations to features to actions: the encoded dataset and the policy that acts online."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 from toy_models import PartialWorldModel
@@ -32,13 +33,10 @@ class Adder(PartialWorldModel):
         drawn = torch.zeros(len(action), 1) if noise is None else noise
         return torch.cat([feature[:, :1] + seen, action, drawn], 1)
 
-    def encode(
-        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
-    ) -> Tensor:
+    def encode(self, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None) -> Tensor:
         feature, features = torch.zeros(len(action), self.feature_dim), []
         for t in range(action.shape[1]):
-            noise = None if generator is None else torch.randn(len(action), 1, generator=generator)
-            feature = self.filter_step(feature, observation[:, t], action[:, t], noise)
+            feature = self.filter_step(feature, observation[:, t], action[:, t], None if noise is None else noise[:, t])
             features.append(feature)
         return torch.stack(features, 1)
 
@@ -90,6 +88,20 @@ def test_some_episodes_are_encoded_as_they_are_among_all() -> None:
     assert some.td_returns.reward.tolist() == [1, 2, 3, 4, 9, 10, 11, 12, 13, 14]
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 8])
+def test_it_does_not_matter_how_many_are_encoded_at_once(at_once: int) -> None:
+    """Each episode has noise of its own; of another number of rows a product may round in another way."""
+    expected, found = (
+        encode_dataset(
+            model, decoded(), np.array([0, 1, 2]), config, AgentConfig(), torch.Generator().manual_seed(3)
+        ).feature
+        for model in (Adder(),)
+        for config in (EncodeConfig(num_encodings=2, random_shift=2, episodes_at_once=n) for n in (3, at_once))
+    )
+    torch.testing.assert_close(found, expected)
+    assert len(expected[..., 3].unique()) == expected[..., 3].numel()  # no two rows share a number
+
+
 def test_an_acting_policy_sees_the_features_that_encoding_gives() -> None:
     stack, episodes, steps = 2, 3, 4
     config = AgentConfig(actor_network=NetworkConfig(hidden=8, layers=2))
@@ -106,7 +118,7 @@ def test_an_acting_policy_sees_the_features_that_encoding_gives() -> None:
     for agent in range(stack):
         for episode in range(episodes):
             feature = Adder().encode(
-                observations[:, agent, episode][None], led[:, agent, episode][None], torch.Generator()
+                observations[:, agent, episode][None], led[:, agent, episode][None], torch.zeros(1, steps, 1)
             )[0]
             own = Actor(1, config.actor_network, Adder.feature_dim, A)
             own.load_state_dict({name: value[agent : agent + 1] for name, value in actor.state_dict().items()})

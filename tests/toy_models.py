@@ -20,9 +20,7 @@ class PartialWorldModel(WorldModel):
     ) -> Tensor:
         raise AssertionError("not filtered here")
 
-    def encode(
-        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
-    ) -> Tensor:
+    def encode(self, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None) -> Tensor:
         raise AssertionError("not encoded here")
 
     def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
@@ -54,9 +52,7 @@ class Drift(PartialWorldModel):
     ) -> tuple[Tensor, Gaussian | None]:
         return observation, None
 
-    def encode(
-        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
-    ) -> Tensor:
+    def encode(self, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None) -> Tensor:
         return observation
 
     def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:

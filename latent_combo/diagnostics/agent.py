@@ -217,11 +217,11 @@ class AgentViews:
         if isinstance(self.filter, FrameStack):
             return None, partial(self.filter.stacks, played.observation)
         sampled = draws if self.context.encode.sample else None
-        feature = self.model.encode(played.observation, played.action, sampled, played.vector)
+        feature, _ = self.model.observe(played.observation, played.action, sampled, played.vector)
         return self.model, lambda rows: feature[:, rows]
 
     def _seen(self, segment: Segment, draws: torch.Generator) -> torch.Tensor:
         """Features (B, F) after the context."""
         sampled = draws if self.context.encode.sample else None
         seen = segment.rows(slice(CONTEXT))
-        return self.model.encode(seen.observation, seen.action, sampled, seen.vector)[:, -1]
+        return self.model.observe(seen.observation, seen.action, sampled, seen.vector)[0][:, -1]

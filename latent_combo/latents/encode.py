@@ -10,7 +10,8 @@ from data.dataset import TrajectoryDataset
 from latent_combo.agent.replay import EncodedDataset
 from latent_combo.agent.settings import AgentConfig
 from latent_combo.latents.settings import EncodeConfig
-from latent_combo.world_model.augment import random_shift
+from latent_combo.numerics.images import shifted
+from latent_combo.world_model.augment import offsets
 from latent_combo.world_model.base import WorldModel
 
 
@@ -23,17 +24,24 @@ def encode_episodes(
     generator: torch.Generator,
     shift: int = 0,
 ) -> list[Tensor]:
-    """Filter episodes from their first rows on: a list of features (T+1, F), in the order of `episodes`."""
+    """Filter episodes from their first rows on: a list of features (T+1, F), in the order of `episodes`.
+
+    Each has a shift and a stream of noise of its own, so that it does not matter how many are filtered at once.
+    """
     device = generator.device
     features: list[Tensor] = []
-    for some in np.array_split(episodes, -(-len(episodes) // config.episodes_at_once)):
-        rows = rows_of(decoded, some)
+    offset = offsets(len(episodes), shift, generator)
+    seed = torch.randint(1 << 62, (len(episodes),), generator=generator, device=device).tolist()
+    for places in np.array_split(np.arange(len(episodes)), -(-len(episodes) // config.episodes_at_once)):
+        rows = rows_of(decoded, episodes[places])
         longest = max(row.stop - row.start for row in rows)
         seen = _padded(decoded.observation, rows, longest).to(device)
         action = _padded(decoded.action, rows, longest).to(device)
         vector = None if decoded.vector is None else _padded(decoded.vector, rows, longest).to(device)
-        seen = random_shift(seen, shift, generator)
-        encoded = model.encode(seen, action, generator if config.sample else None, vector)
+        seen = shifted(seen, offset[:, places]) if shift else seen
+        sampled = config.sample and model.noise_dim > 0
+        noise = _noise([seed[place] for place in places], rows, longest, model.noise_dim, device) if sampled else None
+        encoded = model.encode(seen, action, noise, vector)
         features += [piece[: row.stop - row.start] for piece, row in zip(encoded, rows, strict=True)]
     return features
 
@@ -69,6 +77,15 @@ def rows_of(decoded: TrajectoryDataset, episodes: NDArray[np.int64]) -> list[sli
     """The rows of the decoded data of each of the given episodes, in their order."""
     starts, lengths = decoded.starts[episodes].tolist(), decoded.lengths[episodes].tolist()
     return [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+
+
+def _noise(seeds: list[int], rows: list[slice], longest: int, size: int, device: torch.device) -> Tensor:
+    """Normal numbers (B, longest, size), each episode's from a stream of its own; zeros beyond its end."""
+    noise = torch.zeros(len(rows), longest, size, device=device)
+    for target, row, seed in zip(noise, rows, seeds, strict=True):
+        length, stream = row.stop - row.start, torch.Generator(device).manual_seed(seed)
+        target[:length] = torch.randn(length, size, generator=stream, device=device)
+    return noise
 
 
 def _padded(column: NDArray[np.generic], rows: list[slice], longest: int) -> Tensor:

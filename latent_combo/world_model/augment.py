@@ -16,6 +16,9 @@ def random_shift(image: Tensor, pixels: int, generator: torch.Generator, share: 
     """
     if pixels == 0:
         return image
-    drawn = (2, share.whole(len(image)), 1)
-    offset = torch.randint(-pixels, pixels + 1, drawn, generator=generator, device=image.device)
-    return shifted(image, share.own(offset, 1).squeeze(-1))
+    return shifted(image, share.own(offsets(share.whole(len(image)), pixels, generator)[..., None], 1).squeeze(-1))
+
+
+def offsets(count: int, pixels: int, generator: torch.Generator) -> Tensor:
+    """Draw offsets (2, count), in pixels: of rows, and of columns."""
+    return torch.randint(-pixels, pixels + 1, (2, count), generator=generator, device=generator.device)

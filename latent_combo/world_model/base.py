@@ -136,10 +136,11 @@ class WorldModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def encode(
-        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
-    ) -> Tensor:
-        """Filter whole sequences (B, L, ...) from their starts; equals L calls of `filter_step`. Returns (B, L, F)."""
+    def encode(self, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None) -> Tensor:
+        """Filter whole sequences (B, L, ...) from their starts; equals L calls of `filter_step`. Returns (B, L, F).
+
+        With standard normal `noise` (B, L, `noise_dim`) latent states are sampled, without it they are means.
+        """
 
     @abstractmethod
     def imagine_step(self, feature: Tensor, action: Tensor, generator: torch.Generator) -> ModelStep:
@@ -149,7 +150,10 @@ class WorldModel(nn.Module, ABC):
     def observe(
         self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
     ) -> tuple[Tensor, Gaussian | None]:
-        """`encode`, and the posteriors (B, L, Z) that it took; None for a model whose states are the observations."""
+        """`encode`, and the posteriors (B, L, Z) that it took; None for a model whose states are the observations.
+
+        The `generator` draws the noise; without it latent states are means.
+        """
 
     @abstractmethod
     def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:

@@ -211,9 +211,7 @@ class EnsembleWorldModel(WorldModel):
         """See `WorldModel.observe`: the observations themselves, standardised."""
         return self._standardise(observation), None
 
-    def encode(
-        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
-    ) -> Tensor:
+    def encode(self, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None) -> Tensor:
         """See `WorldModel.encode`."""
         return self._standardise(observation)
 

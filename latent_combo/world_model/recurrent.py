@@ -162,17 +162,19 @@ class RecurrentWorldModel(WorldModel):
         self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
     ) -> tuple[Tensor, Gaussian]:
         """See `WorldModel.observe`."""
-        batch, length = action.shape[:2]
-        noise = self._noise((batch, length), action, generator)
-        embedding = self.embed(observation, vector)
-        h, z, posterior = self.rssm.observe(embedding, action, noise, self.initial(batch, action.device))
-        return torch.cat([h, z], -1), posterior
+        return self._filtered(observation, action, self._noise(action.shape[:2], action, generator), vector)
 
-    def encode(
-        self, observation: Tensor, action: Tensor, generator: torch.Generator | None, vector: Tensor | None = None
-    ) -> Tensor:
+    def encode(self, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None) -> Tensor:
         """See `WorldModel.encode`."""
-        return self.observe(observation, action, generator, vector)[0]
+        drawn = self._noise(action.shape[:2], action, None) if noise is None else noise
+        return self._filtered(observation, action, drawn, vector)[0]
+
+    def _filtered(
+        self, observation: Tensor, action: Tensor, noise: Tensor, vector: Tensor | None
+    ) -> tuple[Tensor, Gaussian]:
+        embedding = self.embed(observation, vector)
+        h, z, posterior = self.rssm.observe(embedding, action, noise, self.initial(len(action), action.device))
+        return torch.cat([h, z], -1), posterior
 
     def filter_step(
         self, feature: Tensor, observation: Tensor, action: Tensor, noise: Tensor | None, vector: Tensor | None = None
