@@ -1,4 +1,5 @@
 import dataclasses
+from unittest import mock
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from latent_combo.world_model.fit import Fit
 from latent_combo.world_model.gaussian import Gaussian, half_squared_distance, kl_divergence, log_prob
 from latent_combo.world_model.open_loop import horizons_within, nrmse, open_loop, psnr
 from latent_combo.world_model.recurrent import RecurrentWorldModel, spread_of_members
-from latent_combo.world_model.rssm import EnsemblePrior
+from latent_combo.world_model.rssm import RSSM, EnsemblePrior
 from latent_combo.world_model.settings import ConvConfig, FitConfig, RecurrentConfig, RSSMConfig
 
 TINY = RecurrentConfig(
@@ -163,6 +164,16 @@ def test_an_action_acts_on_the_row_that_it_led_to() -> None:
     after = model.encode(data.observation, changed.action, None)
     torch.testing.assert_close(before[:, :2], after[:, :2])
     assert bool((before[:, 2] != after[:, 2]).any(-1).all())
+
+
+def test_priors_of_one_state_take_one_step_of_the_recurrence_for_all_members() -> None:
+    model = make_model().requires_grad_(False)
+    feature, action = torch.randn(6, model.feature_dim, generator=draws()), torch.rand(6, 2, generator=draws(1))
+    with mock.patch.object(RSSM, "recur", autospec=True, side_effect=RSSM.recur) as recur:
+        found = model.member_priors(feature, action)
+    assert [len(call.args[1]) for call in recur.call_args_list] == [6]
+    expected = model.predict_per_member(feature.expand(model.members, -1, -1), action).prior
+    torch.testing.assert_close(found, expected)
 
 
 def test_imagining_uses_the_member_that_was_drawn() -> None:

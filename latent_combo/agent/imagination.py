@@ -95,6 +95,6 @@ def disagreement(model: WorldModel, feature: Tensor, action: Tensor) -> Tensor:
 
     The mean disagreement of offline DreamerV2 (Lu et al., 2022).
     """
-    mean = model.predict_per_member(feature.expand(model.members, *feature.shape), action).prior.mean
+    mean = model.member_priors(feature, action).mean
     apart: Tensor = mean.std(0, unbiased=False).mean(-1)
     return apart

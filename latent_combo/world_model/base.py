@@ -159,6 +159,10 @@ class WorldModel(nn.Module, ABC):
     def predict_per_member(self, feature: Tensor, action: Tensor) -> MemberPredictions:
         """Step each of K members from its own states (K, N, F), under actions (N, A) that all of them share."""
 
+    def member_priors(self, feature: Tensor, action: Tensor) -> Gaussian:
+        """Each of K members' prior (K, N, Z) of the next latent, from states (N, F) and actions (N, A) that all share."""
+        return self.predict_per_member(feature.expand(self.members, *feature.shape), action).prior
+
     @abstractmethod
     def decode(self, feature: Tensor) -> Tensor:
         """Features (N, F) to the observations that they stand for (N, ...), of the dataset's kind and units."""

@@ -198,6 +198,10 @@ class RecurrentWorldModel(WorldModel):
         next_feature, prior = self.rssm.advance_members(feature, action)
         return MemberPredictions(next_feature, self.reward(next_feature), self.terminal(next_feature), prior)
 
+    def member_priors(self, feature: Tensor, action: Tensor) -> Gaussian:
+        """See `WorldModel.member_priors`: one step of the recurrence for all members, and no heads."""
+        return self.rssm.next_priors(feature, action)
+
     def _standardised(self, vector: Tensor | None) -> Tensor | None:
         """Vectors (..., V) in their own units. Raises ValueError where there are some and the model is of none."""
         if (vector is None) != (self.vector_encoder is None):

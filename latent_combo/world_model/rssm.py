@@ -132,6 +132,12 @@ class RSSM(nn.Module):
         own = self.prior(h.view(members, count, -1))
         return torch.cat([h.view(members, count, -1), own.mean], -1), own
 
+    def next_priors(self, feature: Tensor, action: Tensor) -> Gaussian:
+        """All members' priors (K, N, Z) of the next latent, from features (N, F) and actions (N, A)."""
+        h, z = self.split(feature)
+        priors: Gaussian = self.prior(self.recur(h, z, self.action_input(action)))
+        return priors
+
     def advance(self, feature: Tensor, action: Tensor, member: Tensor, noise: Tensor) -> tuple[Tensor, Gaussian]:
         """Imagine one step of N states with member (N,) each.
 

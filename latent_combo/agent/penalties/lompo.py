@@ -17,7 +17,7 @@ class Lompo(Penalty):
 
     def of_step(self, model: WorldModel, feature: Tensor, action: Tensor, step: ModelStep, weight: Tensor) -> ModelStep:
         """See `Penalty.of_step`."""
-        prior = model.predict_per_member(feature.expand(model.members, *feature.shape), action).prior
+        prior = model.member_priors(feature, action)
         imagined = step.feature[:, -prior.mean.shape[-1] :]  # what a prior is of stands last in a feature
         spread = log_prob(prior, imagined).std(0, unbiased=False)
         assert spread.shape == step.reward.shape == weight.shape  # (N,)

@@ -74,7 +74,7 @@ def calibrate(
     each = feature.expand(model.members, -1, -1)
     variances, likelihoods, means = [], [], []
     for step, (now, observation) in enumerate(zip(action.unbind(1), truth.unbind(1), strict=True)):
-        prior = model.predict_per_member(at.expand(model.members, -1, -1), now).prior
+        prior = model.member_priors(at, now)
         variances.append(prior.std.square().norm(dim=-1).amax(0))
         member = torch.randint(model.members, (len(at),), generator=generator, device=at.device)
         rows = torch.arange(len(at), device=at.device)

@@ -27,7 +27,7 @@ def latent_kl(model: WorldModel, segment: Segment) -> Floats | None:
     if posterior is None:
         return None
     before, action = filtered[:, :-1].flatten(0, 1), segment.action[:, 1:].flatten(0, 1)
-    prior = model.predict_per_member(before.expand(model.members, -1, -1), action).prior
+    prior = model.member_priors(before, action)
     seen = Gaussian(*(part[:, 1:].flatten(0, 1) for part in posterior))
     return np.asarray(kl_per_dimension(seen, prior).mean((0, 1)).cpu().numpy())
 
