@@ -5,7 +5,7 @@ import sys
 import latent_combo.early  # noqa: F401
 from combo_common.cli import run_cli
 from combo_common.commands import command
-from combo_common.errors import StoppedError, UserError
+from combo_common.errors import StoppedError
 from latent_combo.comparison import options
 from latent_combo.comparison.backends import scheduler
 from latent_combo.comparison.files import PAGE, write
@@ -39,7 +39,7 @@ def main() -> None:
             return
         try:
             tables(drawn=False)
-        except UserError as refused:  # which the end says again; the other runs go on
+        except Exception as refused:  # which the end says again; the other runs go on
             print(f"note: the tables are not up to date: {refused}", file=sys.stderr, flush=True)
 
     def tables(drawn: bool = True) -> None:

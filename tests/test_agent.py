@@ -318,7 +318,7 @@ def test_eq_3_with_an_anchor_by_hand() -> None:
 def test_by_their_spread_an_anchor_weighs_the_same_whatever_is_added_to_all_values(
     extraction: str, by: AnchorBy, constant: float, equal: bool
 ) -> None:
-    """As by rewards that all have another constant added: the policy's gradient is the same."""
+    """As a constant added to all rewards does where episodes have no end: the policy's gradient is the same."""
     config = dataclasses.replace(SMALL, extraction=extraction, anchor=2.5, anchor_by=by)
     batch, noise, gradients = random_batch(1), Noise.draw(1, config, A, draws()), []
     for added in (0.0, constant):

@@ -215,7 +215,7 @@ def test_no_more_runs_at_a_time_than_workers(out: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("named", "gpus", "of_places"),
     [("0,1", ["0", "1"], ["0", "1", "0"]), (" GPU-a, GPU-b ,", ["GPU-a", "GPU-b"], ["GPU-a", "GPU-b", "GPU-a"]),
-     ("3", ["3"], [None] * 3), ("", [], [None] * 3)],
+     ("3", ["3"], [None] * 3), ("", [], [None] * 3), ("0,2,-1,1", ["0", "2"], ["0", "2", "0"])],
 )  # fmt: skip
 def test_runs_side_by_side_have_the_visible_gpus_in_turn(
     named: str, gpus: list[str], of_places: list[str | None], monkeypatch: pytest.MonkeyPatch

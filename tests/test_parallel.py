@@ -1,6 +1,9 @@
 """Work over processes: the same results, in order, and errors that reach the caller."""
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -105,14 +108,33 @@ def test_what_is_left_while_a_process_sends_its_answer_ends() -> None:
     [
         ("open('/nowhere')", r"\[Errno 2\] No such file"),
         ("(_ for _ in ()).throw(EOFError('no data left'))", "^no data left"),
-        ("lambda: 1", "the result cannot be sent: .*lambda"),
-        ("(_ for _ in ()).throw(type('Odd', (Exception,), {})('odd'))", "^odd cannot be sent"),
+        ("lambda: 1", "pickle.*lambda"),
+        ("(_ for _ in ()).throw(type('Odd', (Exception,), {})('odd'))", r"^Odd: odd\n"),
+        ("(_ for _ in ()).throw(__import__('subprocess').CalledProcessError(3, 'it'))", "^CalledProcessError: .*it"),
     ],
 )
 def test_what_is_raised_there_is_raised_here_with_its_place(item: str, said: str) -> None:
-    with pytest.raises((OSError, EOFError, RuntimeError), match=f"(?s){said}") as raised:
+    with pytest.raises((OSError, EOFError, RuntimeError, AttributeError), match=f"(?s){said}") as raised:
         list(in_order(EVALUATED, ["1", item, "1"], 2))
-    assert "workers.py" in "".join([*getattr(raised.value, "__notes__", []), str(raised.value)])
+    assert "workers.py" in "".join(raised.value.__notes__)
+
+
+def test_a_process_may_have_others() -> None:
+    """An environment of somebody's may start some, as it may where one process plays."""
+    nested = "__import__('multiprocessing').get_context('fork').Pool(1).apply(int, ['7'])"
+    assert list(in_order(EVALUATED, [nested, "1"], 2)) == [7, 1]
+
+
+def test_what_is_never_left_ends_with_this_process() -> None:
+    program = (
+        "from functools import partial; from data.simulate.workers import in_order\n"
+        "if __name__ == '__main__':\n"
+        "    results = in_order(partial(partial, eval), ['1'] * 9, 2); print(next(results), flush=True)\n"
+        "    import builtins; builtins.kept = results\n"
+    )
+    there = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=there, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
 def test_a_process_that_dies_is_told() -> None:

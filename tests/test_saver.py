@@ -69,11 +69,46 @@ def test_a_checkpoint_that_waits_for_pictures_is_saved_when_these_are_left_out(
     gallery._submit(draw)
     gallery._submit(draw)
     assert began.wait(60)
-    saver.save(tmp_path / "agent", 3, {}, gallery.pending())  # type: ignore[arg-type]
+    saver.save(tmp_path / "agent", 3, {}, gallery.pending())
     assert gallery.cut_off(0.0) == 2
-    saver.save(tmp_path / "agent", 4, {}, gallery.pending())  # type: ignore[arg-type]
+    saver.save(tmp_path / "agent", 4, {}, gallery.pending())
     assert saver._waiting is not None
     saver._waiting.result(timeout=60)
+    assert saved == [3, 4]
+    go_on.set()
+    saver.close()
+    gallery.close()
+    log.close()
+
+
+def test_a_stop_while_a_save_waits_for_the_pictures_of_the_one_before_leaves_them_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a second signal, which comes while pictures have their time to be drawn, ends that."""
+    began, go_on, saved = threading.Event(), threading.Event(), list[int]()
+    monkeypatch.setattr(checkpoint, "save", lambda path, step, *given: saved.append(step))
+    monkeypatch.setattr("latent_combo.runtime.media.TO_END", 0.01)
+    monkeypatch.setattr("latent_combo.runtime.saver.POLL", 0.01)
+    log = MetricsLog(tmp_path)
+    gallery, saver = MediaWriter(tmp_path, log.board), Saver(kept=2)
+
+    def draw() -> None:
+        began.set()
+        go_on.wait()
+
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    def stopped() -> None:
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr("latent_combo.runtime.media.wait", interrupted)
+            gallery.cut_off(60.0)
+
+    gallery._submit(draw)
+    assert began.wait(60)
+    saver.save(tmp_path / "agent", 3, {}, gallery.pending())
+    saver.save(tmp_path / "agent", 4, {}, gallery.pending(), stopped)
+    saver.wait(stopped)
     assert saved == [3, 4]
     go_on.set()
     saver.close()

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from multiprocessing.util import Finalize
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -78,11 +80,13 @@ class _Pool:
         self._processes: list[BaseProcess] = []
         self._idle = SimpleQueue[Connection]()
         self._threads = ThreadPoolExecutor(processes, "worker")
+        # Where nobody leaves the body: multiprocessing waits for all processes at the end of this one
+        self._at_exit = Finalize(None, self._end, (True,), exitpriority=10)
         try:
             with _one_thread_each(), deaf_children():
                 for _ in range(processes):
                     ours, theirs = context.Pipe()
-                    process = context.Process(target=_work, args=(theirs, prepare), daemon=True)
+                    process = context.Process(target=_work, args=(theirs, prepare))
                     process.start()
                     self._processes.append(process)
                     theirs.close()  # theirs alone, so that it is closed when they end
@@ -116,6 +120,7 @@ class _Pool:
 
     def _end(self, at_once: bool) -> None:
         """End the processes and their threads, `at_once` where nobody takes what they still do."""
+        self._at_exit.cancel()
         if at_once:
             for process in self._processes:
                 process.terminate()
@@ -146,30 +151,25 @@ def _work(pipe: Connection, prepare: Callable[[], Callable[[Any], Any]]) -> None
     """What a process does: it answers each item by its result, or an error, until the other end is closed."""
     begin_child()
     work: Callable[[Any], Any] | None = None
-    with contextlib.suppress(EOFError, OSError):
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody asks any more
         while True:
             item = pipe.recv()
-            answer: tuple[Any, Exception | None]
             try:
-                work = work or prepare()
-                answer = work(item), None
+                work = prepare() if work is None else work
+                answer = ForkingPickler.dumps((work(item), None))
             except Exception as error:
-                answer = None, _with_place(error)
-            _send(pipe, answer)
+                answer = ForkingPickler.dumps((None, _told(error)))
+            pipe.send_bytes(answer)
 
 
-def _with_place(error: Exception) -> Exception:
-    """An error with the lines where it was raised, which do not follow it to another process by themselves."""
-    if not isinstance(error, UserError):
-        error.add_note(traceback.format_exc())
-    return error
+def _told(error: Exception) -> Exception:
+    """An error as another process can read it, with the lines where it was raised, which do not follow by themselves.
 
-
-def _send(pipe: Connection, answer: tuple[Any, Exception | None]) -> None:
-    """Send an answer, or why it cannot be sent. Raises OSError where the other end is closed."""
-    try:
-        pipe.send(answer)
-    except OSError:
-        raise
-    except Exception:  # it cannot be pickled
-        pipe.send((None, RuntimeError(f"{answer[1] or 'the result'} cannot be sent: {traceback.format_exc()}")))
+    One of a class that is neither Python's nor this program's may not be known there, or not be made of its message: it
+    becomes a RuntimeError that names the class.
+    """
+    if isinstance(error, UserError):
+        return UserError(str(error))
+    told = error if type(error).__module__ == "builtins" else RuntimeError(f"{type(error).__name__}: {error}")
+    told.add_note(traceback.format_exc())
+    return told

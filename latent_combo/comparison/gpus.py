@@ -11,7 +11,8 @@ def visible_gpus() -> list[str]:
     """The GPUs that this process sees, as `VISIBLE` names them; all of the machine where it is not set."""
     named = os.environ.get(VISIBLE)
     if named is not None:
-        return [word.strip() for word in named.split(",") if word.strip()]
+        words = [word.strip() for word in named.split(",") if word.strip()]
+        return words[: words.index("-1")] if "-1" in words else words  # CUDA sees none from the first wrong one on
     import torch  # here: it takes seconds, and only several runs at a time need it
 
     return [str(number) for number in range(torch.cuda.device_count())]

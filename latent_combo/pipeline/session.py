@@ -212,9 +212,10 @@ class Session:
                 self.log.sync()
 
             known = {**state, "seconds": dict(self.timer.seconds)}
-            self.saver.save(self.out / PHASES[phase], step, known, first)
+            # A signal that comes while this waits leaves out the pictures that an earlier checkpoint waits for
+            self.saver.save(self.out / PHASES[phase], step, known, first, self._leave_pictures)
             if wait:
-                self.saver.wait()
+                self.saver.wait(self._leave_pictures)
 
     @contextmanager
     def keeping_bad_batches(self) -> Iterator[None]:

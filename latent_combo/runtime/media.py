@@ -132,16 +132,18 @@ class MediaWriter:
 
     def cut_off(self, seconds: float) -> int:
         """Wait so long, and then have nothing more drawn; returns how much is left out, with what has failed."""
-        wait([drawing.future for drawing in self._waiting], seconds)
-        self._worker.shutdown(wait=False, cancel_futures=True)
-        waiting, self._waiting = self._waiting, []
+        try:
+            wait([drawing.future for drawing in self._waiting], seconds)
+        finally:  # a second Ctrl-C does not wait so long
+            self._worker.shutdown(wait=False, cancel_futures=True)
+            waiting, self._waiting = self._waiting, []
+            for drawing in waiting:
+                drawing.settled.set()
         futures = [drawing.future for drawing in waiting]
         thread = self._drawing
         if thread is not None:  # Python code ends at its next instruction, and what it writes is removed
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(CutOffError))
             wait([future for future in futures if not future.cancelled()], TO_END)
-        for drawing in waiting:
-            drawing.settled.set()
         return sum(future.cancelled() or not future.done() or future.exception() is not None for future in futures)
 
     def close(self) -> None:

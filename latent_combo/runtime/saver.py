@@ -1,13 +1,16 @@
 """Checkpoints that are written beside the training, which waits for a copy in memory alone."""
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from latent_combo.runtime import checkpoint
+
+POLL = 0.2
+"""Seconds between two calls of what is done while one waits."""
 
 
 class Saver:
@@ -19,13 +22,20 @@ class Saver:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._waiting: Future[int] | None = None
 
-    def save(self, path: Path, step: int, state: Mapping[str, Any], first: Callable[[], None] = lambda: None) -> None:
+    def save(
+        self,
+        path: Path,
+        step: int,
+        state: Mapping[str, Any],
+        first: Callable[[], object] = lambda: None,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
         """Copy a state as it is now, and write it as `checkpoint.save` does, once the one before is written.
 
-        `first` is called before, beside the training: for what must be on the disk when the checkpoint is. Raises what
-        went wrong with the one before.
+        `first` is called before, beside the training: for what must be on the disk when the checkpoint is. `meanwhile`
+        is of `wait`, for the one before. Raises what went wrong with that.
         """
-        self.wait()
+        self.wait(meanwhile)
         copied = _copied(state)
 
         def work() -> int:
@@ -34,11 +44,17 @@ class Saver:
 
         self._waiting = self._worker.submit(work)
 
-    def wait(self) -> None:
-        """Wait until all is on the disk. Raises UserError where it can't be written."""
+    def wait(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Wait until all is on the disk. Raises UserError where it can't be written.
+
+        `meanwhile` is called now and then: it may end what the checkpoint waits for.
+        """
         waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.result()
+        if waiting is None:
+            return
+        while not wait([waiting], POLL).done:
+            meanwhile()
+        waiting.result()
 
     def close(self) -> None:
         """Wait, and end the thread."""

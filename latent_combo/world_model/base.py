@@ -160,7 +160,7 @@ class WorldModel(nn.Module, ABC):
         """Step each of K members from its own states (K, N, F), under actions (N, A) that all of them share."""
 
     def member_priors(self, feature: Tensor, action: Tensor) -> Gaussian:
-        """Each of K members' prior (K, N, Z) of the next latent, from states (N, F) and actions (N, A) that all share."""
+        """Each of K members' prior (K, N, Z) of the next latent, from states (N, F) and actions (N, A) of them all."""
         return self.predict_per_member(feature.expand(self.members, *feature.shape), action).prior
 
     @abstractmethod
