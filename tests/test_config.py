@@ -30,11 +30,12 @@ def test_every_preset_parses_and_survives_a_round_trip(obs: str, preset: str, tm
 
 def test_the_preset_of_ones_own_task_is_quickstart_in_the_datas_units_near_the_data() -> None:
     own, usual = (parse(["--preset", preset])[0] for preset in ("own", "quickstart"))
-    assert own.rssm.scale_rewards and own.agent.scale_beta and own.agent.anchor == 10.0
+    assert own.rssm.scale_rewards and own.agent.scale_beta
+    assert (own.agent.anchor, own.agent.anchor_by) == (2.0, "spread")
     # the same weights on quickstart's data: rewards have a standard deviation of 2.40, returns of 69.5
     assert own.rssm.reward_weight / 2.401**2 == pytest.approx(usual.rssm.reward_weight, rel=0.01)
     assert own.agent.beta * 69.5 == pytest.approx(usual.agent.beta, rel=0.03)
-    agent = replace(own.agent, scale_beta=False, beta=usual.agent.beta, anchor=0.0)
+    agent = replace(own.agent, scale_beta=False, beta=usual.agent.beta, anchor=0.0, anchor_by="size")
     rssm = replace(own.rssm, scale_rewards=False, reward_weight=usual.rssm.reward_weight)
     fit = replace(own.agent_fit, updates=usual.agent_fit.updates)
     assert replace(own, preset="quickstart", agent=agent, rssm=rssm, agent_fit=fit) == usual
