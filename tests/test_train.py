@@ -222,6 +222,7 @@ def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(
         "penalty_states": "mix",
         "rollout_actions": mu,
         "extraction": "value",
+        "anchor_by": "size",
         "anchor": anchor,
         "trajectory_temperature": None,
         "backup": "sample",
