@@ -91,7 +91,7 @@ def test_one_process_takes_an_item_at_a_time_and_closes_what_was_made() -> None:
     items = itertools.count()
     results = in_order(Work, items, 1)
     assert list(itertools.islice(results, 3)) == [0, 1, 4] and next(items) == 3 and not closed
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert closed == [True]
 
 
@@ -100,7 +100,7 @@ def test_what_is_left_while_a_process_sends_its_answer_ends() -> None:
     for _ in range(3):
         results = in_order(EVALUATED, itertools.repeat("b'1' * 30_000_000"), 2)  # more than pipes hold
         assert len(next(results)) == 30_000_000
-        results.close()  # type: ignore[attr-defined]
+        results.close()
 
 
 @pytest.mark.parametrize(

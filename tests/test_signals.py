@@ -5,20 +5,18 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import toy_pendulum
 from signalled import POINTS, patched
 from test_checkpoint import same
-from test_run_killed import balance, logged, rows, saved
+from test_run_killed import balance, logged, rows, save_at_once, saved
 
 from combo_common.errors import StoppedError
 from combo_common.interrupt import SIGNALS
 from latent_combo.runtime.media import MediaWriter
 from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
-from latent_combo.runtime.saver import Saver
 from latent_combo.train import train
 
 LONGEST = 10.0
@@ -55,13 +53,7 @@ ORDER = (
 @pytest.fixture
 def saved_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training waits for each checkpoint, so that a signal of the thread that writes it comes at a known step."""
-    save = Saver.save
-
-    def and_wait(saver: Saver, *given: Any) -> None:
-        save(saver, *given)
-        saver.wait()
-
-    monkeypatch.setattr(Saver, "save", and_wait)
+    save_at_once(monkeypatch)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -43,7 +43,7 @@ def processes_for(asked: int | None, work: int, worthwhile: int) -> int:
 
 def in_order(
     prepare: Callable[[], Callable[[Item], Result]], items: Iterable[Item], processes: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield what a function makes of each item, in the order of the items, which may have no end.
 
     `prepare` makes that function once in each process, which is started afresh, not forked: whatever draws has its own
