@@ -36,6 +36,8 @@ CASES = [
 ]
 ANEW = [("decoding", "SIGTERM", "group", 2), ("agent", "SIGINT", "process", 1), ("film", "SIGUSR1", "group", 2)]
 """Cases that are tried in interpreters of their own, too."""
+PLAIN = ("none", "none", "process")
+"""A run, or the rest of one, to its end."""
 Record = Callable[[str, object], None]
 """Notes a figure of a test, for the page of reliability (tools/soak)."""
 
@@ -55,7 +57,7 @@ def fork() -> Iterator[Begin]:
 def whole(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing stopped, in an interpreter of its own."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    code, said = in_a_process("agent", "none", "process", data_dir, out).finish(900)
+    code, said = in_a_process(*PLAIN, data_dir, out).finish(900)
     assert code == 0, said
     return out
 
@@ -79,7 +81,7 @@ def require_the_same(
     assert empties(run.pid, 5.0) and not left_over(data, out), (in_session(run.pid), left_over(data, out))
     resumed = f"--resume {out}" in said
     assert resumed == (point not in BEFORE_ANYTHING), said
-    code, said = begin(point, "none", "process", data, out, *(["--resume"] if resumed else more)).finish(900)
+    code, said = begin(*PLAIN, data, out, *(["--resume"] if resumed else more)).finish(900)
     assert code == 0, (code, said)
     assert (out / "report.html").exists() and sorted(rows(out)) == sorted(rows(whole))
     record("seconds_to_end", round(seconds, 2))
@@ -113,7 +115,7 @@ def test_a_parent_that_is_killed_alone_leaves_no_process_and_no_folder_in_the_en
     assert run.wait() == -signal.SIGKILL
     assert empties(run.pid, LONGEST), in_session(run.pid)
     seconds = time.monotonic() - began
-    again = fork(point, "none", "process", data, out, *(["--resume"] if (out / "config.yaml").exists() else more))
+    again = fork(*PLAIN, data, out, *(["--resume"] if (out / "config.yaml").exists() else more))
     code, said = again.finish(900)
     assert code == 0, (code, said)
     assert not left_over(data, out)
@@ -135,7 +137,7 @@ def test_a_signal_while_another_is_being_served_loses_nothing(
     code, said = run.finish(300)
     seconds = time.monotonic() - began
     assert code == 130 and "Traceback" not in said, (code, said)
-    code, said = fork("saving", "none", "process", data_dir, out, "--resume").finish(900)
+    code, said = fork(*PLAIN, data_dir, out, "--resume").finish(900)
     assert code == 0, (code, said)
     assert sorted(rows(out)) == sorted(rows(whole))
     record_property("seconds_to_end", round(seconds, 2))
