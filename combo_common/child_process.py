@@ -11,8 +11,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-DEAF_TO = tuple(getattr(signal, name) for name in ("SIGINT", "SIGUSR1") if hasattr(signal, name))
-"""Ctrl-C, and a request to save, reach all processes of a group; the first one ends the others. SIGTERM ends them."""
+DEAF_TO = tuple(getattr(signal, name) for name in ("SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, a request to save and a closed terminal reach a whole group; the first one ends the others, by SIGTERM."""
 OURS = ("latent_combo", "data", "envs")
 """Packages with commands (`python -m`)."""
 PATIENCE = 2.0

@@ -26,7 +26,7 @@ REFUSED = 2
 
 
 def run_cli(main: Callable[[], None]) -> NoReturn:
-    """Run a command and leave, as `in_a_line` does for what goes wrong; SIGTERM and SIGUSR1 do as Ctrl-C does."""
+    """Run a command and leave, as `in_a_line` does for what goes wrong; all of SIGNALS do as Ctrl-C does."""
 
     def stoppable() -> None:
         with Interrupt(at_once=True):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,8 +10,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""Ctrl-C, and what batch systems send before they end a process (SIGUSR1: Slurm, where it is asked for it)."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, what batch systems send before they end a process (SIGUSR1: Slurm, where it is asked for it), and a closed
+terminal; that is not heard where it is ignored, as under `nohup`."""
+HANGUP = getattr(signal, "SIGHUP", None)
 AGAIN = 0.25
 """Seconds within which signals are one request: a terminal's group gets it, and what forwards it does so again."""
 SAVING = b"\nstopping when this step is done and saved; Ctrl-C once more stops at once\n"
@@ -35,14 +38,14 @@ class Interrupt:
         self._hears = threading.current_thread() is threading.main_thread()
         if self._hears:
             _within.append(self)
-            self._previous: list[Any] = [signal.signal(number, self._handle) for number in SIGNALS]
+            self._previous: dict[int, Any] = {number: signal.signal(number, self._handle) for number in heard()}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._hears:
-            for number, previous in zip(SIGNALS, self._previous, strict=True):
+            for number, previous in self._previous.items():
                 signal.signal(number, previous)
             _within.remove(self)
 
@@ -76,6 +79,8 @@ class Interrupt:
         if not first and now - before < AGAIN:
             return
         self.requested, self._heard = True, now
+        if number == HANGUP:
+            _let_the_terminal_go()
         if first and not self._at_once:
             _say(SAVING)
         elif self._held:
@@ -106,8 +111,13 @@ def held() -> Iterator[None]:
 
 def end_at_once(code: int) -> None:
     """From now on signals end this process with a line and an exit code: it has done nothing yet."""
-    for number in SIGNALS:
+    for number in heard():
         signal.signal(number, _ender(code))
+
+
+def heard() -> list[signal.Signals]:
+    """Those of SIGNALS that this process is to hear."""
+    return [number for number in SIGNALS if number != HANGUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def _ender(code: int) -> Callable[[int, FrameType | None], None]:
@@ -116,6 +126,16 @@ def _ender(code: int) -> Callable[[int, FrameType | None], None]:
         os._exit(code)
 
     return end
+
+
+def _let_the_terminal_go() -> None:
+    """What is still said to a closed terminal goes nowhere, instead of being an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
+                os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _say(line: bytes) -> None:

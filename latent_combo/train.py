@@ -51,8 +51,8 @@ def train(config: Config, resume: bool = False, accept_changes: bool = False) ->
 
     A run goes on with the settings and data that it began with, or with `accept_changes` with others, which are noted.
     Raises UserError for a dataset or setting that does not fit, and for a loss or gradient that is not finite (before
-    it is used), and StoppedError when stopped by Ctrl-C, SIGTERM or SIGUSR1: a step in progress is finished and saved,
-    and whatever else is being done is left at once, to be done again.
+    it is used), and StoppedError when stopped by Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP: a step in progress is finished and
+    saved, and whatever else is being done is left at once, to be done again.
     """
     keep_freed_memory()
     require_shareable(config)

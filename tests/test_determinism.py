@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from json import loads
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def other_locale(folder: Path) -> dict[str, str]:
     words = ["localedef", "-i", "de_DE", "-f", "ISO-8859-1", str(folder / COMMA)]
     if shutil.which("localedef") and subprocess.run(words, capture_output=True, check=False).returncode == 0:
         return {"LC_ALL": COMMA, "LOCPATH": str(folder)}
+    warnings.warn(f"{COMMA} can't be made here, and no run is made with a decimal comma", stacklevel=2)
     return {"LC_ALL": "C.UTF-8"}
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +110,57 @@ def test_a_command_ends_with_one_code_by_any_of_them(
     with pytest.raises(SystemExit) as ended:
         run_cli(main)
     assert ended.value.code == 130 and capsys.readouterr().err == "interrupted\n"
+
+
+IN_A_TERMINAL = """
+import fcntl, select, sys, termios
+from combo_common.cli import run_cli
+from combo_common.errors import StoppedError
+from combo_common.interrupt import Interrupt
+
+def main():
+    with Interrupt() as interrupt:
+        print("ready", flush=True)
+        while not interrupt.requested:
+            select.select([], [], [], 0.02)
+        for stream in (sys.stdout, sys.stderr):
+            print("saving", file=stream, flush=True)
+    with open(sys.argv[1], "w") as file:
+        file.write("saved")
+    raise StoppedError("go on with this")
+
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+run_cli(main)
+"""
+
+
+def test_a_run_whose_terminal_is_closed_saves_and_ends_as_for_ctrl_c(tmp_path: Path) -> None:
+    """As when a window is closed or a connection is lost: what it says then is written to no terminal."""
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL, str(tmp_path / "saved")],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
+    assert os.read(ours, 100).split() == [b"ready"]
+    os.close(ours)
+    assert process.wait(20) == 130 and (tmp_path / "saved").read_text() == "saved"
+
+
+def test_nohup_keeps_a_closed_terminal_from_ending_a_run(clock: list[float]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            signal.raise_signal(signal.SIGHUP)
+            assert not interrupt.requested
+            signal.raise_signal(signal.SIGTERM)
+            assert interrupt.requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_command_that_still_imports_ends_with_a_line() -> None:

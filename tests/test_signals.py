@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 in every phase of a run: it ends within seconds, and goes on to the same log."""
+"""Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP in every phase of a run: it ends within seconds, and goes on to the same log."""
 
 import os
 import shutil

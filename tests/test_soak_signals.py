@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from test_run_killed import rows
 pytestmark = [pytest.mark.soak, pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")]
 LONGEST = 10.0
 """Seconds from the signal to the end."""
-SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 BEFORE_ANYTHING = ("drawing a recording", "decoding")
 """Points before there is a run to go on with."""
 PLAYED_BY_OTHERS = "episodes of an evaluation"
@@ -132,7 +133,8 @@ def test_a_signal_while_another_is_being_served_loses_nothing(
     run.reach()
     began = time.monotonic()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
-        os.kill(run.pid, number)
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(run.pid, number)
         select.select([], [], [], 0.3)
     code, said = run.finish(300)
     seconds = time.monotonic() - began

@@ -10,6 +10,7 @@ from xml.sax.saxutils import quoteattr
 import pytest
 
 from combo_common.errors import UserError
+from combo_common.lock import Lock
 from tools.soak import __main__ as tool
 from tools.soak import groups, page
 from tools.soak.groups import Ended, run_group
@@ -221,6 +222,18 @@ def test_a_page_without_the_two_markers_is_refused_before_anything_is_run(
     with pytest.raises(UserError, match=r"page\.md lacks the lines between which") as error:
         tool.main()
     assert "\n" not in str(error.value) and not command and (tmp_path / "page.md").read_text() == text
+
+
+def test_two_at_once_would_lose_each_others_results(
+    command: list[list[str]], record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["soak"])
+    with (
+        Lock(record.path.with_suffix(".lock"), "the test"),
+        pytest.raises(UserError, match="this checkout's soak is in use by"),
+    ):
+        tool.main()
+    assert not command
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"tests": {"a": {"outcome": "passed"}}}', '{"tests": {"a": 5}}'])

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 from combo_common.cli import run_cli
 from combo_common.errors import UserError
+from combo_common.lock import Lock
 from tools.soak import page
 from tools.soak.groups import ROOT, Ended, collected, grouped, run_group
 from tools.soak.kinds import KINDS, chosen, sorted_out
@@ -84,13 +85,15 @@ def main() -> None:
         kinds = sorted_out(collected())
     except ValueError as error:
         raise UserError(str(error)) from error
-    record = Record(RECORD)
-    page.write(PAGE, page.section(kinds, record.tests))  # before hours of work: can it be?
-    asked = [test for name in names for test in kinds[name] if given.k in test]
-    tests = [test for test in asked if given.again or record.lacks(test)]
-    print(f"{len(tests)} soak tests to run, {len(asked) - len(tests)} have a result", flush=True)
-    why = soak(record, tests, until)
-    failed = told(record, kinds)
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    with Lock(RECORD.with_suffix(".lock"), "this checkout's soak"):
+        record = Record(RECORD)
+        page.write(PAGE, page.section(kinds, record.tests))  # before hours of work: can it be?
+        asked = [test for name in names for test in kinds[name] if given.k in test]
+        tests = [test for test in asked if given.again or record.lacks(test)]
+        print(f"{len(tests)} soak tests to run, {len(asked) - len(tests)} have a result", flush=True)
+        why = soak(record, tests, until)
+        failed = told(record, kinds)
     if why:
         print(f"ended by {why}; the same command without --again goes on")
     sys.exit(130 if why == "a signal" else int(failed > 0))
