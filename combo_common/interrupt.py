@@ -115,6 +115,12 @@ def end_at_once(code: int) -> None:
         signal.signal(number, _ender(code))
 
 
+def ignore() -> None:
+    """From now on this process hears none of SIGNALS."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def heard() -> list[signal.Signals]:
     """Those of SIGNALS that this process is to hear."""
     return [number for number in SIGNALS if number != HANGUP or signal.getsignal(number) is not signal.SIG_IGN]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import latent_combo.own_packages  # noqa: F401
-from combo_common.cli import run_cli
+from combo_common.cli import STOPPED, run_cli
 from combo_common.commands import SCRIPT
 from combo_common.errors import UserError
+from combo_common.interrupt import end_at_once
 from combo_common.suggest import did_you_mean, nearest_by_last_word
 from combo_common.versions import named
 from latent_combo.comparison import options as compare
@@ -50,6 +51,7 @@ GROUP = "data"
 
 def main() -> NoReturn:
     """Run the sub-command that `sys.argv` names."""
+    end_at_once(STOPPED)  # outside of what hears signals itself: before it and, for a late one, after it
     run_cli(lambda: run(sys.argv[1:]))
 
 

@@ -144,9 +144,11 @@ def main() -> None:
 
 if __name__ == "__main__":
     import latent_combo.early  # noqa: F401
-    from combo_common.cli import run_cli
+    from combo_common.cli import STOPPED, run_cli
+    from combo_common.interrupt import end_at_once
 
     sys.path.insert(0, str(Path(__file__).parent))
     if sys.argv[1] == "serve":
         serve(int(sys.argv[2]))
+    end_at_once(STOPPED)  # as a command does
     run_cli(main)

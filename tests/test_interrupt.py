@@ -163,6 +163,25 @@ def test_nohup_keeps_a_closed_terminal_from_ending_a_run(clock: list[float]) -> 
         signal.signal(signal.SIGHUP, before)
 
 
+def test_a_signal_while_the_interpreter_ends_changes_no_exit_code() -> None:
+    """It sets handlers back to what ends a process at once, and by the signal's number."""
+    program = (
+        "import atexit, os\n"
+        "from combo_common.cli import run_cli\n"
+        "from combo_common.errors import StoppedError\n"
+        "from combo_common.interrupt import SIGNALS\n"
+        "class Late:\n"
+        "    def __del__(self):\n"
+        "        [os.kill(os.getpid(), number) for number in SIGNALS]\n"
+        "late = Late()\n"
+        "def main():\n"
+        "    raise StoppedError('go on with this')\n"
+        "run_cli(main)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "go on with this\n")
+
+
 def test_a_command_that_still_imports_ends_with_a_line() -> None:
     program = (
         "import os, signal; from combo_common.interrupt import end_at_once; end_at_once(130);"

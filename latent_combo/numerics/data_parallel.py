@@ -5,7 +5,6 @@ the steps that one would take alone, up to the order of sums.
 """
 
 import os
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, distributed
 
 from combo_common.errors import UserError
-from combo_common.interrupt import SIGNALS
+from combo_common.interrupt import ignore
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,7 @@ class Group:
 
 def leave_signals_to_the_first() -> None:
     """Let Ctrl-C and its like reach the first process alone, which saves and ends, and with it what all share."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    ignore()
 
 
 def _first_line(error: Exception) -> str:
