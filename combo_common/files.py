@@ -19,6 +19,8 @@ Buffer: TypeAlias = bytes | memoryview
 """Bytes, or memory that is contiguous."""
 TEMPORARY = re.compile(r".*\.(?P<mark>\d+-\d+-[0-9a-f]{6})\.tmp(\.\w+)?", re.ASCII)
 """Names of files that are not finished."""
+AGAIN = 5
+"""Times that a folder is emptied which another program may still write to."""
 FORGOTTEN = 24 * 3600.0
 """Seconds after which what another machine did not finish is taken for left."""
 
@@ -72,6 +74,24 @@ def replacing_unseen(path: Path, temporary_name: str) -> Iterator[Path]:
     """As `replacing`, where others look for files by part of their names: a kill leaves none that they would find."""
     with _renamed(path, path.with_name(f"{temporary_name}.{own_mark()}.tmp")) as temporary:
         yield temporary
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` for what another program writes; it is removed in the end, with all that is in it.
+
+    What that program writes later fails, since there is no such folder. Raises UserError where none can be made.
+    """
+    folder = path.with_name(f"{path.stem}.{own_mark()}.tmp")
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        for _ in range(AGAIN):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -128,17 +148,19 @@ class GrowingFile:
 def sweep_files(folder: Path) -> None:
     """Remove what processes that are gone have not finished writing in a folder and those in it.
 
-    Files of living processes stay, and so do recent ones of other machines.
+    Files and scratch folders of living processes stay, and so do recent ones of other machines.
     """
     with suppress(OSError):
-        for path in folder.rglob("*.tmp*"):
+        for path in list(folder.rglob("*.tmp*")):
             found = TEMPORARY.fullmatch(path.name)
-            if found is None or path.is_symlink() or not path.is_file():
+            if found is None or path.is_symlink():
                 continue
             left = not is_alive(found["mark"])
             if is_elsewhere(found["mark"]):
                 left = path.stat().st_mtime < time.time() - FORGOTTEN
-            if left:
+            if left and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif left:
                 path.unlink(missing_ok=True)
 
 

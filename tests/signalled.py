@@ -2,7 +2,7 @@
 
 What is being done at that point then takes a minute, unless it is stopped: so a run that waits for it is told from one
 that does not. WHOM is `process` or `group`; SIGNAL is a name, or `none`. With `--resume` among the arguments the run in
-OUT goes on. The points are in `POINTS`; a run of the point `none` is a toy run and nothing else.
+OUT goes on. The points are in `POINTS`; a run of the point `none` is a toy run, with blank figures.
 
 `signalled.py serve DESCRIPTOR` imports all that a run takes, and forks for each run that it is asked for over a socket
 (begun_runs.py): importing takes longer than a toy run does.
@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -68,10 +68,8 @@ def sender(name: str, whom: str) -> Callable[[], None]:
     return (lambda: os.killpg(0, number)) if whom == "group" else (lambda: os.kill(os.getpid(), number))
 
 
-def patched(point: tuple[str, str, int, int] | None, send: Callable[[], None]) -> Any:
-    """While it is on, the signal is sent at a point, if at any."""
-    if point is None:
-        return nullcontext()
+def patched(point: tuple[str, str, int, int], send: Callable[[], None]) -> Any:
+    """While it is on, the signal is sent at a point."""
     module, path, calls, seconds = point
     owner: Any = importlib.import_module(module)
     *outer, name = path.split(".")
@@ -131,14 +129,15 @@ def serve(descriptor: int) -> None:
 
 
 def main() -> None:
-    from toy_runs import TOY, short_episodes
+    from toy_runs import TOY, blank_figures, short_episodes
 
     from latent_combo import train as trainer
 
     point, name, whom, data_dir, out, *more = sys.argv[1:]
     own = ["--resume", out] if "--resume" in more else [*TOY.split(), "--data_dir", data_dir, "--out", out, *more]
     sys.argv[1:] = own
-    with short_episodes(), patched(None if point == "none" else POINTS[point], sender(name, whom)):
+    there = blank_figures() if point == "none" else patched(POINTS[point], sender(name, whom))
+    with short_episodes(), there:
         trainer.main()
 
 

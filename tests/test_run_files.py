@@ -1,8 +1,11 @@
 """Files of a run: whole or not at all, and read back only as they were written."""
 
 import io
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -79,6 +82,22 @@ def test_a_gif_keeps_frames_pace_and_the_colours_that_it_must() -> None:
     assert (read[:, 0, 0] == exact[0]).all() and (read[:, 0, 1] == exact[1]).all()
     assert np.abs(read.astype(int) - frames.astype(int)).max() <= 4
     assert iio.immeta(io.BytesIO(content), extension=".gif")["duration"] == 100
+
+
+def test_what_ffmpeg_writes_after_it_was_left_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing that is cut off while ffmpeg starts leaves it without anybody who would end it."""
+    started = []
+
+    def left(*given: Any, **named: Any) -> None:
+        started.append(subprocess.Popen(*given, **named))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("imageio_ffmpeg._io.subprocess", SimpleNamespace(Popen=left, PIPE=subprocess.PIPE))
+        write_mp4(tmp_path / "clip.mp4", clip(), 10)
+    (process,) = started
+    process.communicate(clip().tobytes(), timeout=20)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_mp4_keeps_frames_brightness_and_pace(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ def test_what_is_left_of_a_number_that_another_process_has_by_now_is_swept(tmp_p
         for mark in (f"{living}-{begun}", f"{living}-{start}", f"{pid}-{start}"):
             (folder / f"a.json.{mark}-{host}.tmp").touch()
             (folder / f"a.{mark}-{host}.tmp.mp4").touch()
+            (folder / f"b.{mark}-{host}.tmp").mkdir()
+            (folder / f"b.{mark}-{host}.tmp" / "b.mp4").touch()
             (folder / f"a.partial-{mark}-{host}").mkdir()
         (folder / f"a.json.{living}-{start}-000000.tmp").touch()  # of another machine, whose numbers say nothing here
         (folder / f"b.json.{living}-{start}-000000.tmp").touch()
@@ -101,6 +103,7 @@ def test_what_is_left_of_a_number_that_another_process_has_by_now_is_swept(tmp_p
         assert {path.name for path in folder.glob("*.tmp*")} == {
             *(f"a.json.{mark}-{host}.tmp" for mark in (f"{living}-{begun}", f"{pid}-{start}")),
             *(f"a.{mark}-{host}.tmp.mp4" for mark in (f"{living}-{begun}", f"{pid}-{start}")),
+            *(f"b.{mark}-{host}.tmp" for mark in (f"{living}-{begun}", f"{pid}-{start}")),
             *("mine.tmp", f"a.json.{living}-{start}-000000.tmp"),
         }
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from combo_common.files import replacing
+from combo_common.files import replacing, scratch_folder
 
 Frames = NDArray[np.uint8]
 """(T, H, W, 3) uint8."""
@@ -46,14 +46,16 @@ def write_mp4(path: Path, frames: Frames, fps: int) -> None:
 
     Raises UserError where it can't be written: ffmpeg, a process of its own, does so, and nothing tells how it ends.
     """
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, scratch_folder(path) as folder:
+        written = folder / path.name  # by a process that may outlast a drawing that is cut off while it starts
         settings: dict[str, Any] = {"codec": "libx264", "macro_block_size": 2, "output_params": ["-crf", "18"]}
         try:
-            iio.imwrite(temporary, frames, fps=fps, ffmpeg_log_level="quiet", **settings)
+            iio.imwrite(written, frames, fps=fps, ffmpeg_log_level="quiet", **settings)
         except OSError as error:
             raise OSError(error.errno or errno.EIO, "ffmpeg has not taken all frames; is the disk full?") from error
-        if not _is_whole(temporary.read_bytes()):
+        if not _is_whole(written.read_bytes()):
             raise OSError(errno.ENOSPC, "ffmpeg has not written all of it; is the disk full?")
+        written.replace(temporary)
 
 
 def _is_whole(content: bytes) -> bool:
