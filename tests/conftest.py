@@ -5,6 +5,7 @@ without.
 """
 
 import fcntl
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,16 @@ def short() -> Iterator[None]:
 
     with short_episodes():
         yield
+
+
+@pytest.fixture
+def hears_hangups() -> Iterator[None]:
+    """SIGHUP is not ignored while a test runs, as it is under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

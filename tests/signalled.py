@@ -147,6 +147,7 @@ if __name__ == "__main__":
     from combo_common.interrupt import end_at_once
 
     sys.path.insert(0, str(Path(__file__).parent))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where these tests run under nohup
     if sys.argv[1] == "serve":
         serve(int(sys.argv[2]))
     end_at_once(STOPPED)  # as a command does

@@ -13,6 +13,8 @@ from combo_common import interrupt as module
 from combo_common.cli import run_cli
 from combo_common.interrupt import SIGNALS, Interrupt, held
 
+pytestmark = pytest.mark.usefixtures("hears_hangups")
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:

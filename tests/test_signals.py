@@ -70,7 +70,7 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_that_is_stopped_everywhere_has_the_log_of_one_in_one_go(
-    tmp_path: Path, noted: None, saved_at_once: None
+    tmp_path: Path, noted: None, saved_at_once: None, hears_hangups: None
 ) -> None:
     with toy_pendulum.registered():
         train(balance(tmp_path, "whole"))
