@@ -1,5 +1,6 @@
 """Processes that help this one: deaf to the signals of its terminal, and ended when it ends, however it does."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -11,12 +12,16 @@ from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-DEAF_TO = tuple(getattr(signal, name) for name in ("SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, a request to save and a closed terminal reach a whole group; the first one ends the others, by SIGTERM."""
+from combo_common.interrupt import SIGNALS
+
+DEAF_TO = SIGNALS
+"""What reaches a whole group the first process hears. It ends the others: by a pipe, or it kills them."""
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2)."""
 OURS = ("latent_combo", "data", "envs")
 """Packages with commands (`python -m`)."""
 PATIENCE = 2.0
-"""Seconds that a process has to end by itself, and then by SIGTERM."""
+"""Seconds that a process has to end by itself, before it is killed."""
 
 
 @contextmanager
@@ -74,12 +79,15 @@ def _end_with(parent: BaseProcess) -> None:
     os._exit(1)
 
 
+def hear_of_parents_end(number: int) -> None:
+    """Let this process get a signal when the thread that started it ends, however it does; Linux alone can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
 def end_child(process: BaseProcess) -> None:
-    """Wait for a process that has been told to end; after a while, it is ended."""
+    """Wait for a process that has been told to end; after a while, it is killed."""
     process.join(PATIENCE)
-    if process.exitcode is None:
-        process.terminate()
-        process.join(PATIENCE)
     if process.exitcode is None:
         process.kill()
         process.join()

@@ -1,7 +1,6 @@
 """The frame of every command, and the parser of those that have a few options."""
 
 import argparse
-import atexit
 import os
 import re
 import sys
@@ -12,7 +11,7 @@ from typing import Any, NoReturn
 from combo_common.commands import program
 from combo_common.errors import StoppedError, UserError
 from combo_common.files import FULL
-from combo_common.interrupt import Interrupt, ignore
+from combo_common.interrupt import Interrupt, end_at_once
 from combo_common.memory import MEMORY, out_of_memory
 from combo_common.paths import require_text
 from combo_common.suggest import did_you_mean, nearest
@@ -33,7 +32,6 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
         with Interrupt(at_once=True):
             main()
 
-    atexit.register(ignore)  # the interpreter ends now: a late signal would change the exit code
     in_a_line(stoppable)
     sys.exit(0)
 
@@ -72,16 +70,17 @@ def in_a_line(work: Callable[[], object]) -> None:
 
 def _leave(error: BaseException, line: str, code: int) -> NoReturn:
     """Say a line on the standard error stream, and leave with a code."""
-    passed: BaseException | None = error
-    while passed is not None:
-        traceback.clear_frames(passed.__traceback__)  # which ends what was being worked on, in processes, too
-        passed = passed.__cause__ or passed.__context__
     for stream, said in ((sys.stderr, f"{line}\n" if line else ""), (sys.stdout, "")):
         try:
             stream.write(said)
             stream.flush()
         except OSError:  # it is on a disk that is full: Python would try again at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    end_at_once(code, "")  # all is said: another signal changes nothing but when this ends
+    passed: BaseException | None = error
+    while passed is not None:
+        traceback.clear_frames(passed.__traceback__)  # which ends what was being worked on, in processes, too
+        passed = passed.__cause__ or passed.__context__
     sys.exit(code)
 
 

@@ -150,18 +150,23 @@ def sweep_files(folder: Path) -> None:
 
     Files and scratch folders of living processes stay, and so do recent ones of other machines.
     """
+    found = list[Path]()
     with suppress(OSError):
-        for path in list(folder.rglob("*.tmp*")):
-            found = TEMPORARY.fullmatch(path.name)
-            if found is None or path.is_symlink():
-                continue
-            left = not is_alive(found["mark"])
-            if is_elsewhere(found["mark"]):
-                left = path.stat().st_mtime < time.time() - FORGOTTEN
-            if left and path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif left:
-                path.unlink(missing_ok=True)
+        found.extend(path for path in folder.rglob("*.tmp*") if TEMPORARY.fullmatch(path.name))
+    for path in found:
+        with suppress(OSError):  # of one that has gone meanwhile, or can't be removed
+            if _is_left(path):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether whoever wrote a file or folder with a mark in its name is gone. Raises OSError where it is."""
+    found = TEMPORARY.fullmatch(path.name)
+    if found is None or path.is_symlink():
+        return False
+    if is_elsewhere(found["mark"]):
+        return path.stat().st_mtime < time.time() - FORGOTTEN
+    return not is_alive(found["mark"])
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 import os
 import signal
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
+
+from combo_common.streams import unread_is_no_error
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C, what batch systems send before they end a process (SIGUSR1: Slurm, where it is asked for it), and a closed
@@ -20,6 +21,8 @@ SAVING = b"\nstopping when this step is done and saved; Ctrl-C once more stops a
 
 _within = list["Interrupt"]()
 """Those that hear signals; the last one does."""
+_asked = False
+"""Whether one of them has heard any."""
 
 
 class Interrupt:
@@ -36,18 +39,27 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         self._hears = threading.current_thread() is threading.main_thread()
+        self._previous: dict[int, Any] = {}
         if self._hears:
-            _within.append(self)
-            self._previous: dict[int, Any] = {number: signal.signal(number, self._handle) for number in heard()}
+            with _later():
+                _within.append(self)
+                for number in heard():
+                    self._previous[number] = signal.signal(number, self._handle)
+            self._streams = unread_is_no_error(lambda: _asked)
+            self._streams.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        global _asked
         if self._hears:
-            for number, previous in self._previous.items():
-                signal.signal(number, previous)
-            _within.remove(self)
+            with _later():
+                for number, previous in self._previous.items():
+                    signal.signal(number, previous)
+                _within.remove(self)
+                _asked = _asked and bool(_within)
+            self._streams.__exit__(None, None, None)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -74,13 +86,12 @@ class Interrupt:
             self._at_once, self._held = before
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        global _asked
         now = time.monotonic()
         first, before = not self.requested, self._heard
         if not first and now - before < AGAIN:
             return
-        self.requested, self._heard = True, now
-        if number == HANGUP:
-            _let_the_terminal_go()
+        self.requested, self._heard, _asked = True, now, True
         if first and not self._at_once:
             _say(SAVING)
         elif self._held:
@@ -99,26 +110,25 @@ def held() -> Iterator[None]:
     if interrupt is None:
         yield
         return
-    interrupt._held += 1
+    before = interrupt._held
+    interrupt._held = before + 1
     try:
         yield
     finally:
-        interrupt._held -= 1
+        interrupt._held = before
     if interrupt._due and not interrupt._held:
         interrupt._due = False
         raise KeyboardInterrupt
 
 
-def end_at_once(code: int) -> None:
-    """From now on signals end this process with a line and an exit code: it has done nothing yet."""
-    for number in heard():
-        signal.signal(number, _ender(code))
+def end_at_once(code: int, line: str = "interrupted\n") -> None:
+    """From now on signals end this process with an exit code and a line: it has done nothing yet, or all is done.
 
-
-def ignore() -> None:
-    """From now on this process hears none of SIGNALS."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    It does nothing in other threads than the main one, which do not hear signals.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in heard():
+            signal.signal(number, _ender(code, line.encode()))
 
 
 def heard() -> list[signal.Signals]:
@@ -126,22 +136,25 @@ def heard() -> list[signal.Signals]:
     return [number for number in SIGNALS if number != HANGUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 
-def _ender(code: int) -> Callable[[int, FrameType | None], None]:
+def _ender(code: int, line: bytes) -> Callable[[int, FrameType | None], None]:
     def end(number: int, frame: FrameType | None) -> None:
-        _say(b"interrupted\n")
+        _say(line)
         os._exit(code)
 
     return end
 
 
-def _let_the_terminal_go() -> None:
-    """What is still said to a closed terminal goes nowhere, instead of being an error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        with suppress(OSError):
-            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
-                os.dup2(nowhere, stream)
-    os.close(nowhere)
+@contextmanager
+def _later() -> Iterator[None]:
+    """Signals that come within the body are heard after it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _say(line: bytes) -> None:

@@ -3,12 +3,13 @@
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from combo_common.errors import UserError
-from combo_common.files import write_atomically, writing
+from combo_common.files import FORGOTTEN, write_atomically, writing
 from combo_common.process_marks import MARK, is_alive, is_elsewhere, own_mark
 
 PARTIAL = ".partial-"
@@ -34,7 +35,9 @@ def staged_folder(folder: Path, origin: str | None = None) -> Iterator[Path]:
             sweep(folder.parent, folder.name)
             partial.mkdir(parents=True)
         sweep(folder.parent, folder.name, but=partial)
-        lock = _locked(partial)
+        lock = None
+        with suppress(OSError):  # where there are no locks, its mark and its age tell
+            lock = _locked(partial)
         if origin is not None:
             write_atomically(partial / ORIGIN, origin.encode())
     kept = False
@@ -97,16 +100,24 @@ def _is_written(partial: Path, mark: str) -> bool:
     mine = mark in (own_mark(), str(os.getpid()))  # which may have had a namesake: then only the lock tells
     if not mine and not is_elsewhere(mark) and is_alive(mark):
         return True
-    if (lock := _locked(partial)) is None:
-        return True
-    os.close(lock)
-    return False
+    try:
+        lock = _locked(partial)
+    except OSError:  # no locks here, as of folders on NFS: a process elsewhere shows by what it writes
+        return is_elsewhere(mark) and _changed(partial) > time.time() - FORGOTTEN
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+def _changed(folder: Path) -> float:
+    """When something in a folder was written last. Raises OSError."""
+    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
 
 
 def _locked(folder: Path) -> int | None:
     """An open lock on a folder, which ends with its process; None where another has it.
 
-    Where the file system has no locks, the number of the process alone tells.
+    Raises OSError where the file system has no locks of folders.
     """
     opened = os.open(folder, os.O_RDONLY)
     try:
@@ -115,5 +126,6 @@ def _locked(folder: Path) -> int | None:
         os.close(opened)
         return None
     except OSError:
-        pass
+        os.close(opened)
+        raise
     return opened

@@ -19,7 +19,7 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from combo_common.errors import UserError
-from combo_common.files import require_room, write_all, write_atomically, write_new, writing
+from combo_common.files import require_room, write_all, write_new, writing
 from combo_common.lock import waiting_for
 from combo_common.memory import free_memory
 from combo_common.progress import progress_bar
@@ -125,7 +125,7 @@ def _write_states(folder: Path, states: TrajectoryDataset) -> None:
         for name, column in (("state", states.observation), ("action", states.action)):
             whole = np.ascontiguousarray(column)
             write_new(partial / f"{name}.npy", npy_header(whole.dtype, whole.shape), whole.data)
-        write_atomically(partial / ROWS, json.dumps(states.lengths.tolist()).encode())
+        write_new(partial / ROWS, json.dumps(states.lengths.tolist()).encode())
 
 
 def _kept_as(fingerprint: str, source: Source, task: Task) -> str:
@@ -312,7 +312,7 @@ def _decode(folder: Path, episodes: Iterator[Episode]) -> None:
             file.seek(0)
             write_all(file.fileno(), npy_header(kinds[name][0], (sum(lengths), *kinds[name][1])))
         opened.close()
-        write_atomically(partial / ROWS, json.dumps(lengths).encode())
+        write_new(partial / ROWS, json.dumps(lengths).encode())  # which fails where the folder is gone
 
 
 def _open(folder: Path, storage: Storage) -> TrajectoryDataset:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,8 @@ class SubprocessVectorEnv:
     def __init__(self, task: Task, observation_spec: ObservationSpec, count: int, processes: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._workers: list[tuple[Any, Connection]] = []
+        # Where nobody closes them: multiprocessing waits for all processes at the end of this one
+        self._at_exit = Finalize(None, self.close, exitpriority=10)
         shares = [len(range(p, count, processes)) for p in range(min(processes, count))]
         try:
             for share in shares:
@@ -214,6 +217,7 @@ class SubprocessVectorEnv:
 
     def close(self) -> None:
         """End the processes."""
+        self._at_exit.cancel()
         for _, pipe in self._workers:
             pipe.close()  # which ends what reads from it
         for worker, _ in self._workers:

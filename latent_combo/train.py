@@ -58,7 +58,7 @@ def train(config: Config, resume: bool = False, accept_changes: bool = False) ->
     require_shareable(config)
     with (
         Interrupt(at_once=True) as interrupt,
-        Ending(Path(config.out)) as ending,
+        Ending(Path(config.out), resume) as ending,
         Session(config, interrupt, resume, accept_changes) as session,
     ):
         ending.of(session)

@@ -52,6 +52,17 @@ def short() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """What hears signals stays as it was: a command that ends leaves handlers of its own."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
 @pytest.fixture
 def hears_hangups() -> Iterator[None]:
     """SIGHUP is not ignored while a test runs, as it is under `nohup`."""

@@ -8,7 +8,6 @@ OUT goes on. The points are in `POINTS`; a run of the point `none` is a toy run,
 (begun_runs.py): importing takes longer than a toy run does.
 """
 
-import ctypes
 import importlib
 import json
 import os
@@ -92,20 +91,15 @@ def import_all() -> None:
         raise RuntimeError(f"{threads} threads; a fork would have one of them, and what the others hold locked")
 
 
-def end_with_parent() -> None:
-    """Let this process be killed when the thread that made it ends, however it does."""
-    from latent_combo.comparison.tether import PR_SET_PDEATHSIG
-
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def serve(descriptor: int) -> None:
     """Fork for each message: a JSON list of arguments, with the descriptor that the run writes to.
 
     Returns in the fork, which leads a session of its own; ends when nobody is there to ask. The answers are the number
     of the process, and its exit code when it has ended.
     """
-    end_with_parent()
+    from combo_common.child_process import hear_of_parents_end
+
+    hear_of_parents_end(signal.SIGKILL)
     import_all()
     asked = socket.socket(fileno=descriptor)
     while True:
@@ -115,7 +109,7 @@ def serve(descriptor: int) -> None:
         child = os.fork()
         if not child:
             os.setsid()
-            end_with_parent()
+            hear_of_parents_end(signal.SIGKILL)
             asked.close()
             for number in (1, 2):
                 os.dup2(descriptors[0], number)

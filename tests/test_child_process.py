@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from combo_common.child_process import deaf_children
+from combo_common.interrupt import SIGNALS
 
 TESTS = Path(__file__).parent
 POOL = """
@@ -88,10 +89,10 @@ def test_they_end_when_their_parent_is_killed_alone(work: str) -> None:
 )
 def test_signals_of_the_group_say_nothing_to_them_from_their_beginning_on(work: str, rest: str) -> None:
     """They may still be importing when the first of these come; the first process has its own way with them."""
-    ignoring = "[signal.signal(n, lambda *_: None) for n in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)]\n"
+    ignoring = f"[signal.signal(n, lambda *_: None) for n in {[int(number) for number in SIGNALS]}]\n"
     process, _ = begin(ignoring + work, f"print(sys.stdin.readline(), end='', flush=True); {rest}")
     assert process.stdin is not None and process.stdout is not None
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+    for number in SIGNALS:
         os.killpg(process.pid, number)
     process.stdin.write("sent\n")
     process.stdin.flush()

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -79,6 +80,50 @@ def test_how_a_look_may_end(ending: str, path: Path, monkeypatch: pytest.MonkeyP
         assert str(refused.value).startswith(str(path)) and "\n" not in str(refused.value)
         hdf5_process._end()
     require_harmless(path)
+
+
+def test_an_answer_that_ctrl_c_kept_from_being_read_is_none_to_the_next_question(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, bad = path.with_name("program.py"), path.with_name("bad.hdf5")
+    bad.write_bytes(path.read_bytes())
+    program.write_text(
+        "import json, sys\nprint('ready', flush=True)\n"
+        "for line in sys.stdin: print(json.dumps('bad' * ('bad' in json.loads(line)[0])), flush=True)\n"
+    )
+    monkeypatch.setattr(hdf5_process, "PROGRAM", program)
+    for begins in (0, 1):  # while it starts, and while it looks
+        line, calls = hdf5_process._line, iter(range(9))
+
+        def cut(*given: Any, begins: int = begins, line: Any = line, calls: Iterator[int] = calls) -> Any:
+            if next(calls) == begins:
+                raise KeyboardInterrupt
+            return line(*given)
+
+        hdf5_process._end()
+        with monkeypatch.context() as patched:
+            patched.setattr(hdf5_process, "_line", cut)
+            with pytest.raises(KeyboardInterrupt):
+                require_harmless(path)
+        with pytest.raises(UserError, match=r"bad\.hdf5 cannot be read as HDF5 \(bad\)"):
+            require_harmless(bad)
+        require_harmless(path)
+
+
+def test_a_process_that_ends_since_nothing_was_asked_says_nothing_of_a_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may do so between a question and its answer."""
+    program = path.with_name("program.py")
+    program.write_text(
+        "import os, signal, sys\nfrom pathlib import Path\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "before = Path(__file__).with_name('before')\n"
+        "if before.exists(): print('\"\"', flush=True)\n"
+        "else: before.touch(), os.kill(os.getpid(), signal.SIGALRM)\n"
+    )
+    monkeypatch.setattr(hdf5_process, "PROGRAM", program)
+    require_harmless(path)
+    assert path.with_name("before").exists()
 
 
 def test_it_is_bounded_and_stays_for_the_next_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

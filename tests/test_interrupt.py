@@ -114,8 +114,8 @@ def test_a_command_ends_with_one_code_by_any_of_them(
     assert ended.value.code == 130 and capsys.readouterr().err == "interrupted\n"
 
 
-IN_A_TERMINAL = """
-import fcntl, select, sys, termios
+HEARS = """
+import select, sys
 from combo_common.cli import run_cli
 from combo_common.errors import StoppedError
 from combo_common.interrupt import Interrupt
@@ -125,31 +125,65 @@ def main():
         print("ready", flush=True)
         while not interrupt.requested:
             select.select([], [], [], 0.02)
+        assert sys.argv[2] == "none" or sys.stdin.readline() == "gone\\n"
         for stream in (sys.stdout, sys.stderr):
             print("saving", file=stream, flush=True)
     with open(sys.argv[1], "w") as file:
         file.write("saved")
     raise StoppedError("go on with this")
 
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-run_cli(main)
 """
+IN_A_TERMINAL = "import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0)\n"
 
 
-def test_a_run_whose_terminal_is_closed_saves_and_ends_as_for_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hint", [True, False], ids=["a signal of the shell's first", "the kernel's alone"])
+def test_a_run_whose_terminal_is_closed_saves_and_ends_as_for_ctrl_c(hint: bool, tmp_path: Path) -> None:
     """As when a window is closed or a connection is lost: what it says then is written to no terminal."""
     ours, its = os.openpty()
+    program = f"{IN_A_TERMINAL}{HEARS}run_cli(main)"
     process = subprocess.Popen(
-        [sys.executable, "-c", IN_A_TERMINAL, str(tmp_path / "saved")],
-        stdin=its,
+        [sys.executable, "-c", program, str(tmp_path / "saved"), "asked" if hint else "none"],
+        stdin=subprocess.PIPE,
         stdout=its,
         stderr=its,
         start_new_session=True,
+        text=True,
     )
     os.close(its)
     assert os.read(ours, 100).split() == [b"ready"]
+    if hint:
+        process.send_signal(signal.SIGHUP)
     os.close(ours)
-    assert process.wait(20) == 130 and (tmp_path / "saved").read_text() == "saved"
+    process.communicate("gone\n" if hint else "", timeout=20)
+    assert process.returncode == 130 and (tmp_path / "saved").read_text() == "saved"
+
+
+def test_a_run_whose_log_is_read_by_what_ctrl_c_ends_first_saves_and_ends(tmp_path: Path) -> None:
+    """As `train 2>&1 | tee log`: tee hears Ctrl-C as well."""
+    ours, its = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{HEARS}run_cli(main)", str(tmp_path / "saved"), "asked"],
+        stdin=subprocess.PIPE,
+        stdout=its,
+        stderr=its,
+        text=True,
+    )
+    os.close(its)
+    assert os.read(ours, 100).split() == [b"ready"]
+    process.send_signal(signal.SIGINT)
+    os.close(ours)
+    process.communicate("gone\n", timeout=20)
+    assert process.returncode == 130 and (tmp_path / "saved").read_text() == "saved"
+
+
+def test_a_pager_that_is_closed_ends_a_command() -> None:
+    ours, its = os.pipe()
+    program = f"import sys\n{HEARS}def main():\n    sys.stdin.readline()\n    print('more', flush=True)\nrun_cli(main)"
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=its, text=True)
+    os.close(its)
+    os.close(ours)
+    process.communicate("gone\n", timeout=20)
+    assert process.returncode == 141
 
 
 def test_nohup_keeps_a_closed_terminal_from_ending_a_run(clock: list[float]) -> None:
@@ -165,18 +199,21 @@ def test_nohup_keeps_a_closed_terminal_from_ending_a_run(clock: list[float]) -> 
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_signal_while_the_interpreter_ends_changes_no_exit_code() -> None:
-    """It sets handlers back to what ends a process at once, and by the signal's number."""
+def test_a_signal_while_a_command_ends_changes_neither_its_exit_code_nor_what_it_says() -> None:
+    """What was being worked on is ended last, which may take a while."""
     program = (
-        "import atexit, os\n"
+        "import os\n"
         "from combo_common.cli import run_cli\n"
         "from combo_common.errors import StoppedError\n"
         "from combo_common.interrupt import SIGNALS\n"
-        "class Late:\n"
-        "    def __del__(self):\n"
+        "def work():\n"
+        "    try:\n"
+        "        yield\n"
+        "    finally:\n"
         "        [os.kill(os.getpid(), number) for number in SIGNALS]\n"
-        "late = Late()\n"
         "def main():\n"
+        "    worked = work()\n"
+        "    next(worked)\n"
         "    raise StoppedError('go on with this')\n"
         "run_cli(main)\n"
     )

@@ -1,5 +1,7 @@
 """Folders of killed commands: swept where their process is gone, continued where rendering was killed."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -71,6 +73,29 @@ def test_a_folder_whose_writer_holds_its_lock_stays_whatever_its_number(tmp_path
         sweep(tmp_path)
         assert elsewhere.exists()
         elsewhere.rename(partial)
+
+
+def test_where_folders_have_no_locks_another_machines_stays_while_it_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of NFS: that it can be locked here says nothing."""
+
+    def refuses(*given: object) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    pid, start, host = own_mark().split("-")
+    mine, elsewhere = (tmp_path / f"a.partial-{pid}1-{start}-{machine}" for machine in (host, "000000"))
+    for folder in (mine, elsewhere):
+        folder.mkdir()
+        (folder / "half").touch()
+        os.utime(folder, (0, 0))  # a file that grows does not touch its folder
+    sweep(tmp_path)
+    assert elsewhere.exists() and not mine.exists()
+    os.utime(elsewhere / "half", (0, 0))
+    with staged_folder(tmp_path / "b") as partial:
+        sweep(tmp_path)
+        assert partial.exists() and not elsewhere.exists()
 
 
 def test_what_a_namesake_of_this_process_left_is_swept(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ PATIENCE = 60.0
 """Seconds more than ten times that until a process counts as stuck that gets no processor, or waits for a disk."""
 SETTLED_NS = 2_000_000_000
 """Nanoseconds after which a file that was altered again has another time."""
+IDLE = -signal.SIGALRM
+"""Exit code of the process where nothing was asked for a while."""
 Known = tuple[str, int, int, int, int, int]
 
 _lock = threading.Lock()
@@ -56,22 +58,25 @@ def require_harmless(path: Path) -> None:
 
 def _asked(path: str, seconds: float) -> str:
     """What the process says of a file; empty where nothing is wrong."""
-    process = _started()
-    assert process.stdin is not None
     try:
-        process.stdin.write(json.dumps([path, seconds]).encode() + b"\n")
-        process.stdin.flush()
-    except BrokenPipeError:  # it ended just now, since nothing was asked
+        code: int | None = IDLE
+        while code == IDLE:  # it ended just now, since nothing was asked
+            process = _started()
+            assert process.stdin is not None
+            answer: bytes | None = b""
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps([path, seconds]).encode() + b"\n")
+                process.stdin.flush()
+                answer = _line(process, 10.0 * seconds + PATIENCE)
+            if answer:
+                return str(json.loads(answer))
+            code = None if answer is None else _end()
+    except BaseException:  # Ctrl-C: what it has not answered would be taken for the answer to the next question
         _end()
-        process = _started()
-        assert process.stdin is not None
-        process.stdin.write(json.dumps([path, seconds]).encode() + b"\n")
-        process.stdin.flush()
-    answer = _line(process, 10.0 * seconds + PATIENCE)
-    if answer:
-        return str(json.loads(answer))
-    code = _end()
-    if answer is None or code == -signal.SIGPROF:
+        raise
+    if code is None:
+        _end()
+    if code is None or code == -signal.SIGPROF:
         return f"libhdf5 takes more than {seconds:.1f} s for it"
     return f"libhdf5 crashes on it, {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
 

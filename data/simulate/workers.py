@@ -123,9 +123,7 @@ class _Pool:
         self._at_exit.cancel()
         if at_once:
             for process in self._processes:
-                process.terminate()
-            for process in self._processes:
-                end_child(process)
+                process.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
         while not self._idle.empty():
             self._idle.get().close()  # which ends a process that reads from it

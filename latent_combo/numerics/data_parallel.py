@@ -5,14 +5,16 @@ the steps that one would take alone, up to the order of sums.
 """
 
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
 
+from combo_common.child_process import hear_of_parents_end
 from combo_common.errors import UserError
-from combo_common.interrupt import ignore
+from combo_common.interrupt import SIGNALS
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,11 @@ class Group:
 
     @classmethod
     def joined(cls) -> "Group":
-        """Join the processes that `torchrun` started. Raises UserError where they can't find one another."""
+        """Join the processes that `torchrun` started. Raises UserError where they can't find one another.
+
+        Each is asked to end (SIGTERM) when torchrun is gone, on Linux: it may be killed alone.
+        """
+        hear_of_parents_end(signal.SIGTERM)
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         try:
@@ -96,7 +102,8 @@ class Group:
 
 def leave_signals_to_the_first() -> None:
     """Let Ctrl-C and its like reach the first process alone, which saves and ends, and with it what all share."""
-    ignore()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _first_line(error: Exception) -> str:

@@ -29,8 +29,9 @@ class Ending:
     since the last checkpoint is done again, and comes to the same. The others raise UserError.
     """
 
-    def __init__(self, run: Path) -> None:
-        self.run = run
+    def __init__(self, run: Path, resumes: bool = False) -> None:
+        """Name the run's folder, and say whether it is one that goes on."""
+        self.run, self._resumes = run, resumes
         self._session: Session | None = None
 
     def of(self, session: Session) -> Session:
@@ -52,9 +53,10 @@ class Ending:
             raise refused(Path(error.filename or self.run), error) from error
 
     def _stopped(self) -> str:
-        if not (self.run / SETTINGS).exists():
+        ours = self._resumes or self._session is not None  # before, what is there is of somebody else
+        if not ours or not (self.run / SETTINGS).exists():
             return "stopped before there was anything to save; begin again by the same command"
-        return f"stopped and saved; continue with: {run_command('train', self.run)}"
+        return f"stopped; continue from the last checkpoint with: {run_command('train', self.run)}"
 
     def _memory(self, error: BaseException) -> str:
         """What was being done, and which settings have it take less."""

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from combo_common.errors import UserError
+from latent_combo.comparison import tether
 from tools.soak.record import FAILED, Result, read_junit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +75,8 @@ def run_group(tests: list[str], until: float) -> dict[str, Result]:
 
 def _pytest(arguments: list[str], until: float) -> int:
     """The exit code of pytest. Raises TimeoutExpired and KeyboardInterrupt, after pytest has written what it has."""
-    process = subprocess.Popen([*PYTEST, *arguments], cwd=ROOT, env=_environment(), start_new_session=True)
+    tethered = [sys.executable, "-P", tether.__file__, str(os.getpid()), *PYTEST]  # it ends when this is killed
+    process = subprocess.Popen([*tethered, *arguments], cwd=ROOT, env=_environment(), start_new_session=True)
     try:
         return process.wait(max(0.0, until - time.monotonic()) if until < float("inf") else None)
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
