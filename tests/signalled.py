@@ -16,13 +16,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 POINTS = {
     "drawing a recording": ("data.simulate.rendering", "RenderWorkerMaker.__call__", 0, 60),
+    "drawing by two": ("data.simulate.workers", "_Pool.submit", 1, 60),
     "decoding": ("data.load", "_open", 0, 60),
     "world model": ("latent_combo.world_model.fit", "Fit.take_step", 4, 0),
     "views during": ("latent_combo.diagnostics.model", "open_loop", 0, 60),
@@ -131,7 +132,9 @@ def main() -> None:
     own = ["--resume", out] if "--resume" in more else [*TOY.split(), "--data_dir", data_dir, "--out", out, *more]
     sys.argv[1:] = own
     there = blank_figures() if point == "none" else patched(POINTS[point], sender(name, whom))
-    with short_episodes(), there:
+    # by as many processes as there are cores, though it is not worthwhile
+    drawn = mock.patch("data.simulate.rendering.WORTHWHILE", 0) if point == "drawing by two" else nullcontext()
+    with short_episodes(), there, drawn:
         trainer.main()
 
 

@@ -17,25 +17,29 @@ from pathlib import Path
 import pytest
 from begun_runs import Begin, empties, forks, in_a_process, in_session
 from signalled import POINTS
-from test_run_killed import rows
+from test_checkpoint import same
+from test_run_killed import rows, saved
+
+from latent_combo.runtime.run_folder import AGENT, WORLD_MODEL
 
 pytestmark = [pytest.mark.soak, pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")]
 LONGEST = 10.0
 """Seconds from the signal to the end."""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
-BEFORE_ANYTHING = ("drawing a recording", "decoding")
+BEFORE_ANYTHING = ("drawing a recording", "drawing by two", "decoding")
 """Points before there is a run to go on with."""
-PLAYED_BY_OTHERS = "episodes of an evaluation"
-"""A point that two processes have; one plays the episodes itself, as at the point before."""
+BY_OTHERS = ("drawing by two", "episodes of an evaluation")
+"""Points that two processes have; one alone draws or plays itself, as at the points before them."""
+BESIDE_OTHERS = ("score", "views of agents", "film")
+"""Points that come after two processes were started; before the first evaluation, nothing else has any."""
 CASES = [
     (point, name, whom, processes)
     for point in POINTS
     for name in SIGNALS
     for whom in ("process", "group")
-    for processes in (1, 2)
-    if point != PLAYED_BY_OTHERS or processes == 2
+    for processes in ((2,) if point in BY_OTHERS else (1, 2) if point in BESIDE_OTHERS else (1,))
 ]
-ANEW = [("decoding", "SIGTERM", "group", 2), ("agent", "SIGINT", "process", 1), ("film", "SIGUSR1", "group", 2)]
+ANEW = [("drawing by two", "SIGTERM", "group", 2), ("agent", "SIGINT", "process", 1), ("film", "SIGUSR1", "group", 2)]
 """Cases that are tried in interpreters of their own, too."""
 PLAIN = ("none", "none", "process")
 """A run, or the rest of one, to its end."""
@@ -63,6 +67,13 @@ def whole(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def require_the_same_end(out: Path, whole: Path) -> None:
+    """A run has its page, and the rows and checkpoints of one that nothing stopped."""
+    assert (out / "report.html").exists() and sorted(rows(out)) == sorted(rows(whole))
+    for phase in (WORLD_MODEL, AGENT):
+        assert same(*(saved(run, phase) for run in (whole, out))), phase
+
+
 def require_the_same(
     begin: Begin, case: tuple[str, str, str, int], data_dir: Path, whole: Path, folder: Path, record: Record
 ) -> None:
@@ -84,7 +95,7 @@ def require_the_same(
     assert resumed == (point not in BEFORE_ANYTHING), said
     code, said = begin(*PLAIN, data, out, *(["--resume"] if resumed else more)).finish(900)
     assert code == 0, (code, said)
-    assert (out / "report.html").exists() and sorted(rows(out)) == sorted(rows(whole))
+    require_the_same_end(out, whole)
     record("seconds_to_end", round(seconds, 2))
 
 
@@ -102,7 +113,7 @@ def test_an_interpreter_of_its_own_does_so_too(
     require_the_same(in_a_process, case, data_dir, whole, tmp_path, record_property)
 
 
-@pytest.mark.parametrize("point", ["drawing a recording", "views during", PLAYED_BY_OTHERS, "film"])
+@pytest.mark.parametrize("point", ["drawing by two", "views during", "episodes of an evaluation", "film"])
 def test_a_parent_that_is_killed_alone_leaves_no_process_and_no_folder_in_the_end(
     point: str, fork: Begin, data_dir: Path, tmp_path: Path, record_property: Record
 ) -> None:
@@ -141,5 +152,5 @@ def test_a_signal_while_another_is_being_served_loses_nothing(
     assert code == 130 and "Traceback" not in said, (code, said)
     code, said = fork(*PLAIN, data_dir, out, "--resume").finish(900)
     assert code == 0, (code, said)
-    assert sorted(rows(out)) == sorted(rows(whole))
+    require_the_same_end(out, whole)
     record_property("seconds_to_end", round(seconds, 2))
