@@ -1,7 +1,7 @@
 """Imports run downwards only, and nothing unpickles or touches a global random generator."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -70,16 +70,31 @@ FORBIDDEN = ("pickle.load", "pickle.loads", "torch.load", "torch.save", "np.rand
 SAFE = {"np.load": ("allow_pickle", "False")}  # the library's default, too
 
 
-def sources() -> dict[str, ast.Module]:
-    """Every module of the packages, by its dotted name."""
-    files = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-    return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_text())
-        for path in files
-    }
+class Sources(Mapping[str, ast.Module]):
+    """Every module of the packages, by its dotted name; it is parsed when it is asked for.
+
+    Each of pytest's workers imports this file, and one of them runs its tests.
+    """
+
+    def __init__(self) -> None:
+        files = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+        named = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files}
+        self._files = {name.removesuffix(".__init__"): path for name, path in named.items()}
+        self._parsed = dict[str, ast.Module]()
+
+    def __getitem__(self, name: str) -> ast.Module:
+        if name not in self._parsed:
+            self._parsed[name] = ast.parse(self._files[name].read_text())
+        return self._parsed[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
 
 
-SOURCES = sources()
+SOURCES = Sources()
 ROOMS = {name for name in SOURCES if (ROOT / name.replace(".", "/")).is_dir()}
 
 
