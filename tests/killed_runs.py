@@ -145,7 +145,8 @@ def main() -> None:
     matmul_rate(torch.device("cpu"))  # once, and not in each fork
     folder, seed, kills = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     draw, done, runs = random.Random(seed), 0, 0
-    with toy_pendulum.registered(), toy_runs.short_episodes(), toy_runs.undrawn():
+    drawn = toy_runs.blank_figures() if "drawn" in sys.argv else toy_runs.undrawn()
+    with toy_pendulum.registered(), toy_runs.short_episodes(), drawn:
         if "pixels" in sys.argv:
             toy_runs.record(folder)
 
