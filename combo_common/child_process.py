@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
@@ -67,8 +67,10 @@ def begin_child() -> None:
 
     The other end of a pipe is held by that one, and the kernel closes it, even for SIGKILL.
     """
-    for number in DEAF_TO:
-        signal.signal(number, signal.SIG_IGN)
+    for number in DEAF_TO:  # not SIG_IGN, which what an environment starts in its turn would inherit
+        signal.signal(number, lambda *_: None)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True, name="end with parent").start()
@@ -77,6 +79,17 @@ def begin_child() -> None:
 def _end_with(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)
+
+
+@contextmanager
+def killed_if_interrupted(processes: Callable[[], Iterable[BaseProcess]]) -> Iterator[None]:
+    """Kill processes where the body, which ends them, is itself cut short: they hear of no other end."""
+    try:
+        yield
+    except BaseException:
+        for process in processes():
+            process.kill()
+        raise
 
 
 def hear_of_parents_end(number: int) -> None:

@@ -1,6 +1,7 @@
 """The frame of every command, and the parser of those that have a few options."""
 
 import argparse
+import atexit
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 from combo_common.commands import program
 from combo_common.errors import StoppedError, UserError
 from combo_common.files import FULL
-from combo_common.interrupt import Interrupt, end_at_once
+from combo_common.interrupt import Interrupt, end_at_once, ignore_but_ctrl_c
 from combo_common.memory import MEMORY, out_of_memory
 from combo_common.paths import require_text
 from combo_common.suggest import did_you_mean, nearest
@@ -32,6 +33,8 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
         with Interrupt(at_once=True):
             main()
 
+    # The interpreter sets handlers back to what ends a process by the signal, and then takes up to a second or two
+    atexit.register(ignore_but_ctrl_c)
     in_a_line(stoppable)
     sys.exit(0)
 

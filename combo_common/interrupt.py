@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-from combo_common.streams import unread_is_no_error
+from combo_common.streams import UnreadIsNoError
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C, what batch systems send before they end a process (SIGUSR1: Slurm, where it is asked for it), and a closed
@@ -40,26 +40,35 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         self._hears = threading.current_thread() is threading.main_thread()
         self._previous: dict[int, Any] = {}
+        self._streams = UnreadIsNoError(lambda: _asked)
         if self._hears:
-            with _later():
-                _within.append(self)
-                for number in heard():
-                    self._previous[number] = signal.signal(number, self._handle)
-            self._streams = unread_is_no_error(lambda: _asked)
-            self._streams.__enter__()
+            try:
+                with _later():
+                    _within.append(self)
+                    for number in heard():
+                        self._previous[number] = signal.signal(number, self._handle)
+                self._streams.begin()
+            except BaseException:  # a signal that came meanwhile
+                self._leave(failed=True)
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        global _asked
         if self._hears:
+            self._leave(failed=kind is not None)
+
+    def _leave(self, failed: bool) -> None:
+        global _asked
+        try:
             with _later():
                 for number, previous in self._previous.items():
                     signal.signal(number, previous)
                 _within.remove(self)
                 _asked = _asked and bool(_within)
-            self._streams.__exit__(None, None, None)
+        finally:
+            self._streams.end(failed)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -129,6 +138,12 @@ def end_at_once(code: int, line: str = "interrupted\n") -> None:
     if threading.current_thread() is threading.main_thread():
         for number in heard():
             signal.signal(number, _ender(code, line.encode()))
+
+
+def ignore_but_ctrl_c() -> None:
+    """From now on no signal ends this process but Ctrl-C, and that at once: it ends by itself."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN)
 
 
 def heard() -> list[signal.Signals]:

@@ -18,6 +18,10 @@ ORIGIN = "origin.txt"
 """What a folder that can be continued is made of; it is not in the folder in the end."""
 
 
+class NoLocksError(OSError):
+    """A folder can't be locked."""
+
+
 @contextmanager
 def staged_folder(folder: Path, origin: str | None = None) -> Iterator[Path]:
     """Give a new folder beside `folder` to write to, which takes its name if all goes well and is removed otherwise.
@@ -36,7 +40,7 @@ def staged_folder(folder: Path, origin: str | None = None) -> Iterator[Path]:
             partial.mkdir(parents=True)
         sweep(folder.parent, folder.name, but=partial)
         lock = None
-        with suppress(OSError):  # where there are no locks, its mark and its age tell
+        with suppress(NoLocksError):  # then its mark and its age tell
             lock = _locked(partial)
         if origin is not None:
             write_atomically(partial / ORIGIN, origin.encode())
@@ -102,8 +106,8 @@ def _is_written(partial: Path, mark: str) -> bool:
         return True
     try:
         lock = _locked(partial)
-    except OSError:  # no locks here, as of folders on NFS: a process elsewhere shows by what it writes
-        return is_elsewhere(mark) and _changed(partial) > time.time() - FORGOTTEN
+    except NoLocksError:  # then a process elsewhere shows by what it writes
+        return mark == own_mark() or (is_elsewhere(mark) and _changed(partial) > time.time() - FORGOTTEN)
     if lock is not None:
         os.close(lock)
     return lock is None
@@ -117,7 +121,7 @@ def _changed(folder: Path) -> float:
 def _locked(folder: Path) -> int | None:
     """An open lock on a folder, which ends with its process; None where another has it.
 
-    Raises OSError where the file system has no locks of folders.
+    Raises NoLocksError where the file system has no locks of folders, as NFS.
     """
     opened = os.open(folder, os.O_RDONLY)
     try:
@@ -125,7 +129,7 @@ def _locked(folder: Path) -> int | None:
     except BlockingIOError:
         os.close(opened)
         return None
-    except OSError:
+    except OSError as error:
         os.close(opened)
-        raise
+        raise NoLocksError(error.errno, str(error)) from error
     return opened

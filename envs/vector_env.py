@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from combo_common.child_process import begin_child, deaf_children, end_child
+from combo_common.child_process import begin_child, deaf_children, end_child, killed_if_interrupted
 from combo_common.errors import UserError
 from envs.base import TaskEnv
 from envs.make import make
@@ -181,6 +181,16 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {said} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
 
 
+def _end(workers: list[tuple[Any, Connection]]) -> None:
+    """End processes, and forget them."""
+    with killed_if_interrupted(lambda: (worker for worker, _ in workers)):
+        for _, pipe in workers:
+            pipe.close()  # which ends what reads from it
+        for worker, _ in workers:
+            end_child(worker)
+    workers.clear()
+
+
 class SubprocessVectorEnv:
     """N copies in P processes, in turns; what they return is the same as that of `SyncVectorEnv`, in the same order.
 
@@ -190,8 +200,8 @@ class SubprocessVectorEnv:
     def __init__(self, task: Task, observation_spec: ObservationSpec, count: int, processes: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._workers: list[tuple[Any, Connection]] = []
-        # Where nobody closes them: multiprocessing waits for all processes at the end of this one
-        self._at_exit = Finalize(None, self.close, exitpriority=10)
+        # Where nobody closes them, too: multiprocessing waits for all processes at the end of this one
+        self._end = Finalize(self, _end, (self._workers,), exitpriority=10)
         shares = [len(range(p, count, processes)) for p in range(min(processes, count))]
         try:
             for share in shares:
@@ -217,12 +227,7 @@ class SubprocessVectorEnv:
 
     def close(self) -> None:
         """End the processes."""
-        self._at_exit.cancel()
-        for _, pipe in self._workers:
-            pipe.close()  # which ends what reads from it
-        for worker, _ in self._workers:
-            end_child(worker)
-        self._workers.clear()
+        self._end()
 
     def _ask(self, what: str, argument: Any, count: int) -> Any:
         """Give each process its part, and put the answers together in the order of the copies.

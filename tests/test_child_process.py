@@ -100,6 +100,33 @@ def test_signals_of_the_group_say_nothing_to_them_from_their_beginning_on(work: 
     assert (process.returncode, out, err) == (0, "sent\nanswered\n", "")
 
 
+def test_what_they_start_can_be_ended() -> None:
+    """A simulator of its own, say, whose environment ends it by SIGTERM."""
+    work = "import subprocess; from combo_common.child_process import begin_child; begin_child()\n"
+    program = f"{work}other = subprocess.Popen(['sleep', '60']); other.terminate(); print(other.wait())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, cwd=TESTS.parent)
+    assert (done.stdout, done.stderr) == (f"{-signal.SIGTERM}\n", "")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "pids = multiprocessing.active_children(); del copies; import gc; gc.collect(); [p.join(20) for p in pids]",
+        "",  # nobody closes them
+        # a second Ctrl-C while the first has them ended, and one of them hangs
+        "from unittest import mock\n"
+        "with mock.patch('envs.vector_env.end_child', side_effect=KeyboardInterrupt):\n"
+        "    try: copies.close()\n"
+        "    except KeyboardInterrupt: pass\n",
+    ],
+    ids=["dropped", "left", "cut short"],
+)
+def test_copies_end_however_they_are_left(rest: str) -> None:
+    process, pids = begin(COPIES, rest)
+    process.communicate(timeout=30)
+    assert process.returncode == 0 and all(ends(pid, 0.0) for pid in pids)
+
+
 def test_a_pool_that_is_left_does_not_finish_what_nobody_takes() -> None:
     process, pids = begin(POOL, "results.close()")
     process.communicate(timeout=20)

@@ -1,5 +1,6 @@
 """Ctrl-C and other requests to end: where they wait, where they do not, and what they leave whole."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from combo_common import interrupt as module
+from combo_common import streams
 from combo_common.cli import run_cli
 from combo_common.interrupt import SIGNALS, Interrupt, held
 
@@ -197,6 +199,53 @@ def test_nohup_keeps_a_closed_terminal_from_ending_a_run(clock: list[float]) -> 
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("place", "code"), [("/dev/full", 2), ("pipe", 141)])
+def test_output_that_is_not_flushed_by_a_command_is_not_lost_in_silence(place: str, code: int) -> None:
+    ours, its = os.pipe() if place == "pipe" else (os.open(os.devnull, os.O_RDONLY), os.open(place, os.O_WRONLY))
+    os.close(ours)
+    program = "from combo_common.cli import run_cli\nrun_cli(lambda: print('x' * 50))"
+    done = subprocess.run([sys.executable, "-c", program], stdout=its, stderr=subprocess.PIPE, text=True)
+    os.close(its)
+    assert done.returncode == code and ("free some space" in done.stderr) == (code == 2)
+
+
+def test_a_stream_that_is_not_buffered_stays_so() -> None:
+    program = "import os\nfrom combo_common.cli import run_cli\nrun_cli(lambda: [print('x'), os._exit(0)])"
+    for unbuffered, out in (("", ""), ("1", "x\n")):
+        own = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=own)
+        assert (done.returncode, done.stdout, done.stderr) == (0, out, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="writes to it fail as of a disk that fails")
+def test_a_disk_that_fails_is_no_terminal_that_is_closed() -> None:
+    with open("/proc/self/mem", "r+b", buffering=0) as file:
+        stream = streams._Unread(file.fileno(), lambda: True)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            stream.write(b"some")
+
+
+@pytest.mark.parametrize("ending", ["pass", "raise UserError('it is wrong')"])
+def test_a_signal_while_the_interpreter_ends_changes_no_exit_code(ending: str) -> None:
+    """It sets handlers back to what ends a process at once, and by the signal's number. Ctrl-C still ends a hang."""
+    program = (
+        "import os\n"
+        "from combo_common.cli import run_cli\n"
+        "from combo_common.errors import UserError\n"
+        "from combo_common.interrupt import SIGNALS\n"
+        "class Late:\n"
+        "    def __del__(self):\n"
+        "        [os.kill(os.getpid(), number) for number in SIGNALS[1:]]\n"
+        "        print('ends', flush=True)\n"
+        "late = Late()\n"
+        "def main():\n"
+        f"    {ending}\n"
+        "run_cli(main)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0 if ending == "pass" else 2, "ends\n")
 
 
 def test_a_signal_while_a_command_ends_changes_neither_its_exit_code_nor_what_it_says() -> None:

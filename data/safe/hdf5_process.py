@@ -27,6 +27,8 @@ SETTLED_NS = 2_000_000_000
 """Nanoseconds after which a file that was altered again has another time."""
 IDLE = -signal.SIGALRM
 """Exit code of the process where nothing was asked for a while."""
+TIMES = 3
+"""That a file is asked about, where the process ends before it has looked."""
 Known = tuple[str, int, int, int, int, int]
 
 _lock = threading.Lock()
@@ -59,18 +61,19 @@ def require_harmless(path: Path) -> None:
 def _asked(path: str, seconds: float) -> str:
     """What the process says of a file; empty where nothing is wrong."""
     try:
-        code: int | None = IDLE
-        while code == IDLE:  # it ended just now, since nothing was asked
-            process = _started()
+        for _ in range(TIMES):
+            process, asked = _started(), False
             assert process.stdin is not None
             answer: bytes | None = b""
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(json.dumps([path, seconds]).encode() + b"\n")
                 process.stdin.flush()
-                answer = _line(process, 10.0 * seconds + PATIENCE)
+                asked, answer = True, _line(process, 10.0 * seconds + PATIENCE)
             if answer:
                 return str(json.loads(answer))
             code = None if answer is None else _end()
+            if asked and code != IDLE:
+                break  # else it ended just now, since nothing was asked, and this says nothing of the file
     except BaseException:  # Ctrl-C: what it has not answered would be taken for the answer to the next question
         _end()
         raise

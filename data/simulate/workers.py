@@ -14,7 +14,7 @@ from multiprocessing.util import Finalize
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from combo_common.child_process import begin_child, deaf_children, end_child
+from combo_common.child_process import begin_child, deaf_children, end_child, killed_if_interrupted
 from combo_common.errors import UserError
 
 Item = TypeVar("Item")
@@ -120,15 +120,16 @@ class _Pool:
 
     def _end(self, at_once: bool) -> None:
         """End the processes and their threads, `at_once` where nobody takes what they still do."""
-        self._at_exit.cancel()
-        if at_once:
+        with killed_if_interrupted(lambda: self._processes):
+            if at_once:
+                for process in self._processes:
+                    process.kill()
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            while not self._idle.empty():
+                self._idle.get().close()  # which ends a process that reads from it
             for process in self._processes:
-                process.kill()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        while not self._idle.empty():
-            self._idle.get().close()  # which ends a process that reads from it
-        for process in self._processes:
-            end_child(process)
+                end_child(process)
+        self._at_exit.cancel()
 
 
 @contextlib.contextmanager
