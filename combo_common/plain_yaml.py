@@ -22,6 +22,8 @@ MOST_EVENTS = 20_000
 """Values, names, and ends of groups; a run's settings have some 400."""
 MOST_NESTED = 20
 """Groups in groups."""
+MOST_ITEMS = 256
+"""Of a list; a stack has no more agents. The parser of settings takes time that grows with their square."""
 MOST_LETTERS = 4096
 """Of a value or a name; a path has no more."""
 NUMBERS = range(-(1 << 63), 1 << 64)
@@ -110,7 +112,7 @@ def _loaded(text: str) -> Any:
 
 def _check(text: str) -> None:
     """Raise _RefusedError for what is not plain, before anything is made of it."""
-    depth = 0
+    groups: list[int | None] = []  # those that are open: of lists, what they hold so far
     for number, event in enumerate(yaml.parse(text, _Base)):
         mark = event.start_mark
         line = f"in line {1 if mark is None else mark.line + 1}"
@@ -120,11 +122,15 @@ def _check(text: str) -> None:
             raise _RefusedError(f"{line} is an anchor or alias (& or *); write the value out, or put it in quotes")
         if getattr(event, "tag", None) is not None:
             raise _RefusedError(f"{line} is a tag (!); write the value without it, or put it in quotes")
+        if isinstance(event, yaml.NodeEvent) and groups and (held := groups[-1]) is not None:
+            if held == MOST_ITEMS:
+                raise _RefusedError(f"{line} a list has more than {MOST_ITEMS} values")
+            groups[-1] = held + 1
         if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
+            groups.append(0 if isinstance(event, yaml.SequenceStartEvent) else None)
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+            groups.pop()
         elif isinstance(event, yaml.ScalarEvent) and len(event.value) > MOST_LETTERS:
             raise _RefusedError(f"{line} is a value of {len(event.value)} letters, and {MOST_LETTERS} are the most")
-        if depth > MOST_NESTED:
+        if len(groups) > MOST_NESTED:
             raise _RefusedError(f"{line} groups are nested more than {MOST_NESTED} deep")
