@@ -149,7 +149,8 @@ def test_a_signal_while_another_is_being_served_loses_nothing(
         select.select([], [], [], 0.3)
     code, said = run.finish(300)
     seconds = time.monotonic() - began
-    assert code == 130 and "Traceback" not in said, (code, said)
+    # Shells tell of Ctrl-C as 130, too: it may come when all is done, and the interpreter ends
+    assert code in (130, -signal.SIGINT) and "Traceback" not in said, (code, said)
     code, said = fork(*PLAIN, data_dir, out, "--resume").finish(900)
     assert code == 0, (code, said)
     require_the_same_end(out, whole)
