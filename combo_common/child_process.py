@@ -71,9 +71,25 @@ def begin_child() -> None:
         signal.signal(number, lambda *_: None)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)
+    if hasattr(os, "register_at_fork"):  # what it forks hears SIGTERM, by which `multiprocessing` ends it
+        os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_hear_sigterm)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True, name="end with parent").start()
+
+
+def _hold_back() -> None:
+    """Have SIGTERM wait, so that a fork that gets it at once does not hear it as deafly as this process."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+
+def _let_through() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+def _hear_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _let_through()
 
 
 def _end_with(parent: BaseProcess) -> None:

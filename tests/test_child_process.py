@@ -100,6 +100,17 @@ def test_signals_of_the_group_say_nothing_to_them_from_their_beginning_on(work: 
     assert (process.returncode, out, err) == (0, "sent\nanswered\n", "")
 
 
+def test_what_they_fork_can_be_ended() -> None:
+    """As a pool's processes, which hear of no other end."""
+    program = (
+        "import multiprocessing, time; from combo_common.child_process import begin_child; begin_child()\n"
+        "other = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))\n"
+        "other.start(); other.terminate(); other.join(); print(other.exitcode)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, cwd=TESTS.parent)
+    assert (done.stdout, done.stderr) == (f"{-signal.SIGTERM}\n", "")
+
+
 def test_what_they_start_can_be_ended() -> None:
     """A simulator of its own, say, whose environment ends it by SIGTERM."""
     work = "import subprocess; from combo_common.child_process import begin_child; begin_child()\n"
