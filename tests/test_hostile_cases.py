@@ -64,6 +64,7 @@ def test_figures_are_those_of_all_cases() -> None:
     only.add("case 0", 0.1, refused=True)
     with pytest.raises(AssertionError, match="1 of 1 were refused"):
         only.figures()
+    assert only.figures(first=False)["refused"] == 1
 
 
 def test_the_parts_of_a_soak_have_each_case_once() -> None:
