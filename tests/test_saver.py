@@ -1,6 +1,8 @@
 """A checkpoint is on the disk when what was due before it is; of a run that is stopped it does not wait for long."""
 
 import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,49 +54,65 @@ def test_a_checkpoint_appears_when_what_was_due_before_it_is_drawn(
     log.close()
 
 
-def test_a_checkpoint_that_waits_for_pictures_is_saved_when_these_are_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A save is due, and waits for two pictures; a stop leaves them out, one in the middle, and saves once more."""
-    began, go_on, saved = threading.Event(), threading.Event(), list[int]()
-    monkeypatch.setattr(checkpoint, "save", lambda path, step, *given: saved.append(step))
-    monkeypatch.setattr("latent_combo.runtime.media.TO_END", 0.01)
-    log = MetricsLog(tmp_path)
-    gallery, saver = MediaWriter(tmp_path, log.board), Saver(kept=2)
+@dataclass
+class Waiting:
+    """A saver, and a gallery whose pictures are not ready before the test ends; what is saved is noted alone."""
 
-    def draw() -> None:
-        began.set()
-        go_on.wait()  # as compiled code does, which no exception ends
+    gallery: MediaWriter
+    saver: Saver
+    folder: Path
+    go_on: threading.Event
+    saved: list[int]
+    """Steps."""
 
-    gallery._submit(draw)
-    gallery._submit(draw)
-    assert began.wait(60)
-    saver.save(tmp_path / "agent", 3, {}, gallery.pending())
-    assert gallery.cut_off(0.0) == 2
-    saver.save(tmp_path / "agent", 4, {}, gallery.pending())
-    assert saver._waiting is not None
-    saver._waiting.result(timeout=60)
-    assert saved == [3, 4]
-    go_on.set()
-    saver.close()
-    gallery.close()
-    log.close()
+    def draw(self, count: int) -> None:
+        """Have pictures drawn, by code that no exception ends; the first has begun."""
+        began = threading.Event()
+
+        def work() -> None:
+            began.set()
+            self.go_on.wait()
+
+        for _ in range(count):
+            self.gallery._submit(work)
+        assert began.wait(60)
+
+    def save(self, step: int, *meanwhile: Callable[[], object]) -> None:
+        """Have a checkpoint saved, which waits for the pictures."""
+        self.saver.save(self.folder, step, {}, self.gallery.pending(), *meanwhile)
 
 
-def test_a_stop_while_a_save_waits_for_the_pictures_of_the_one_before_leaves_them_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And a second signal, which comes while pictures have their time to be drawn, ends that."""
-    began, go_on, saved = threading.Event(), threading.Event(), list[int]()
+@pytest.fixture
+def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Waiting]:
+    saved = list[int]()
     monkeypatch.setattr(checkpoint, "save", lambda path, step, *given: saved.append(step))
     monkeypatch.setattr("latent_combo.runtime.media.TO_END", 0.01)
     monkeypatch.setattr("latent_combo.runtime.saver.POLL", 0.01)
     log = MetricsLog(tmp_path)
     gallery, saver = MediaWriter(tmp_path, log.board), Saver(kept=2)
+    there = Waiting(gallery, saver, tmp_path / "agent", threading.Event(), saved)
+    yield there
+    there.go_on.set()
+    saver.close()
+    gallery.close()
+    log.close()
 
-    def draw() -> None:
-        began.set()
-        go_on.wait()
+
+def test_a_checkpoint_that_waits_for_pictures_is_saved_when_these_are_left_out(waiting: Waiting) -> None:
+    """A save is due, and waits for two pictures; a stop leaves them out, one in the middle, and saves once more."""
+    waiting.draw(2)
+    waiting.save(3)
+    assert waiting.gallery.cut_off(0.0) == 2
+    waiting.save(4)
+    assert waiting.saver._waiting is not None
+    waiting.saver._waiting.result(timeout=60)
+    assert waiting.saved == [3, 4]
+
+
+def test_a_stop_while_a_save_waits_for_the_pictures_of_the_one_before_leaves_them_out(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a second signal, which comes while pictures have their time to be drawn, ends that."""
 
     def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
@@ -102,15 +120,10 @@ def test_a_stop_while_a_save_waits_for_the_pictures_of_the_one_before_leaves_the
     def stopped() -> None:
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr("latent_combo.runtime.media.wait", interrupted)
-            gallery.cut_off(60.0)
+            waiting.gallery.cut_off(60.0)
 
-    gallery._submit(draw)
-    assert began.wait(60)
-    saver.save(tmp_path / "agent", 3, {}, gallery.pending())
-    saver.save(tmp_path / "agent", 4, {}, gallery.pending(), stopped)
-    saver.wait(stopped)
-    assert saved == [3, 4]
-    go_on.set()
-    saver.close()
-    gallery.close()
-    log.close()
+    waiting.draw(1)
+    waiting.save(3)
+    waiting.save(4, stopped)
+    waiting.saver.wait(stopped)
+    assert waiting.saved == [3, 4]
