@@ -28,6 +28,9 @@ WEIGHED = {
 PENALTY_WORDS = ("mopo", "lompo", "morel", "mobile")
 """The penalties of agent/penalties/known.py, which needs torch."""
 
+NO_ANCHOR: dict[str, Setting] = {"anchor": 0.0}
+"""Eq. 3 as published, whatever a preset gives COMBO; `--agent.anchor` adds one."""
+
 
 @dataclass(frozen=True)
 class Algorithm:
@@ -73,7 +76,9 @@ class Algorithm:
         if not self.has_world_model and (self.obs != "pixels" or self.penalty is not None):
             raise ValueError(f"algorithm {self.name} has no world model; give it obs pixels and no penalty")
         object.__setattr__(self, "settings", MappingProxyType({**self.settings, "extraction": own}))
-        object.__setattr__(self, "defaults", MappingProxyType({**self.defaults}))
+        anchored = own in ANCHORED if self.extraction is None else self.extraction.follows_values
+        unanchored = {} if anchored else NO_ANCHOR  # a preset's anchor is no part of such a policy's loss
+        object.__setattr__(self, "defaults", MappingProxyType({**unanchored, **self.defaults}))
 
     def lacks(self, weight: str) -> bool:
         """Whether nothing of it has that weight of `WEIGHED`."""
@@ -98,20 +103,30 @@ MODEL_BASED: dict[str, Setting] = {"rollout_actions": "policy", **SOFT}
 """MBPO's: soft actor-critic on rollouts of the policy."""
 SMOOTHED: dict[str, Setting] = {"beta": 0.0, "backup": "smoothed", "entropy_in_target": False}
 """TD3's targets."""
+BY_SIZE: dict[str, Setting] = {"anchor_by": "size"}
+"""The anchor by mean |Q|, as published."""
 
 ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
     for algorithm in (
         Algorithm("combo", "COMBO: Conservative Offline Model-Based Policy Optimization (Yu et al., 2021)"),
         Algorithm(
-            "cql-mbpo", "CQL's critics on MBPO's batches (Yu et al., 2021, table 8)", {"penalty_states": "dataset"}
+            "cql-mbpo",
+            "CQL's critics on MBPO's batches (Yu et al., 2021, table 8)",
+            {"penalty_states": "dataset"},
+            defaults=NO_ANCHOR,
         ),
         Algorithm(
             "mbpo",
             "When to Trust Your Model: Model-Based Policy Optimization (Janner et al., 2019)",
             MODEL_BASED,
         ),
-        Algorithm("cql", "Conservative Q-Learning for Offline Reinforcement Learning (Kumar et al., 2020)", MODEL_FREE),
+        Algorithm(
+            "cql",
+            "Conservative Q-Learning for Offline Reinforcement Learning (Kumar et al., 2020)",
+            MODEL_FREE,
+            defaults=NO_ANCHOR,
+        ),
         Algorithm("sac", "Soft Actor-Critic (Haarnoja et al., 2018), offline", {**MODEL_FREE, **SOFT}),
         Algorithm(
             "bc",
@@ -175,18 +190,19 @@ ALGORITHMS: dict[str, Algorithm] = {
             "td3-bc",
             "A Minimalist Approach to Offline Reinforcement Learning (Fujimoto & Gu, 2021)",
             {"extraction": "deterministic", **MODEL_FREE, **SMOOTHED},
-            defaults={"anchor": 2.5},
+            defaults={"anchor": 2.5, **BY_SIZE},
         ),
         Algorithm(
             "rebrac",
             "Revisiting the Minimalist Approach to Offline Reinforcement Learning (Tarasov et al., 2023)",
             {"extraction": "rebrac", **MODEL_FREE, **SMOOTHED},
-            defaults={"anchor": 100.0, "behaviour_weight": 0.01},
+            defaults={"anchor": 100.0, "behaviour_weight": 0.01, **BY_SIZE},
         ),
         Algorithm(
             "cql-pixels",
             "CQL (Kumar et al., 2020) with an encoder of its own, as in COMBO's table 2 (Yu et al., 2021)",
             MODEL_FREE,
+            defaults=NO_ANCHOR,
             obs="pixels",
             instead="cql",
             has_world_model=False,
@@ -195,7 +211,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             "drq-bc",
             "DrQ-v2 (Yarats et al., 2022) and a squared distance to the data (Fujimoto & Gu, 2021; Lu et al., 2022)",
             {"beta": 0.0, "entropy_in_target": False, **MODEL_FREE},
-            defaults={"anchor": 2.5, "target_steps": 3, "encoder.random_shift": None},
+            defaults={"anchor": 2.5, "target_steps": 3, "encoder.random_shift": None, **BY_SIZE},
             obs="pixels",
             instead="td3-bc",
             has_world_model=False,
