@@ -157,7 +157,12 @@ def test_the_score_is_of_the_chosen_agent_alone(
     last = result.evaluations.returns[-1]
     assert result.rank_correlation == rank_correlation([1.0, -5.0, 0.0], last)
     assert "selected    agent 1, beta 1.0, by the regularisers 1.00, -5.00, 0.00" in str(result)
-    assert table(result).splitlines()[2].startswith("1, beta 1.0")
+    series = read_series(tmp_path / "run" / "metrics.csv")
+    over = [series["agent", f"validation_q_bias/{agent}"][-1][1] for agent in range(3)]
+    assert [agent.values_over_returns for agent in result.agents] == pytest.approx(over)
+    head, first = (line.split("  ") for line in table(result).splitlines()[1:3])
+    assert [cell for cell in head if cell][1:] == ["regulariser", "values over returns", "last interim score"]
+    assert [cell.strip() for cell in first if cell] == ["1, beta 1.0", "-5.00", f"{over[1]:.1f}", f"{last[1]:.1f}"]
     # the same agent of a run that scores all of them, on the same episodes
     with undrawn():
         whole = train(toy(data_dir, tmp_path / "all", *options[:-1], "0"))

@@ -18,6 +18,8 @@ from latent_combo.numerics.flops import count_flops
 
 BEYOND = "validation_q_beyond_reach"
 """The share of held-out pairs whose value is above `OfflineDataset.highest_value`."""
+BIAS = "validation_q_bias"
+"""How far the values of held-out pairs lie above the returns that followed them."""
 UNSEEN = 0.1
 """Share of a value that may lie beyond the end of an episode that was cut off, where returns are compared with it."""
 
@@ -79,7 +81,7 @@ def validation_metrics(
     return metrics | {
         "validation_q_complete": weighted_mean(value, complete.float()),
         "validation_return_complete": weighted_mean(reached, complete.float()),
-        "validation_q_bias": weighted_mean(value - reached, complete.float()),
+        BIAS: weighted_mean(value - reached, complete.float()),
     }
 
 

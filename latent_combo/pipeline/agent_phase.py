@@ -13,7 +13,7 @@ from latent_combo.agent.actor_critic import ConservativeActorCritic
 from latent_combo.agent.algorithms import ALGORITHMS
 from latent_combo.agent.fit import AgentFit
 from latent_combo.agent.frames import FrameStack
-from latent_combo.agent.measures import regularisers, update_flops, validation_metrics
+from latent_combo.agent.measures import BIAS, regularisers, update_flops, validation_metrics
 from latent_combo.agent.offline import OfflineDataset
 from latent_combo.agent.penalties.known import penalty_of
 from latent_combo.agent.selection import choose
@@ -44,6 +44,9 @@ class Trained:
     """What each agent ended with; see `measures.regularisers`."""
     beyond_reach: list[float]
     """Share of held-out pairs whose values no rewards could come to, of each agent at the end."""
+    over_returns: list[float | None]
+    """How far the values of held-out pairs lie above the returns that followed, of each agent at the end; None where no
+    return is complete."""
 
 
 def fit_agent(
@@ -106,8 +109,9 @@ def fit_agent(
             state=state,
         ),
     )
-    beyond.look(validation_metrics(agent, validation, seed, beyond.highest))  # as they are at the end
-    trained = Trained(agent, meter, evaluations, at_end or regularisers(fit), beyond.shares)
+    held_out = beyond.look(validation_metrics(agent, validation, seed, beyond.highest))  # as they are at the end
+    over = held_out[BIAS].tolist() if BIAS in held_out else [None] * agent.num_agents
+    trained = Trained(agent, meter, evaluations, at_end or regularisers(fit), beyond.shares, over)
     fit.close()
     return trained
 

@@ -54,6 +54,7 @@ def summarise(
         evaluations.coefficient_of_variation(config.agent_fit.updates, len(returns)),
         trained.regularisers,
         trained.beyond_reach,
+        trained.over_returns,
         strict=True,
     )
     return Result.of(
