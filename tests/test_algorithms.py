@@ -129,8 +129,8 @@ def test_what_an_algorithm_sets_is_typed_and_possible() -> None:
     assert dataclasses.replace(SMALL, **dict(ALGORITHMS["combo"].settings)) == SMALL  # type: ignore[arg-type]
 
 
-def test_a_presets_anchor_is_combos_alone(filtered: Algorithm) -> None:
-    """`own` has one by the spread of values: no other algorithm is trained with it without being asked."""
+def test_a_presets_anchor_is_for_critics_of_eq_2(filtered: Algorithm) -> None:
+    """`own` has one by the spread of values: COMBO and CQL differ in nothing else, and no other algorithm has it."""
     own = ["--preset", "own", "--dataset", "d", "--task", "dmc:cartpole-swingup"]
     anchors = {
         name: (agent.anchor, agent.anchor_by)
@@ -140,9 +140,8 @@ def test_a_presets_anchor_is_combos_alone(filtered: Algorithm) -> None:
     }
     by_size = {name: anchor for name, (anchor, unit) in anchors.items() if anchor and unit == "size"}
     assert by_size == {"td3-bc": 2.5, "rebrac": 100.0, "drq-bc": 2.5}
-    assert {name: anchor for name, (anchor, unit) in anchors.items() if anchor and unit != "size"} == {"combo": 2.0}
-    for name in ("cql", "cql-mbpo"):
-        assert parse([*own, "--algorithm", name, "--agent.anchor", "3"])[0].agent.anchor == 3.0
+    by_spread = {name: anchor for name, (anchor, unit) in anchors.items() if anchor and unit != "size"}
+    assert by_spread == dict.fromkeys(["combo", "cql-mbpo", "cql", "cql-pixels"], 2.0)
     with pytest.raises(UserError, match='anchor is a part of eq. 3, which extraction "filtered" does not follow'):
         parse([*own, "--algorithm", "filtered-mbpo", "--agent.anchor", "3"])
 
