@@ -29,7 +29,7 @@ PENALTY_WORDS = ("mopo", "lompo", "morel", "mobile")
 """The penalties of agent/penalties/known.py, which needs torch."""
 
 NO_ANCHOR: dict[str, Setting] = {"anchor": 0.0}
-"""Eq. 3 as published, whatever a preset gives COMBO; `--agent.anchor` adds one."""
+"""Of policies whose loss has none: a preset's anchor is not theirs."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Algorithm:
             raise ValueError(f"algorithm {self.name} has no world model; give it obs pixels and no penalty")
         object.__setattr__(self, "settings", MappingProxyType({**self.settings, "extraction": own}))
         anchored = own in ANCHORED if self.extraction is None else self.extraction.follows_values
-        unanchored = {} if anchored else NO_ANCHOR  # a preset's anchor is no part of such a policy's loss
+        unanchored = {} if anchored else NO_ANCHOR
         object.__setattr__(self, "defaults", MappingProxyType({**unanchored, **self.defaults}))
 
     def lacks(self, weight: str) -> bool:
@@ -114,7 +114,6 @@ ALGORITHMS: dict[str, Algorithm] = {
             "cql-mbpo",
             "CQL's critics on MBPO's batches (Yu et al., 2021, table 8)",
             {"penalty_states": "dataset"},
-            defaults=NO_ANCHOR,
         ),
         Algorithm(
             "mbpo",
@@ -125,7 +124,6 @@ ALGORITHMS: dict[str, Algorithm] = {
             "cql",
             "Conservative Q-Learning for Offline Reinforcement Learning (Kumar et al., 2020)",
             MODEL_FREE,
-            defaults=NO_ANCHOR,
         ),
         Algorithm("sac", "Soft Actor-Critic (Haarnoja et al., 2018), offline", {**MODEL_FREE, **SOFT}),
         Algorithm(
@@ -202,7 +200,6 @@ ALGORITHMS: dict[str, Algorithm] = {
             "cql-pixels",
             "CQL (Kumar et al., 2020) with an encoder of its own, as in COMBO's table 2 (Yu et al., 2021)",
             MODEL_FREE,
-            defaults=NO_ANCHOR,
             obs="pixels",
             instead="cql",
             has_world_model=False,
