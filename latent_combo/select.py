@@ -29,7 +29,7 @@ def table(result: Result) -> str:
     """The candidates in the order of the rule, with what it did not see.
 
     "Values over returns" says how far the values of held-out pairs lie above the rewards that followed in the data: the
-    rule prefers candidates whose values run away, up from rollouts or down by conservatism.
+    rule does not see whether values run away, up from rollouts or down by conservatism.
     """
     last = result.evaluations.returns[-1] if result.evaluations.returns else [None] * len(result.agents)
     rows = sorted(zip(result.agents, last, strict=True), key=lambda row: float(row[0].regulariser or 0.0))

@@ -20,7 +20,7 @@ from latent_combo.runtime.speed import Meter
 
 AGENT_SETTINGS = (
     *("beta", "real_ratio", "penalty_states", "rollout_actions", "extraction", "anchor", "backup"),
-    *("anchor_by", "trajectory_temperature", "episode_start_fraction", "bfloat16"),
+    *("anchor_by", "scale_beta", "trajectory_temperature", "episode_start_fraction", "policy_average", "bfloat16"),
 )
 """The agent's settings that a result says."""
 FIRST = ("seed", "algorithm", "agent.beta")
