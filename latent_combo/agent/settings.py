@@ -155,7 +155,8 @@ class AgentConfig:
     anchor_by: AnchorBy = "size"
     """D of the anchor, by which a batch's values Q at the policy's actions are divided: their "size", mean |Q|, as in
     TD3+BC, which needs values of one sign; or their "spread", the standard deviation from state to state
-    (one action drawn in each), which a constant that is added to all values (to all rewards, where episodes have no end) leaves as it is."""
+    (one action drawn in each), which a constant that is added to all values (to all rewards, where episodes have no
+    end) leaves as it is."""
     backup: Backup = "sample"
     """The next action in the critics' targets: a "sample" of the policy (eq. 2), its "mode", or the mode "smoothed" by
     noise of 0.2, at most 0.5 (TD3). With an anchor, samples of a wide policy pay for conservatism at every backup
