@@ -126,6 +126,8 @@ VIEWS = {
             "Left: uniform actions should be worth least. Middle: below the dashed line the critic promises less than "
             "was achieved, as it should, or has not learnt it yet: see whether the values still rise in the curves; "
             "triangles are of the quarter of the episodes that got least. "
+            "Where these lie above it, the critic does not see what makes the policy fail; longer rollouts may show it "
+            "(--agent_fit.rollout_length). "
             "Right, where there is a world model: above the line, it promises more than the environment gives.",
         ),
     ),
