@@ -28,16 +28,16 @@ def main() -> None:
 def table(result: Result) -> str:
     """The candidates in the order of the rule, with what it did not see.
 
-    "Values over returns" says how far the values of held-out pairs lie above the rewards that followed in the data: the
+    "Values - returns" says how far the values of held-out pairs lie above the rewards that followed in the data: the
     rule does not see whether values run away, up from rollouts or down by conservatism.
     """
     last = result.evaluations.returns[-1] if result.evaluations.returns else [None] * len(result.agents)
     rows = sorted(zip(result.agents, last, strict=True), key=lambda row: float(row[0].regulariser or 0.0))
     width = max(len(agent.label) for agent, _ in rows)
-    head = ("regulariser", "values over returns", "last interim score")
+    head = ("regulariser", "values - returns", "last interim score")
     lines = [f"chosen by {RULE}:", "  ".join([f"{'agent':{width}}", *head])]
     for agent, score in rows:
-        rule, over = figure(agent.regulariser, 2), figure(agent.values_over_returns, missing="none")
+        rule, over = figure(agent.regulariser, 2), figure(agent.values_minus_returns, missing="none")
         cells = zip((rule, over, figure(score, missing="none")), head, strict=True)
         lines.append("  ".join([f"{agent.label:{width}}", *(f"{cell:>{len(title)}}" for cell, title in cells)]))
     return "\n".join(lines)

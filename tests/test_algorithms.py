@@ -129,21 +129,36 @@ def test_what_an_algorithm_sets_is_typed_and_possible() -> None:
     assert dataclasses.replace(SMALL, **dict(ALGORITHMS["combo"].settings)) == SMALL  # type: ignore[arg-type]
 
 
-def test_a_presets_anchor_is_for_critics_of_eq_2(filtered: Algorithm) -> None:
-    """`own` has one by the spread of values: COMBO and CQL differ in nothing else, and no other algorithm has it."""
-    own = ["--preset", "own", "--dataset", "d", "--task", "dmc:cartpole-swingup"]
+OWN = ["--preset", "own", "--dataset", "d", "--task", "dmc:cartpole-swingup"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "other", "anchor", "of_their_own"),
+    [
+        (OWN, "state", 2.0, {"td3-bc": 2.5, "rebrac": 100.0, "drq-bc": 2.5}),
+        (["--obs", "state"], "pixels", 16.0, {"td3-bc": 2.5, "rebrac": 100.0}),
+    ],
+)
+def test_a_presets_anchor_is_for_policies_of_eq_3_on_conservative_critics(
+    preset: list[str], other: str, anchor: float, of_their_own: dict[str, float]
+) -> None:
+    """By the spread of values: COMBO and CQL differ in nothing else, and no other algorithm has it."""
     anchors = {
         name: (agent.anchor, agent.anchor_by)
         for name in ALGORITHMS
-        if ALGORITHMS[name].obs != "state"
-        for agent in [parse([*own, "--algorithm", name])[0].agent]
+        if ALGORITHMS[name].obs != other
+        for agent in [parse([*preset, "--algorithm", name])[0].agent]
     }
-    by_size = {name: anchor for name, (anchor, unit) in anchors.items() if anchor and unit == "size"}
-    assert by_size == {"td3-bc": 2.5, "rebrac": 100.0, "drq-bc": 2.5}
-    by_spread = {name: anchor for name, (anchor, unit) in anchors.items() if anchor and unit != "size"}
-    assert by_spread == dict.fromkeys(["combo", "cql-mbpo", "cql", "cql-pixels"], 2.0)
+    by_size = {name: own for name, (own, unit) in anchors.items() if own and unit == "size"}
+    assert by_size == of_their_own
+    by_spread = {name: own for name, (own, unit) in anchors.items() if own and unit != "size"}
+    assert by_spread == dict.fromkeys({"combo", "cql-mbpo", "cql", "cql-pixels"} & anchors.keys(), anchor)
+
+
+def test_an_anchor_for_a_policy_that_follows_no_values_is_refused(filtered: Algorithm) -> None:
+    assert parse([*OWN, "--algorithm", "filtered-mbpo"])[0].agent.anchor == 0.0
     with pytest.raises(UserError, match='anchor is a part of eq. 3, which extraction "filtered" does not follow'):
-        parse([*own, "--algorithm", "filtered-mbpo", "--agent.anchor", "3"])
+        parse([*OWN, "--algorithm", "filtered-mbpo", "--agent.anchor", "3"])
 
 
 def test_an_algorithm_that_is_wrong_is_refused(filtered: Algorithm) -> None:

@@ -11,6 +11,7 @@ import scipy.stats
 import torch
 from matplotlib.figure import Figure
 from small_agents import SMALL, A, draws, make_agent, random_batch
+from toy_results import a_result
 from toy_runs import toy, undrawn
 
 from combo_common.errors import StoppedError, UserError
@@ -141,6 +142,11 @@ def test_an_agent_alone_acts_and_values_as_in_its_stack() -> None:
     assert alone.num_agents == 1 and alone.config.beta == 5.0
 
 
+def test_the_table_says_none_where_nothing_was_measured() -> None:
+    last = table(a_result(np.array([[1.0], [2.0]]))).splitlines()[-1]
+    assert last.split() == ["1", "-1.50", "none", "40.0"]
+
+
 def test_the_score_is_of_the_chosen_agent_alone(
     data_dir: Path, tmp_path: Path, short: None, blank_figures: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,9 +165,9 @@ def test_the_score_is_of_the_chosen_agent_alone(
     assert "selected    agent 1, beta 1.0, by the regularisers 1.00, -5.00, 0.00" in str(result)
     series = read_series(tmp_path / "run" / "metrics.csv")
     over = [series["agent", f"validation_q_bias/{agent}"][-1][1] for agent in range(3)]
-    assert [agent.values_over_returns for agent in result.agents] == pytest.approx(over)
+    assert [agent.values_minus_returns for agent in result.agents] == pytest.approx(over)
     head, first = (line.split("  ") for line in table(result).splitlines()[1:3])
-    assert [cell for cell in head if cell][1:] == ["regulariser", "values over returns", "last interim score"]
+    assert [cell for cell in head if cell][1:] == ["regulariser", "values - returns", "last interim score"]
     assert [cell.strip() for cell in first if cell] == ["1, beta 1.0", "-5.00", f"{over[1]:.1f}", f"{last[1]:.1f}"]
     # the same agent of a run that scores all of them, on the same episodes
     with undrawn():

@@ -49,8 +49,9 @@ class Extraction(ABC):
     name: ClassVar[str]
     """The word that `agent.extraction` has for it."""
     follows_values: ClassVar[bool]
-    """Whether the policy climbs the critics' values (eq. 3); the backup is then by `agent.backup`. The spread of any
-    other policy never narrows onto what the critics value, so that its backup is by its mode."""
+    """Whether the policy climbs the critics' values (eq. 3); the backup is then by `agent.backup`, and `loss` has to
+    take the anchor (`anchored`) that a preset or a user gives. The spread of any other policy never narrows onto what
+    the critics value, so that its backup is by its mode."""
     trains_spread: ClassVar[bool] = True
     """Whether the policy's spread is trained after a warm-up, so that likelihoods under it mean something."""
     has_temperature: ClassVar[bool | None] = None

@@ -70,7 +70,7 @@ class AgentResult:
     values_beyond_reach: float | None = None
     """Share of held-out pairs whose value is above the most that rewards like the dataset's can come to; None in
     results of before."""
-    values_over_returns: float | None = None
+    values_minus_returns: float | None = None
     """Mean of Q(s, a) less the discounted rewards that followed in the data, over held-out pairs whose return is
     complete (`validation_q_bias`); None where no return is, and in results of before."""
 
@@ -84,7 +84,7 @@ class AgentResult:
         coefficient_of_variation: float | None,
         regulariser: float | None,
         beyond_reach: float | None = None,
-        over_returns: float | None = None,
+        minus_returns: float | None = None,
     ) -> "AgentResult":
         """From its E returns (E,), NaN of episodes that do not count; for the rest see the fields."""
         returns = returns[np.isfinite(returns)]
@@ -99,7 +99,7 @@ class AgentResult:
             last_fifth_std_over_mean=coefficient_of_variation,
             regulariser=regulariser,
             values_beyond_reach=beyond_reach,
-            values_over_returns=over_returns,
+            values_minus_returns=minus_returns,
         )
 
 

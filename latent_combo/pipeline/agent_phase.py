@@ -44,7 +44,7 @@ class Trained:
     """What each agent ended with; see `measures.regularisers`."""
     beyond_reach: list[float]
     """Share of held-out pairs whose values no rewards could come to, of each agent at the end."""
-    over_returns: list[float | None]
+    minus_returns: list[float | None]
     """How far the values of held-out pairs lie above the returns that followed, of each agent at the end; None where no
     return is complete."""
 

@@ -20,7 +20,8 @@ from latent_combo.runtime.speed import Meter
 
 AGENT_SETTINGS = (
     *("beta", "real_ratio", "penalty_states", "rollout_actions", "extraction", "anchor", "backup"),
-    *("anchor_by", "scale_beta", "trajectory_temperature", "episode_start_fraction", "policy_average", "bfloat16"),
+    *("anchor_by", "scale_beta", "trajectory_temperature", "episode_start_fraction"),
+    *("policy_average", "batch", "bfloat16"),
 )
 """The agent's settings that a result says."""
 FIRST = ("seed", "algorithm", "agent.beta")
@@ -54,7 +55,7 @@ def summarise(
         evaluations.coefficient_of_variation(config.agent_fit.updates, len(returns)),
         trained.regularisers,
         trained.beyond_reach,
-        trained.over_returns,
+        trained.minus_returns,
         strict=True,
     )
     return Result.of(
