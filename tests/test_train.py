@@ -227,6 +227,9 @@ def test_the_presets_of_a_gpu_train_as_they_are_but_shorter(
         "trajectory_temperature": None,
         "backup": "sample",
         "episode_start_fraction": 0.0,
+        "scale_beta": False,
+        "policy_average": 0.0,
+        "batch": 256,
         "bfloat16": False,
     }
     trained = weights(tmp_path / "paper")
