@@ -114,7 +114,7 @@ KINDS = (
     Kind(
         "writes",
         "the disk is full from a single write on, for each one of a run",
-        (f"{DISK}every_call_by_which_a_run_writes[",),
+        (f"{DISK}every_call_by_which_a_run_writes",),
         lambda figures: f"{figures.total('calls')} writes",
     ),
     _fuzz("npz", "npz", "an_npz_file"),
