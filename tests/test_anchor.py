@@ -5,10 +5,16 @@ import dataclasses
 import pytest
 import torch
 from small_agents import SMALL, A, draws, make_agent, random_batch
+from torch import Tensor
 
 from latent_combo.agent.batch import Noise
 from latent_combo.agent.extraction import LEAST_SIZE, VALUE
 from latent_combo.agent.settings import AnchorBy
+
+
+def twins(value: Tensor) -> Tensor:
+    """The same values (S, B, N) from both critics, (2, S, B, N)."""
+    return value.expand(2, *value.shape)
 
 
 def test_eq_3_with_an_anchor_by_hand() -> None:
@@ -35,7 +41,7 @@ def test_eq_3_with_an_anchor_by_hand() -> None:
 @pytest.mark.parametrize("extraction", ["value", "deterministic"])
 @pytest.mark.parametrize(("by", "constant", "equal"), [("spread", 5.0, True), ("size", 5.0, False)])
 def test_by_their_spread_an_anchor_weighs_the_same_whatever_is_added_to_all_values(
-    extraction: str, by: AnchorBy, constant: float, equal: bool
+    extraction: str, by: AnchorBy, constant: float, equal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a constant added to all rewards does where episodes have no end: the policy's gradient is the same."""
     config = dataclasses.replace(SMALL, extraction=extraction, anchor=2.5, anchor_by=by)
@@ -43,7 +49,7 @@ def test_by_their_spread_an_anchor_weighs_the_same_whatever_is_added_to_all_valu
     for added in (0.0, constant):
         agent = make_agent(config)
         of_network = agent.critic.forward
-        agent.critic.forward = lambda *given, of=of_network, added=added: of(*given) + added  # type: ignore[method-assign]
+        monkeypatch.setattr(agent.critic, "forward", lambda *given, of=of_network, added=added: of(*given) + added)
         loss, metrics = agent.extraction.loss(agent, batch, noise)
         gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, agent.actor_parameters)]))
         if by == "spread" and extraction == "deterministic":
@@ -55,21 +61,13 @@ def test_by_their_spread_an_anchor_weighs_the_same_whatever_is_added_to_all_valu
     assert torch.allclose(*gradients, atol=1e-6, rtol=1e-3) is equal
 
 
-def test_an_anchored_policy_goes_where_values_grow_and_stays_near_the_data() -> None:
+def test_an_anchored_policy_goes_where_values_grow_and_stays_near_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bandit: the value grows with the first action, the data's actions are 0; the best mode is c / 2 by mean |Q|."""
     modes = []
     for anchor in (0.2, 0.6):
         config = dataclasses.replace(SMALL, anchor=anchor, actor_learning_rate=1e-2, initial_alpha=1e-4)
         agent, g = make_agent(config), draws()
-        agent.critic.forward = (
-            lambda feature, action: (
-                (1.0 + 0.0 * action[..., :1] + action[..., :1])
-                .squeeze(-1)
-                .expand(  # type: ignore[method-assign]
-                    2, *action.shape[:-1]
-                )
-            )
-        )
+        monkeypatch.setattr(agent.critic, "forward", lambda _, action: twins(1.0 + action[..., 0]))
         batch = dataclasses.replace(random_batch(1), action=torch.zeros(1, 12, A))
         batch = dataclasses.replace(batch, real=torch.ones(1, 12))
         for _ in range(400):
@@ -82,28 +80,26 @@ def test_an_anchored_policy_goes_where_values_grow_and_stays_near_the_data() -> 
         assert mode == pytest.approx(anchor / 2.0 / (1.0 + mode), abs=0.06)  # m = c / (2 mean |1 + m|)
 
 
-def test_an_anchor_leaves_the_temperature_in_units_of_the_values() -> None:
+def test_an_anchor_leaves_the_temperature_in_units_of_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values of 150 and a peak of 0.12 a step of 0.1: with an anchor the entropy gets to its target as without one."""
     configs = [
         dataclasses.replace(SMALL, anchor=anchor, actor_learning_rate=1e-2, alpha_learning_rate=1e-2)
         for anchor in (0.0, 2.5)
     ]
     agent, g = make_agent(*configs), draws()
-    agent.critic.forward = (
-        lambda _, action: (150.0 - 12.0 * (action - 0.3).square().sum(-1)).expand(  # type: ignore[method-assign]
-            2, *action.shape[:-1]
-        )
+    monkeypatch.setattr(
+        agent.critic, "forward", lambda _, action: twins(150.0 - 12.0 * (action - 0.3).square().sum(-1))
     )
     batch = dataclasses.replace(random_batch(2), action=torch.zeros(2, 12, A))
     entropies = [agent.improve_policy(VALUE, batch, Noise.draw(2, SMALL, A, g))["entropy"] for _ in range(800)]
     assert torch.stack(entropies[-200:]).mean(0).tolist() == pytest.approx([-A, -A], abs=0.2)
 
 
-def test_values_that_are_all_alike_leave_an_anchor_finite() -> None:
+def test_values_that_are_all_alike_leave_an_anchor_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     """A spread of nothing counts as `LEAST_SIZE`: c / D is bounded, and the loss is that of the data's actions."""
     config = dataclasses.replace(SMALL, anchor=2.5, anchor_by="spread", initial_alpha=1e-3)
     agent, batch, noise = make_agent(config), random_batch(1), Noise.draw(1, config, A, draws())
-    agent.critic.forward = lambda feature, action: 7.0 + 0.0 * action.sum(-1).expand(2, *action.shape[:-1])  # type: ignore[method-assign]
+    monkeypatch.setattr(agent.critic, "forward", lambda _, action: twins(7.0 + 0.0 * action.sum(-1)))
     loss, metrics = VALUE.loss(agent, batch, noise)
     entropy = -metrics["entropy"] * 1e-3
     torch.testing.assert_close(loss.detach(), (2.5 / LEAST_SIZE * (entropy - 7.0) + metrics["squared_distance"]).sum())
