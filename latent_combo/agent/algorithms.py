@@ -111,20 +111,14 @@ ALGORITHMS: dict[str, Algorithm] = {
     for algorithm in (
         Algorithm("combo", "COMBO: Conservative Offline Model-Based Policy Optimization (Yu et al., 2021)"),
         Algorithm(
-            "cql-mbpo",
-            "CQL's critics on MBPO's batches (Yu et al., 2021, table 8)",
-            {"penalty_states": "dataset"},
+            "cql-mbpo", "CQL's critics on MBPO's batches (Yu et al., 2021, table 8)", {"penalty_states": "dataset"}
         ),
         Algorithm(
             "mbpo",
             "When to Trust Your Model: Model-Based Policy Optimization (Janner et al., 2019)",
             MODEL_BASED,
         ),
-        Algorithm(
-            "cql",
-            "Conservative Q-Learning for Offline Reinforcement Learning (Kumar et al., 2020)",
-            MODEL_FREE,
-        ),
+        Algorithm("cql", "Conservative Q-Learning for Offline Reinforcement Learning (Kumar et al., 2020)", MODEL_FREE),
         Algorithm("sac", "Soft Actor-Critic (Haarnoja et al., 2018), offline", {**MODEL_FREE, **SOFT}),
         Algorithm(
             "bc",
